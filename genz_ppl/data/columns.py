@@ -1,0 +1,203 @@
+"""Which column plays which role, and how the readable ones become the text of an item."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypedDict, cast
+
+from genz_ppl.data.values import listing, readable, shorten
+from genz_ppl.errors import InputError, OptionError
+from genz_ppl.types import FieldValue
+
+Names = str | Sequence[str]
+
+_TEMPLATE_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
+
+
+class Roles(TypedDict, total=False):
+    """The keyword arguments by which a user names columns: see `Items.from_frame`."""
+
+    id: str | None
+    target: Names
+    covariates: Names
+    text: Names | None
+    images: Names
+    split: str | None
+    group: str | None
+    require_target: bool
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The role of each column.
+
+    id, split, group: a column each, or None. target, covariates, images: columns in order.
+    text: the columns a model reads, in order, or a template such as "{title} ({year})"; None: not settled yet.
+    """
+
+    id: str | None = None
+    target: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    text: tuple[str, ...] | str | None = None
+    images: tuple[str, ...] = ()
+    split: str | None = None
+    group: str | None = None
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The columns a model may read."""
+        return template_columns(self.text) if isinstance(self.text, str) else self.text or ()
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it: tuples become lists."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Schema:
+        """The inverse of `to_dict`. Raises InputError for an unknown or wrongly typed entry."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise InputError(f"a schema has no entry {listing(unknown)}: it knows {listing(cls.__dataclass_fields__)}")
+        return cls(**{name: _entry(name, value) for name, value in values.items()})  # type: ignore[arg-type]
+
+
+def _entry(name: str, value: object) -> tuple[str, ...] | str | None:
+    many = name in ("target", "covariates", "images", "text")
+    if many and isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    if name not in ("target", "covariates", "images") and (value is None or isinstance(value, str)):
+        return value
+    kind = "a list of column names" if many else "a column name or null"
+    raise InputError(f"the schema's entry '{name}' must be {kind}, not {shorten(value)}")
+
+
+def as_names(value: Names | None) -> tuple[str, ...]:
+    """One name or several as a tuple."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(name) for name in value)
+
+
+def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str, roles: Roles) -> Schema:
+    """Checks the named roles against the columns of a source and settles which columns are read.
+
+    unread: columns that are never read unless named (an index). Targets may be absent unless `require_target`.
+    Raises InputError for a column that is not there or if none is left to read, OptionError for roles that clash.
+    """
+    schema = Schema(
+        id=roles.get("id"),
+        target=as_names(roles.get("target")),
+        covariates=as_names(roles.get("covariates")),
+        text=_text_role(roles.get("text"), columns),
+        images=as_names(roles.get("images")),
+        split=roles.get("split"),
+        group=roles.get("group"),
+    )
+    _check_roles(schema)
+    required = roles.get("require_target", True)
+    _check_presence(schema, columns, source, required)
+    if schema.text is not None:
+        return schema
+    taken = {schema.id, schema.split, *schema.target, *schema.images, *unread}
+    left = tuple(column for column in columns if column not in taken)
+    if not left:
+        raise InputError(f"{source}: no column is left for a model to read besides id, target, split and images; add one")
+    return Schema(schema.id, schema.target, schema.covariates, left, schema.images, schema.split, schema.group)
+
+
+def _text_role(text: Names | None, columns: Collection[str]) -> tuple[str, ...] | str | None:
+    if isinstance(text, str) and text not in columns and ("{" in text or "}" in text):
+        return text
+    return as_names(text) or None
+
+
+def _check_roles(schema: Schema) -> None:
+    for role, names in (
+        ("target", schema.target),
+        ("covariate", schema.covariates),
+        ("text", schema.readable),
+        ("image", schema.images),
+    ):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise OptionError(f"column {shorten(twice)} is named twice as {role}: name it once")
+    for role, name in (("covariate", schema.covariates), ("image", schema.images)):
+        _check_clash(schema.target, name, "target", role)
+    for role, single in (("id", schema.id), ("split", schema.split), ("group", schema.group)):
+        _check_clash(schema.target, as_names(single), "target", role)
+    for role, hidden in (("target", schema.target), ("id", as_names(schema.id))):
+        leak = next((name for name in schema.readable if name in hidden), None)
+        if leak is not None:
+            raise OptionError(f"column {shorten(leak)} is the {role}, which a model must not read: take it out of text (--text)")
+    if schema.split is not None and schema.group is not None:
+        raise OptionError(
+            "split and group exclude each other: the split column already says where each row goes; drop --split or --group"
+        )
+
+
+def _check_clash(first: Sequence[str], second: Sequence[str], role: str, other: str) -> None:
+    both = next((name for name in first if name in second), None)
+    if both is not None:
+        raise OptionError(f"column {shorten(both)} cannot be {role} and {other} at once: drop one of the two")
+
+
+def _check_presence(schema: Schema, columns: Sequence[str], source: str, require_target: bool) -> None:
+    wanted = {
+        "id": as_names(schema.id),
+        "target": schema.target if require_target else (),
+        "covariate": schema.covariates,
+        "text": schema.readable,
+        "image": schema.images,
+        "split": as_names(schema.split),
+        "group": as_names(schema.group),
+    }
+    present = set(columns)
+    for role, names in wanted.items():
+        for name in names:
+            if name not in present:
+                raise InputError(missing_column(name, role, columns, source))
+
+
+def missing_column(name: str, role: str, columns: Sequence[str], source: str) -> str:
+    """The message for a column that is not there: what was asked for, what is close, what there is."""
+    lowered = {column.lower(): column for column in columns}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    hint = f"did you mean {shorten(lowered[close[0]])}? " if close else ""
+    if len(columns) == 1 and re.search(r"[;\t|,]", columns[0]):
+        hint += "cells must be separated by commas in .csv and by tabs in .tsv. "
+    return f"{source}: there is no column {shorten(name)} ({role}); {hint}columns: {listing(columns)}"
+
+
+def template_columns(template: str) -> tuple[str, ...]:
+    """The columns a template mentions, each once, in order. Raises OptionError for a stray brace or no column at all."""
+    names: dict[str, None] = {}
+    for piece in _TEMPLATE_PIECE.finditer(template):
+        if piece.group(1) is not None:
+            names[piece.group(1)] = None
+        elif piece.group() in ("{", "}"):
+            raise OptionError(
+                f"the text template {shorten(template)} has a stray brace: write {{column}}, and {{{{ or }}}} for braces"
+            )
+    if not names:
+        raise OptionError(f"the text template {shorten(template)} mentions no column: write a column name in braces")
+    return tuple(names)
+
+
+def render_lines(columns: Mapping[str, Sequence[FieldValue]]) -> list[str]:
+    """What a model reads about each row: lines "name: value", without the missing ones."""
+    # By column and not by row: it halves the time, and a file may have millions of cells.
+    lines = [[None if value is None else f"{name}: {readable(value)}" for value in values] for name, values in columns.items()]
+    return ["\n".join(filter(None, row)) for row in zip(*lines, strict=True)]
+
+
+def render_template(template: str, fields: Mapping[str, FieldValue]) -> str:
+    """What a model reads about one item: the template filled in, "" for what is missing."""
+
+    def fill(piece: re.Match[str]) -> str:
+        name = cast("str | None", piece.group(1))
+        return piece.group()[0] if name is None else readable(fields[name])
+
+    return _TEMPLATE_PIECE.sub(fill, template)

@@ -1,0 +1,120 @@
+"""From the columns of a table to the ids, items and numbers they hold, each cell checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from genz_ppl.data.columns import Schema, render_lines, render_template
+from genz_ppl.data.reading import Table
+from genz_ppl.data.split import check_split_labels
+from genz_ppl.data.values import label, number, shorten
+from genz_ppl.errors import InputError
+from genz_ppl.types import FloatArray, Item
+
+
+def ids(table: Table, column: str | None) -> tuple[str, ...]:
+    """The T ids; without a column the row numbers from "0". Raises InputError for an id that is missing or there twice."""
+    if column is None:
+        return tuple(str(row) for row in range(len(table.frame)))
+    first_row: dict[str, int] = {}
+    for row, cell in enumerate(table.cells(column), start=1):
+        name = label(cell)
+        if name is None:
+            raise InputError(f"{table.name}: id column {shorten(column)} is empty in row {row}; fill it in or drop --id")
+        if name in first_row:
+            raise InputError(f"{table.name}: id {shorten(name)} is in rows {first_row[name]} and {row}; ids must be unique")
+        first_row[name] = row
+    return tuple(first_row)
+
+
+def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> FloatArray:
+    """The columns as (T, P) float64. Raises InputError for a value that is missing or no finite number."""
+    values = _numbers(table, columns, "covariate", ids)
+    for row, index in np.argwhere(np.isnan(values))[:1]:
+        place = _place(table, "covariate", columns[index], row, ids)
+        raise InputError(f"{place}: the value is missing; fill it in, drop the row or leave the covariate out")
+    return values
+
+
+def targets(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> FloatArray:
+    """The columns as (T, D) float64, NaN where missing.
+
+    required: raises InputError for a cell that is no finite number and for a column without variation or values;
+    otherwise such cells count as missing.
+    """
+    values = _numbers(table, columns, "target", ids, lenient=not required)
+    for column, entries in zip(columns, values.T, strict=True):
+        present = entries[~np.isnan(entries)]
+        if required and not present.size:
+            raise InputError(f"{table.name}: target {shorten(column)} has no values at all; name another column with --target")
+        if required and np.all(present == present[0]):
+            raise InputError(
+                f"{table.name}: target {shorten(column)} is {present[0]:g} wherever it has a value: there is nothing to explain; "
+                "name another column with --target"
+            )
+    return values
+
+
+def split_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The column of "train" and "test", in lower case. Raises InputError for any other value."""
+    return check_split_labels([label(cell) for cell in table.cells(column)], ids, column, table.name)
+
+
+def group_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The group of each row. Raises InputError for a missing one."""
+    labels = []
+    for row, cell in enumerate(table.cells(column)):
+        name = label(cell)
+        if name is None:
+            raise InputError(f"{_place(table, 'group column', column, row, ids)}: the cell is empty; fill it in")
+        labels.append(name)
+    return tuple(labels)
+
+
+def items(table: Table, schema: Schema, ids: Sequence[str]) -> tuple[Item, ...]:
+    """What a model sees of each row. Raises InputError for an image that is not there and for binary data."""
+    columns = {name: table.fields(name) for name in schema.readable}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    texts = [render_template(schema.text, row) for row in rows] if isinstance(schema.text, str) else render_lines(columns)
+    images = _images(table, schema.images, ids)
+    return tuple(Item(*parts) for parts in zip(ids, texts, rows, images, strict=True))
+
+
+def _images(table: Table, columns: Sequence[str], ids: Sequence[str]) -> list[tuple[Path, ...]]:
+    found: list[list[Path]] = [[] for _ in ids]
+    for column in columns:
+        for row, cell in enumerate(table.cells(column)):
+            written = label(cell)
+            if written is None:
+                continue
+            path = table.folder / Path(written).expanduser()
+            if not path.is_file():
+                place = _place(table, "image", column, row, ids)
+                raise InputError(f"{place}: there is no file {path}; correct the path or leave the column out")
+            found[row].append(path)
+    return [tuple(paths) for paths in found]
+
+
+def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[str], *, lenient: bool = False) -> FloatArray:
+    """The columns as (T, len(columns)) float64, NaN where missing; lenient: also where a cell is no finite number."""
+    result = np.empty((len(ids), len(columns)))
+    for index, column in enumerate(columns):
+        values: list[float] = []
+        for row, cell in enumerate(table.cells(column)):
+            try:
+                values.append(number(cell))
+            except (ValueError, TypeError):
+                if not lenient:
+                    expected = f"expected a finite number, found {shorten(cell)}"
+                    place = _place(table, role, column, row, ids)
+                    raise InputError(f"{place}: {expected}; correct the cell or leave the column out") from None
+                values.append(np.nan)
+        result[:, index] = values
+    return result
+
+
+def _place(table: Table, role: str, column: str, row: int, ids: Sequence[str]) -> str:
+    return f"{table.name}: {role} {shorten(column)}, row {row + 1} (id {shorten(ids[row])})"

@@ -1,0 +1,234 @@
+"""Items: the rows of a table with their targets and covariates, checked once and then unchangeable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack, overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from genz_ppl.data import extract
+from genz_ppl.data.columns import Names, Roles, Schema, resolve_schema
+from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
+from genz_ppl.data.split import Split, column_split, group_split, random_split
+from genz_ppl.data.values import listing, shorten
+from genz_ppl.errors import InputError, OptionError
+from genz_ppl.types import FloatArray, IntArray, Item
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Items(Sequence[Item]):
+    """T items in order: `items[3]` is an Item, `items[3:5]` and `items.take([3, 4])` are Items.
+
+    items: T items. schema: the role of each column. covariates: (T, P) float64, finite.
+    targets: (T, D) float64, NaN where missing; None where the source has no target columns.
+    split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
+    the split keeps groups together only if the schema names a group. The arrays are read-only.
+    Raises InputError if the sizes do not agree.
+    """
+
+    items: tuple[Item, ...]
+    schema: Schema
+    targets: FloatArray | None
+    covariates: FloatArray
+    split_labels: tuple[str, ...] | None = None
+    group_labels: tuple[str, ...] | None = None
+    name: str = "items"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
+        object.__setattr__(self, "covariates", _frozen_array(self.covariates, len(self), self.covariate_names, "covariates"))
+        if self.targets is not None:
+            object.__setattr__(self, "targets", _frozen_array(self.targets, len(self), self.target_names, "targets"))
+        for role, column, labels in (
+            ("split", self.schema.split, self.split_labels),
+            ("group", self.schema.group, self.group_labels),
+        ):
+            if labels is None and column is not None:
+                raise InputError(f"the schema names the {role} column '{column}', but there are no {role} labels")
+            if labels is not None and len(labels) != len(self):
+                raise InputError(f"{len(self)} items need as many {role} labels, not {len(labels)}")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The T ids."""
+        return tuple(item.id for item in self.items)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The D names of the target columns, also where the targets themselves are absent."""
+        return self.schema.target
+
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """The P names of the covariate columns."""
+        return self.schema.covariates
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Items: ...
+    def __getitem__(self, index: int | slice) -> Item | Items:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        return self.items[operator.index(index)]
+
+    def __repr__(self) -> str:
+        targets, covariates = listing(self.target_names, most=4), listing(self.covariate_names, most=4)
+        return f"Items({self.name!r}, {len(self)} items, targets: {targets or 'none'}; covariates: {covariates or 'none'})"
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        id: str | None = None,
+        target: Names = (),
+        covariates: Names = (),
+        text: Names | None = None,
+        images: Names = (),
+        split: str | None = None,
+        group: str | None = None,
+        require_target: bool = True,
+        name: str = "the DataFrame",
+    ) -> Items:
+        """Items of a DataFrame's rows.
+
+        id: the column of unique ids; None: row numbers "0", "1", … target: the columns to explain, numbers, gaps allowed.
+        covariates: columns of finite numbers. text: the columns a model reads, or a template "{title} ({year})";
+        None: all but id, target, split and images. images: columns of image paths (relative to the file, here to the
+        working directory). split: a column of "train" and "test". group: rows of one group stay on one side of the split.
+        require_target: False for prediction: targets may be absent, then `targets` is None, and unreadable ones count as
+        missing. name: for messages.
+
+        Raises InputError for a fault of the data and OptionError for roles that are missing or clash, one line each.
+        """
+        roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
+        return _assemble(table_from_frame(frame, name), Roles(**roles, require_target=require_target))
+
+    @classmethod
+    def from_csv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+        """Items of a UTF-8 file of comma-separated cells with a header. Keywords and errors: see `from_frame`.
+
+        A column of numbers gives int and float fields; "01234" and the like stay text; empty cells are missing.
+        """
+        return _assemble(read_csv(path), _checked_roles(roles))
+
+    @classmethod
+    def from_tsv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+        """As `from_csv`, with tabs between the cells."""
+        return _assemble(read_tsv(path), _checked_roles(roles))
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+        """Items of a parquet file. Keywords and errors: see `from_frame`."""
+        return _assemble(read_parquet(path), _checked_roles(roles))
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+        """Items of a file with one JSON object per line. Keywords and errors: see `from_frame`."""
+        return _assemble(read_jsonl(path), _checked_roles(roles))
+
+    @classmethod
+    def from_file(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+        """Items of a .csv, .tsv, .parquet or .jsonl file, by its suffix. Keywords and errors: see `from_frame`."""
+        return _assemble(read_table(path), _checked_roles(roles))
+
+    def take(self, indices: Iterable[int]) -> Items:
+        """The items at these positions (or where a boolean mask of length T is true), in this order."""
+        positions = _positions(np.asarray(list(indices)), len(self))
+        return Items(
+            items=tuple(self.items[position] for position in positions),
+            schema=self.schema,
+            targets=None if self.targets is None else self.targets[positions],
+            covariates=self.covariates[positions],
+            split_labels=_take_labels(self.split_labels, positions),
+            group_labels=_take_labels(self.group_labels, positions),
+            name=self.name,
+        )
+
+    def split_indices(self, seed: int, test_fraction: float = 0.2) -> Split:
+        """Positions for fitting and testing: by the split column or the group column the schema names, else at random.
+
+        Random: the first round(T * (1 - test_fraction)) of `numpy.random.RandomState(seed).permutation(T)` are train.
+        Raises OptionError for a seed or fraction out of range and if fewer than 2 train or 1 test items are left.
+        """
+        if self.schema.split is not None and self.split_labels is not None:
+            return column_split(self.split_labels, self.schema.split)
+        if self.schema.group is not None and self.group_labels is not None:
+            return group_split(self.group_labels, seed, test_fraction, self.schema.group)
+        return random_split(len(self), seed, test_fraction)
+
+    def fingerprint(self) -> str:
+        """The sha256 of ids, texts, fields, targets and covariates, in order: equal only if none of them has changed."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            digest.update(json.dumps([item.id, item.text, dict(item.fields)]).encode() + b"\n")
+        for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
+            digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
+            if values is not None:
+                # One bit pattern for all NaN, one byte order for all machines.
+                digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
+        return digest.hexdigest()
+
+
+def _frozen_array(values: FloatArray, n_items: int, names: Sequence[str], what: str) -> FloatArray:
+    array = np.array(values, dtype=np.float64)
+    if array.shape != (n_items, len(names)):
+        raise InputError(f"{what} must have the shape ({n_items}, {len(names)}), items by named columns, not {array.shape}")
+    array.flags.writeable = False
+    return array
+
+
+def _positions(chosen: NDArray[Any], n_items: int) -> IntArray:
+    if chosen.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if chosen.dtype == bool and chosen.shape == (n_items,):
+        return np.flatnonzero(chosen)
+    if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+        raise IndexError(f"positions must be whole numbers or a boolean mask of length {n_items}, not {shorten(chosen.tolist())}")
+    return chosen.astype(np.int64)
+
+
+def _take_labels(labels: tuple[str, ...] | None, positions: Iterable[int]) -> tuple[str, ...] | None:
+    return None if labels is None else tuple(labels[position] for position in positions)
+
+
+def _checked_roles(roles: Roles) -> Roles:
+    unknown = sorted(set(roles) - set(Roles.__annotations__))
+    if unknown:
+        raise TypeError(f"unexpected keyword {listing(unknown)}: known are {listing(Roles.__annotations__)}")
+    return roles
+
+
+def _assemble(table: Table, roles: Roles) -> Items:
+    """Gives the columns of a table their roles and checks what they hold."""
+    required = roles.get("require_target", True)
+    if required and not roles.get("target"):
+        known = [name for name in table.numeric_columns() if name != roles.get("id")]
+        raise OptionError(f"{table.name}: name the column to explain with --target (numeric columns: {listing(known) or 'none'})")
+    schema = resolve_schema(table.columns, table.unread, table.name, roles)
+    if required and len(table.frame) < 2:
+        raise InputError(f"{table.name}: there is one row; at least two are needed to explain a target")
+    ids = extract.ids(table, schema.id)
+    has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
+    targets = extract.targets(table, schema.target, ids, required) if has_targets else None
+    return Items(
+        items=extract.items(table, schema, ids),
+        schema=schema,
+        targets=targets,
+        covariates=extract.covariates(table, schema.covariates, ids),
+        split_labels=None if schema.split is None else extract.split_labels(table, schema.split, ids),
+        group_labels=None if schema.group is None else extract.group_labels(table, schema.group, ids),
+        name=Path(table.name).name,
+    )

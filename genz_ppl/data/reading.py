@@ -1,0 +1,238 @@
+"""From files to tables, with every fault of a file told in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+
+from genz_ppl.data.values import listing, plain_column, shorten, typed_column
+from genz_ppl.errors import InputError
+from genz_ppl.types import FieldValue
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_cell_limit_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of a source before their columns have roles.
+
+    frame: one row per item. name: for messages. folder: what relative image paths start from.
+    written: the cells are text as written in a file, still without types.
+    unread: columns that a model does not read unless told to: an index, a column without a name.
+    """
+
+    frame: pd.DataFrame
+    name: str
+    folder: Path
+    written: bool = False
+    unread: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names in order."""
+        return [str(name) for name in self.frame.columns]
+
+    def cells(self, column: str) -> list[object]:
+        """The column's cells as the source holds them."""
+        return list(self.frame[column].tolist())
+
+    def fields(self, column: str) -> list[FieldValue]:
+        """The column's cells as typed plain values. Raises InputError for binary data."""
+        if self.written:
+            return typed_column(self.frame[column].tolist())
+        try:
+            return plain_column(self.frame[column])
+        except TypeError:
+            raise InputError(f"{self.name}: column {shorten(column)} holds binary data: name others with --text") from None
+
+    def numeric_columns(self) -> list[str]:
+        """Columns that hold numbers, true/false not counted."""
+        return [column for column in self.columns if self._is_numeric(column)]
+
+    def _is_numeric(self, column: str) -> bool:
+        try:
+            present = [value for value in self.fields(column) if value is not None]
+        except InputError:
+            return False
+        return bool(present) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present)
+
+
+def table_from_frame(frame: pd.DataFrame, name: str = "the DataFrame", folder: Path | None = None) -> Table:
+    """A table of a DataFrame's cells; named index levels become columns that are not read unless named.
+
+    Raises InputError for duplicate column names and for a DataFrame without rows.
+    """
+    named = [str(level) for level in frame.index.names if level is not None and level not in frame.columns]
+    table = frame.reset_index(level=[level for level in frame.index.names if str(level) in named]) if named else frame
+    columns = [str(column) for column in table.columns]
+    _check_columns(columns, name)
+    if not len(table):
+        raise InputError(f"{name}: there are no rows; at least one is needed")
+    return Table(table.set_axis(columns, axis=1), name, folder or Path(), unread=frozenset(named))
+
+
+def read_table(path: str | Path) -> Table:
+    """Reads a .csv, .tsv, .parquet or .jsonl file, by its suffix. Raises InputError for any fault of the file."""
+    file = _existing_file(path)
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise InputError(f"{file}: unknown suffix {file.suffix!r}; known are {', '.join(READERS)}: save it as one of these")
+    return reader(file)
+
+
+def read_csv(path: str | Path) -> Table:
+    """Reads cells separated by commas, UTF-8, one header row. Raises InputError for any fault of the file."""
+    return _read_separated(path, ",")
+
+
+def read_tsv(path: str | Path) -> Table:
+    """Reads cells separated by tabs, UTF-8, one header row. Raises InputError for any fault of the file."""
+    return _read_separated(path, "\t")
+
+
+def read_parquet(path: str | Path) -> Table:
+    """Reads a parquet file. Raises InputError if it is broken."""
+    file = _existing_file(path)
+    try:
+        # Nullable types: an integer column with gaps stays one.
+        frame = pd.read_parquet(file, dtype_backend="numpy_nullable")
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{file}: not a readable parquet file ({_first_line(error)}); write it again") from None
+    return table_from_frame(frame, str(file), file.parent)
+
+
+def read_jsonl(path: str | Path) -> Table:
+    """Reads one JSON object per line; a key that a line lacks is missing there. Raises InputError naming the broken line."""
+    file = _existing_file(path)
+    rows: list[dict[str, object]] = []
+    columns: dict[str, None] = {}
+    # Not splitlines(): JSON strings may hold line separators other than the line feed.
+    for line_number, line in enumerate(read_text(file).split("\n"), start=1):
+        if line.strip():
+            row = _json_object(line, f"{file}: line {line_number}")
+            rows.append(row)
+            columns.update(dict.fromkeys(row))
+    if not rows:
+        raise InputError(f"{file}: the file is empty; one JSON object per line is needed")
+    cells = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
+    return table_from_frame(pd.DataFrame(cells), str(file), file.parent)
+
+
+READERS: dict[str, Callable[[str | Path], Table]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+    ".jsonl": read_jsonl,
+}
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file as text, without a byte order mark. Raises InputError with the place of the first byte that is not UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        place = f"byte 0x{content[error.start]:02x} at position {error.start} (line {line})"
+        raise InputError(f"{path}: not UTF-8, {place}; re-save the file as UTF-8") from None
+
+
+def _existing_file(path: str | Path) -> Path:
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise InputError(f"{file}: this is a directory; name a file ({', '.join(READERS)})")
+    if not file.exists():
+        raise InputError(f"{file}: there is no such file; check the path")
+    return file
+
+
+def _read_separated(path: str | Path, separator: str) -> Table:
+    file = _existing_file(path)
+    text = read_text(file)
+    if not text.strip():
+        raise InputError(f"{file}: the file is empty; a header row and at least one row of data are needed")
+    with _unlimited_cells(len(text)):
+        rows = list(_checked_rows(text, separator, file))
+    header = [name.strip() for name in rows[0]]
+    unnamed = {position: f"Unnamed: {position}" for position, name in enumerate(header) if not name}  # as pandas names them
+    columns = [unnamed.get(position, name) for position, name in enumerate(header)]
+    _check_columns(columns, str(file))
+    if len(rows) == 1:
+        raise InputError(f"{file}: there is a header but no row of data; at least one is needed")
+    cells = dict(zip(columns, zip(*rows[1:], strict=True), strict=True))
+    frame = pd.DataFrame({column: pd.Series(list(values), dtype=object) for column, values in cells.items()})
+    return Table(frame, str(file), file.parent, written=True, unread=frozenset(unnamed.values()))
+
+
+def _checked_rows(text: str, separator: str, file: Path) -> Iterator[list[str]]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    width, start = 0, 1
+    try:
+        for row in rows:
+            if row and len(row) != (width or len(row)):
+                raise InputError(
+                    f"{file}: line {start} has {len(row)} cells but the header has {width}; "
+                    "put quotes around cells that hold the separator"
+                )
+            if row:  # else a blank line
+                width = len(row)
+                yield row
+            start = rows.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{file}: line {start}: {error}; check the quotes in the row that starts there") from None
+
+
+@contextmanager
+def _unlimited_cells(longest: int) -> Iterator[None]:
+    """Lets a cell be as long as the file. The limit belongs to the whole process, so it is put back, one reader at a time."""
+    with _cell_limit_lock:
+        before = csv.field_size_limit(max(min(longest + 1, 2**31 - 1), csv.field_size_limit()))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _json_object(line: str, place: str) -> dict[str, object]:
+    def pairs(entries: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(entries)
+        if len(found) < len(entries):
+            twice = next(key for position, (key, _) in enumerate(entries) if key in dict(entries[:position]))
+            raise InputError(f"{place}: the key {shorten(twice)} is there twice; keep one of them")
+        return found
+
+    try:
+        row = json.loads(line, object_pairs_hook=pairs)
+        if _SURROGATE.search(line):
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place}: not valid JSON ({_first_line(error)}); one JSON object per line is needed") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{place}: expected a JSON object, found {shorten(row)}; one object per line is needed")
+    return row
+
+
+def _check_columns(columns: Sequence[str], name: str) -> None:
+    twice = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if twice:
+        raise InputError(f"{name}: duplicate column names ({listing(twice)}); give each column its own name")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

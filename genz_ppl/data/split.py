@@ -1,0 +1,96 @@
+"""Which items are for fitting and which for testing."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz_ppl.data.values import shorten
+from genz_ppl.errors import InputError, OptionError
+from genz_ppl.types import IntArray
+
+LARGEST_SEED = 2**32 - 1
+_LEAST_TRAIN, _LEAST_TEST = 2, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Positions of the items: train and test are int64 arrays that share nothing and together hold every position."""
+
+    train: IntArray
+    test: IntArray
+
+
+def random_split(n_items: int, seed: int, test_fraction: float) -> Split:
+    """`numpy.random.RandomState(seed).permutation(n_items)`, the first round(n_items * (1 - test_fraction)) of it train.
+
+    Raises OptionError for a seed or fraction out of range and if fewer than 2 train or 1 test items are left.
+    """
+    n_train = _train_size(n_items, test_fraction)
+    order = _generator(seed).permutation(n_items)
+    return _checked(order[:n_train], order[n_train:], f"--test-fraction {test_fraction:g}: take another fraction or add items")
+
+
+def group_split(labels: Sequence[str], seed: int, test_fraction: float, column: str) -> Split:
+    """Whole groups: in permuted order they go to train until at least round(n * (1 - test_fraction)) items are there.
+
+    labels: the group of each item. The groups are numbered by first appearance and permuted by `RandomState(seed)`.
+    Raises OptionError as `random_split` does.
+    """
+    n_train = _train_size(len(labels), test_fraction)
+    members: dict[str, list[int]] = {}
+    for position, name in enumerate(labels):
+        members.setdefault(name, []).append(position)
+    groups = list(members.values())
+    train: list[int] = []
+    test: list[int] = []
+    for index in _generator(seed).permutation(len(groups)):
+        (train if len(train) < n_train else test).extend(groups[index])
+    cause = f"--test-fraction {test_fraction:g} by the {len(groups)} groups of column '{column}'"
+    return _checked(np.array(train), np.array(test), f"{cause}: take another fraction or finer groups")
+
+
+def column_split(labels: Sequence[str], column: str) -> Split:
+    """By a column of "train" and "test". Raises OptionError if fewer than 2 train or 1 test items are named."""
+    is_train = np.array([name == "train" for name in labels], dtype=bool)
+    way_out = f"the split column '{column}': mark more rows as 'train' or 'test'"
+    return _checked(np.flatnonzero(is_train), np.flatnonzero(~is_train), way_out)
+
+
+def check_split_labels(labels: Sequence[str | None], ids: Sequence[str], column: str, source: str) -> tuple[str, ...]:
+    """The labels in lower case. Raises InputError for one that is neither "train" nor "test"."""
+    lowered = [None if name is None else name.lower() for name in labels]
+    for position, name in enumerate(lowered):
+        if name not in ("train", "test"):
+            shown = "nothing" if name is None else shorten(labels[position])
+            place = f"{source}: split column {shorten(column)}, row {position + 1} (id {shorten(ids[position])})"
+            raise InputError(f"{place}: expected 'train' or 'test', found {shown}; write one of the two")
+    return tuple(name for name in lowered if name is not None)
+
+
+def _train_size(n_items: int, test_fraction: float) -> int:
+    if not 0 < test_fraction < 1:
+        raise OptionError(f"--test-fraction must lie between 0 and 1, both excluded, not {test_fraction}")
+    return round(n_items * (1 - test_fraction))
+
+
+def _generator(seed: int) -> np.random.RandomState:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise OptionError(f"--seed must be a whole number, not {seed!r}") from None
+    if not 0 <= value <= LARGEST_SEED:
+        raise OptionError(f"--seed must lie between 0 and {LARGEST_SEED}, not {value}")
+    return np.random.RandomState(value)  # the documented split: it must not change with numpy's newer generators
+
+
+def _checked(train: IntArray, test: IntArray, way_out: str) -> Split:
+    if len(train) < _LEAST_TRAIN or len(test) < _LEAST_TEST:
+        raise OptionError(
+            f"the split leaves {len(train)} train and {len(test)} test items, at least {_LEAST_TRAIN} and {_LEAST_TEST} "
+            f"are needed; it comes from {way_out}"
+        )
+    return Split(train.astype(np.int64), test.astype(np.int64))

@@ -1,0 +1,1 @@
+"""Finding the features: contrasts, proposals, the add and prune cycle, and the run directory."""

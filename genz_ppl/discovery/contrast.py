@@ -1,0 +1,79 @@
+"""From a free feature's posterior to the two groups of items a model is shown (Algorithms 1 and 2, eq. 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genz_ppl.inference.state import Data, State
+from genz_ppl.types import Contrast, FloatArray, IntArray, Item
+
+# Items whose side is in doubt teach a model little: the less certain quarter of each side is not shown.
+SHOWN_SHARE = 0.75
+# A targeted contrast is widened until either side has this many items to choose from.
+SMALLEST_SIDE = 8
+
+
+def weighted_errors(state: State, data: Data) -> FloatArray:
+    """(y - f(z))' Sigma^-1 (y - f(z)) of every item at the mode of q (eq. 15), (T,); missing entries count nothing."""
+    state.model.eval()
+    with torch.no_grad():
+        mode = (state.posterior > 0.5).to(state.posterior)
+        location = state.model.link(mode, data.covariates)
+        spread = state.model.likelihood(location).stddev
+        error = torch.nan_to_num((data.targets - location) / spread)
+        total: FloatArray = (error**2).sum(1).numpy()
+    return total
+
+
+def targeted_items(modes: NDArray[np.bool_], errors: FloatArray, positive: NDArray[np.bool_]) -> IntArray:
+    """The items that share one combination of the other features: the one with the largest total error (eq. 16).
+
+    modes: (T, K) modes of the other features; errors: (T,); positive: (T,), the side of the free feature. With many
+    features a combination holds few items; items that differ in one feature, then two ..., join until both sides have
+    enough to show.
+    """
+    _, group = np.unique(modes, axis=0, return_inverse=True)
+    worst = int(np.argmax(np.bincount(group.ravel(), weights=errors)))
+    combination = modes[np.flatnonzero(group.ravel() == worst)[0]]
+    distance = (modes != combination).sum(axis=1)
+    for radius in range(modes.shape[1] + 1):
+        chosen = distance <= radius
+        if min((chosen & positive).sum(), (chosen & ~positive).sum()) >= SMALLEST_SIDE:
+            break
+    return np.flatnonzero(chosen)
+
+
+def exemplars(posterior: FloatArray, items: IntArray, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Up to n items from the confident end of either side of a split, in random order.
+
+    posterior: (T,) of the free feature; items: positions to choose from.
+    """
+    sides = []
+    for sign in (1.0, -1.0):
+        side = items[sign * (posterior[items] - 0.5) > 0]
+        ranked = side[np.argsort(-sign * posterior[side], kind="stable")]
+        confident = ranked[: max(min(n, len(ranked)), round(SHOWN_SHARE * len(ranked)))]
+        sides.append(random.permutation(confident)[:n])
+    return sides[0], sides[1]
+
+
+def build_contrast(
+    items: Sequence[Item],
+    positive: IntArray,
+    negative: IntArray,
+    answers: FloatArray,
+    texts: Sequence[str],
+) -> Contrast:
+    """The contrast to show. answers: (T, K) of the features in use; those that all shown items share become context."""
+    shown = np.concatenate([positive, negative])
+    context = [text for k, text in enumerate(texts) if len(shown) and bool((answers[shown, k] == 1).all())]
+    return Contrast(
+        positive=tuple(items[i] for i in positive),
+        negative=tuple(items[i] for i in negative),
+        context=tuple(context),
+        existing=tuple(texts),
+    )

@@ -1,0 +1,143 @@
+"""Algorithms 1-4: add, targeted add, prune, and expand-contract, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
+from genz_ppl.discovery.oracle import Oracle, pack, unpack
+from genz_ppl.discovery.proposals import Candidate, is_balanced, rank_candidates
+from genz_ppl.discovery.records import FeatureRecord, Progress
+from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.linear_gaussian import is_linear_gaussian
+from genz_ppl.inference.prune import least_useful
+from genz_ppl.inference.start import leading_split
+from genz_ppl.inference.state import Data
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import Contrast, FloatArray, IntArray, Item
+
+
+class Cycle:
+    """Moves a `Progress` forward on the training items.
+
+    items: the training items; data: their standardised tensors, without answers (T, 0). Randomness of a step depends on
+    the run's seed and the step's number alone, so that a resumed run goes the same way.
+    """
+
+    def __init__(
+        self, settings: DiscoverSettings, items: Sequence[Item], test_items: Sequence[Item], data: Data, oracle: Oracle
+    ) -> None:
+        self.settings, self.items, self.test_items, self.data, self.oracle = settings, items, test_items, data, oracle
+
+    def training_data(self, progress: Progress) -> Data:
+        """The training tensors with the answers of the active features."""
+        return self.data.with_answers(torch.from_numpy(progress.train_answers))
+
+    def add(self, progress: Progress) -> list[tuple[str, str]]:
+        """Algorithm 1 or 2; returns the events, each with the wording it is about."""
+        data = self.training_data(progress)
+        posterior = self.free_posterior(progress, data)
+        contrast = self.contrast(progress, data, posterior)
+        wordings = self.wordings(contrast)
+        fresh = [text for text in wordings if text not in progress.pool]
+        events = []
+        if fresh:
+            answers = self.oracle.answer(self.items, fresh)
+            for text, column in zip(fresh, answers.T, strict=True):
+                progress.pool[text] = pack(column)
+                if not is_balanced(column, self.settings.smallest_share):
+                    events.append(("discard", text))
+        best = self.best_candidate(progress, data, wordings)
+        if best is not None:
+            self.keep(progress, best)
+            events.append(("add", best.text))
+        return events
+
+    def free_posterior(self, progress: Progress, data: Data) -> FloatArray:
+        """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,)."""
+        state, n = progress.state, len(self.items)
+        with torch.no_grad():
+            state.model.eval()
+            residual = data.targets - state.model.link(state.posterior, data.covariates)
+        split = leading_split(residual)
+        free = state.with_columns(list(range(state.posterior.shape[1])), split[:, None])
+        blank = torch.full((n, 1), float("nan"), dtype=torch.float64)
+        free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
+        coordinate(free, free_data, self.settings.inner_steps, first=False)
+        posterior: FloatArray = free.posterior[:, -1].numpy()
+        return posterior
+
+    def contrast(self, progress: Progress, data: Data, posterior: FloatArray) -> Contrast:
+        """The items to show: from all of them (Algorithm 1) or from the worst explained combination (Algorithm 2)."""
+        random = np.random.default_rng([self.settings.seed, progress.step])
+        chosen: IntArray = np.arange(len(self.items))
+        if self.settings.algorithm == "targeted" and progress.active:
+            modes = progress.state.posterior.numpy() > 0.5
+            chosen = targeted_items(modes, weighted_errors(progress.state, data), posterior > 0.5)
+        positive, negative = exemplars(posterior, chosen, self.settings.exemplars, random)
+        texts = [record.text for record in progress.active]
+        return build_contrast(self.items, positive, negative, progress.train_answers, texts)
+
+    def wordings(self, contrast: Contrast) -> list[str]:
+        """What the model proposes, asked one way round or both."""
+        asked: list[Contrast] = []
+        if self.settings.polarity in ("both", "positive"):
+            asked.append(contrast)
+        if self.settings.polarity in ("both", "negative"):
+            asked.append(contrast.reversed())
+        texts: list[str] = []
+        for one in asked:
+            if one.positive and one.negative:
+                texts.extend(self.oracle.propose(one, self.settings.proposals))
+        return list(dict.fromkeys(texts))
+
+    def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
+        """The wording with the largest gain of the bound, if that gain is above its price."""
+        active = {record.text for record in progress.active}
+        texts = [*wordings, *progress.pool] if self.settings.reconsider else wordings
+        usable = []
+        for text in dict.fromkeys(texts):
+            if text not in active and is_balanced(unpack(progress.pool[text]), self.settings.smallest_share):
+                usable.append(text)
+        if not usable:
+            return None
+        answers = np.stack([unpack(progress.pool[text]) for text in usable], axis=1)
+        best = rank_candidates(progress.state, data, usable, answers, self.settings.refit_steps)[0]
+        return best if best.gain > self.settings.smallest_gain else None
+
+    def keep(self, progress: Progress, candidate: Candidate) -> None:
+        """Make a candidate part of the model and ask about it on the test items."""
+        column = candidate.answers[:, None]
+        progress.train_answers = np.concatenate([progress.train_answers, column], axis=1)
+        test = self.oracle.answer(self.test_items, [candidate.text])
+        progress.test_answers = np.concatenate([progress.test_answers, test], axis=1)
+        if is_linear_gaussian(progress.state.model):
+            progress.state = candidate.state
+            progress.bound += candidate.gain
+        else:
+            kept = list(range(progress.state.posterior.shape[1]))
+            progress.state = progress.state.with_columns(kept, candidate.state.posterior[:, -1:])
+        self.refit(progress)
+        number = len(progress.features) + 1
+        progress.features.append(
+            FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step)
+        )
+
+    def prune(self, progress: Progress) -> list[tuple[str, str]]:
+        """Algorithm 3: take out the feature whose removal costs the bound least."""
+        data = self.training_data(progress)
+        removal = least_useful(progress.state, data, self.settings.refit_steps)
+        record = progress.active[removal.feature]
+        progress.train_answers = np.delete(progress.train_answers, removal.feature, axis=1)
+        progress.test_answers = np.delete(progress.test_answers, removal.feature, axis=1)
+        progress.state, progress.bound = removal.state, removal.bound
+        record.removed_at = progress.step
+        return [("prune", record.text)]
+
+    def refit(self, progress: Progress) -> None:
+        """Bring state and bound to where they belong after a change."""
+        bounds = coordinate(progress.state, self.training_data(progress), self.settings.refit_steps, first=False)
+        progress.bound = bounds[-1].total

@@ -1,0 +1,70 @@
+"""The foundation model as the discovery sees it: every reply checked, every question counted, none asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genz_ppl.discovery.records import Counters
+from genz_ppl.errors import GenzError, ModelError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.types import Contrast, FloatArray, Item
+
+
+class Oracle:
+    """Checks and counts what a foundation model says."""
+
+    def __init__(self, model: FoundationModel, counters: Counters) -> None:
+        self.model, self.counters = model, counters
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(items), len(features)) of 1., 0., NaN. Raises ModelError when the model fails or replies in another shape."""
+        self.counters.calls += 1
+        reply = self._call("answer", items, features)
+        values = _as_floats(reply)
+        if values is None or values.shape != (len(items), len(features)):
+            shape = getattr(values, "shape", type(reply).__name__)
+            raise ModelError(f"the model's answer(): expected an array of {(len(items), len(features))}, got {shape}")
+        if not bool((np.isnan(values) | (values == 0) | (values == 1)).all()):
+            raise ModelError("the model's answer(): expected only 1, 0 and NaN; NaN stands for no valid answer")
+        self.counters.answers_asked += values.size
+        return values
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """Up to n distinct, non-empty wordings for one contrast, best first."""
+        self.counters.calls += 1
+        self.counters.proposals_asked += 1
+        reply = self._call("propose", contrast, n)
+        if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
+            raise ModelError(f"the model's propose(): expected a list of texts, got {type(reply).__name__}")
+        texts = [" ".join(text.split()) for text in reply]
+        return [text for text in dict.fromkeys(texts) if text and text not in contrast.existing][:n]
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.model, method)(*arguments)
+        except GenzError:
+            raise
+        except Exception as error:
+            name = type(self.model).__name__
+            raise ModelError(f"the model {name} failed in {method}(): {type(error).__name__}: {error}") from error
+
+
+def pack(answers: FloatArray) -> NDArray[np.int8]:
+    """Answers as int8: 1, 0, and -1 for NaN."""
+    return np.where(np.isnan(answers), -1, answers).astype(np.int8)
+
+
+def unpack(packed: NDArray[np.int8]) -> FloatArray:
+    """The reverse of `pack`."""
+    return np.where(packed < 0, np.nan, packed.astype(np.float64))
+
+
+def _as_floats(reply: Any) -> FloatArray | None:
+    try:
+        return np.asarray(reply, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,128 @@
+"""One run from its data to its end: set-up, the expand-contract loop, and what is written down at every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from genz_ppl.data import Items, Split
+from genz_ppl.discovery.cycle import Cycle
+from genz_ppl.discovery.metrics import error_metric, scores
+from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.records import Progress
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.start import Scaling, build_model, start_state
+from genz_ppl.inference.state import Data
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.models import LIKELIHOODS
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
+
+OnStep = Callable[[Progress], None]
+
+
+class Runner:
+    """Runs discovery on items, from scratch or from a `Progress`; calls `on_step` after every step."""
+
+    def __init__(self, items: Items, split: Split, model: FoundationModel, settings: DiscoverSettings) -> None:
+        if items.targets is None:
+            raise ValueError("discovery needs targets")
+        self.items, self.split, self.settings, self.model = items, split, settings, model
+        self.train, self.test = items.take(split.train), items.take(split.test)
+        self.train_targets = torch.from_numpy(items.targets[split.train])
+        self.test_targets: FloatArray = items.targets[split.test]
+        self.train_covariates = torch.from_numpy(items.covariates[split.train])
+        self.test_covariates = torch.from_numpy(items.covariates[split.test])
+        shared = LIKELIHOODS[settings.likelihood].shared_scale
+        self.scaling = Scaling.of(self.train_targets, self.train_covariates, shared)
+        none = torch.zeros(len(split.train), 0, dtype=torch.float64)
+        self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets)
+        self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
+
+    def start(self) -> Progress:
+        """A run with no features yet."""
+        settings = self.settings
+        n_targets, n_covariates = self.data.targets.shape[1], self.data.covariates.shape[1]
+        with isolated(settings.seed):
+            model = build_model(0, n_targets, n_covariates, settings.link, settings.likelihood, settings.error_rate_prior)
+            state = start_state(model, self.data)
+            bound = coordinate(state, self.data, settings.refit_steps)[-1].total
+        progress = Progress(state, np.zeros((len(self.train), 0)), np.zeros((len(self.test), 0)), bound)
+        self.record(progress, "start", "")
+        return progress
+
+    def run(self, progress: Progress, on_step: OnStep | None = None) -> Progress:
+        """Go on until the run is over."""
+        oracle = Oracle(self.model, progress.counters)
+        cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
+        clock = time.monotonic()
+        while progress.status == "running":
+            with isolated(_step_seed(self.settings.seed, progress.step)):
+                self.advance(progress, cycle)
+            now = time.monotonic()
+            progress.seconds, clock = progress.seconds + now - clock, now
+            if on_step is not None:
+                on_step(progress)
+        return progress
+
+    def advance(self, progress: Progress, cycle: Cycle) -> None:
+        """One step of Algorithm 4."""
+        settings = self.settings
+        progress.step += 1
+        room = settings.max_features is None or len(progress.active) < settings.max_features
+        if progress.additions_done < settings.add and room:
+            progress.additions_done += 1
+            events = cycle.add(progress)
+            progress.added_in_cycle += any(event == "add" for event, _ in events)
+        elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
+            progress.cuts_done += 1
+            events = cycle.prune(progress)
+        else:
+            events = []
+            if progress.added_in_cycle == 0 or progress.cycle >= settings.cycles:
+                progress.status = "done"
+            else:
+                progress.cycle += 1
+                progress.additions_done = progress.cuts_done = progress.added_in_cycle = 0
+        for event, text in events:
+            self.record(progress, event, text)
+
+    def record(self, progress: Progress, event: str, feature: str) -> None:
+        """Add a row to the learning curve."""
+        metric = error_metric(self.data.targets.shape[1])
+        train, test = self.evaluate(progress)
+        row: dict[str, Any] = {
+            "step": progress.step,
+            "cycle": progress.cycle,
+            "event": event,
+            "feature": feature,
+            "n_features": len(progress.active),
+            "bound": progress.bound + self.density_shift,
+            "train_error": train[metric],
+            "test_error": test[metric],
+            "metric": metric,
+            **asdict(progress.counters),
+            "seconds": round(progress.seconds, 3),
+        }
+        progress.curve.append(row)
+
+    def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
+        """Scores on the training and the test items; the test targets are used here and nowhere else."""
+        train = self.predict(progress, progress.train_answers, self.train_covariates)
+        test = self.predict(progress, progress.test_answers, self.test_covariates)
+        return scores(self.train_targets.numpy(), train), scores(self.test_targets, test)
+
+    def predict(self, progress: Progress, answers: FloatArray, covariates: torch.Tensor) -> FloatArray:
+        """Predictive means, (T, D), in the user's units."""
+        return predictive_mean(progress.state, self.scaling, torch.from_numpy(answers), covariates, self.settings.seed)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

@@ -1,0 +1,32 @@
+"""The errors a user can meet; every message says what was expected, what came, and what to do next.
+
+Each class carries the exit code the command line ends with (README, "Exit codes").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GenzError(Exception):
+    """Base of all errors that genz-ppl raises on purpose. The message is one line, ready to be shown."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class InputError(GenzError, ValueError):
+    """The data are not usable: a file, a column or a value is wrong."""
+
+
+class OptionError(GenzError, ValueError):
+    """An option or argument is unknown, out of range, or does not go with another one."""
+
+
+class RunDirectoryError(GenzError):
+    """A run directory is missing, belongs to another run, or cannot be read."""
+
+
+class ModelError(GenzError, RuntimeError):
+    """The foundation model failed for good. What was done so far is saved; the run can be resumed."""
+
+    exit_code: ClassVar[int] = 4

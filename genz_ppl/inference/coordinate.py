@@ -1,0 +1,89 @@
+"""The `coordinate` strategy: eq. 11 as a fixed point, with closed-form or gradient M-steps in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from genz_ppl.errors import OptionError
+from genz_ppl.inference.linear_gaussian import ExactExpectation, is_linear_gaussian
+from genz_ppl.inference.plug_in import PlugIn
+from genz_ppl.inference.state import Bound, Data, State, bound_of
+from genz_ppl.models import GenZ
+from genz_ppl.models.features import most_probable_error_rate
+from genz_ppl.settings import EXPECTATION_NAMES, check_choice
+
+
+
+class Expectation(Protocol):
+    """How expectations under q are taken. All three change or read one `State` on the same data."""
+
+    def sweep(self, state: State) -> None:
+        """E-step: eq. 11 for every feature in turn."""
+
+    def maximise(self, state: State) -> None:
+        """M-step for link and likelihood."""
+
+    def observation(self, state: State) -> float:
+        """The observation term of the bound, summed over items."""
+
+
+def expectation_for(
+    model: GenZ, data: Data, name: str = "auto", first: bool = True, joint_moves: bool = True
+) -> Expectation:
+    """The named way to take expectations: exact (linear Gaussian only), mode, sample, or auto (exact if it can be).
+
+    first: False when the model's parameters are already fitted, so that gradient M-steps may be short.
+    joint_moves: see `ExactExpectation`.
+    """
+    check_choice("expectation", name, EXPECTATION_NAMES)
+    linear_gaussian = is_linear_gaussian(model)
+    if name == "exact" and not linear_gaussian:
+        raise OptionError(
+            "expectation: 'exact' needs the linear link with a gaussian or isotropic likelihood; use 'mode' or 'sample'"
+        )
+    if name == "exact" or (name == "auto" and linear_gaussian):
+        return ExactExpectation(data, joint_moves)
+    return PlugIn(data, mode=name != "sample", first=first)
+
+
+def coordinate(
+    state: State,
+    data: Data,
+    steps: int,
+    expectation: str = "auto",
+    tolerance: float = 0.0,
+    first: bool = True,
+    joint_moves: bool = True,
+    on_step: Callable[[int, Bound], None] | None = None,
+) -> list[Bound]:
+    """Fit `state` in place by alternating E- and M-steps; returns the bound after every step.
+
+    tolerance: stop early once a step gains less than this many nats (0: run all steps).
+    With exact expectations no step lowers the bound's total.
+    """
+    method = expectation_for(state.model, data, expectation, first, joint_moves)
+    method.maximise(state)
+    bounds: list[Bound] = []
+    for step in range(steps):
+        method.sweep(state)
+        method.maximise(state)
+        update_error_rates(state, data)
+        bounds.append(bound_of(state, data, method.observation(state)))
+        if on_step is not None:
+            on_step(step, bounds[-1])
+        if tolerance > 0 and step > 0 and abs(bounds[-1].total - bounds[-2].total) < tolerance:
+            break
+    return bounds
+
+
+def update_error_rates(state: State, data: Data) -> None:
+    """Eq. 14 under the Beta prior, over the items that have an answer; without any answer a rate stays as it is."""
+    answered = ~torch.isnan(data.answers)
+    wrong = torch.where(data.answers > 0.5, 1 - state.posterior, state.posterior)
+    errors = torch.where(answered, wrong, torch.zeros_like(wrong)).sum(0)
+    count = answered.sum(0).to(errors)
+    updated = most_probable_error_rate(errors, count, state.model.features.concentration)
+    state.error_rates = torch.where(count > 0, updated, state.error_rates)

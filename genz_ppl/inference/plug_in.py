@@ -1,0 +1,108 @@
+"""Eq. 11 for any link and likelihood: the other features are plugged in at their mode or at a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.density import clamped_log_densities, observation_log_density
+from genz_ppl.inference.linear_gaussian import is_linear_gaussian, solve_weights
+from genz_ppl.inference.state import Data, State
+
+
+class PlugIn:
+    """E- and M-step that see q only through one assignment z of every item.
+
+    mode: whether z is the mode of q (the paper's choice) or drawn from it. shorten: the first M-step of a fit trains
+    for the link's own number of epochs, later ones go on from there for this fraction of it.
+    """
+
+    def __init__(self, data: Data, mode: bool = True, shorten: float = 0.1, first: bool = True) -> None:
+        self.data, self.mode, self.shorten, self.first = data, mode, shorten, first
+        self.doubled = data.repeated(2)
+        self._assignment: Tensor | None = None
+
+    def assignment(self, posterior: Tensor) -> Tensor:
+        """z, (T, K) of 0 and 1: the mode of q, or one draw from it."""
+        return (posterior > 0.5).to(posterior) if self.mode else torch.bernoulli(posterior)
+
+    @torch.no_grad()
+    def sweep(self, state: State) -> None:
+        """One pass over the features; updates state.posterior in place."""
+        state.model.eval()
+        z, prior = self.assignment(state.posterior), torch.logit(state.prior(self.data.answers))
+        with one_thread(), pyro.validation_enabled(False):
+            for k in range(z.shape[1]):
+                yes, no = clamped_log_densities(state.model, z, k, state.error_rates, self.doubled)
+                state.posterior[:, k] = torch.sigmoid(yes - no + prior[:, k])
+                z[:, k] = self.assignment(state.posterior[:, k])
+        self._assignment = z
+
+    def maximise(self, state: State) -> None:
+        """Eqs. 12 and 13 at z: closed form for linear Gaussian models, gradient steps otherwise."""
+        z = self.assignment(state.posterior) if self._assignment is None else self._assignment
+        if is_linear_gaussian(state.model):
+            self._solve(state, z)
+        else:
+            share = 1.0 if self.first else self.shorten
+            train(state, z, self.data, share)
+        self.first = False
+        with torch.no_grad():
+            state.model.eval()
+            error = torch.nan_to_num(self.data.targets) - state.model.link(z, self.data.covariates)
+            state.model.likelihood.update(error**2, self.data.observed)
+
+    def _solve(self, state: State, z: Tensor) -> None:
+        targets, link = torch.nan_to_num(self.data.targets), state.model.link
+        solution = solve_weights(z, self.data, targets, bool(self.data.observed.all()))
+        with torch.no_grad():
+            link.weights.copy_(solution[: z.shape[1]])
+            link.intercept.copy_(solution[z.shape[1]])
+            link.covariate_weights.copy_(solution[z.shape[1] + 1 :])
+
+    @torch.no_grad()
+    def observation(self, state: State) -> float:
+        """log p(y | z) at z, summed over items."""
+        z = self.assignment(state.posterior) if self._assignment is None else self._assignment
+        self._assignment = None
+        state.model.eval()
+        return float(observation_log_density(state.model, z, state.error_rates, self.data).sum())
+
+
+def train(state: State, z: Tensor, data: Data, share: float) -> None:
+    """Gradient M-step: Adam on -log p(y | z, x) over the link's and the likelihood's parameters, in minibatches.
+
+    share: how much of the link's own number of epochs to run.
+    """
+    model, plan = state.model, state.model.link.training_plan
+    parameters = [*model.link.parameters(), *model.likelihood.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
+    rows = len(z) if plan.batch_size is None else plan.batch_size
+    model.train()
+    with one_thread(), pyro.validation_enabled(False):
+        location = model.link.function()
+        for _ in range(max(1, round(plan.epochs * share))):
+            order = torch.randperm(len(z), device=z.device)
+            features, covariates, targets = z[order], data.covariates[order], data.targets[order]
+            for start in range(0, len(z), rows):
+                batch = slice(start, start + rows)
+                loss = model.loss(location(features[batch], covariates[batch]), targets[batch])
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+    model.eval()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small networks train several times faster on one thread, and the same on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,112 @@
+"""Where a fit starts: scaling of targets and covariates, first posteriors, and the split of a free feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.linear_gaussian import solve_weights
+from genz_ppl.inference.state import Data, State
+from genz_ppl.models import FeatureLayer, GenZ
+from genz_ppl.models.features import prior_probability
+from genz_ppl.models.likelihoods import LIKELIHOODS
+from genz_ppl.models.links import LINKS, TrainingPlan
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Centre and spread of targets, (D,), and covariates, (P,); models are fitted on standardised values."""
+
+    target_centre: Tensor
+    target_spread: Tensor
+    covariate_centre: Tensor
+    covariate_spread: Tensor
+
+    @classmethod
+    def of(cls, targets: Tensor, covariates: Tensor, shared: bool) -> Scaling:
+        """From targets (T, D) with NaN where missing and covariates (T, P). shared: one spread for all targets."""
+        observed = ~torch.isnan(targets)
+        count = observed.sum(0).clamp(min=1)
+        centre = torch.nan_to_num(targets).sum(0) / count
+        squared = torch.nan_to_num((targets - centre) ** 2)
+        variance = squared.sum() / count.sum() if shared else squared.sum(0) / count
+        spread = variance.expand(targets.shape[1]).sqrt().clone()
+        if covariates.shape[1] == 0:
+            return cls(centre, _positive(spread), torch.zeros(0).to(targets), torch.ones(0).to(targets))
+        return cls(centre, _positive(spread), covariates.mean(0), _positive(covariates.std(0, unbiased=False)))
+
+    def data(self, answers: Tensor, covariates: Tensor, targets: Tensor) -> Data:
+        """The same values, standardised."""
+        return Data(answers, self.covariates(covariates), (targets - self.target_centre) / self.target_spread)
+
+    def covariates(self, values: Tensor) -> Tensor:
+        """Standardised covariates."""
+        return (values - self.covariate_centre) / self.covariate_spread
+
+    def location(self, values: Tensor) -> Tensor:
+        """A location of standardised targets in the user's units."""
+        return self.target_centre + self.target_spread * values
+
+    def density_shift(self, targets: Tensor) -> Tensor:
+        """What turns a log density of standardised targets into one of the user's, per item, (T,)."""
+        return -((~torch.isnan(targets)) * torch.log(self.target_spread)).sum(1)
+
+
+def _positive(spread: Tensor) -> Tensor:
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def build_model(
+    n_features: int,
+    n_targets: int,
+    n_covariates: int,
+    link: str = "linear",
+    likelihood: str = "gaussian",
+    error_rate_prior: tuple[float, float] = (1.0, 9.0),
+    training_plan: TrainingPlan | None = None,
+) -> GenZ:
+    """A fresh model by the names of its parts. Call inside `isolated`."""
+    return GenZ(
+        FeatureLayer(n_features, error_rate_prior),
+        LINKS[link](n_features, n_targets, n_covariates, training_plan),
+        LIKELIHOODS[likelihood](n_targets),
+    )
+
+
+def start_state(model: GenZ, data: Data) -> State:
+    """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
+    rates = torch.full((data.answers.shape[1],), model.features.prior_mean, dtype=torch.float64)
+    model.likelihood.start(torch.nan_to_num(data.targets), data.observed)
+    posterior = prior_probability(data.answers, rates)
+    free = torch.isnan(data.answers).all(0)
+    if bool(free.any()):
+        used = [int(k) for k in torch.nonzero(~free)[:, 0]]
+        for k in torch.nonzero(free)[:, 0].tolist():
+            posterior[:, k] = leading_split(linear_residual(posterior[:, used], data))
+            used.append(k)
+    return State(model, rates, posterior)
+
+
+def linear_residual(posterior: Tensor, data: Data) -> Tensor:
+    """What a linear fit on the given feature columns leaves of the targets, (T, D), NaN where missing."""
+    targets = torch.nan_to_num(data.targets)
+    solution = solve_weights(posterior, data, targets, bool(data.observed.all()))
+    ones = torch.ones(len(posterior), 1, dtype=posterior.dtype)
+    return data.targets - torch.cat([posterior, ones, data.covariates], dim=1) @ solution
+
+
+def leading_split(residual: Tensor, sharpness: float = 3.0) -> Tensor:
+    """A soft binary split of the items along the leading direction of their whitened residuals.
+
+    residual: (T, D), NaN where missing. Returns (T,), near 1 and 0 at the two ends and one half in the middle.
+    """
+    observed = ~torch.isnan(residual)
+    there = torch.nan_to_num(residual)
+    spread = (there**2).sum(0) / observed.sum(0).clamp(min=1)
+    white = there / _positive(spread.sqrt())
+    _, _, directions = torch.linalg.svd(white, full_matrices=False)
+    direction = directions[0] * torch.where(directions[0].sum() < 0, -1.0, 1.0)
+    score = white @ direction
+    return torch.sigmoid(sharpness * score / _positive(score.std(unbiased=False)))

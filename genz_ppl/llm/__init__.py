@@ -1,0 +1,1 @@
+"""Foundation models: what answers the questions and words new ones."""

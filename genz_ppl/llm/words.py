@@ -1,0 +1,46 @@
+"""The words of a text, as "mentions" understands them: whole, in any letter case, without punctuation."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+SHORTEST_WORD = 3
+
+_WORD = re.compile(r"[^\s']+(?:'[^\s']+)?")
+_ASCII_SEPARATORS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "'")}
+
+STOP_WORDS = frozenset(
+    """a about above after again all along also although among an and another any are around as at be because been before being
+    below between both but by can could did do does doing down during each either else etc every few for from further had has
+    have having he her here hers him his how however i if in into is it its itself just like made make many may me might more
+    most much must my near nearly neither no nor not of off often on once one only onto or other our out over own per quite
+    rather really s same several she should since so some such t than that the their them then there these they this those
+    through throughout to too toward towards two under until up upon use used using very via was we were what when where
+    whether which while who whom whose why will with within without would yet you your""".split()
+)
+
+
+def words_of(text: str) -> list[str]:
+    """The words in order: case-folded and canonically decomposed, "owner's" as "owner", "single-storey" as two words."""
+    return [word.removesuffix("'s") for word in _WORD.findall(_separated(text))]
+
+
+def content_words(text: str) -> set[str]:
+    """The words that can say something: no stop words, at least three characters, at least one letter."""
+    return {
+        word
+        for word in words_of(text)
+        if len(word) >= SHORTEST_WORD and word not in STOP_WORDS and any(character.isalpha() for character in word)
+    }
+
+
+def _separated(text: str) -> str:
+    """Folded text in which everything that is no letter, digit, mark or apostrophe is a space."""
+    if text.isascii():
+        return text.lower().translate(_ASCII_SEPARATORS)
+    # Decomposing before and after folding makes the result stable: folding it again changes nothing.
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold()).replace("’", "'")
+    kept = "".join(c if c == "'" or c.isalnum() or unicodedata.category(c).startswith("M") else " " for c in folded)
+    # A mark without a letter is not a word.
+    return " ".join(piece for piece in kept.split() if any(c.isalnum() for c in piece))

@@ -1,0 +1,145 @@
+"""Links f: (z, x) -> location of y. A new link is one class with `forward` and one line in `LINKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How an M-step without a closed form trains: Adam for so many epochs; batch_size None means all items at once."""
+
+    epochs: int = 200
+    batch_size: int | None = None
+    learning_rate: float = 0.02
+
+
+class Link(PyroModule):  # type: ignore[misc]
+    """Maps features and covariates to the location of the targets.
+
+    n_features: K. n_targets: D. n_covariates: P. All parameters are float64 and start small, so that a fresh link
+    predicts about zero: targets and covariates come standardised.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None
+    ) -> None:
+        super().__init__()
+        self.training_plan = training_plan or TrainingPlan()
+        self.n_features, self.n_targets, self.n_covariates = n_features, n_targets, n_covariates
+
+    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
+        """z: (..., K) in [0, 1]; covariates: (..., P). Returns (..., D)."""
+        raise TypeError(f"{type(self).__name__} must define forward(z, covariates)")
+
+    def function(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`forward` as a plain function of the present parameters; training loops call it many times."""
+        return self.forward  # type: ignore[no-any-return]
+
+    def with_columns(self, kept: list[int], n_added: int) -> Link:
+        """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
+        raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
+
+
+class LinearLink(Link):
+    """y = z W + b + x C (eq. 17). weights: (K, D); intercept: (D,); covariate_weights: (P, D)."""
+
+    name = "linear"
+
+    def __init__(
+        self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None
+    ) -> None:
+        super().__init__(n_features, n_targets, n_covariates, training_plan)
+        self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
+        self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
+        self.covariate_weights = nn.Parameter(torch.zeros(n_covariates, n_targets, dtype=torch.float64))
+
+    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
+        """z: (..., K); covariates: (..., P). Returns (..., D)."""
+        return z @ self.weights + covariates @ self.covariate_weights + self.intercept
+
+    def with_columns(self, kept: list[int], n_added: int) -> LinearLink:
+        """See `Link.with_columns`."""
+        link = LinearLink(len(kept) + n_added, self.n_targets, self.n_covariates, self.training_plan)
+        with torch.no_grad():
+            link.weights[: len(kept)] = self.weights[kept]
+            link.intercept.copy_(self.intercept)
+            link.covariate_weights.copy_(self.covariate_weights)
+        return link
+
+
+class NeuralLink(Link):
+    """A network with two hidden layers (64 and 32 ReLU units, dropout 0.1), trained as the paper's.
+
+    That is Adam with learning rate 1e-3 for 100 epochs in batches of 32. Dropout is off outside training.
+    """
+
+    name = "neural"
+
+    def __init__(
+        self,
+        n_features: int,
+        n_targets: int,
+        n_covariates: int = 0,
+        training_plan: TrainingPlan | None = None,
+        hidden: tuple[int, int] = (64, 32),
+        dropout: float = 0.1,
+    ) -> None:
+        plan = training_plan or TrainingPlan(epochs=100, batch_size=32, learning_rate=1e-3)
+        super().__init__(n_features, n_targets, n_covariates, plan)
+        self.hidden, self.dropout = hidden, dropout
+        linear, kind = PyroModule[nn.Linear], torch.float64
+        self.network = PyroModule[nn.Sequential](
+            linear(n_features + n_covariates, hidden[0], dtype=kind),
+            linear(hidden[0], hidden[1], dtype=kind),
+            linear(hidden[1], n_targets, dtype=kind),
+        )
+
+    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
+        """z: (..., K); covariates: (..., P). Returns (..., D)."""
+        return self.function()(z, covariates)
+
+    def function(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """See `Link.function`: Pyro's bookkeeping for each parameter is done once, not at every call."""
+        layers = [(layer.weight, layer.bias) for layer in self.network if isinstance(layer, nn.Linear)]
+        dropout, training = self.dropout, self.training
+
+        def apply(z: Tensor, covariates: Tensor) -> Tensor:
+            # Answers are centred: a first layer that sees -1/2 and 1/2 trains faster and treats yes and no alike.
+            values = torch.cat([z - 0.5, covariates.expand(*z.shape[:-1], -1)], dim=-1)
+            for weight, bias in layers[:-1]:
+                values = functional.dropout(functional.relu(functional.linear(values, weight, bias)), dropout, training)
+            return functional.linear(values, *layers[-1])
+
+        return apply
+
+    def with_columns(self, kept: list[int], n_added: int) -> NeuralLink:
+        """See `Link.with_columns`."""
+        link = NeuralLink(
+            len(kept) + n_added,
+            self.n_targets,
+            self.n_covariates,
+            self.training_plan,
+            self.hidden,
+            self.dropout,
+        )
+        columns = [*kept, *range(self.n_features, self.n_features + self.n_covariates)]
+        places = [*range(len(kept)), *range(len(kept) + n_added, len(kept) + n_added + self.n_covariates)]
+        state = {name: value.clone() for name, value in self.state_dict().items()}
+        first = torch.zeros(self.hidden[0], len(kept) + n_added + self.n_covariates, dtype=torch.float64)
+        first[:, places] = state["network.0.weight"][:, columns]
+        state["network.0.weight"] = first
+        link.load_state_dict(state)
+        return link
+
+
+LINKS: dict[str, type[Link]] = {"linear": LinearLink, "neural": NeuralLink}

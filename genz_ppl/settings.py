@@ -1,0 +1,111 @@
+"""Frozen settings of a fit and of a discovery run, checked when they are made. Nothing is read at import."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from genz_ppl.errors import OptionError
+
+LINK_NAMES = ("linear", "neural")
+LIKELIHOOD_NAMES = ("gaussian", "isotropic")
+INFERENCE_NAMES = ("coordinate",)
+EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
+ALGORITHM_NAMES = ("targeted", "basic")
+POLARITY_NAMES = ("both", "positive", "negative")
+
+
+def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise OptionError unless value is one of the choices."""
+    if value not in choices:
+        raise OptionError(f"{option}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def check_number(option: str, value: float, low: float, high: float = float("inf"), whole: bool = True) -> None:
+    """Raise OptionError unless value is a number (whole, if asked) from low to high."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not fits or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise OptionError(f"{option}: expected {kind} {limits}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a model is fitted to given answers.
+
+    steps: E- and M-steps. error_rate_prior: (a, b) of the Beta prior. expectation: how eq. 11 treats the other features:
+    "exact" (linear Gaussian), "mode", "sample", or "auto" (exact where it can be, else mode).
+    joint_moves: exact expectation only; let items move two features at once where that raises their bound.
+    """
+
+    link: str = "linear"
+    likelihood: str = "gaussian"
+    inference: str = "coordinate"
+    steps: int = 50
+    seed: int = 0
+    error_rate_prior: tuple[float, float] = (1.0, 9.0)
+    expectation: str = "auto"
+    joint_moves: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("link", self.link, LINK_NAMES)
+        check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
+        check_choice("inference", self.inference, INFERENCE_NAMES)
+        check_choice("expectation", self.expectation, EXPECTATION_NAMES)
+        check_number("steps", self.steps, 1)
+        check_number("seed", self.seed, 0, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class DiscoverSettings:
+    """How features are discovered (Algorithms 1-4 of the paper).
+
+    model: the foundation model's name, kept for the record. cycles: rounds of `add` additions and `cut` prunings.
+    max_features: an upper limit on active features. exemplars: items shown on either side of a contrast.
+    proposals: wordings asked for a contrast and polarity. polarity: ask what the positives share ("positive"), what the
+    negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
+    smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
+    discarded. smallest_gain: nats by which a wording must raise the bound to be kept. reconsider: wordings answered
+    earlier compete again at every addition, at no cost.
+    """
+
+    model: str = "rules"
+    link: str = "linear"
+    likelihood: str = "gaussian"
+    inference: str = "coordinate"
+    algorithm: str = "targeted"
+    cycles: int = 10
+    add: int = 5
+    cut: int = 2
+    max_features: int | None = None
+    seed: int = 0
+    test_fraction: float = 0.2
+    polarity: str = "both"
+    proposals: int = 6
+    exemplars: int = 40
+    inner_steps: int = 10
+    refit_steps: int = 10
+    smallest_share: float = 0.02
+    smallest_gain: float = 0.0
+    reconsider: bool = True
+    error_rate_prior: tuple[float, float] = (1.0, 9.0)
+
+    def __post_init__(self) -> None:
+        check_choice("link", self.link, LINK_NAMES)
+        check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
+        check_choice("inference", self.inference, INFERENCE_NAMES)
+        check_choice("algorithm", self.algorithm, ALGORITHM_NAMES)
+        check_choice("polarity", self.polarity, POLARITY_NAMES)
+        for option, low in (("cycles", 1), ("add", 1), ("cut", 0), ("proposals", 1), ("exemplars", 1)):
+            check_number(option, getattr(self, option), low)
+        check_number("inner_steps", self.inner_steps, 1)
+        check_number("refit_steps", self.refit_steps, 1)
+        check_number("seed", self.seed, 0, 2**32 - 1)
+        check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)
+        if self.max_features is not None:
+            check_number("max_features", self.max_features, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return asdict(self)

@@ -1,0 +1,72 @@
+"""The words that all layers share: item, feature, contrast, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FieldValue = str | int | float | bool | None
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row as a foundation model sees it: never its target, never its id in `text` or `fields`.
+
+    id: unique name of the row. text: what a model reads. fields: the readable columns by name, None where missing.
+    images: paths of the item's images, in column order.
+    """
+
+    id: str
+    text: str
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A yes/no question about an item (theta_f of the paper).
+
+    id: stable within a run ("f3"). text: the wording. origin: how it came to be ("mined", "given", …).
+    version: 1 at first, one more each time the wording is changed.
+    """
+
+    id: str
+    text: str
+    origin: str = "mined"
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two groups of items whose difference a model is asked to word (Fig. 2 of the paper).
+
+    context: texts of features that all shown items share (Algorithm 2), maybe empty.
+    existing: texts already in use, not to be proposed again.
+    """
+
+    positive: tuple[Item, ...]
+    negative: tuple[Item, ...]
+    context: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+
+    def reversed(self) -> Contrast:
+        """The same contrast asked the other way round: what do the negatives share that the positives lack?"""
+        return replace(self, positive=self.negative, negative=self.positive)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A foundation model's answers h to features about items.
+
+    values: (T, K) float64 of 1 (yes), 0 (no) and NaN (no valid answer). item_ids: T names. features: K texts.
+    """
+
+    values: FloatArray
+    item_ids: tuple[str, ...]
+    features: tuple[str, ...]

@@ -1,0 +1,24 @@
+"""Fixtures and settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine must not turn a slow example into a failure; every failure prints how to repeat it.
+settings.register_profile("genz", deadline=None, print_blob=True)
+settings.load_profile("genz")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets: GENZ_DATA, or ../shared/data beside the checkout. The test is skipped when it is absent."""
+    folder = Path(os.environ.get("GENZ_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder of real data sets, and there is none at {folder}: set GENZ_DATA to it")
+    return folder

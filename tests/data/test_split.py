@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genz_ppl.data import Items, Split
+from genz_ppl.data.split import LARGEST_SEED, group_split
+from genz_ppl.errors import InputError, OptionError
+
+SEEDS = st.integers(0, LARGEST_SEED)
+FRACTIONS = st.floats(0.01, 0.99)
+
+
+def items(n: int, **columns: list[str | None]) -> Items:
+    frame = pd.DataFrame({"a": [f"word {row}" for row in range(n)], "y": range(n), **columns})
+    return Items.from_frame(frame, target="y", **{name: name for name in columns})  # type: ignore[arg-type]
+
+
+def assert_partition(split: Split, n: int) -> None:
+    assert split.train.dtype == split.test.dtype == np.int64
+    assert sorted([*split.train.tolist(), *split.test.tolist()]) == list(range(n))
+
+
+@given(n=st.integers(3, 60), seed=SEEDS, fraction=FRACTIONS)
+def test_random_split_is_the_documented_one(n: int, seed: int, fraction: float) -> None:
+    n_train = round(n * (1 - fraction))
+    if n_train < 2 or n_train >= n:
+        with pytest.raises(OptionError, match="--test-fraction"):
+            items(n).split_indices(seed, fraction)
+        return
+    split = items(n).split_indices(seed, fraction)
+    assert_partition(split, n)
+    np.testing.assert_array_equal(split.train, np.random.RandomState(seed).permutation(n)[:n_train])
+    np.testing.assert_array_equal(split.test, items(n).split_indices(seed, fraction).test)
+
+
+@given(labels=st.lists(st.sampled_from("abcdefgh"), min_size=4, max_size=60), seed=SEEDS, fraction=FRACTIONS)
+def test_groups_stay_whole_and_train_is_filled_first(labels: list[str], seed: int, fraction: float) -> None:
+    wanted = round(len(labels) * (1 - fraction))
+    order = list(dict.fromkeys(labels))
+    permuted = [order[index] for index in np.random.RandomState(seed).permutation(len(order))]
+    sizes = np.cumsum([labels.count(name) for name in permuted])
+    n_train = int(sizes[np.argmax(sizes >= wanted)]) if wanted else 0
+    if n_train < 2 or n_train == len(labels):
+        with pytest.raises(OptionError, match=r"--test-fraction .* of column 'g'"):
+            group_split(labels, seed, fraction, "g")
+        return
+    split = group_split(labels, seed, fraction, "g")
+    assert_partition(split, len(labels))
+    train_groups = [labels[position] for position in split.train]
+    assert not set(train_groups) & {labels[position] for position in split.test}
+    assert len(split.train) == n_train
+    assert list(dict.fromkeys(train_groups)) == permuted[: len(set(train_groups))]
+
+
+def test_a_split_leaves_numpys_own_generator_alone() -> None:
+    before = np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    items(20).split_indices(3)
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
+
+
+def test_split_column_wins_whatever_the_seed() -> None:
+    data = items(5, split=["train", " Test ", "TRAIN", "test", "train"])
+    for seed in (0, 1):
+        split = data.split_indices(seed, 0.5)
+        assert split.train.tolist() == [0, 2, 4]
+        assert split.test.tolist() == [1, 3]
+    assert "split" not in data[0].fields
+
+
+def test_group_column_is_used_and_readable() -> None:
+    data = items(6, group=["u", "u", "v", "v", "w", "w"])
+    split = data.split_indices(0, 0.3)
+    assert (len(split.train), len(split.test)) == (4, 2)
+    assert data[0].fields["group"] == "u"
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 2.0, float("nan")])
+def test_fractions_out_of_range(fraction: float) -> None:
+    with pytest.raises(OptionError, match="--test-fraction must lie between 0 and 1"):
+        items(10).split_indices(0, fraction)
+
+
+@pytest.mark.parametrize("seed", [-1, LARGEST_SEED + 1])
+def test_seeds_out_of_range(seed: int) -> None:
+    with pytest.raises(OptionError, match=f"--seed must lie between 0 and {LARGEST_SEED}, not {seed}"):
+        items(10).split_indices(seed)
+
+
+def test_a_seed_must_be_whole() -> None:
+    with pytest.raises(OptionError, match=r"--seed must be a whole number, not 0\.5"):
+        items(10).split_indices(0.5)  # type: ignore[arg-type]
+
+
+def test_too_small_a_side_says_the_numbers() -> None:
+    with pytest.raises(OptionError, match=r"leaves 3 train and 0 test items.*--test-fraction 0\.1"):
+        items(3).split_indices(0, 0.1)
+    with pytest.raises(OptionError, match=r"leaves 1 train and 3 test items.*split column 'split'"):
+        items(4, split=["test", "train", "test", "test"]).split_indices(0)
+    with pytest.raises(OptionError, match=r"leaves 4 train and 0 test items.*the 1 groups of column 'group'"):
+        items(4, group=["u"] * 4).split_indices(0)
+
+
+def test_bad_labels_say_the_row() -> None:
+    with pytest.raises(InputError, match=r"split column 'split', row 2 \(id '1'\): expected 'train' or 'test', found 'valid'"):
+        items(3, split=["train", "valid", "test"])
+    with pytest.raises(InputError, match=r"row 3 .* found nothing"):
+        items(3, split=["train", "test", None])
+    with pytest.raises(InputError, match=r"group column 'group', row 2 \(id '1'\): the cell is empty"):
+        items(3, group=["u", None, "v"])

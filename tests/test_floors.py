@@ -1,0 +1,147 @@
+"""Imports in the package go down only: each part may use the parts below it and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "genz_ppl"
+
+GROUND = {"errors", "types", "settings"}
+BELOW_DISCOVERY = GROUND | {"data", "llm", "models", "inference"}
+MAY_IMPORT = {
+    **dict.fromkeys(sorted(GROUND), GROUND),
+    "data": GROUND,
+    "llm": GROUND,
+    "models": GROUND,
+    "inference": GROUND | {"models"},
+    "discovery": BELOW_DISCOVERY,
+    "diagnostics": GROUND | {"models", "inference"},
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
+}
+ARVIZ_HOME = "diagnostics/inference_data.py"
+TOP_LEVEL_LINKS = {"models", "inference"}
+
+
+def imported_names(tree: ast.AST) -> list[tuple[int, str]]:
+    """(line, dotted name) of every import: also in functions, under TYPE_CHECKING, and by importlib with a literal name.
+
+    `from a import b` gives "a.b", since b may be a module. A relative import gives a name that starts with a dot.
+    """
+    names: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in {"import_module", "__import__"} and isinstance(node.args[0].value, str):
+                names.append((node.lineno, node.args[0].value))
+    return names
+
+
+def offence(part: str, path: str, name: str) -> str | None:
+    """Why the module at `path` (in `part`) must not import `name`; None where it may."""
+    if name.startswith("."):
+        return f"relative import of {name}: write the absolute name"
+    first, _, rest = name.partition(".")
+    if first == "arviz" and path != ARVIZ_HOME:
+        return f"imports arviz: only {ARVIZ_HOME} may"
+    if first in TOP_LEVEL_LINKS:
+        return f"imports {name}: the top-level link {first} is not installed, write genz_ppl.{first}"
+    if first != "genz_ppl" or part in {"__init__", "cli"}:
+        return None
+    target = rest.partition(".")[0]
+    if target not in MAY_IMPORT:
+        return f"imports {name}: name the part it comes from (the package's own __init__ is above all parts)"
+    if target != part and target not in MAY_IMPORT[part]:
+        return f"imports {name}: {part} may use only {', '.join(sorted(MAY_IMPORT[part]))}"
+    return None
+
+
+def floor_offences(path: str, source: str) -> list[str]:
+    """One line for every import in `source` that breaks the floors; `path` is relative to the package."""
+    part = path.partition("/")[0].removesuffix(".py")
+    if part != "__init__" and part not in MAY_IMPORT:
+        return [f"{path}: {part} is on no floor: add it to MAY_IMPORT in tests/test_floors.py"]
+    found = [(line, offence(part, path, name)) for line, name in imported_names(ast.parse(source))]
+    return [f"{path}:{line}: {reason}" for line, reason in sorted(found, key=lambda pair: pair[0]) if reason]
+
+
+def test_package_keeps_to_its_floors() -> None:
+    modules = sorted(PACKAGE.rglob("*.py"))
+    assert PACKAGE / "models" / "__init__.py" in modules
+    offences = [
+        line
+        for module in modules
+        for line in floor_offences(module.relative_to(PACKAGE).as_posix(), module.read_text(encoding="utf-8"))
+    ]
+    assert not offences, "\n".join(offences)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("errors.py", "from genz_ppl.data.items import Items"),
+        ("types.py", "import genz_ppl.models"),
+        ("data/items.py", "from genz_ppl.llm.rules import Rules"),
+        ("data/items.py", "from genz_ppl.models import genz"),
+        ("llm/rules.py", "from genz_ppl import data"),
+        ("models/genz.py", "from genz_ppl.inference.fit import fit"),
+        ("inference/fit.py", "from genz_ppl.llm.base import FoundationModel"),
+        ("inference/fit.py", "import torch, genz_ppl.data.items as items"),
+        ("inference/fit.py", "from genz_ppl.discovery import cycle"),
+        ("discovery/cycle.py", "from genz_ppl.cli.app import main"),
+        ("discovery/cycle.py", "from genz_ppl.diagnostics.report import report"),
+        ("diagnostics/report.py", "from genz_ppl.discovery.cycle import cycle"),
+        ("diagnostics/report.py", "from genz_ppl.data.items import Items"),
+        ("inference/fit.py", "def later():\n    from genz_ppl.llm import rules"),
+        ("inference/fit.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from genz_ppl.data.items import Items"),
+        ("models/genz.py", "import importlib\nimportlib.import_module('genz_ppl.llm')"),
+        ("models/genz.py", "__import__('genz_ppl.llm')"),
+        ("models/genz.py", "from genz_ppl import *"),
+        ("discovery/cycle.py", "from genz_ppl import __version__"),
+        ("discovery/cycle.py", "import genz_ppl"),
+        ("models/genz.py", "from . import links"),
+        ("models/genz.py", "from ..errors import InputError"),
+        ("cli/app.py", "from .fit import fit"),
+        ("cli/app.py", "import arviz as az"),
+        ("diagnostics/compare.py", "from arviz import loo"),
+        ("__init__.py", "import arviz"),
+        ("inference/fit.py", "from models.genz import GenZ"),
+        ("extras/new.py", ""),
+    ],
+)
+def test_offence_is_found(path: str, source: str) -> None:
+    offences = floor_offences(path, source)
+    assert len(offences) == 1
+    assert offences[0].startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("__init__.py", "from genz_ppl.discovery.run import discover\nfrom genz_ppl.cli.app import main"),
+        ("settings.py", "from genz_ppl.errors import OptionError"),
+        ("data/items.py", "from genz_ppl.errors import InputError\nfrom genz_ppl.data.text import words\nimport pandas"),
+        ("llm/rules.py", "from genz_ppl import types"),
+        ("inference/fit.py", "from genz_ppl.models.genz import GenZ\nfrom genz_ppl.inference import isolation"),
+        ("discovery/cycle.py", "from genz_ppl.data import items\nfrom genz_ppl.llm import base\nimport genz_ppl.inference.fit"),
+        ("diagnostics/inference_data.py", "import arviz\nfrom genz_ppl.inference.fit import fit"),
+        ("cli/app.py", "from genz_ppl import __version__\nfrom genz_ppl.diagnostics import report"),
+        ("models/genz.py", "import importlib\nimportlib.import_module('torch')\nlen('genz_ppl.llm')"),
+    ],
+)
+def test_allowed_import_passes(path: str, source: str) -> None:
+    assert floor_offences(path, source) == []
+
+
+def test_message_names_the_line_and_what_is_allowed() -> None:
+    source = "import torch\n\nfrom genz_ppl.llm.base import FoundationModel"
+    assert floor_offences("inference/fit.py", source) == [
+        "inference/fit.py:3: imports genz_ppl.llm.base.FoundationModel: inference may use only errors, models, settings, types"
+    ]
