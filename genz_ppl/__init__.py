@@ -1,9 +1,25 @@
-"""Finds the yes/no questions about items whose answers explain a target."""
-
-from __future__ import annotations
+"""genz-ppl: find, in plain language, the questions that explain your numbers."""
 
 from importlib.metadata import version
 
-__all__ = ["__version__"]
+from genz_ppl.data import Items
+from genz_ppl.discovery.discover import Discovery, discover, resume
+from genz_ppl.errors import GenzError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.types import Answers, Contrast, Feature, Item
 
 __version__ = version("genz-ppl")
+
+__all__ = [
+    "Answers",
+    "Contrast",
+    "Discovery",
+    "Feature",
+    "FoundationModel",
+    "GenzError",
+    "Item",
+    "Items",
+    "__version__",
+    "discover",
+    "resume",
+]

@@ -11,7 +11,7 @@ from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_item
 from genz_ppl.discovery.oracle import Oracle, pack, unpack
 from genz_ppl.discovery.proposals import Candidate, is_balanced, rank_candidates
 from genz_ppl.discovery.records import FeatureRecord, Progress
-from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.coordinate import refit
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.prune import least_useful
 from genz_ppl.inference.start import leading_split
@@ -66,7 +66,7 @@ class Cycle:
         free = state.with_columns(list(range(state.posterior.shape[1])), split[:, None])
         blank = torch.full((n, 1), float("nan"), dtype=torch.float64)
         free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
-        coordinate(free, free_data, self.settings.inner_steps, first=False)
+        refit(free, free_data, self.settings.inner_steps)
         posterior: FloatArray = free.posterior[:, -1].numpy()
         return posterior
 
@@ -139,5 +139,4 @@ class Cycle:
 
     def refit(self, progress: Progress) -> None:
         """Bring state and bound to where they belong after a change."""
-        bounds = coordinate(progress.state, self.training_data(progress), self.settings.refit_steps, first=False)
-        progress.bound = bounds[-1].total
+        progress.bound = refit(progress.state, self.training_data(progress), self.settings.refit_steps).total

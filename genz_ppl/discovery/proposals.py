@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.coordinate import refit
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.start import build_model, linear_residual, start_state
 from genz_ppl.inference.state import Data, State
@@ -64,13 +64,25 @@ def rank_candidates(
     judge = state if is_linear_gaussian(state.model) else linear_judge(state, data)
     order = np.argsort(-quick_gains(judge, data, answers), kind="stable")[:FINALISTS]
     base = judge.copy()
-    base_bound = coordinate(base, data, steps, first=False)[-1].total
+    base_bound = refit(base, data, steps).total
+    import os
+    if os.environ.get("RESTART"):
+        b2=judge.copy(); b2.posterior=b2.prior(data.answers); base_bound=max(base_bound,refit(b2,data,steps).total)
     candidates = []
     for index in order.tolist():
         column = torch.from_numpy(answers[:, index : index + 1])
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
         trial = extended(judge, column)
-        bound = coordinate(trial, enlarged, steps, first=False)[-1].total
+        import os
+        if os.environ.get("RESTART"):
+            t2 = trial.copy(); t2.posterior = t2.prior(enlarged.answers)
+            bound = refit(t2, enlarged, steps).total
+            if os.environ["RESTART"] == "2":
+                b1 = refit(trial, enlarged, steps).total
+                if b1 > bound: t2, bound = trial, b1
+            trial = t2
+        else:
+            bound = refit(trial, enlarged, steps).total
         candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
@@ -87,5 +99,5 @@ def linear_judge(state: State, data: Data) -> State:
     a, b = state.model.features.concentration.tolist()
     model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], error_rate_prior=(a, b))
     judge = start_state(model, data)
-    coordinate(judge, data, 10)
+    refit(judge, data, 10)
     return judge

@@ -16,14 +16,13 @@ from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Progress
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
-from genz_ppl.types import FloatArray
 
 OnStep = Callable[[Progress], None]
 
@@ -36,10 +35,10 @@ class Runner:
             raise ValueError("discovery needs targets")
         self.items, self.split, self.settings, self.model = items, split, settings, model
         self.train, self.test = items.take(split.train), items.take(split.test)
-        self.train_targets = torch.from_numpy(items.targets[split.train])
-        self.test_targets: FloatArray = items.targets[split.test]
-        self.train_covariates = torch.from_numpy(items.covariates[split.train])
-        self.test_covariates = torch.from_numpy(items.covariates[split.test])
+        self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
+        self.train_covariates, self.test_covariates = (
+            torch.tensor(items.covariates[part]) for part in (split.train, split.test)
+        )
         shared = LIKELIHOODS[settings.likelihood].shared_scale
         self.scaling = Scaling.of(self.train_targets, self.train_covariates, shared)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
@@ -113,16 +112,27 @@ class Runner:
         }
         progress.curve.append(row)
 
-    def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
-        """Scores on the training and the test items; the test targets are used here and nowhere else."""
-        train = self.predict(progress, progress.train_answers, self.train_covariates)
-        test = self.predict(progress, progress.test_answers, self.test_covariates)
-        return scores(self.train_targets.numpy(), train), scores(self.test_targets, test)
+    def evaluate(self, progress: Progress, density: bool = False) -> tuple[dict[str, float], dict[str, float]]:
+        """Scores on the training and the test items; the test targets are used here and nowhere else.
 
-    def predict(self, progress: Progress, answers: FloatArray, covariates: torch.Tensor) -> FloatArray:
-        """Predictive means, (T, D), in the user's units."""
-        return predictive_mean(progress.state, self.scaling, torch.from_numpy(answers), covariates, self.settings.seed)
-
+        density: also "log_likelihood", the mean over items of log p(y | h, x).
+        """
+        sides = (
+            (progress.train_answers, self.train_covariates, self.train_targets),
+            (progress.test_answers, self.test_covariates, self.test_targets),
+        )
+        results = []
+        for rows, covariates, targets in sides:
+            answers = torch.from_numpy(rows)
+            predicted = predictive_mean(progress.state, self.scaling, answers, covariates, self.settings.seed)
+            result = scores(targets.numpy(), predicted)
+            if density:
+                values = log_predictive_density(
+                    progress.state, self.scaling, answers, covariates, targets, self.settings.seed
+                )
+                result["log_likelihood"] = float(values.mean())
+            results.append(result)
+        return results[0], results[1]
 
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

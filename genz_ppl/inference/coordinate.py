@@ -54,29 +54,38 @@ def coordinate(
     data: Data,
     steps: int,
     expectation: str = "auto",
-    tolerance: float = 0.0,
     first: bool = True,
     joint_moves: bool = True,
     on_step: Callable[[int, Bound], None] | None = None,
 ) -> list[Bound]:
     """Fit `state` in place by alternating E- and M-steps; returns the bound after every step.
 
-    tolerance: stop early once a step gains less than this many nats (0: run all steps).
     With exact expectations no step lowers the bound's total.
     """
     method = expectation_for(state.model, data, expectation, first, joint_moves)
     method.maximise(state)
     bounds: list[Bound] = []
     for step in range(steps):
-        method.sweep(state)
-        method.maximise(state)
-        update_error_rates(state, data)
+        _step(state, data, method)
         bounds.append(bound_of(state, data, method.observation(state)))
         if on_step is not None:
             on_step(step, bounds[-1])
-        if tolerance > 0 and step > 0 and abs(bounds[-1].total - bounds[-2].total) < tolerance:
-            break
     return bounds
+
+
+def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bound:
+    """Fit `state` in place from where it stands and return the bound at the end only."""
+    method = expectation_for(state.model, data, expectation, first=False)
+    method.maximise(state)
+    for _ in range(steps):
+        _step(state, data, method)
+    return bound_of(state, data, method.observation(state))
+
+
+def _step(state: State, data: Data, method: Expectation) -> None:
+    method.sweep(state)
+    method.maximise(state)
+    update_error_rates(state, data)
 
 
 def update_error_rates(state: State, data: Data) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.coordinate import refit
 from genz_ppl.inference.state import Data, State
 
 
@@ -29,8 +29,8 @@ def removals(state: State, data: Data, steps: int, expectation: str = "auto") ->
     for feature in range(data.answers.shape[1]):
         kept = [k for k in range(data.answers.shape[1]) if k != feature]
         reduced = state.with_columns(kept)
-        bounds = coordinate(reduced, without(data, feature), steps, expectation, first=False)
-        outcomes.append(Removal(feature, bounds[-1].total, reduced))
+        bound = refit(reduced, without(data, feature), steps, expectation)
+        outcomes.append(Removal(feature, bound.total, reduced))
     return outcomes
 
 

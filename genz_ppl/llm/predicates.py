@@ -3,7 +3,8 @@
     zipcode is 92276 · roof is not tile · zipcode starts with 92 · area is at least 3000 · area is less than 3000
     area is between 1500 and 2200 · text mentions 'granite' · n modulo 128 is at least 64 · n modulo 7 is 3
 
-A field name or value that is not a plain word or number stands in double quotes, with \\" and \\\\ inside: "living area" is "two floors".
+A field name or value that is not a plain word or number stands in double quotes: "living area" is "two floors".
+Inside them \\" and \\\\ stand for a quote and a backslash.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ class Equals:
     def key(self) -> Hashable:
         """The same for a statement and its opposite: they are one feature."""
         number = quantity_of(self.value)
-        folded = self.value.casefold()
-        return "is", self.field, "a truth value" if folded in ("true", "false") else folded if number is None else number
+        if self.value.casefold() in ("true", "false"):
+            return "is true", self.field
+        return "is", self.field, self.value if number is None else number
 
     def answer(self, value: FieldValue) -> float:
         """1., 0., or NaN where the value is missing."""
@@ -188,7 +190,7 @@ class Comparison:
         if self.relation == "at least":
             last = modulus - 1
         elif self.relation == "less than":
-            first, last = low, modulus - 1  # its opposite
+            first, last = max(low, 0), modulus - 1  # its opposite
         if first <= 0 and last < modulus - 1:
             first, last = last + 1, modulus - 1
         return first, last

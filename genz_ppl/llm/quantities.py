@@ -12,7 +12,7 @@ NUMBER_PATTERN = r"[+-]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(NUMBER_PATTERN)
 # Leading zeros and a leading plus mark a code ("00501"), not a quantity.
 _CANONICAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-_LONGEST = 300  # characters; Python refuses to turn longer digit strings into numbers at some point, and no quantity needs them
+_LONGEST = 2000  # characters; any float fits, and Python refuses to read much longer digit strings
 
 
 def read_quantity(text: str) -> Quantity | None:

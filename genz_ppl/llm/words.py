@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 SHORTEST_WORD = 3
 
 _WORD = re.compile(r"[^\s']+(?:'[^\s']+)?")
 _ASCII_SEPARATORS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "'")}
 
-STOP_WORDS = frozenset(
-    """a about above after again all along also although among an and another any are around as at be because been before being
+_STOP_WORD_LIST = """
+    a about above after again all along also although among an and another any are around as at be because been before being
     below between both but by can could did do does doing down during each either else etc every few for from further had has
     have having he her here hers him his how however i if in into is it its itself just like made make many may me might more
     most much must my near nearly neither no nor not of off often on once one only onto or other our out over own per quite
     rather really s same several she should since so some such t than that the their them then there these they this those
     through throughout to too toward towards two under until up upon use used using very via was we were what when where
-    whether which while who whom whose why will with within without would yet you your""".split()
-)
+    whether which while who whom whose why will with within without would yet you your
+"""
+STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 
 def words_of(text: str) -> list[str]:
@@ -26,13 +28,9 @@ def words_of(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in _WORD.findall(_separated(text))]
 
 
-def content_words(text: str) -> set[str]:
-    """The words that can say something: no stop words, at least three characters, at least one letter."""
-    return {
-        word
-        for word in words_of(text)
-        if len(word) >= SHORTEST_WORD and word not in STOP_WORDS and any(character.isalpha() for character in word)
-    }
+def content_words(words: Iterable[str]) -> set[str]:
+    """Those of the words that can say something: no stop words, no numbers, at least three characters."""
+    return {word for word in words if len(word) >= SHORTEST_WORD and word not in STOP_WORDS and not word.isdecimal()}
 
 
 def _separated(text: str) -> str:

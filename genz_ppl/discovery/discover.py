@@ -1,0 +1,275 @@
+"""`discover` and `Discovery`: the questions that explain a table's target, as a library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from genz_ppl.data import Items, Schema, Split
+from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.records import Counters, Progress
+from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.runner import Runner
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.prediction import predict
+from genz_ppl.inference.start import Scaling, build_model
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.registry import open_model
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray, Item
+
+OnStep = Callable[[Progress, DiscoverSettings], None]
+
+
+def discover(
+    items: Items,
+    model: str | FoundationModel = "rules",
+    *,
+    out: str | Path | None = None,
+    source: str | None = None,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> Discovery:
+    """Find the yes/no questions that explain the targets of `items`.
+
+    model: "rules", "table:FILE", "package.module:object", or an object with answer, propose and suggest.
+    out: a new folder for the run directory; without it nothing is written. source: what `items` was read from, noted in
+    the run directory so that the command line can resume. on_step: called after every step.
+    settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction and the rest of
+    `DiscoverSettings`.
+    Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
+    resumed from `out`).
+    """
+    chosen, oracle = make_settings(model, settings), _open(model)
+    if items.targets is None:
+        raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
+    split = items.split_indices(chosen.seed, chosen.test_fraction)
+    runner = Runner(items, split, oracle, chosen)
+    directory = None if out is None else RunDirectory(Path(out))
+    record = _record(runner, source)
+    if directory is not None:
+        directory.create(record)
+    return _run(runner, runner.start(), record, directory, on_step)
+
+
+def resume(
+    out: str | Path, items: Items, model: str | FoundationModel | None = None, on_step: OnStep | None = None
+) -> Discovery:
+    """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
+
+    items: the same items as before (checked). model: needed when the run was given an object.
+    """
+    directory = RunDirectory(Path(out))
+    record = directory.record()
+    settings = DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
+    if items.fingerprint() != record["fingerprint"]:
+        raise InputError(f"{items.name}: the items are not those of the run in {directory.path}; give the data it was started on")
+    split = _recorded_split(record, items)
+    runner = Runner(items, split, _open(settings.model if model is None else model), settings)
+    progress = directory.load(_blank_model(record)) or runner.start()
+    return _run(runner, progress, record, directory, on_step)
+
+
+class Discovery:
+    """A finished or interrupted run: its features, its learning curve, its posterior, and predictions."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        record: dict[str, Any],
+        model: FoundationModel | None = None,
+        directory: RunDirectory | None = None,
+    ) -> None:
+        self._progress, self._record, self._model, self.directory = progress, record, model, directory
+        self.schema = Schema.from_dict(record["schema"])
+        self._scaling = Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in record["scaling"].items()})
+
+    @classmethod
+    def load(cls, out: str | Path, model: FoundationModel | None = None) -> Discovery:
+        """Read a run directory. model: needed for predictions when the run was given an object instead of a name."""
+        directory = RunDirectory(Path(out))
+        record = directory.record()
+        progress = directory.load(_blank_model(record))
+        if progress is None:
+            raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
+        return cls(progress, record, model, directory)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the run, as in run.json."""
+        return dict(self._record["settings"])
+
+    @property
+    def status(self) -> str:
+        """ "done", or "running" where the run was stopped before its end."""
+        return self._progress.status
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """id, text, origin, p_e, prevalence, gain, added_at, removed_at, active: one row a feature, removed ones included."""
+        return feature_table(self._progress)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The learning curve: one row an event, columns as in curve.csv."""
+        return curve_table(self._progress)
+
+    @property
+    def posterior(self) -> pd.DataFrame:
+        """q(z = 1 given y and the answers): training items by id, active features by text."""
+        texts = [record.text for record in self._progress.active]
+        return pd.DataFrame(self._progress.state.posterior.numpy(), index=self._record["split"]["train"], columns=texts)
+
+    def predict(self, items: Items, level: float = 0.9) -> pd.DataFrame:
+        """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on.
+
+        lower and upper hold `level` of the predictive distribution, features and noise averaged over. Items of the run
+        keep the answers they have; the model is asked about the others only.
+        """
+        if not 0 < level < 1:
+            raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
+        if items.covariates.shape[1] != len(self.schema.covariates):
+            raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
+        answers = torch.from_numpy(self._answers(items))
+        covariates = torch.tensor(items.covariates)
+        outcome = predict(self._progress.state, self._scaling, answers, covariates, self._record["settings"]["seed"], level)
+        columns = {}
+        for target, name in enumerate(self.schema.target):
+            prefix = "" if len(self.schema.target) == 1 else f"{name}_"
+            for part in ("mean", "sd", "lower", "upper"):
+                columns[f"{prefix}{part}"] = getattr(outcome, part)[:, target]
+        return pd.DataFrame(columns, index=pd.Index(items.ids, name="id"))
+
+    def _answers(self, items: Items) -> FloatArray:
+        texts = [record.text for record in self._progress.active]
+        known: dict[str, FloatArray] = {}
+        for side, rows in (("train", self._progress.train_answers), ("test", self._progress.test_answers)):
+            known.update(zip(self._record["content"][side], rows, strict=True))
+        answers = np.full((len(items), len(texts)), np.nan)
+        missing = []
+        for position, item in enumerate(items):
+            row = known.get(content_hash(item))
+            if row is None:
+                missing.append(position)
+            else:
+                answers[position] = row
+        if missing and texts:
+            model = self._model if self._model is not None else open_model(self._record["settings"]["model"])
+            answers[missing] = Oracle(model, Counters()).answer([items[i] for i in missing], texts)
+        return answers
+
+
+def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:
+    """Checked settings. Raises OptionError for unknown names and values out of range."""
+    name = model if isinstance(model, str) else f"object:{type(model).__module__}.{type(model).__qualname__}"
+    known = set(DiscoverSettings.__dataclass_fields__) - {"model"}
+    unknown = [option for option in settings if option not in known]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
+    return DiscoverSettings(model=name, **settings)
+
+
+def content_hash(item: Item) -> str:
+    """What an item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
+    content = json.dumps([item.text, dict(item.fields), [path.name for path in item.images]], sort_keys=True)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _run(
+    runner: Runner, progress: Progress, record: dict[str, Any], directory: RunDirectory | None, on_step: OnStep | None
+) -> Discovery:
+    def after_step(current: Progress) -> None:
+        if directory is not None:
+            directory.save(current, metrics(runner, current))
+        if on_step is not None:
+            on_step(current, runner.settings)
+
+    if directory is not None:
+        directory.write_record({**record, "status": progress.status})
+    after_step(progress)
+    try:
+        runner.run(progress, after_step)
+    except BaseException as error:
+        if directory is not None:
+            directory.set_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    record = {**record, "status": progress.status}
+    if directory is not None:
+        directory.write_record(record)
+    return Discovery(progress, record, runner.model, directory)
+
+
+def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
+    """The content of metrics.json."""
+    train, test = runner.evaluate(progress, density=True)
+    counters = {name: getattr(progress.counters, name) for name in Counters.__dataclass_fields__}
+    return {
+        "train": _finite(train),
+        "test": _finite(test),
+        "n_features": len(progress.active),
+        **counters,
+        "seconds": round(progress.seconds, 3),
+        "status": progress.status,
+    }
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _record(runner: Runner, source: str | None) -> dict[str, Any]:
+    items, scaling = runner.items, runner.scaling
+    return {
+        "source": source,
+        "settings": runner.settings.to_dict(),
+        "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")} | {"python": platform.python_version()},
+        "schema": items.schema.to_dict(),
+        "fingerprint": items.fingerprint(),
+        "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
+        "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
+        "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
+        "status": "running",
+    }
+
+
+def _hashes(items: Sequence[Item]) -> list[str]:
+    return [content_hash(item) for item in items]
+
+
+def _recorded_split(record: dict[str, Any], items: Items) -> Split:
+    position = {name: index for index, name in enumerate(items.ids)}
+    train, test = ([position[name] for name in record["split"][side]] for side in ("train", "test"))
+    return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
+
+
+def _blank_model(record: dict[str, Any]) -> Any:
+    settings = record["settings"]
+    with isolated(0):
+        return build_model(
+            0,
+            len(record["scaling"]["target_centre"]),
+            len(record["scaling"]["covariate_centre"]),
+            settings["link"],
+            settings["likelihood"],
+            tuple(settings["error_rate_prior"]),
+        )
+
+
+def _open(model: str | FoundationModel) -> FoundationModel:
+    if isinstance(model, str):
+        return open_model(model)
+    missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(model, name, None))]
+    if missing:
+        raise OptionError(f"model: expected an object with answer, propose and suggest; {type(model).__name__} lacks {missing[0]}")
+    return model

@@ -1,0 +1,199 @@
+"""Tables of known yes/no attributes: read from a file and checked."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genz_ppl.errors import InputError
+from genz_ppl.types import FloatArray
+
+_ANSWERS = {"yes": 1.0, "true": 1.0, "1": 1.0, "1.0": 1.0, "no": 0.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "": math.nan}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_LINES = (".jsonl", ".ndjson")
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class KnownAttributes:
+    """ids: T names. texts: C attribute texts. values: (T, C) float64 of 1., 0. and NaN. digest: sha256 of the file."""
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    values: FloatArray
+    digest: str
+
+
+def read_attributes(path: str | Path, id_column: str | None = None) -> KnownAttributes:
+    """Read a .csv, .tsv or .jsonl file of attributes.
+
+    Wide: one row an item; the ids are in `id_column`, else in the column "id", else in the first one; all others are
+    attributes. Long (.jsonl only): one line a question, {"question": text, "yes": [ids]}, and maybe {"ids": [ids]} lines: an
+    item that any line lists is known, and each question that does not list it is answered no; any other item is unknown.
+
+    Raises InputError for a missing, empty or undecodable file, repeated ids or attributes, no attribute, or a value that is
+    not yes or no.
+    """
+    file = Path(path).expanduser()
+    content = _content(file)
+    text = _decoded(file, content)
+    digest = hashlib.sha256(content).hexdigest()
+    if file.suffix.lower() in _LINES:
+        rows = _json_rows(file, text)
+        if any("question" in row or "ids" in row for _, row in rows) and id_column is None and "id" not in rows[0][1]:
+            ids, texts, values = _long(file, rows)
+            return KnownAttributes(ids, texts, values, digest)
+    else:
+        rows = _delimited_rows(file, text, _DELIMITERS[file.suffix.lower()])
+    ids, texts, values = _wide(file, rows, id_column)
+    return KnownAttributes(ids, texts, values, digest)
+
+
+def folded(text: str) -> str:
+    """A text as it is looked up: without letter case and outer or repeated spaces."""
+    return " ".join(text.split()).casefold()
+
+
+def _content(file: Path) -> bytes:
+    if file.suffix.lower() not in (*_DELIMITERS, *_LINES):
+        raise InputError(f"{file}: expected a table of attributes in a .csv, .tsv or .jsonl file; give it one of these names")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: expected a readable table of attributes: {error.strerror}; check the path") from error
+    if not content.strip():
+        raise InputError(f"{file}: the file is empty; one row per item with yes/no attributes is needed")
+    return content
+
+
+def _decoded(file: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{file}: line {line}: expected UTF-8 text, found other bytes; save the file as UTF-8") from error
+
+
+Rows = Sequence[tuple[int, Mapping[str, object]]]  # line number and cells by column
+
+
+def _delimited_rows(file: Path, text: str, delimiter: str) -> Rows:
+    reader = csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, Mapping[str, object]]] = []
+    try:
+        header = [name.strip() for name in next(reader)]
+        _no_repeats(file, header, "column")
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{file}: line {reader.line_num}: expected {len(header)} cells as in the header, found {len(cells)}; "
+                    "quote cells that hold the delimiter"
+                )
+            rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        raise InputError(f"{file}: line {reader.line_num}: not a readable table: {error}; correct the line") from error
+    if not rows:
+        raise InputError(f"{file}: there is a header and no row; one row per item is needed")
+    return rows
+
+
+def _json_rows(file: Path, text: str) -> Rows:
+    rows: list[tuple[int, Mapping[str, object]]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file}: line {number}: expected one JSON object, found {_shown(line)}; correct it") from error
+        if not isinstance(row, dict) or not row:
+            raise InputError(f"{file}: line {number}: expected a JSON object with keys, found {_shown(line)}; correct the line")
+        rows.append((number, row))
+    return rows
+
+
+Parts = tuple[tuple[str, ...], tuple[str, ...], FloatArray]
+
+
+def _wide(file: Path, rows: Rows, id_column: str | None) -> Parts:
+    columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    name = id_column or ("id" if "id" in columns else columns[0])
+    if name not in columns:
+        raise InputError(f"{file}: expected an id column {name!r}, found {', '.join(columns[:8])}; name one of these")
+    texts = [column for column in columns if column != name]
+    if not texts:
+        raise InputError(f"{file}: expected attribute columns beside the ids in {name!r}, found none; add yes/no columns")
+    _no_repeats(file, texts, "attribute")
+    lines: dict[str, int] = {}
+    values = np.full((len(rows), len(texts)), np.nan)
+    for index, (number, row) in enumerate(rows):
+        item = _id(file, number, row.get(name))
+        if item in lines:
+            raise InputError(f"{file}: line {number}: the id {_shown(item)} was on line {lines[item]} already; keep one of them")
+        lines[item] = number
+        values[index] = [_answer(file, number, text, row.get(text)) for text in texts]
+    return tuple(lines), tuple(texts), values
+
+
+def _long(file: Path, rows: Rows) -> Parts:
+    known: dict[str, None] = {}
+    questions: list[str] = []
+    yes: list[set[str]] = []
+    for number, row in rows:
+        question, listed = row.get("question"), row.get("yes" if "question" in row else "ids")
+        if not isinstance(listed, list) or not (question is None or (isinstance(question, str) and question.strip())):
+            expected = '{"question": text, "yes": [ids]} or {"ids": [ids]}'
+            raise InputError(f"{file}: line {number}: expected {expected}, found other content; correct the line")
+        ids = [_id(file, number, entry) for entry in listed]
+        known.update(dict.fromkeys(ids))
+        if isinstance(question, str):
+            questions.append(question)
+            yes.append(set(ids))
+    if not questions or not known:
+        raise InputError(f"{file}: expected questions with the ids of items answered yes, found none; add lines")
+    _no_repeats(file, questions, "question")
+    values = np.array([[float(item in members) for members in yes] for item in known])
+    return tuple(known), tuple(questions), values
+
+
+def _no_repeats(file: Path, texts: Sequence[str], what: str) -> None:
+    seen: set[str] = set()
+    for text in texts:
+        if not text.strip():
+            raise InputError(f"{file}: a {what} has no name; give each one a text")
+        if folded(text) in seen:
+            raise InputError(f"{file}: the {what} {_shown(text)} is there twice (letter case aside); rename or drop one")
+        seen.add(folded(text))
+
+
+def _id(file: Path, line: int, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
+        raise InputError(f"{file}: line {line}: expected an id (text or number), found {_shown(value)}; give each item one")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _answer(file: Path, line: int, column: str, value: object) -> float:
+    written = "" if value is None else str(value).strip().casefold() if isinstance(value, (str, int, float)) else None
+    if written is None or written not in _ANSWERS:
+        raise InputError(
+            f"{file}: line {line}, column {_shown(column)}: expected yes, no, 1, 0, true, false or nothing, "
+            f"found {_shown(value)}; correct the value or drop the column"
+        )
+    return _ANSWERS[written]
+
+
+def _shown(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

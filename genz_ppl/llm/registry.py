@@ -1,0 +1,80 @@
+"""From the text after --model to a foundation model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from genz_ppl.errors import GenzError, OptionError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.table import TableModel
+
+CHOICES = "rules, table:FILE or package.module:object"
+_METHODS = ("answer", "propose", "suggest")
+
+
+def open_model(spec: str) -> FoundationModel:
+    """The model that a text names.
+
+    `rules`; `table:FILE`; or `package.module:object`, where the object is a model, a class of models or a function without
+    arguments that makes one, and the current directory may hold the module.
+
+    Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
+    """
+    spec = spec.strip()
+    name, colon, rest = spec.partition(":")
+    if spec == "rules":
+        return RulesModel()
+    if name == "table" and colon:
+        if not rest:
+            raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")
+        return TableModel(rest)
+    if name == "openai":
+        raise OptionError(f"this version has no openai model yet, so {spec!r} cannot be used; choose {CHOICES}")
+    if colon and name != "rules" and _is_dotted(name) and _is_dotted(rest):
+        return _imported(spec, name, rest)
+    raise OptionError(f"unknown model {spec!r}; choose {CHOICES}")
+
+
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _imported(spec: str, module_name: str, object_name: str) -> FoundationModel:
+    try:
+        with _current_directory_importable():
+            found: object = importlib.import_module(module_name)
+        for part in object_name.split("."):
+            found = getattr(found, part)
+        if isinstance(found, type) or (callable(found) and _missing(found)):
+            found = found()
+    except GenzError:
+        raise
+    except Exception as error:  # foreign code may raise anything; the user wants the reason, not our traceback
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise OptionError(f"the model {spec!r} could not be made ({reason}); check the module, the name and the path") from error
+    missing = _missing(found)
+    if missing or not isinstance(found, FoundationModel):
+        raise OptionError(f"the model {spec!r} is no foundation model: it lacks {', '.join(missing)}; add what is missing")
+    return found
+
+
+def _missing(candidate: object) -> list[str]:
+    return [f"{method}()" for method in _METHODS if not callable(getattr(candidate, method, None))]
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    directory = str(Path.cwd())
+    sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        # By value: the imported module may have changed the path itself.
+        if directory in sys.path:
+            sys.path.remove(directory)

@@ -1,0 +1,112 @@
+"""A foundation model that is a table: it knows the answers to a fixed list of questions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.attributes import folded, read_attributes
+from genz_ppl.llm.ranking import Candidate, choose, log_bayes_factor, rate_difference
+from genz_ppl.types import Contrast, FloatArray, Item
+
+_OPPOSITE = "not ({})"
+
+
+class TableModel:
+    """Answers and proposes the attributes of a file, and their opposites as `not (attribute)`.
+
+    path: a .csv, .tsv or .jsonl file; `genz_ppl.llm.attributes.read_attributes` says what it may look like and what it raises.
+    id_column: the column that holds the items' ids, if it is neither "id" nor the first one.
+    """
+
+    def __init__(self, path: str | Path, id_column: str | None = None) -> None:
+        known = read_attributes(path, id_column)
+        self.fingerprint = known.digest
+        self._file = Path(path)
+        self._texts = known.texts
+        self._values = known.values
+        self._rows = {item: row for row, item in enumerate(known.ids)}
+        self._columns = {folded(text): column for column, text in enumerate(known.texts)}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The known attributes, in the file's order."""
+        return self._texts
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """Look the answers up: (len(items), len(features)) float64 of 1., 0. and NaN.
+
+        NaN for an item that the file does not know and where the file has no answer. Raises OptionError for a text that is
+        no attribute of the file, letter case and outer spaces aside.
+        """
+        places = [self._place(feature) for feature in features]
+        known = self._answers(items)
+        answers = np.full((len(items), len(features)), np.nan)
+        for index, (column, opposite) in enumerate(places):
+            answers[:, index] = 1.0 - known[:, column] if opposite else known[:, column]
+        return answers
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """Up to n attributes, or opposites of attributes, that hold for the positive items rather than the negative ones.
+
+        The best first, ranked as the rules model ranks. An attribute in `contrast.existing`, in either form, is not proposed.
+        """
+        positives = len(contrast.positive)
+        values = self._answers([*contrast.positive, *contrast.negative])
+        first, second = values[:positives], values[positives:]
+        counts = [count for part in (first, second) for count in ((part == 1.0).sum(axis=0), (~np.isnan(part)).sum(axis=0))]
+        difference = rate_difference(*counts)
+        score = log_bayes_factor(*counts)
+        candidates = [
+            self._candidate(int(column), bool(difference[column] < 0), float(score[column]), values[:, column])
+            for column in np.flatnonzero(difference)
+        ]
+        return choose(candidates, self._taken(contrast.existing), n)
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """The n attributes that split the items most evenly; `task` is not read."""
+        values = self._answers(items)
+        balance = np.minimum((values == 1.0).sum(axis=0), (values == 0.0).sum(axis=0))
+        candidates = [
+            self._candidate(int(column), False, float(balance[column]), values[:, column]) for column in np.flatnonzero(balance)
+        ]
+        return choose(candidates, frozenset(), n)
+
+    def _answers(self, items: Sequence[Item]) -> FloatArray:
+        """(len(items), C), a row of NaN for an unknown item."""
+        rows = np.array([self._rows.get(item.id, -1) for item in items], dtype=np.int64)
+        return np.where(rows[:, None] >= 0, self._values[rows], np.nan)
+
+    def _candidate(self, column: int, opposite: bool, score: float, values: FloatArray) -> Candidate:
+        text = self._texts[column]
+        wording = _OPPOSITE.format(text) if opposite else text
+        truth = np.where(np.isnan(values), -1.0, np.abs(values - float(opposite))).astype(np.int8)
+        return Candidate(wording, column, score, (int(opposite), 0, len(wording)), truth)
+
+    def _taken(self, texts: Sequence[str]) -> set[Hashable]:
+        places = (self._find(text) for text in texts)  # texts of another model are not here and cannot come up
+        return {place[0] for place in places if place is not None}
+
+    def _find(self, text: str) -> tuple[int, bool] | None:
+        """The attribute's column, and whether its opposite is meant."""
+        name = folded(text)
+        if name in self._columns:
+            return self._columns[name], False
+        if name.startswith("not (") and name.endswith(")"):
+            column = self._columns.get(name[5:-1].strip())
+            return None if column is None else (column, True)
+        return None
+
+    def _place(self, text: str) -> tuple[int, bool]:
+        place = self._find(text)
+        if place is None:
+            near = difflib.get_close_matches(folded(text), list(self._columns), n=1, cutoff=0.0)
+            closest = self._texts[self._columns[near[0]]]
+            shown = " ".join(text.split())
+            raise OptionError(f"{self._file} has no attribute {shown[:80]!r}; the closest it knows is {closest[:80]!r}")
+        return place
