@@ -88,6 +88,8 @@ class DiscoverSettings:
     refit_steps: int = 10
     smallest_share: float = 0.02
     smallest_gain: float = 0.0
+    price: float = 3.0
+    final_steps: int = 30
     reconsider: bool = True
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
 

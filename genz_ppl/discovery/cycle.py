@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
-from genz_ppl.discovery.oracle import Oracle, pack, unpack
-from genz_ppl.discovery.proposals import Candidate, is_balanced, rank_candidates
-from genz_ppl.discovery.records import FeatureRecord, Progress
-from genz_ppl.inference.coordinate import refit
+from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, rank_candidates
+from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, pack, unpack
+from genz_ppl.inference.coordinate import coordinate, refit
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.prune import least_useful
 from genz_ppl.inference.start import leading_split
-from genz_ppl.inference.state import Data
+from genz_ppl.inference.state import Data, State
+from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -110,33 +111,67 @@ class Cycle:
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:
         """Make a candidate part of the model and ask about it on the test items."""
-        column = candidate.answers[:, None]
-        progress.train_answers = np.concatenate([progress.train_answers, column], axis=1)
-        test = self.oracle.answer(self.test_items, [candidate.text])
-        progress.test_answers = np.concatenate([progress.test_answers, test], axis=1)
+        if candidate.text not in progress.test_pool:
+            progress.test_pool[candidate.text] = pack(self.oracle.answer(self.test_items, [candidate.text])[:, 0])
         if is_linear_gaussian(progress.state.model):
             progress.state = candidate.state
-            progress.bound += candidate.gain
         else:
             kept = list(range(progress.state.posterior.shape[1]))
             progress.state = progress.state.with_columns(kept, candidate.state.posterior[:, -1:])
-        self.refit(progress)
+            progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
-        progress.features.append(
-            FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step)
-        )
+        progress.features.append(FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step))
+        progress.bound = refit(progress.state, self.training_data(progress), self.settings.refit_steps).total
 
-    def prune(self, progress: Progress) -> list[tuple[str, str]]:
-        """Algorithm 3: take out the feature whose removal costs the bound least."""
-        data = self.training_data(progress)
-        removal = least_useful(progress.state, data, self.settings.refit_steps)
+    def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[tuple[str, str]]:
+        """Algorithm 3: take out the feature whose removal costs the bound least, if it costs less than `least_loss`."""
+        removal = least_useful(progress.state, self.training_data(progress), self.settings.refit_steps)
+        if progress.bound - removal.bound >= least_loss:
+            return []
         record = progress.active[removal.feature]
-        progress.train_answers = np.delete(progress.train_answers, removal.feature, axis=1)
-        progress.test_answers = np.delete(progress.test_answers, removal.feature, axis=1)
         progress.state, progress.bound = removal.state, removal.bound
         record.removed_at = progress.step
         return [("prune", record.text)]
 
-    def refit(self, progress: Progress) -> None:
-        """Bring state and bound to where they belong after a change."""
-        progress.bound = refit(progress.state, self.training_data(progress), self.settings.refit_steps).total
+    def note_best(self, progress: Progress) -> None:
+        """Remember the model if its bound, after the price of its features, is the highest so far."""
+        best, price = progress.best, self.settings.price
+        if best is None or progress.bound - price * len(progress.active) > best.bound - price * len(best.ids):
+            ids = [record.id for record in progress.active]
+            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound)
+
+    def finish(self, progress: Progress) -> list[tuple[str, str]]:
+        """One step of the end: back to the best model, out with features not worth their price, then the last fit."""
+        if not progress.settled:
+            self.restore_best(progress)
+            progress.settled = True
+        events = self.prune(progress, self.settings.price) if progress.active and self.settings.price > 0 else []
+        if events:
+            return events
+        self.last_fit(progress)
+        return [("final", "")]
+
+    def last_fit(self, progress: Progress) -> None:
+        """Fit the final model to the end: onwards where M-steps are exact, afresh where they are training.
+
+        A network that was trained a little at every step of a long run has seen the training items too often.
+        """
+        data = self.training_data(progress)
+        if is_linear_gaussian(progress.state.model):
+            progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
+            return
+        model = GenZ(progress.state.model.features, progress.state.model.link.fresh(), progress.state.model.likelihood)
+        progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
+        progress.bound = coordinate(progress.state, data, self.settings.refit_steps)[-1].total
+
+    def restore_best(self, progress: Progress) -> None:
+        """Go back to the best model of the run; no test item has a say in which that is."""
+        best = progress.best
+        if best is None:
+            return
+        for record in progress.features:
+            if record.id in best.ids:
+                record.removed_at = None
+            elif record.active:
+                record.removed_at = progress.step
+        progress.state, progress.bound = best.state.copy(), best.bound

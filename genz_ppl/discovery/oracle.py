@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genz_ppl.discovery.records import Counters
 from genz_ppl.errors import GenzError, ModelError
@@ -51,16 +50,6 @@ class Oracle:
         except Exception as error:
             name = type(self.model).__name__
             raise ModelError(f"the model {name} failed in {method}(): {type(error).__name__}: {error}") from error
-
-
-def pack(answers: FloatArray) -> NDArray[np.int8]:
-    """Answers as int8: 1, 0, and -1 for NaN."""
-    return np.where(np.isnan(answers), -1, answers).astype(np.int8)
-
-
-def unpack(packed: NDArray[np.int8]) -> FloatArray:
-    """The reverse of `pack`."""
-    return np.where(packed < 0, np.nan, packed.astype(np.float64))
 
 
 def _as_floats(reply: Any) -> FloatArray | None:

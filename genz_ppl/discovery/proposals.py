@@ -17,6 +17,9 @@ from genz_ppl.types import FloatArray
 
 # Wordings that get a full refit; the others are ranked by least squares first.
 FINALISTS = 6
+# Wordings whose answers differ on a smaller share of the items are one feature.
+SAME = 0.01
+STARTING_RATE = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,36 +65,57 @@ def rank_candidates(
     a network for every wording would cost minutes and its training noise would drown the differences.
     """
     judge = state if is_linear_gaussian(state.model) else linear_judge(state, data)
-    order = np.argsort(-quick_gains(judge, data, answers), kind="stable")[:FINALISTS]
-    base = judge.copy()
-    base_bound = refit(base, data, steps).total
-    import os
-    if os.environ.get("RESTART"):
-        b2=judge.copy(); b2.posterior=b2.prior(data.answers); base_bound=max(base_bound,refit(b2,data,steps).total)
+    order = finalists(quick_gains(judge, data, answers), answers)
+    _, base_bound = better_start(judge, data, steps)
     candidates = []
-    for index in order.tolist():
+    for index in order:
         column = torch.from_numpy(answers[:, index : index + 1])
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
-        trial = extended(judge, column)
-        import os
-        if os.environ.get("RESTART"):
-            t2 = trial.copy(); t2.posterior = t2.prior(enlarged.answers)
-            bound = refit(t2, enlarged, steps).total
-            if os.environ["RESTART"] == "2":
-                b1 = refit(trial, enlarged, steps).total
-                if b1 > bound: t2, bound = trial, b1
-            trial = t2
-        else:
-            bound = refit(trial, enlarged, steps).total
+        trial, bound = better_start(extended(judge, column), enlarged, steps)
         candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
+def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
+    """The better of two refits, and its bound: from the posteriors as they stand, and from the answers.
+
+    Posteriors fitted without a feature have already bent to explain what it would; from there its gain can look too small.
+    """
+    warm, fresh = state.copy(), state.copy()
+    fresh.posterior = fresh.prior(data.answers)
+    warm_bound, fresh_bound = refit(warm, data, steps).total, refit(fresh, data, steps).total
+    return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
+
+
+def finalists(gains: FloatArray, answers: FloatArray) -> list[int]:
+    """The candidates with the largest quick gains, leaving out those that answer like a better one or its opposite."""
+    chosen: list[int] = []
+    for index in np.argsort(-gains, kind="stable").tolist():
+        column = answers[:, index]
+        if all(_disagreement(column, answers[:, other]) > SAME for other in chosen):
+            chosen.append(index)
+        if len(chosen) == FINALISTS:
+            break
+    return chosen
+
+
+def _disagreement(one: FloatArray, other: FloatArray) -> float:
+    both = ~(np.isnan(one) | np.isnan(other))
+    share = float((one[both] != other[both]).mean()) if both.any() else 0.5
+    return min(share, 1 - share)
+
+
 def extended(state: State, column: Tensor) -> State:
-    """The state with one more feature whose posterior starts at its answers, (T, 1)."""
+    """The state with one more feature whose posterior starts at its answers, (T, 1).
+
+    Its error rate starts low: EM lowers a rate that starts at the prior's mean so slowly that a wording that is simply
+    right would look worthless after the few steps of a trial.
+    """
     kept = list(range(state.posterior.shape[1]))
-    rate = torch.tensor([state.model.features.prior_mean], dtype=torch.float64)
-    return state.with_columns(kept, prior_probability(column, rate))
+    rate = torch.tensor([STARTING_RATE], dtype=torch.float64)
+    larger = state.with_columns(kept, prior_probability(column, rate))
+    larger.error_rates[-1] = STARTING_RATE
+    return larger
 
 
 def linear_judge(state: State, data: Data) -> State:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.inference.state import State
+from genz_ppl.types import FloatArray
 
 CURVE_COLUMNS = (
     "step",
@@ -60,27 +61,40 @@ class Counters:
 
 
 @dataclass
+class Snapshot:
+    """The model of an earlier step: ids of its features in column order, fitted state, bound."""
+
+    step: int
+    ids: list[str]
+    state: State
+    bound: float
+
+
+@dataclass
 class Progress:
     """A run at a step boundary.
 
-    state: the fitted model of the active features, in the order of `active`. train_answers, test_answers: their answers,
-    (T, K) and (U, K). pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer).
-    phase: what comes next in this cycle: additions and cuts done, features added.
+    state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items. pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer);
+    test_pool: the same on the test items, for wordings that were kept at least once. best: the step with the highest bound
+    after the price of its features. additions_done, cuts_done, added_in_cycle: where in its cycle the run is;
+    settled: its cycles are over and it is back at the best model.
     """
 
     state: State
-    train_answers: NDArray[np.float64]
-    test_answers: NDArray[np.float64]
     bound: float
+    n_test: int
     features: list[FeatureRecord] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    test_pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    best: Snapshot | None = None
     counters: Counters = field(default_factory=Counters)
     step: int = 0
     cycle: int = 1
     additions_done: int = 0
     cuts_done: int = 0
     added_in_cycle: int = 0
+    settled: bool = False
     seconds: float = 0.0
     status: str = "running"
 
@@ -88,3 +102,27 @@ class Progress:
     def active(self) -> list[FeatureRecord]:
         """The features of the model, in column order."""
         return [record for record in self.features if record.active]
+
+    @property
+    def train_answers(self) -> NDArray[np.float64]:
+        """Answers to the active features on the training items, (T, K)."""
+        return self._columns(self.pool, len(self.state.posterior))
+
+    @property
+    def test_answers(self) -> NDArray[np.float64]:
+        """Answers to the active features on the test items, (U, K)."""
+        return self._columns(self.test_pool, self.n_test)
+
+    def _columns(self, pool: dict[str, NDArray[np.int8]], n_items: int) -> NDArray[np.float64]:
+        columns = [unpack(pool[record.text]) for record in self.active]
+        return np.stack(columns, axis=1) if columns else np.zeros((n_items, 0))
+
+
+def pack(answers: FloatArray) -> NDArray[np.int8]:
+    """Answers as int8: 1, 0, and -1 for NaN."""
+    return np.where(np.isnan(answers), -1, answers).astype(np.int8)
+
+
+def unpack(packed: NDArray[np.int8]) -> FloatArray:
+    """The reverse of `pack`."""
+    return np.where(packed < 0, np.nan, packed.astype(np.float64))

@@ -6,6 +6,7 @@ it are views of it. Times are kept in the views only, so that equal runs have eq
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -19,14 +20,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from genz_ppl.discovery.records import CURVE_COLUMNS, Counters, FeatureRecord, Progress
+from genz_ppl.discovery.records import CURVE_COLUMNS, Counters, FeatureRecord, Progress, Snapshot
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference.state import State
 from genz_ppl.models import GenZ
 
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
-_PLAIN = ("bound", "step", "cycle", "additions_done", "cuts_done", "added_in_cycle", "status")
+_PLAIN = ("bound", "n_test", "step", "cycle", "additions_done", "cuts_done", "added_in_cycle", "settled", "status")
 
 
 @dataclass(frozen=True)
@@ -143,42 +144,58 @@ def curve_table(progress: Progress) -> pd.DataFrame:
 
 
 def _tensors(progress: Progress) -> dict[str, torch.Tensor]:
-    state = progress.state
-    tensors = {f"model.{name}": value.contiguous() for name, value in state.model.state_dict().items()}
-    tensors["error_rates"], tensors["posterior"] = state.error_rates, state.posterior.contiguous()
-    tensors["train_answers"] = torch.from_numpy(np.ascontiguousarray(progress.train_answers))
-    tensors["test_answers"] = torch.from_numpy(np.ascontiguousarray(progress.test_answers))
-    pool = list(progress.pool.values())
-    tensors["pool"] = torch.from_numpy(np.stack(pool) if pool else np.zeros((0, 0), dtype=np.int8))
-    return {name: value.clone() for name, value in tensors.items()}
+    tensors = _state_tensors("model", progress.state)
+    if progress.best is not None:
+        tensors |= _state_tensors("best", progress.best.state)
+    for name in ("pool", "test_pool"):
+        columns = list(getattr(progress, name).values())
+        tensors[name] = torch.from_numpy(np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8))
+    return tensors
+
+
+def _state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
+    tensors = {f"{prefix}.{name}": value for name, value in state.model.state_dict().items()}
+    tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
+    # A tensor may be a view with any strides; the file holds plain rows.
+    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
 
 
 def _plain(progress: Progress) -> dict[str, Any]:
+    best = progress.best
     return {
         **{name: getattr(progress, name) for name in _PLAIN},
         "features": [asdict(record) for record in progress.features],
         "curve": [{**row, "seconds": 0.0} for row in progress.curve],
         "counters": asdict(progress.counters),
         "pool": list(progress.pool),
+        "test_pool": list(progress.test_pool),
+        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound},
     }
 
 
 def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> Progress:
-    n_features = tensors["error_rates"].shape[0]
-    model.features.n_features = n_features
-    model.link = model.link.with_columns([], n_features)
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    state = State(model, tensors["error_rates"], tensors["posterior"])
+    best = None
+    if plain["best"] is not None:
+        best = Snapshot(state=_state("best", model, tensors), **plain["best"])
     return Progress(
-        state=state,
-        train_answers=tensors["train_answers"].numpy(),
-        test_answers=tensors["test_answers"].numpy(),
+        state=_state("model", model, tensors),
         features=[FeatureRecord(**record) for record in plain["features"]],
         curve=plain["curve"],
-        pool=dict(zip(plain["pool"], tensors["pool"].numpy(), strict=True)),
         counters=Counters(**plain["counters"]),
+        pool=dict(zip(plain["pool"], tensors["pool"].numpy(), strict=True)),
+        test_pool=dict(zip(plain["test_pool"], tensors["test_pool"].numpy(), strict=True)),
+        best=best,
         **{name: plain[name] for name in _PLAIN},
     )
+
+
+def _state(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:
+    model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
+    model.features.n_features = len(rates)
+    model.link = model.link.with_columns([], len(rates))
+    start = len(prefix) + 1
+    model.load_state_dict({name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")})
+    return State(model, rates, tensors[f"{prefix}_posterior"])
 
 
 def _json(content: dict[str, Any]) -> bytes:

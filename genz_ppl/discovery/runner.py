@@ -53,7 +53,7 @@ class Runner:
             model = build_model(0, n_targets, n_covariates, settings.link, settings.likelihood, settings.error_rate_prior)
             state = start_state(model, self.data)
             bound = coordinate(state, self.data, settings.refit_steps)[-1].total
-        progress = Progress(state, np.zeros((len(self.train), 0)), np.zeros((len(self.test), 0)), bound)
+        progress = Progress(state, bound, n_test=len(self.test))
         self.record(progress, "start", "")
         return progress
 
@@ -76,22 +76,27 @@ class Runner:
         settings = self.settings
         progress.step += 1
         room = settings.max_features is None or len(progress.active) < settings.max_features
-        if progress.additions_done < settings.add and room:
+        events: list[tuple[str, str]] = []
+        if progress.settled:
+            events = cycle.finish(progress)
+        elif progress.additions_done < settings.add and room:
             progress.additions_done += 1
             events = cycle.add(progress)
             progress.added_in_cycle += any(event == "add" for event, _ in events)
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
+        elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles:
+            events = cycle.finish(progress)
         else:
-            events = []
-            if progress.added_in_cycle == 0 or progress.cycle >= settings.cycles:
-                progress.status = "done"
-            else:
-                progress.cycle += 1
-                progress.additions_done = progress.cuts_done = progress.added_in_cycle = 0
+            progress.cycle += 1
+            progress.additions_done = progress.cuts_done = progress.added_in_cycle = 0
         for event, text in events:
             self.record(progress, event, text)
+        if ("final", "") in events:
+            progress.status = "done"
+        elif not progress.settled:
+            cycle.note_best(progress)
 
     def record(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""

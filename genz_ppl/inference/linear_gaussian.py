@@ -29,7 +29,8 @@ class ExactExpectation:
 
     def __init__(self, data: Data, joint_moves: bool = True) -> None:
         self.data, self.joint_moves = data, joint_moves
-        self.complete = bool(data.observed.all())
+        self.observed = data.observed
+        self.complete = bool(self.observed.all())
         self.targets = torch.nan_to_num(data.targets)
         self._squared_error: Tensor | None = None
         self._sweeps = 0
@@ -39,46 +40,55 @@ class ExactExpectation:
         self._squared_error = None
         self._sweeps += 1
         moves = self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
-        link, scale = state.model.link, state.model.likelihood.scale.detach()
-        weights = link.weights.detach()
+        weights, intercept, slopes = _parameters(state.model)
+        scale = state.model.likelihood.scale.detach()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
             prior = torch.logit(state.prior(self.data.answers[rows]))
-            offset = self.data.covariates[rows] @ link.covariate_weights.detach() + link.intercept.detach()
-            residual, q = self.targets[rows] - offset, state.posterior[rows]
+            residual = self.targets[rows] - intercept - self.data.covariates[rows] @ slopes
+            q = state.posterior[rows]
             if self.complete:
                 updated = _sweep_complete(q, prior, residual, weights, scale, moves)
             else:
-                updated = _sweep_masked(q, prior, residual, weights, self.data.observed[rows] / scale**2)
+                updated = _sweep_masked(q, prior, residual, weights, self.observed[rows] / scale**2)
             state.posterior[rows] = updated
 
     def maximise(self, state: State) -> None:
         """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        link = state.model.link
-        solution = solve_weights(state.posterior, self.data, self.targets, self.complete)
-        n_features = state.posterior.shape[1]
-        with torch.no_grad():
-            link.weights.copy_(solution[:n_features])
-            link.intercept.copy_(solution[n_features])
-            link.covariate_weights.copy_(solution[n_features + 1 :])
-        state.model.likelihood.update(self.squared_error(state), self.data.observed)
+        set_weights(state, solve_weights(state.posterior, self.data, self.targets, self.complete))
+        self._squared_error = None
+        state.model.likelihood.update(self.squared_error(state), self.observed)
 
     def squared_error(self, state: State) -> Tensor:
         """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D); meaningless where y is missing."""
         if self._squared_error is None:
-            weights, q = state.model.link.weights.detach(), state.posterior
-            location = state.model.link(q, self.data.covariates).detach()
-            error = (self.targets - location).square_()
+            q, (weights, intercept, slopes) = state.posterior, _parameters(state.model)
+            error = torch.addmm(self.targets - intercept, q, weights, alpha=-1)
+            error.addmm_(self.data.covariates, slopes, alpha=-1).square_()
             self._squared_error = error.addmm_(q * (1 - q), weights * weights)
         return self._squared_error
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22)."""
         variance = state.model.likelihood.scale.detach() ** 2
-        squared = torch.where(self.data.observed, self.squared_error(state), torch.zeros(()).to(self.targets))
+        squared = torch.where(self.observed, self.squared_error(state), 0.0).sum(0)
         self._squared_error = None  # parameters may change before the next call
-        counts = self.data.observed.sum(0)
-        return float((-0.5 * (squared.sum(0) / variance + counts * torch.log(2 * math.pi * variance))).sum())
+        counts = self.observed.sum(0)
+        return float((-0.5 * (squared / variance + counts * torch.log(2 * math.pi * variance))).sum())
+
+
+def _parameters(model: GenZ) -> tuple[Tensor, Tensor, Tensor]:
+    link = model.link
+    return link.weights.detach(), link.intercept.detach(), link.covariate_weights.detach()
+
+
+@torch.no_grad()
+def set_weights(state: State, solution: Tensor) -> None:
+    """Put a solution of `solve_weights` into the model's linear link."""
+    link, n_features = state.model.link, state.posterior.shape[1]
+    link.weights.copy_(solution[:n_features])
+    link.intercept.copy_(solution[n_features])
+    link.covariate_weights.copy_(solution[n_features + 1 :])
 
 
 def solve_weights(posterior: Tensor, data: Data, targets: Tensor, complete: bool) -> Tensor:

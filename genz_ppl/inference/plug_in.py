@@ -10,19 +10,22 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.density import clamped_log_densities, observation_log_density
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian, solve_weights
+from genz_ppl.inference.linear_gaussian import is_linear_gaussian, set_weights, solve_weights
 from genz_ppl.inference.state import Data, State
+
+# Share of a link's epochs that an M-step trains for when the one before it has just done so.
+CONTINUED = 0.02
 
 
 class PlugIn:
     """E- and M-step that see q only through one assignment z of every item.
 
-    mode: whether z is the mode of q (the paper's choice) or drawn from it. shorten: the first M-step of a fit trains
-    for the link's own number of epochs, later ones go on from there for this fraction of it.
+    mode: whether z is the mode of q (the paper's choice) or drawn from it. first: the first M-step of a fit trains for
+    the link's own number of epochs; later ones go on from there for a fiftieth of it.
     """
 
-    def __init__(self, data: Data, mode: bool = True, shorten: float = 0.1, first: bool = True) -> None:
-        self.data, self.mode, self.shorten, self.first = data, mode, shorten, first
+    def __init__(self, data: Data, mode: bool = True, first: bool = True) -> None:
+        self.data, self.mode, self.first = data, mode, first
         self.doubled = data.repeated(2)
         self._assignment: Tensor | None = None
 
@@ -46,23 +49,15 @@ class PlugIn:
         """Eqs. 12 and 13 at z: closed form for linear Gaussian models, gradient steps otherwise."""
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
         if is_linear_gaussian(state.model):
-            self._solve(state, z)
+            complete = bool(self.data.observed.all())
+            set_weights(state, solve_weights(z, self.data, torch.nan_to_num(self.data.targets), complete))
         else:
-            share = 1.0 if self.first else self.shorten
-            train(state, z, self.data, share)
+            train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False
         with torch.no_grad():
             state.model.eval()
             error = torch.nan_to_num(self.data.targets) - state.model.link(z, self.data.covariates)
             state.model.likelihood.update(error**2, self.data.observed)
-
-    def _solve(self, state: State, z: Tensor) -> None:
-        targets, link = torch.nan_to_num(self.data.targets), state.model.link
-        solution = solve_weights(z, self.data, targets, bool(self.data.observed.all()))
-        with torch.no_grad():
-            link.weights.copy_(solution[: z.shape[1]])
-            link.intercept.copy_(solution[z.shape[1]])
-            link.covariate_weights.copy_(solution[z.shape[1] + 1 :])
 
     @torch.no_grad()
     def observation(self, state: State) -> float:

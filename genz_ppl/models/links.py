@@ -45,6 +45,10 @@ class Link(PyroModule):  # type: ignore[misc]
         """`forward` as a plain function of the present parameters; training loops call it many times."""
         return self.forward  # type: ignore[no-any-return]
 
+    def fresh(self) -> Link:
+        """A link of the same make and size with new starting values."""
+        return type(self)(self.n_features, self.n_targets, self.n_covariates, self.training_plan)
+
     def with_columns(self, kept: list[int], n_added: int) -> Link:
         """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
         raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
@@ -122,16 +126,16 @@ class NeuralLink(Link):
 
         return apply
 
+    def fresh(self) -> NeuralLink:
+        """See `Link.fresh`."""
+        return self._resized(self.n_features)
+
+    def _resized(self, n_features: int) -> NeuralLink:
+        return NeuralLink(n_features, self.n_targets, self.n_covariates, self.training_plan, self.hidden, self.dropout)
+
     def with_columns(self, kept: list[int], n_added: int) -> NeuralLink:
         """See `Link.with_columns`."""
-        link = NeuralLink(
-            len(kept) + n_added,
-            self.n_targets,
-            self.n_covariates,
-            self.training_plan,
-            self.hidden,
-            self.dropout,
-        )
+        link = self._resized(len(kept) + n_added)
         columns = [*kept, *range(self.n_features, self.n_features + self.n_covariates)]
         places = [*range(len(kept)), *range(len(kept) + n_added, len(kept) + n_added + self.n_covariates)]
         state = {name: value.clone() for name, value in self.state_dict().items()}

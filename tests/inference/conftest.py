@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,15 @@ from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data, State
 
 Array = NDArray[np.float64]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Problems this small run several times faster on one thread, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ def bits() -> Callable[[int], Tensor]:
     """All 2^K assignments of K features, (2^K, K)."""
 
     def make(n_features: int) -> Tensor:
-        return torch.tensor(list(itertools.product([0.0, 1.0], repeat=n_features)), dtype=torch.float64).reshape(-1, n_features)
+        rows = list(itertools.product([0.0, 1.0], repeat=n_features))
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), n_features)
 
     return make

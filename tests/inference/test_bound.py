@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from hypothesis import given, settings
@@ -59,17 +60,15 @@ def test_bound_is_equations_1_and_2(likelihood: str, missing: float, prior: tupl
 def test_bound_is_below_the_evidence(
     seed: int, n_features: int, likelihood: str, missing_targets: float, random_problem: Any, bits: Any
 ) -> None:
-    state, data = random_problem(
-        seed, n_features=n_features, likelihood=likelihood, missing_targets=missing_targets, n_targets=2
-    )
+    state, data = random_problem(seed, n_features=n_features, likelihood=likelihood, missing_targets=missing_targets, n_targets=2)
     table = bits(n_features)
     link, scale = state.model.link, state.model.likelihood.scale
     location = (table @ link.weights)[:, None] + link.intercept + data.covariates @ link.covariate_weights
-    terms = torch.distributions.Normal(location, scale).log_prob(torch.nan_to_num(data.targets))
+    terms = dist.Normal(location, scale).log_prob(torch.nan_to_num(data.targets))
     joint = torch.where(data.observed, terms, torch.zeros_like(terms)).sum(-1)
     prior = state.prior(data.answers)
     joint = joint + torch.where(table[:, None] > 0.5, prior, 1 - prior).log().sum(-1)
-    evidence = float(torch.logsumexp(joint, 0).sum())
+    evidence = torch.logsumexp(joint, 0).sum().item()
     method = ExactExpectation(data, joint_moves=True)
     for _ in range(6):
         bound = bound_of(state, data, method.observation(state))

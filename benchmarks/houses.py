@@ -1,0 +1,94 @@
+"""Houses of the paper (section 5.2): test error of `genz fit` over random splits, stopped without the test split.
+
+    python benchmarks/houses.py ../shared/data/houses --seeds 10 --workers 2
+
+Prints a table (mean and standard deviation over seeds of the median absolute error of log price) and, with --features, the
+features of the first seed. Everything is `genz_ppl.discover` with the default settings but for the link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: the named source, the link and the seed of its split."""
+
+    source: str
+    directory: str
+    link: str
+    seed: int
+    options: tuple[tuple[str, object], ...]
+
+
+def run(case: Case) -> tuple[float, float, int, int, float, list[str]]:
+    """Train error, test error, features, answers asked, seconds and the feature texts of one run."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+
+    from genz_ppl import discover
+    from genz_ppl.data import open_source
+
+    torch.set_num_threads(1)
+    items = open_source(f"{case.source}:{case.directory}")
+    found = discover(items, link=case.link, seed=case.seed, **dict(case.options))
+    last = found.curve.iloc[-1]
+    texts = found.features.loc[found.features["active"], "text"].tolist()
+    return last["train_error"], last["test_error"], len(texts), int(last["answers_asked"]), float(last["seconds"]), texts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="the folder that holds Houses-dataset/ and annotations.jsonl")
+    parser.add_argument("--sources", nargs="+", default=["houses-metadata", "houses"])
+    parser.add_argument("--links", nargs="+", default=["linear", "neural"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--features", action="store_true", help="print the features of the first seed")
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another setting")
+    arguments = parser.parse_args()
+    options = tuple((name, _value(value)) for name, value in arguments.set)
+    print("| source | link | test error | sd | train error | features | answers asked | seconds a run |", flush=True)
+    print("|---|---|---|---|---|---|---|---|")
+    lists = []
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for source in arguments.sources:
+            for link in arguments.links:
+                cases = [Case(source, str(arguments.directory), link, s, options) for s in range(arguments.seeds)]
+                rows = list(pool.map(run, cases))
+                print(_row(source, link, rows), flush=True)
+                lists.append((source, link, rows[0][5]))
+    for source, link, texts in lists if arguments.features else []:
+        print(f"\n{source}, {link}, seed 0:")
+        for text in texts:
+            print(f"- {text}")
+
+
+def _row(source: str, link: str, rows: list[tuple[float, float, int, int, float, list[str]]]) -> str:
+    from statistics import mean, stdev
+
+    tests = [row[1] for row in rows]
+    spread = stdev(tests) if len(tests) > 1 else float("nan")
+    return (
+        f"| {source} | {link} | {mean(tests):.4f} | {spread:.4f} | {mean(row[0] for row in rows):.4f} "
+        f"| {mean(row[2] for row in rows):.1f} | {mean(row[3] for row in rows):.0f} | {mean(row[4] for row in rows):.0f} |"
+        f" <!-- {' '.join(f'{test:.3f}' for test in tests)} -->"
+    )
+
+
+def _value(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    main()

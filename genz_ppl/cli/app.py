@@ -1,0 +1,78 @@
+"""The `genz` command: its parts, and how every outcome becomes an exit code and one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from genz_ppl.cli.demo import demo
+from genz_ppl.cli.features import features
+from genz_ppl.cli.fit import fit
+from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, say
+from genz_ppl.cli.predict import predict
+from genz_ppl.cli.resume import resume
+from genz_ppl.errors import GenzError
+
+# Typer hands on its parser's errors without naming their base.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+for command in (demo, fit, resume, predict, features):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genz {version('genz-ppl')}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _genz(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Find the yes/no questions about your items whose answers explain a target.
+
+    `genz demo` shows it at work; `genz fit FILE --target COLUMN --out DIR` does it on your table.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; messages go to stderr, one line each.
+
+    0 done; 2 wrong input or options; 4 the foundation model failed, resumable; 130 interrupted, resumable. Anything else
+    that goes wrong is a fault of the program and raises.
+    """
+    try:
+        code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
+    except RunStoppedError as stop:
+        say(stop)
+        return stop.code
+    except GenzError as error:
+        say(error)
+        return error.exit_code
+    except _UsageError as error:
+        say(getattr(error, "format_message", error.__str__)())
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point of the `genz` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

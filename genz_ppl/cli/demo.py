@@ -1,0 +1,66 @@
+"""`genz demo`: the paper's binary experiment on the embedded model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genz_ppl.cli import options
+from genz_ppl.cli.messages import resumable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WIDTH = 40
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the run to this new folder.", show_default=False)
+    ] = None,
+    seed: options.Seed = None,
+    quiet: options.Quiet = False,
+    config: options.Config = None,
+) -> None:
+    """The numbers 0 to 511, read as text, explained by their own value: the nine bits are found, the largest first."""
+    with resumable(out):
+        _demo(out, 0 if seed is None else seed, quiet)
+
+
+def _demo(out: Path | None, seed: int, quiet: bool) -> None:
+    from genz_ppl.cli.progress import Display
+    from genz_ppl.cli.tables import print_features, print_summary
+    from genz_ppl.data import open_source
+    from genz_ppl.discovery.discover import discover
+
+    with Display(shown=False if quiet else None) as display:
+        run = discover(
+            open_source("binary"), out=out, source="binary", on_step=display, algorithm="basic", cycles=1, add=9, cut=0, seed=seed
+        )
+    print_features(run.features)
+    typer.echo("")
+    typer.echo(learning_curve(run.curve))
+    typer.echo("")
+    print_summary(run)
+
+
+def learning_curve(curve: pd.DataFrame) -> str:
+    """Test error by number of features, one bar a row on a logarithmic scale."""
+    steps = curve[curve["event"].isin(["start", "add"])]
+    errors = [float(error) for error in steps["test_error"]]
+    logarithms = [math.log10(error) if error > 0 else -math.inf for error in errors]
+    finite = [value for value in logarithms if math.isfinite(value)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    lines = [f"features  test {str(steps['metric'].iloc[0]).replace('_', ' ')} (logarithmic bars)"]
+    for count, error, value in zip(steps["n_features"], errors, logarithms, strict=True):
+        share = (value - low) / (high - low) if high > low and math.isfinite(value) else 0.0
+        lines.append(f"{count:>8}  {error:>9.3g}  {_bar(share)}")
+    return "\n".join(lines)
+
+
+def _bar(share: float) -> str:
+    eighths = max(round(share * _WIDTH * 8), 1)
+    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]

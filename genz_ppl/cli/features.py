@@ -1,0 +1,35 @@
+"""`genz features`: the feature table of a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from genz_ppl.cli import options
+from genz_ppl.errors import OptionError
+
+
+def features(
+    folder: options.Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON: a list with one object a feature.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, with the columns of features.csv.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Removed features too.")] = False,
+    config: options.Config = None,
+) -> None:
+    """Show the features of the run in DIR: the question, its error rate, its prevalence, its gain in nats."""
+    if as_json and as_csv:
+        raise OptionError("--json and --csv exclude each other: drop one of the two")
+    from genz_ppl.cli.tables import print_features
+    from genz_ppl.discovery.discover import Discovery
+
+    table = Discovery.load(folder).features
+    chosen = table if everything else table[table["active"]]
+    if as_json:
+        rows = json.loads(chosen.to_json(orient="records", double_precision=15))
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif as_csv:
+        typer.echo(chosen.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        print_features(table, everything)

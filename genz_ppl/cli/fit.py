@@ -1,0 +1,102 @@
+"""`genz fit`: discover features and write a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genz_ppl.cli import options
+from genz_ppl.cli.messages import resumable, say
+from genz_ppl.errors import OptionError
+from genz_ppl.settings import DiscoverSettings
+
+if TYPE_CHECKING:
+    from genz_ppl.data import Items
+
+_SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
+
+
+def fit(
+    context: typer.Context,
+    source: options.Source,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
+    id: options.Id = None,
+    target: options.Target = None,
+    covariate: options.Covariate = None,
+    text: options.Text = None,
+    image: options.Image = None,
+    split: options.Split = None,
+    group: options.Group = None,
+    model: options.Model = None,
+    link: options.Link = None,
+    likelihood: options.Likelihood = None,
+    inference: options.Inference = None,
+    error_rate_prior: options.ErrorRatePrior = None,
+    algorithm: options.Algorithm = None,
+    cycles: options.Cycles = None,
+    add: options.Add = None,
+    cut: options.Cut = None,
+    max_features: options.MaxFeatures = None,
+    polarity: options.Polarity = None,
+    proposals: options.Proposals = None,
+    exemplars: options.Exemplars = None,
+    smallest_share: options.SmallestShare = None,
+    smallest_gain: options.SmallestGain = None,
+    price: options.Price = None,
+    reconsider: options.Reconsider = None,
+    inner_steps: options.InnerSteps = None,
+    refit_steps: options.RefitSteps = None,
+    final_steps: options.FinalSteps = None,
+    seed: options.Seed = None,
+    test_fraction: options.TestFraction = None,
+    quiet: options.Quiet = False,
+    config: options.Config = None,
+) -> None:
+    """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
+    given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
+    with resumable(out):
+        _fit(source, out, given, context.params, quiet)
+
+
+def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any], quiet: bool) -> None:
+    # Imported here: torch takes seconds, and a wrong option should not.
+    check_settings(given)
+    from genz_ppl.cli.progress import Display
+    from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
+    from genz_ppl.cli.tables import print_features, print_summary
+    from genz_ppl.discovery.discover import discover
+    from genz_ppl.discovery.run_directory import RunDirectory
+
+    RunDirectory(out).check_free()
+    if "model" in given:
+        given = {**given, "model": absolute_model(given["model"])}
+    with Display(shown=False if quiet else None) as display:
+        items = open_items(source, columns)
+        if source != "binary":  # there the number that is read is the target, by design
+            warn_of_copies(items)
+        run = discover(items, out=out, source=absolute_source(source), on_step=display, **given)
+    print_features(run.features)
+    print_summary(run)
+
+
+def check_settings(given: dict[str, Any]) -> None:
+    """Raises OptionError in the words of the command line: "--max-features: …"."""
+    try:
+        DiscoverSettings(**given)
+    except OptionError as error:
+        name, colon, rest = str(error).partition(":")
+        known = colon and name in _SETTINGS
+        raise OptionError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None
+
+
+def warn_of_copies(items: Items) -> None:
+    """One line on stderr for every readable column that gives a target away."""
+    from genz_ppl.cli.copies import likely_copies
+
+    for column, name in likely_copies(items):
+        say(
+            f"warning: column {column!r} follows target {name!r} almost exactly, likely as a copy of it; "
+            "leave it out by naming the columns to read with --text"
+        )

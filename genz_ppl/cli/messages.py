@@ -1,0 +1,44 @@
+"""What the command line says on stderr, and the two ways in which a run stops early but can go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from genz_ppl.errors import GenzError, ModelError
+
+INTERRUPTED = 130
+
+
+class RunStoppedError(GenzError):
+    """The run was stopped; `code` is what the process ends with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def say(message: object) -> None:
+    """One line on stderr, whatever the message holds."""
+    typer.echo(f"genz: {' '.join(str(message).splitlines())}", err=True)
+
+
+@contextmanager
+def resumable(folder: Path | None) -> Iterator[None]:
+    """Turns a failure of the foundation model and Ctrl-C into RunStoppedError with the way to go on from the run in `folder`."""
+    try:
+        yield
+    except ModelError as error:
+        raise RunStoppedError(f"{error}; {_way_on(folder)}", error.exit_code) from error
+    except KeyboardInterrupt:
+        raise RunStoppedError(f"interrupted; {_way_on(folder)}", INTERRUPTED) from None
+
+
+def _way_on(folder: Path | None) -> str:
+    if folder is not None and (folder / "run.json").exists():
+        return f"what was done is saved, go on with: genz resume {shlex.quote(str(folder))}"
+    return "nothing was written"

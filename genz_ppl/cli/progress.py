@@ -1,0 +1,98 @@
+"""A run while it is under way: two lines and a bar on a terminal's stderr, nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from genz_ppl.cli.tables import number, readable_metric
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from genz_ppl.discovery.records import Progress
+    from genz_ppl.settings import DiscoverSettings
+
+_VERBS = {"add": "found", "prune": "pruned"}
+
+
+class Display:
+    """Shows every step of a run; pass it as `on_step` and use it as a context.
+
+    shown: whether to show anything; by default where stderr is a terminal. clock: seconds, for the times.
+    """
+
+    def __init__(self, shown: bool | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.shown = sys.stderr.isatty() if shown is None else shown
+        self._clock, self._start = clock, clock()
+        self._first: tuple[int, float] | None = None
+        self._steps = self._planned = 0
+        self._lines = ["reading the data", ""]
+        self._live = Live(console=Console(stderr=True), get_renderable=self.view, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> Display:
+        if self.shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.shown:
+            self._live.stop()
+
+    def __call__(self, progress: Progress, settings: DiscoverSettings) -> None:
+        self._steps, self._planned = progress.step, planned_steps(settings)
+        if self._first is None:
+            self._first = (progress.step, self._clock())
+        self._lines = [_position(progress, settings), _last_change(progress)]
+
+    def time_left(self) -> float | None:
+        """Seconds at the pace so far, if every planned step is taken; None before the first step is over."""
+        if self._first is None or self._steps <= self._first[0]:
+            return None
+        done, seconds = self._steps - self._first[0], self._clock() - self._first[1]
+        return max(self._planned - self._steps, 0) * seconds / done
+
+    def view(self) -> Group:
+        """What is on the screen now."""
+        bar = Table.grid(padding=(0, 1))
+        left = self.time_left()
+        shown_left = "" if left is None else f"at most {duration(left)} left"
+        steps = ProgressBar(max(self._planned, 1), min(self._steps, self._planned), width=30)
+        bar.add_row(steps, f"{duration(self._clock() - self._start)} elapsed", shown_left)
+        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in self._lines if line), bar)
+
+
+def planned_steps(settings: DiscoverSettings) -> int:
+    """The steps of a run in which no cycle ends early: additions, cuts and the turn of each cycle."""
+    return settings.cycles * (settings.add + settings.cut + 1)
+
+
+def duration(seconds: float) -> str:
+    """ "0:07", "12:30", "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _position(progress: Progress, settings: DiscoverSettings) -> str:
+    row = progress.curve[-1]
+    count = len(progress.active)
+    return (
+        f"cycle {progress.cycle} of {settings.cycles}, {count} feature{'' if count == 1 else 's'}, "
+        f"{readable_metric(row['metric'])}: train {number(row['train_error'])}, test {number(row['test_error'])}"
+    )
+
+
+def _last_change(progress: Progress) -> str:
+    for row in reversed(progress.curve):
+        if row["event"] in _VERBS:
+            return f"{_VERBS[row['event']]}: {row['feature']}"
+    return ""

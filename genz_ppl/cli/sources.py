@@ -1,0 +1,77 @@
+"""SOURCE and the columns named beside it, and how a run directory remembers both."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from genz_ppl.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from genz_ppl.data import Items
+
+
+def open_items(source: str, given: Mapping[str, Any]) -> Items:
+    """The items of SOURCE. given: the values of --id, --target and so on by the parameters' names, None where not given."""
+    from genz_ppl.data import open_source
+
+    texts = given["text"]
+    return open_source(
+        source,
+        id=given["id"],
+        target=given["target"] or (),
+        covariates=given["covariate"] or (),
+        text=texts[0] if texts and len(texts) == 1 else texts or None,  # one text may be a template
+        images=given["image"] or (),
+        split=given["split"],
+        group=given["group"],
+    )
+
+
+def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
+    """The items that the run in `folder` was started on, from its run.json."""
+    from genz_ppl.data import Schema, open_source
+    from genz_ppl.data.sources import NAMED_SOURCES
+
+    source = record["source"]
+    if source is None:
+        raise RunDirectoryError(
+            f"{folder}: the run was started from Python on a table in memory; go on with genz_ppl.resume({str(folder)!r}, items)"
+        )
+    schema = Schema.from_dict(record["schema"])
+    if source.partition(":")[0] in NAMED_SOURCES:
+        return open_source(source, group=schema.group)
+    return open_source(
+        source,
+        id=schema.id,
+        target=schema.target,
+        covariates=schema.covariates,
+        text=schema.text,
+        images=schema.images,
+        split=schema.split,
+        group=schema.group,
+    )
+
+
+def absolute_source(source: str) -> str:
+    """The source as it is found from any working directory."""
+    from genz_ppl.data.sources import NAMED_SOURCES
+
+    name, colon, folder = source.partition(":")
+    if name in NAMED_SOURCES:
+        return f"{name}:{_absolute(folder)}" if colon else name
+    return _absolute(source)
+
+
+def absolute_model(model: str) -> str:
+    """The name of a model as it is found from any working directory."""
+    model = model.strip()
+    file = model.removeprefix("table:")
+    return f"table:{_absolute(file)}" if file != model and file else model
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

@@ -1,0 +1,147 @@
+"""Predictions average over p(z | h): against sums over all assignments, and against the data they should cover."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from genz_ppl.inference import FitResult, fit
+from genz_ppl.inference.prediction import DRAWS
+
+
+def chances(result: FitResult, answers: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p(z | h) of every item for every row of the table, (2^K, T)."""
+    yes = np.where(np.isnan(answers), 0.5, np.where(answers == 1, 1 - result.error_rates, result.error_rates))
+    chance: NDArray[np.float64] = np.prod(np.where(table[:, None] == 1, yes, 1 - yes), axis=-1)
+    return chance
+
+
+def link_values(result: FitResult, table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The fitted link at every row of the table in the user's units, (2^K, D); no covariates."""
+    with torch.no_grad():
+        values = result.state.model.link(torch.from_numpy(table), torch.zeros(len(table), 0, dtype=torch.float64))
+    located: NDArray[np.float64] = result.scaling.location(values).numpy()
+    return located
+
+
+@pytest.fixture(scope="module", params=["linear", "neural"])
+def fitted(request: pytest.FixtureRequest, simulate: Any) -> tuple[Any, FitResult]:
+    world = simulate(0, n_items=150, n_features=3, n_targets=2, missing_answers=0.1, noise=0.8)
+    return world, fit(world.answers, world.targets, link=request.param, steps=4)
+
+
+def test_mean_is_the_average_over_all_assignments(fitted: tuple[Any, FitResult], bits: Any) -> None:
+    world, result = fitted
+    table = bits(3).numpy()
+    chance, values = chances(result, world.answers, table), link_values(result, table)
+    expected = chance.T @ values
+    variance = chance.T @ values**2 - expected**2
+    exact = result.settings.link == "linear"
+    tolerance = 1e-9 if exact else 5 * np.sqrt(variance.clip(0) / DRAWS) + 1e-9
+    assert np.all(np.abs(result.predict(world.answers) - expected) <= tolerance)
+    plugged_in = link_values(result, np.nan_to_num(world.answers, nan=1.0))
+    assert np.abs(plugged_in - expected).max() > 0.1
+
+
+def test_standard_deviation_and_interval_are_those_of_the_mixture(fitted: tuple[Any, FitResult], bits: Any) -> None:
+    world, result = fitted
+    table = bits(3).numpy()
+    chance, values = chances(result, world.answers, table), link_values(result, table)
+    mean = chance.T @ values
+    sd = np.sqrt(chance.T @ values**2 - mean**2 + result.parameters["scale"] ** 2)
+    found = result.predict_interval(world.answers)
+    np.testing.assert_array_equal(found.mean, result.predict(world.answers))
+    # The standard error of a standard deviation over the draws is at most about sd / sqrt(DRAWS) for these mixtures.
+    np.testing.assert_allclose(found.sd, sd, rtol=6 / np.sqrt(DRAWS))
+    assert np.all(found.lower < found.upper)
+    wider = result.predict_interval(world.answers, level=0.99)
+    assert np.all(wider.lower <= found.lower)
+    assert np.all(wider.upper >= found.upper)
+
+
+def test_log_likelihood_is_the_log_of_the_mixture(fitted: tuple[Any, FitResult], bits: Any) -> None:
+    world, result = fitted
+    targets = world.targets.copy()
+    targets[0, 1] = np.nan
+    targets[1] = np.nan
+    table = bits(3).numpy()
+    chance, values, scale = chances(result, world.answers, table), link_values(result, table), result.parameters["scale"]
+    error = (targets - values[:, None]) / scale
+    terms = np.where(np.isnan(error), 0.0, -0.5 * error**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(-1)
+    expected = np.log(np.sum(chance * np.exp(terms), axis=0))
+    relative = np.sqrt((np.sum(chance * np.exp(2 * terms), 0) / np.exp(2 * expected) - 1).clip(0) / DRAWS)
+    found = result.log_likelihood(world.answers, targets)
+    assert found.shape == (150,)
+    assert found[1] == pytest.approx(0, abs=1e-9)
+    # Where an item hangs on assignments that are seldom drawn, the average says little: those are left out.
+    sure = relative < 0.15
+    assert sure.mean() > 0.6
+    assert np.all(np.abs(found - expected)[sure] <= 5 * relative[sure] + 1e-9)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_intervals_cover_new_items(level: float, simulate: Any) -> None:
+    world = simulate(3, n_items=1400, n_features=4, n_targets=2, n_covariates=1)
+    old, new = slice(0, 1000), slice(1000, 1400)
+    result = fit(world.answers[old], world.targets[old], world.covariates[old])
+    found = result.predict_interval(world.answers[new], world.covariates[new], level=level)
+    inside = (world.targets[new] >= found.lower) & (world.targets[new] <= found.upper)
+    # Four binomial standard errors over 400 items, each with two dependent targets, and the draws' own quantile error.
+    assert inside.mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 400))
+
+
+def test_the_same_seed_gives_the_same_prediction(fitted: tuple[Any, FitResult]) -> None:
+    world, result = fitted
+    first, second = (result.predict_interval(world.answers) for _ in range(2))
+    assert np.array_equal(first.lower, second.lower)
+    assert np.array_equal(result.predict(world.answers), result.predict(world.answers))
+
+
+def test_tables_and_tensors_are_as_good_as_arrays(simulate: Any) -> None:
+    world = simulate(0, n_items=60, n_features=3, n_targets=2, n_covariates=1)
+    plain = fit(world.answers, world.targets, world.covariates, steps=3)
+    inputs = {"answers": world.answers, "targets": world.targets, "covariates": world.covariates}
+    frames = fit(**{name: pd.DataFrame(part) for name, part in inputs.items()}, steps=3)
+    tensors = fit(**{name: torch.from_numpy(part) for name, part in inputs.items()}, steps=3)
+    yes_no = fit(world.answers.astype(bool), world.targets.tolist(), world.covariates, steps=3)
+    for other in (frames, tensors, yes_no):
+        np.testing.assert_allclose(other.posterior, plain.posterior, atol=1e-9)
+    expected = plain.predict(world.answers, world.covariates)
+    again = plain.predict(pd.DataFrame(world.answers), torch.from_numpy(world.covariates))
+    np.testing.assert_allclose(again, expected, rtol=1e-9)
+
+
+def test_one_target_may_come_as_a_vector(simulate: Any) -> None:
+    world = simulate(0, n_items=60, n_features=3, n_targets=1)
+    flat, column = fit(world.answers, world.targets[:, 0], steps=3), fit(world.answers, world.targets, steps=3)
+    assert np.array_equal(flat.posterior, column.posterior)
+    assert flat.predict(world.answers).shape == (60, 1)
+
+
+def test_items_without_any_answer_get_the_average(simulate: Any) -> None:
+    world = simulate(0, n_items=100, n_features=3, n_targets=2)
+    result = fit(world.answers, world.targets, steps=5)
+    found = result.predict(np.full((1, 3), np.nan))
+    np.testing.assert_allclose(found[0], result.parameters["weights"].sum(0) / 2 + result.parameters["intercept"])
+
+
+def test_nothing_to_predict(fitted: tuple[Any, FitResult]) -> None:
+    _, result = fitted
+    assert result.predict(np.zeros((0, 3))).shape == (0, 2)
+
+
+def test_parameters_in_the_users_units(simulate: Any) -> None:
+    world = simulate(1, n_items=500, n_features=3, n_targets=2, n_covariates=2, wrong=0.0, noise=0.2)
+    result = fit(world.answers, world.targets, 100 + 10 * world.covariates, steps=20)
+    values = result.parameters
+    np.testing.assert_allclose(values["weights"], world.weights, atol=0.1)
+    np.testing.assert_allclose(values["scale"], 0.2, atol=0.03)
+    location = world.truth @ values["weights"] + values["intercept"] + (100 + 10 * world.covariates) @ values["covariate_weights"]
+    assert np.sqrt(np.mean((world.targets - location) ** 2)) == pytest.approx(0.2, abs=0.02)
+    values["weights"][:] = 0
+    assert not np.allclose(result.parameters["weights"], 0)
