@@ -43,6 +43,7 @@ def run(case: Case) -> tuple[float, float, int, int, float, list[str]]:
 
 
 def main() -> None:
+    """Run the cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="the folder that holds Houses-dataset/ and annotations.jsonl")
     parser.add_argument("--sources", nargs="+", default=["houses-metadata", "houses"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 from genz_ppl.errors import OptionError
@@ -23,7 +24,7 @@ def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
 
 def check_number(option: str, value: float, low: float, high: float = float("inf"), whole: bool = True) -> None:
     """Raise OptionError unless value is a number (whole, if asked) from low to high."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    fits = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
     if not fits or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
@@ -67,7 +68,8 @@ class DiscoverSettings:
     negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
     discarded. smallest_gain: nats by which a wording must raise the bound to be kept. reconsider: wordings answered
-    earlier compete again at every addition, at no cost.
+    earlier compete again at every addition, at no cost. price: nats a feature must be worth in the final model (0 keeps
+    all). final_steps: steps of the last fit.
     """
 
     model: str = "rules"
@@ -82,13 +84,13 @@ class DiscoverSettings:
     seed: int = 0
     test_fraction: float = 0.2
     polarity: str = "both"
-    proposals: int = 6
+    proposals: int = 8
     exemplars: int = 40
     inner_steps: int = 10
     refit_steps: int = 10
     smallest_share: float = 0.02
     smallest_gain: float = 0.0
-    price: float = 3.0
+    price: float = 1.0
     final_steps: int = 30
     reconsider: bool = True
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
@@ -104,6 +106,9 @@ class DiscoverSettings:
         check_number("inner_steps", self.inner_steps, 1)
         check_number("refit_steps", self.refit_steps, 1)
         check_number("seed", self.seed, 0, 2**32 - 1)
+        check_number("final_steps", self.final_steps, 1)
+        check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
+        check_number("price", self.price, 0, whole=False)
         check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)
         if self.max_features is not None:
             check_number("max_features", self.max_features, 1)

@@ -32,7 +32,7 @@ def houses_items(directory: str | Path, annotations: bool = True, group: str | N
 
     directory: holds Houses-dataset/HousesInfo.txt (or is Houses-dataset itself), the photographs {i}_{room}.jpg, those that
     are there, and maybe annotations.jsonl: attributes of each house, which are read too. annotations: False leaves them out.
-    The price is never read. Houses whose rows in HousesInfo.txt are identical are double listings and share a group label;
+    The price is never read. Houses of equal area and zip code, double listings among them, share a group label;
     the split keeps them together only with group="listing".
 
     Raises InputError if the files are missing or broken, OptionError for another group.
@@ -70,8 +70,8 @@ def houses_frame(directory: str | Path, annotations: bool = True) -> pd.DataFram
     columns |= {name: [_cell(name, row[index]) for row in rows] for index, name in enumerate(_METADATA)}
     present = {path.name: str(path) for path in folder.resolve().glob("*.jpg")}
     images = {room: [present.get(f"{house}_{room}.jpg") for house in numbers] for room in _ROOMS}
-    first_with_row: dict[tuple[str, ...], str] = {}
-    listing = [first_with_row.setdefault(row, house) for house, row in zip(numbers, rows, strict=True)]
+    first_of: dict[tuple[str, str], str] = {}  # bathrooms and price differ between some listings of one house
+    listing = [first_of.setdefault((row[2], row[3]), house) for house, row in zip(numbers, rows, strict=True)]
     file = _annotations_file(Path(directory).expanduser(), folder) if annotations else None
     if file is not None:
         columns |= _annotations(file, numbers, {*columns, *images, LISTING, "price"})

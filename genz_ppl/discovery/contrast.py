@@ -13,8 +13,6 @@ from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
 # Items whose side is in doubt teach a model little: the less certain quarter of each side is not shown.
 SHOWN_SHARE = 0.75
-# A targeted contrast is widened until either side has this many items to choose from.
-SMALLEST_SIDE = 8
 
 
 def weighted_errors(state: State, data: Data) -> FloatArray:
@@ -29,12 +27,12 @@ def weighted_errors(state: State, data: Data) -> FloatArray:
     return total
 
 
-def targeted_items(modes: NDArray[np.bool_], errors: FloatArray, positive: NDArray[np.bool_]) -> IntArray:
+def targeted_items(modes: NDArray[np.bool_], errors: FloatArray, positive: NDArray[np.bool_], enough: int) -> IntArray:
     """The items that share one combination of the other features: the one with the largest total error (eq. 16).
 
     modes: (T, K) modes of the other features; errors: (T,); positive: (T,), the side of the free feature. With many
-    features a combination holds few items; items that differ in one feature, then two ..., join until both sides have
-    enough to show.
+    features a combination holds few items; items that differ in one feature, then two ..., join until either side has
+    `enough` to show (or all have joined).
     """
     _, group = np.unique(modes, axis=0, return_inverse=True)
     worst = int(np.argmax(np.bincount(group.ravel(), weights=errors)))
@@ -42,7 +40,7 @@ def targeted_items(modes: NDArray[np.bool_], errors: FloatArray, positive: NDArr
     distance = (modes != combination).sum(axis=1)
     for radius in range(modes.shape[1] + 1):
         chosen = distance <= radius
-        if min((chosen & positive).sum(), (chosen & ~positive).sum()) >= SMALLEST_SIDE:
+        if min((chosen & positive).sum(), (chosen & ~positive).sum()) >= enough:
             break
     return np.flatnonzero(chosen)
 

@@ -9,7 +9,7 @@ import torch
 
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.oracle import Oracle
-from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, rank_candidates
+from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, rank_candidates
 from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, pack, unpack
 from genz_ppl.inference.coordinate import coordinate, refit
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian
@@ -19,6 +19,9 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
+
+# Where an M-step is training, refits make do with this part of the steps.
+TRAINING_STEPS = 5
 
 
 class Cycle:
@@ -67,7 +70,7 @@ class Cycle:
         free = state.with_columns(list(range(state.posterior.shape[1])), split[:, None])
         blank = torch.full((n, 1), float("nan"), dtype=torch.float64)
         free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
-        refit(free, free_data, self.settings.inner_steps)
+        refit(free, free_data, self.steps(progress, self.settings.inner_steps))
         posterior: FloatArray = free.posterior[:, -1].numpy()
         return posterior
 
@@ -77,7 +80,8 @@ class Cycle:
         chosen: IntArray = np.arange(len(self.items))
         if self.settings.algorithm == "targeted" and progress.active:
             modes = progress.state.posterior.numpy() > 0.5
-            chosen = targeted_items(modes, weighted_errors(progress.state, data), posterior > 0.5)
+            errors = weighted_errors(progress.state, data)
+            chosen = targeted_items(modes, errors, posterior > 0.5, self.settings.exemplars)
         positive, negative = exemplars(posterior, chosen, self.settings.exemplars, random)
         texts = [record.text for record in progress.active]
         return build_contrast(self.items, positive, negative, progress.train_answers, texts)
@@ -106,8 +110,9 @@ class Cycle:
         if not usable:
             return None
         answers = np.stack([unpack(progress.pool[text]) for text in usable], axis=1)
-        best = rank_candidates(progress.state, data, usable, answers, self.settings.refit_steps)[0]
-        return best if best.gain > self.settings.smallest_gain else None
+        judge = judge_of(progress.state, data, self.settings.refit_steps)
+        ranked = rank_candidates(judge, data, usable, answers, self.settings.refit_steps)
+        return ranked[0] if ranked and ranked[0].gain > self.settings.smallest_gain else None
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:
         """Make a candidate part of the model and ask about it on the test items."""
@@ -121,24 +126,39 @@ class Cycle:
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
         progress.features.append(FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step))
-        progress.bound = refit(progress.state, self.training_data(progress), self.settings.refit_steps).total
+        steps = self.steps(progress, self.settings.refit_steps)
+        progress.bound = refit(progress.state, self.training_data(progress), steps).total
 
     def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[tuple[str, str]]:
         """Algorithm 3: take out the feature whose removal costs the bound least, if it costs less than `least_loss`."""
-        removal = least_useful(progress.state, self.training_data(progress), self.settings.refit_steps)
-        if progress.bound - removal.bound >= least_loss:
+        data, steps = self.training_data(progress), self.settings.refit_steps
+        judge = judge_of(progress.state, data, steps)
+        removal = least_useful(judge, data, steps)
+        if refit(judge.copy(), data, steps).total - removal.bound >= least_loss:
             return []
         record = progress.active[removal.feature]
-        progress.state, progress.bound = removal.state, removal.bound
         record.removed_at = progress.step
+        if judge is progress.state:
+            progress.state, progress.bound = removal.state, removal.bound
+        else:
+            kept = [k for k in range(data.answers.shape[1]) if k != removal.feature]
+            progress.state = progress.state.with_columns(kept)
+            progress.bound = refit(progress.state, self.training_data(progress), self.steps(progress, steps)).total
         return [("prune", record.text)]
+
+    def steps(self, progress: Progress, wanted: int) -> int:
+        """E- and M-steps of a refit: fewer where an M-step is training."""
+        return wanted if is_linear_gaussian(progress.state.model) else max(1, wanted // TRAINING_STEPS)
 
     def note_best(self, progress: Progress) -> None:
         """Remember the model if its bound, after the price of its features, is the highest so far."""
-        best, price = progress.best, self.settings.price
-        if best is None or progress.bound - price * len(progress.active) > best.bound - price * len(best.ids):
+        data, steps = self.training_data(progress), self.settings.refit_steps
+        judge = judge_of(progress.state, data, steps)
+        bound = progress.bound if judge is progress.state else refit(judge, data, steps).total
+        worth = bound - self.settings.price * len(progress.active)
+        if progress.best is None or worth > progress.best.worth:
             ids = [record.id for record in progress.active]
-            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound)
+            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, worth)
 
     def finish(self, progress: Progress) -> list[tuple[str, str]]:
         """One step of the end: back to the best model, out with features not worth their price, then the last fit."""
@@ -162,7 +182,7 @@ class Cycle:
             return
         model = GenZ(progress.state.model.features, progress.state.model.link.fresh(), progress.state.model.likelihood)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
-        progress.bound = coordinate(progress.state, data, self.settings.refit_steps)[-1].total
+        progress.bound = coordinate(progress.state, data, self.steps(progress, self.settings.final_steps))[-1].total
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""

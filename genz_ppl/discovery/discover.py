@@ -20,7 +20,7 @@ from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Counters, Progress
 from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.runner import Runner
-from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.start import Scaling, build_model
@@ -30,6 +30,9 @@ from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray, Item
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
+
+# What stands before the class of a model that was given as an object; it cannot be opened by this name.
+OBJECT = "object:"
 
 
 def discover(
@@ -55,29 +58,28 @@ def discover(
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     split = items.split_indices(chosen.seed, chosen.test_fraction)
+    _check_training_targets(items, split)
     runner = Runner(items, split, oracle, chosen)
     directory = None if out is None else RunDirectory(Path(out))
     record = _record(runner, source)
     if directory is not None:
         directory.create(record)
-    return _run(runner, runner.start(), record, directory, on_step)
+    return _run(runner, _start(runner), record, directory, on_step)
 
 
-def resume(
-    out: str | Path, items: Items, model: str | FoundationModel | None = None, on_step: OnStep | None = None
-) -> Discovery:
+def resume(out: str | Path, items: Items, model: str | FoundationModel | None = None, on_step: OnStep | None = None) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
     items: the same items as before (checked). model: needed when the run was given an object.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
-    settings = DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
+    settings = _recorded_settings(record, directory)
     if items.fingerprint() != record["fingerprint"]:
         raise InputError(f"{items.name}: the items are not those of the run in {directory.path}; give the data it was started on")
     split = _recorded_split(record, items)
-    runner = Runner(items, split, _open(settings.model if model is None else model), settings)
-    progress = directory.load(_blank_model(record)) or runner.start()
+    runner = Runner(items, split, _open(_recorded_model(record, model)), settings)
+    progress = directory.load(_blank_model(record)) or _start(runner)
     return _run(runner, progress, record, directory, on_step)
 
 
@@ -108,7 +110,8 @@ class Discovery:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run, as in run.json."""
-        return dict(self._record["settings"])
+        settings = self._record["settings"]
+        return {**settings, "error_rate_prior": tuple(settings["error_rate_prior"])}
 
     @property
     def status(self) -> str:
@@ -143,7 +146,9 @@ class Discovery:
             raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
         answers = torch.from_numpy(self._answers(items))
         covariates = torch.tensor(items.covariates)
-        outcome = predict(self._progress.state, self._scaling, answers, covariates, self._record["settings"]["seed"], level)
+        seed = self._record["settings"]["seed"]
+        with isolated(seed):
+            outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
         columns = {}
         for target, name in enumerate(self.schema.target):
             prefix = "" if len(self.schema.target) == 1 else f"{name}_"
@@ -165,14 +170,14 @@ class Discovery:
             else:
                 answers[position] = row
         if missing and texts:
-            model = self._model if self._model is not None else open_model(self._record["settings"]["model"])
+            model = _open(_recorded_model(self._record, self._model))
             answers[missing] = Oracle(model, Counters()).answer([items[i] for i in missing], texts)
         return answers
 
 
 def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:
     """Checked settings. Raises OptionError for unknown names and values out of range."""
-    name = model if isinstance(model, str) else f"object:{type(model).__module__}.{type(model).__qualname__}"
+    name = model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}"
     known = set(DiscoverSettings.__dataclass_fields__) - {"model"}
     unknown = [option for option in settings if option not in known]
     if unknown:
@@ -186,6 +191,23 @@ def content_hash(item: Item) -> str:
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
+def _check_training_targets(items: Items, split: Split) -> None:
+    """A target may vary over the table and yet be constant or absent where the model is fitted."""
+    if items.targets is None:
+        return
+    for name, values in zip(items.target_names, items.targets[split.train].T, strict=True):
+        present = values[~np.isnan(values)]
+        if not present.size or bool((present == present[0]).all()):
+            found = f"is {present[0]:g} wherever it has a value" if present.size else "has no values"
+            raise InputError(f"{items.name}: target '{name}' {found} among the training items; choose another split or target")
+
+
+def _start(runner: Runner) -> Progress:
+    # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
+    with isolated(runner.settings.seed):
+        return runner.start()
+
+
 def _run(
     runner: Runner, progress: Progress, record: dict[str, Any], directory: RunDirectory | None, on_step: OnStep | None
 ) -> Discovery:
@@ -195,14 +217,16 @@ def _run(
         if on_step is not None:
             on_step(current, runner.settings)
 
-    if directory is not None:
-        directory.write_record({**record, "status": progress.status})
-    after_step(progress)
     try:
+        if directory is not None:
+            directory.write_record({**record, "status": progress.status})
+        after_step(progress)
         runner.run(progress, after_step)
     except BaseException as error:
-        if directory is not None:
+        if directory is not None and not isinstance(error, RunDirectoryError):
             directory.set_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        if isinstance(error, InputError | OptionError):  # the user's were checked before: these come from the model
+            raise ModelError(f"the foundation model failed: {error}") from error
         raise
     record = {**record, "status": progress.status}
     if directory is not None:
@@ -212,7 +236,9 @@ def _run(
 
 def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
     """The content of metrics.json."""
-    train, test = runner.evaluate(progress, density=True)
+    # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
+    with isolated(runner.settings.seed):
+        train, test = runner.evaluate(progress, density=True)
     counters = {name: getattr(progress.counters, name) for name in Counters.__dataclass_fields__}
     return {
         "train": _finite(train),
@@ -233,7 +259,8 @@ def _record(runner: Runner, source: str | None) -> dict[str, Any]:
     return {
         "source": source,
         "settings": runner.settings.to_dict(),
-        "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}
+        | {"python": platform.python_version()},
         "schema": items.schema.to_dict(),
         "fingerprint": items.fingerprint(),
         "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
@@ -251,6 +278,24 @@ def _recorded_split(record: dict[str, Any], items: Items) -> Split:
     position = {name: index for index, name in enumerate(items.ids)}
     train, test = ([position[name] for name in record["split"][side]] for side in ("train", "test"))
     return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
+
+
+def _recorded_settings(record: dict[str, Any], directory: RunDirectory) -> DiscoverSettings:
+    try:
+        return DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
+    except (TypeError, KeyError, OptionError) as error:
+        written = record.get("versions", {}).get("genz-ppl", "unknown")
+        raise RunDirectoryError(
+            f"{directory.path}: the settings in run.json are not of this version ({error}); resume with genz-ppl {written}"
+        ) from None
+
+
+def _recorded_model(record: dict[str, Any], model: str | FoundationModel | None) -> str | FoundationModel:
+    """The model that is given, else the one that the run was started with, if it had a name."""
+    name: str = record["settings"]["model"]
+    if model is None and name.startswith(OBJECT):
+        raise OptionError(f"the run was given the model object {name.removeprefix(OBJECT)}, not a name; pass it again as model=")
+    return name if model is None else model
 
 
 def _blank_model(record: dict[str, Any]) -> Any:
@@ -271,5 +316,7 @@ def _open(model: str | FoundationModel) -> FoundationModel:
         return open_model(model)
     missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(model, name, None))]
     if missing:
-        raise OptionError(f"model: expected an object with answer, propose and suggest; {type(model).__name__} lacks {missing[0]}")
+        raise OptionError(
+            f"model: expected an object with answer, propose and suggest; {type(model).__name__} lacks {missing[0]}"
+        )
     return model

@@ -56,16 +56,9 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     return gain
 
 
-def rank_candidates(
-    state: State, data: Data, texts: list[str], answers: FloatArray, steps: int
-) -> list[Candidate]:
-    """The finalists among the wordings, by gain of the bound after a refit, best first.
-
-    With another model than the linear Gaussian, a linear Gaussian one on the same features does the ranking: a refit of
-    a network for every wording would cost minutes and its training noise would drown the differences.
-    """
-    judge = state if is_linear_gaussian(state.model) else linear_judge(state, data)
-    order = finalists(quick_gains(judge, data, answers), answers)
+def rank_candidates(judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int) -> list[Candidate]:
+    """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`."""
+    order = finalists(quick_gains(judge, data, answers), answers, data.answers.numpy())
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     for index in order:
@@ -87,15 +80,19 @@ def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
     return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
 
 
-def finalists(gains: FloatArray, answers: FloatArray) -> list[int]:
-    """The candidates with the largest quick gains, leaving out those that answer like a better one or its opposite."""
+def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray) -> list[int]:
+    """The candidates with the largest quick gains, but none that answers like a feature in use or a better candidate.
+
+    gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
+    """
     chosen: list[int] = []
+    columns = list(used.T)
     for index in np.argsort(-gains, kind="stable").tolist():
-        column = answers[:, index]
-        if all(_disagreement(column, answers[:, other]) > SAME for other in chosen):
-            chosen.append(index)
         if len(chosen) == FINALISTS:
             break
+        if all(_disagreement(answers[:, index], other) > SAME for other in columns):
+            chosen.append(index)
+            columns.append(answers[:, index])
     return chosen
 
 
@@ -118,10 +115,18 @@ def extended(state: State, column: Tensor) -> State:
     return larger
 
 
-def linear_judge(state: State, data: Data) -> State:
-    """A linear Gaussian model of the same features, fitted from their present posterior."""
+def judge_of(state: State, data: Data, steps: int) -> State:
+    """The state itself where it is linear Gaussian; else such a model of the same features, fitted to the same data.
+
+    It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
+    for any column would drown the differences.
+    """
+    if is_linear_gaussian(state.model):
+        return state
     a, b = state.model.features.concentration.tolist()
     model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], error_rate_prior=(a, b))
     judge = start_state(model, data)
-    refit(judge, data, 10)
+    judge.error_rates = state.error_rates.clone()
+    judge.posterior = judge.prior(data.answers)
+    refit(judge, data, steps)
     return judge

@@ -27,6 +27,7 @@ from genz_ppl.models import GenZ
 
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
+_RECORDED = ("source", "settings", "schema", "fingerprint", "scaling", "split", "content", "status")
 _PLAIN = ("bound", "n_test", "step", "cycle", "additions_done", "cuts_done", "added_in_cycle", "settled", "status")
 
 
@@ -61,11 +62,20 @@ class RunDirectory:
         try:
             record = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunDirectoryError(f"{self.path}: expected a run directory, found no {RUN_FILE}; give the folder of --out") from None
+            raise RunDirectoryError(
+                f"{self.path}: expected a run directory, found no {RUN_FILE}; give the folder of --out"
+            ) from None
+        except NotADirectoryError:
+            raise RunDirectoryError(f"{self.path}: expected a run directory, found a file; give the folder of --out") from None
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
         if not isinstance(record, dict):
             raise RunDirectoryError(f"{self.path / RUN_FILE}: expected a JSON object")
+        missing = [name for name in _RECORDED if name not in record]
+        if missing:
+            raise RunDirectoryError(
+                f"{self.path / RUN_FILE}: not written by genz-ppl, {missing[0]!r} is missing; give the folder of a run"
+            )
         return record
 
     def write_record(self, record: dict[str, Any]) -> None:
@@ -169,7 +179,7 @@ def _plain(progress: Progress) -> dict[str, Any]:
         "counters": asdict(progress.counters),
         "pool": list(progress.pool),
         "test_pool": list(progress.test_pool),
-        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound},
+        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound, "worth": best.worth},
     }
 
 

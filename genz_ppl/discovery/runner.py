@@ -15,9 +15,9 @@ from genz_ppl.discovery.cycle import Cycle
 from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Progress
+from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
-from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data
 from genz_ppl.llm.base import FoundationModel
@@ -36,9 +36,7 @@ class Runner:
         self.items, self.split, self.settings, self.model = items, split, settings, model
         self.train, self.test = items.take(split.train), items.take(split.test)
         self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
-        self.train_covariates, self.test_covariates = (
-            torch.tensor(items.covariates[part]) for part in (split.train, split.test)
-        )
+        self.train_covariates, self.test_covariates = (torch.tensor(items.covariates[part]) for part in (split.train, split.test))
         shared = LIKELIHOODS[settings.likelihood].shared_scale
         self.scaling = Scaling.of(self.train_targets, self.train_covariates, shared)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
@@ -132,12 +130,11 @@ class Runner:
             predicted = predictive_mean(progress.state, self.scaling, answers, covariates, self.settings.seed)
             result = scores(targets.numpy(), predicted)
             if density:
-                values = log_predictive_density(
-                    progress.state, self.scaling, answers, covariates, targets, self.settings.seed
-                )
+                values = log_predictive_density(progress.state, self.scaling, answers, covariates, targets, self.settings.seed)
                 result["log_likelihood"] = float(values.mean())
             results.append(result)
         return results[0], results[1]
+
 
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

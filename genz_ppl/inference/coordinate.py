@@ -16,7 +16,6 @@ from genz_ppl.models.features import most_probable_error_rate
 from genz_ppl.settings import EXPECTATION_NAMES, check_choice
 
 
-
 class Expectation(Protocol):
     """How expectations under q are taken. All three change or read one `State` on the same data."""
 
@@ -30,9 +29,7 @@ class Expectation(Protocol):
         """The observation term of the bound, summed over items."""
 
 
-def expectation_for(
-    model: GenZ, data: Data, name: str = "auto", first: bool = True, joint_moves: bool = True
-) -> Expectation:
+def expectation_for(model: GenZ, data: Data, name: str = "auto", first: bool = True, joint_moves: bool = True) -> Expectation:
     """The named way to take expectations: exact (linear Gaussian only), mode, sample, or auto (exact if it can be).
 
     first: False when the model's parameters are already fitted, so that gradient M-steps may be short.

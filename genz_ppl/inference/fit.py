@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.errors import InputError
+from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, State
 from genz_ppl.models import LIKELIHOODS, LinearLink
+from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.settings import FitSettings
 from genz_ppl.types import FloatArray
 
@@ -58,6 +59,8 @@ class FitResult:
 
     def predict_interval(self, answers: Any, covariates: Any = None, level: float = 0.9) -> Prediction:
         """Mean, standard deviation and the central interval that holds `level` of the predictive distribution."""
+        if not 0 < level < 1:
+            raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         h, x = self._inputs(answers, covariates)
         return predict(self.state, self.scaling, h, x, self.settings.seed, level)
 
@@ -65,6 +68,9 @@ class FitResult:
         """log p(y | h, x) of every item, (T,), features averaged out."""
         h, x = self._inputs(answers, covariates)
         y = _matrix("targets", targets)
+        expected = (len(h), len(self.scaling.target_centre))
+        if tuple(y.shape) != expected:
+            raise InputError(f"targets: expected {expected[0]} rows and {expected[1]} columns, got {len(y)} and {y.shape[1]}")
         return log_predictive_density(self.state, self.scaling, h, x, y, self.settings.seed)
 
     def _inputs(self, answers: Any, covariates: Any) -> tuple[Tensor, Tensor]:
@@ -98,7 +104,9 @@ def fit(
     `FitSettings`. Targets and covariates are standardised inside; results are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names.
     """
-    settings = FitSettings(link, likelihood, inference, steps, seed, tuple(error_rate_prior), expectation, joint_moves)
+    check_error_rate_prior(error_rate_prior)
+    settings = FitSettings(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves)
+    steps, seed = int(steps), int(seed)
     h = check_answers(answers)
     y = check_targets(targets, len(h))
     x = check_covariates(covariates, len(h))
@@ -123,6 +131,11 @@ def fit(
 
 def user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
     """See `FitResult.parameters`."""
+    with isolated(0):
+        return _user_parameters(state, scaling)
+
+
+def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
     link, spread = state.model.link, scaling.target_spread
     parameters: dict[str, Tensor] = {}
     if isinstance(link, LinearLink):
@@ -184,9 +197,12 @@ def _matrix(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         array = values.detach().cpu().numpy()
     else:
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise InputError(f"{name}: expected a table whose rows have one length, got rows of several") from None
     try:
-        matrix = np.array(array, dtype=np.float64)
+        matrix = np.array(array, dtype=np.float64, order="C")
     except (TypeError, ValueError):
         raise InputError(f"{name}: expected numbers, got values of type {array.dtype}") from None
     if matrix.ndim == 1:

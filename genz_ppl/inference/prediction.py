@@ -34,7 +34,7 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
     """E[y | h, x], (T, D): exact for the linear link, an average over draws of z otherwise."""
     prior, x = state.prior(answers), scaling.covariates(covariates)
     state.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), isolated(seed):
         if isinstance(state.model.link, LinearLink):
             location = state.model.likelihood(state.model.link(prior, x)).mean
         else:
@@ -46,9 +46,7 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
     return values
 
 
-def predict(
-    state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9
-) -> Prediction:
+def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9) -> Prediction:
     """The whole predictive distribution by draws of z and y; the interval holds `level` of it."""
     prior, x = state.prior(answers), scaling.covariates(covariates)
     state.model.eval()
@@ -70,7 +68,7 @@ def log_predictive_density(
     data = scaling.data(answers, covariates, targets)
     state.model.eval()
     parts = []
-    with torch.no_grad():
+    with torch.no_grad(), isolated(seed):
         for z in _draws(state.prior(answers), DRAWS, seed):
             observation, observed = state.model.observation(z, data.covariates, data.targets)
             parts.append(observation.log_prob(observed))

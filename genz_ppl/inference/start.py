@@ -97,7 +97,7 @@ def linear_residual(posterior: Tensor, data: Data) -> Tensor:
     return data.targets - torch.cat([posterior, ones, data.covariates], dim=1) @ solution
 
 
-def leading_split(residual: Tensor, sharpness: float = 3.0) -> Tensor:
+def leading_split(residual: Tensor, sharpness: float = 10.0) -> Tensor:
     """A soft binary split of the items along the leading direction of their whitened residuals.
 
     residual: (T, D), NaN where missing. Returns (T,), near 1 and 0 at the two ends and one half in the middle.

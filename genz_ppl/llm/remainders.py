@@ -21,7 +21,9 @@ _SMALL_MODULUS = 12  # up to it, every run of remainders is looked at
 def remainder_groups(column: Column) -> Iterator[Group]:
     """Halves of the moduli, and every run of remainders of the small ones, for a field of many whole numbers from 0 up."""
     integers = column.integers
-    if integers is None or integers.min() < 0 or len(np.unique(integers[column.present])) < _DISTINCT_NEEDED:
+    if integers is None or _is_code(column):
+        return
+    if integers.min() < 0 or len(np.unique(integers[column.present])) < _DISTINCT_NEEDED:
         return
     for kind, spans in _spans(int(integers.max())).items():
         modulus, first, last = (np.array(part, dtype=np.int64)[:, None] for part in zip(*spans, strict=True))
@@ -32,6 +34,12 @@ def remainder_groups(column: Column) -> Iterator[Group]:
             return remainder_statement(column.name, spans[index], opposite)
 
         yield Group(kind, column.name, truth, column.present, word, len(spans))
+
+
+def _is_code(column: Column) -> bool:
+    """Whether the values are codes such as postcodes, whose remainders mean nothing: texts of four or more, equally many, digits."""
+    lengths = {len(text) for text in column.texts if text}
+    return len(lengths) == 1 and min(lengths) >= 4 and all(isinstance(value, str | None) for value in column.values)
 
 
 def remainder_statement(field: str, span: Span, opposite: bool) -> Predicate | None:

@@ -25,10 +25,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
 
     def __init__(self, n_features: int, error_rate_prior: tuple[float, float] = (1.0, 9.0)) -> None:
         super().__init__()
-        if len(error_rate_prior) != 2 or not all(0 < value < float("inf") for value in error_rate_prior):
-            raise OptionError(
-                f"error_rate_prior: expected two positive numbers (a, b) of a Beta prior, got {error_rate_prior!r}"
-            )
+        check_error_rate_prior(error_rate_prior)
         self.n_features = n_features
         self.register_buffer("concentration", torch.tensor(error_rate_prior, dtype=torch.float64))
 
@@ -38,7 +35,9 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         return float(self.concentration[0] / self.concentration.sum())
 
     def forward(self, answers: Tensor) -> Tensor:
-        """Sample the site "p_e" (K,) and return P(z = 1 | h, p_e), (T, K) float64."""
+        """Sample the site "p_e" (K,) and return P(z = 1 | h, p_e), (T, K) float64. Without features there is no site."""
+        if self.n_features == 0:
+            return torch.zeros_like(answers)
         with pyro.plate("features", self.n_features):
             error_rates = pyro.sample("p_e", dist.Beta(self.concentration[0], self.concentration[1]))
         return prior_probability(answers, error_rates)
@@ -48,6 +47,13 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         a, b = self.concentration
         mode = most_probable_error_rate(torch.zeros(()), torch.zeros(()), self.concentration)
         return (_log_kernel(error_rates, a, b) - _log_kernel(mode, a, b)).sum()
+
+
+def check_error_rate_prior(prior: object) -> None:
+    """Raise OptionError unless prior is a pair of positive finite numbers."""
+    pair = prior if isinstance(prior, tuple | list) and len(prior) == 2 else ()
+    if not pair or not all(isinstance(value, int | float) and 0 < value < float("inf") for value in pair):
+        raise OptionError(f"error_rate_prior: expected two positive numbers (a, b) of a Beta prior, got {prior!r}")
 
 
 def prior_probability(answers: Tensor, error_rates: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class GenZ(PyroModule):  # type: ignore[misc]
     def loss(self, location: Tensor, targets: Tensor) -> Tensor:
         """Mean over items of -log p(y | f) at the link's value f, (T, D): what gradient M-steps lower."""
         distribution, observed = _masked(self.likelihood(location), targets)
-        return -distribution.log_prob(observed).mean()
+        mean: Tensor = -distribution.log_prob(observed).mean()
+        return mean
 
 
 def _masked(distribution: dist.Distribution, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:

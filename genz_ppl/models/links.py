@@ -30,9 +30,7 @@ class Link(PyroModule):  # type: ignore[misc]
 
     name: ClassVar[str]
 
-    def __init__(
-        self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None
-    ) -> None:
+    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
         super().__init__()
         self.training_plan = training_plan or TrainingPlan()
         self.n_features, self.n_targets, self.n_covariates = n_features, n_targets, n_covariates
@@ -43,7 +41,7 @@ class Link(PyroModule):  # type: ignore[misc]
 
     def function(self) -> Callable[[Tensor, Tensor], Tensor]:
         """`forward` as a plain function of the present parameters; training loops call it many times."""
-        return self.forward  # type: ignore[no-any-return]
+        return self.forward
 
     def fresh(self) -> Link:
         """A link of the same make and size with new starting values."""
@@ -59,9 +57,7 @@ class LinearLink(Link):
 
     name = "linear"
 
-    def __init__(
-        self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None
-    ) -> None:
+    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
         super().__init__(n_features, n_targets, n_covariates, training_plan)
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
