@@ -45,7 +45,8 @@ def run(case: Case) -> tuple[float, float, int, int, float, list[str]]:
 def main() -> None:
     """Run the cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="the folder that holds Houses-dataset/ and annotations.jsonl")
+    default = Path(os.environ.get("GENZ_DATA", "../shared/data")) / "houses"
+    parser.add_argument("directory", type=Path, nargs="?", default=default, help="holds Houses-dataset/ and annotations.jsonl")
     parser.add_argument("--sources", nargs="+", default=["houses-metadata", "houses"])
     parser.add_argument("--links", nargs="+", default=["linear", "neural"])
     parser.add_argument("--seeds", type=int, default=10)
@@ -53,6 +54,9 @@ def main() -> None:
     parser.add_argument("--features", action="store_true", help="print the features of the first seed")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another setting")
     arguments = parser.parse_args()
+    if not arguments.directory.is_dir():
+        print(f"skipped: no house data in {arguments.directory}; name its folder, or set GENZ_DATA to the folder above it")
+        return
     options = tuple((name, _value(value)) for name, value in arguments.set)
     print("| source | link | test error | sd | train error | features | answers asked | seconds a run |", flush=True)
     print("|---|---|---|---|---|---|---|---|")

@@ -62,5 +62,5 @@ def learning_curve(curve: pd.DataFrame) -> str:
 
 
 def _bar(share: float) -> str:
-    eighths = max(round(share * _WIDTH * 8), 1)
-    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    whole, eighths = divmod(max(round(share * _WIDTH * 8), 1), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths].strip()

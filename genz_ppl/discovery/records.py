@@ -78,8 +78,8 @@ class Progress:
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
     pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer); test_pool: the same on the
     test items, for wordings that were kept at least once. best: the step with the highest bound after the price of its
-    features. additions_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its cycles are over and it
-    is back at the best model.
+    features. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its cycles
+    are over and it is back at the best model.
     """
 
     state: State
@@ -94,6 +94,7 @@ class Progress:
     step: int = 0
     cycle: int = 1
     additions_done: int = 0
+    updates_done: int = 0
     cuts_done: int = 0
     added_in_cycle: int = 0
     settled: bool = False

@@ -28,7 +28,18 @@ from genz_ppl.models import GenZ
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
 _RECORDED = ("source", "settings", "schema", "fingerprint", "scaling", "split", "content", "status")
-_PLAIN = ("bound", "n_test", "step", "cycle", "additions_done", "cuts_done", "added_in_cycle", "settled", "status")
+_PLAIN = (
+    "bound",
+    "n_test",
+    "step",
+    "cycle",
+    "additions_done",
+    "updates_done",
+    "cuts_done",
+    "added_in_cycle",
+    "settled",
+    "status",
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Progress
 from genz_ppl.inference.coordinate import coordinate
-from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data
@@ -59,9 +59,9 @@ class Runner:
         """Go on until the run is over."""
         oracle = Oracle(self.model, progress.counters)
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
-        clock = time.monotonic()
+        clock, small = time.monotonic(), self.data.targets.numel() < SMALL
         while progress.status == "running":
-            with isolated(_step_seed(self.settings.seed, progress.step)):
+            with isolated(_step_seed(self.settings.seed, progress.step)), one_thread(small):
                 self.advance(progress, cycle)
             now = time.monotonic()
             progress.seconds, clock = progress.seconds + now - clock, now
@@ -81,6 +81,12 @@ class Runner:
             progress.additions_done += 1
             events = cycle.add(progress)
             progress.added_in_cycle += any(event == "add" for event, _ in events)
+        elif progress.updates_done < settings.updates and progress.active:
+            progress.updates_done += 1
+            pruned = cycle.prune(progress)
+            self.record_events(progress, pruned)
+            events = cycle.add(progress)
+            progress.added_in_cycle += not any(("add", text) in events for _, text in pruned)
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
@@ -88,13 +94,17 @@ class Runner:
             events = cycle.finish(progress)
         else:
             progress.cycle += 1
-            progress.additions_done = progress.cuts_done = progress.added_in_cycle = 0
-        for event, text in events:
-            self.record(progress, event, text)
+            progress.additions_done = progress.updates_done = progress.cuts_done = progress.added_in_cycle = 0
+        self.record_events(progress, events)
         if ("final", "") in events:
             progress.status = "done"
         elif not progress.settled:
             cycle.note_best(progress)
+
+    def record_events(self, progress: Progress, events: list[tuple[str, str]]) -> None:
+        """One row of the learning curve an event."""
+        for event, text in events:
+            self.record(progress, event, text)
 
     def record(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.coordinate import coordinate
-from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, State
@@ -112,7 +112,7 @@ def fit(
     x = check_covariates(covariates, len(h))
     scaling = Scaling.of(y, x, LIKELIHOODS[likelihood].shared_scale)
     data = scaling.data(h, x, y)
-    with isolated(seed):
+    with isolated(seed), one_thread(y.numel() < SMALL):
         model = build_model(h.shape[1], y.shape[1], x.shape[1], link, likelihood, settings.error_rate_prior)
         state = start_state(model, data)
         bounds = coordinate(state, data, steps, expectation, joint_moves=joint_moves)

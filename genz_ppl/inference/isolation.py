@@ -10,6 +10,21 @@ import numpy as np
 import pyro
 import torch
 
+# Below so many target entries, handing work to a second thread costs more than it saves.
+SMALL = 200_000
+
+
+@contextmanager
+def one_thread(when: bool = True) -> Iterator[None]:
+    """Run a block on one of torch's threads: small tensors are several times faster so, and the same on every machine."""
+    threads = torch.get_num_threads()
+    if when:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pyro
 import torch
 from torch import Tensor
 
 from genz_ppl.inference.density import clamped_log_densities, observation_log_density
+from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian, set_weights, solve_weights
 from genz_ppl.inference.state import Data, State
 
@@ -90,14 +88,3 @@ def train(state: State, z: Tensor, data: Data, share: float) -> None:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
     model.eval()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Small networks train several times faster on one thread, and the same on every machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     RANGE = 4
     REMAINDER_HALF = 5
     REMAINDER = 6
+    SET = 7
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The little language of the embedded model: readable statements about one field of an item.
 
-    zipcode is 92276 · roof is not tile · zipcode starts with 92 · area is at least 3000 · area is less than 3000
+    zipcode is 92276 · roof is not tile · zipcode is one of 92276, 93510 · zipcode starts with 92
+    area is at least 3000 · area is less than 3000
     area is between 1500 and 2200 · text mentions 'granite' · n modulo 128 is at least 64 · n modulo 7 is 3
 
 A field name or value that is not a plain word or number stands in double quotes: "living area" is "two floors".
@@ -22,7 +23,8 @@ from genz_ppl.llm.words import words_of
 from genz_ppl.types import FieldValue
 
 ACCEPTED_FORMS = (
-    "F is V; F is not V; F starts with V; F is at least N; F is less than N; F is between N and N; F mentions 'WORD'; "
+    "F is V; F is not V; F is one of V, V; F starts with V; F is at least N; F is less than N; F is between N and N; "
+    "F mentions 'WORD'; "
     "F modulo M followed by is N, is at least N, is less than N or is between N and N"
 )
 
@@ -83,6 +85,30 @@ class Equals:
         else:
             same = value == self.value
         return float(same != self.negated)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """`zipcode is one of 85255, 85262, 85377`: equality with any of at least two values, sorted."""
+
+    field: str
+    values: tuple[str, ...]
+
+    @property
+    def wording(self) -> str:
+        """The canonical text."""
+        return f"{_quoted(self.field)} is one of {', '.join(map(_quoted, self.values))}"
+
+    @property
+    def key(self) -> Hashable:
+        """Names the feature."""
+        return "one of", self.field, self.values
+
+    def answer(self, value: FieldValue) -> float:
+        """1., 0., or NaN where the value is missing."""
+        if is_missing(value):
+            return math.nan
+        return float(any(Equals(self.field, one).answer(value) == 1.0 for one in self.values))
 
 
 @dataclass(frozen=True)
@@ -196,7 +222,7 @@ class Comparison:
         return first, last
 
 
-Predicate = Equals | StartsWith | Mentions | Comparison
+Predicate = Equals | OneOf | StartsWith | Mentions | Comparison
 
 
 def mentions(field: str, phrase: str) -> Mentions | None:
@@ -247,11 +273,17 @@ def _compare(relation: Relation) -> Callable[..., Predicate | None]:
 
 
 def _form(statement: str, build: Callable[..., Predicate | None]) -> tuple[re.Pattern[str], Callable[..., Predicate | None]]:
-    """A pattern from a statement in which F, V, N, W stand for a name, a value, a number and a quoted phrase."""
+    """A pattern from a statement in which F, V, N, W stand for a name, a value, a number and a quoted phrase, L for a list."""
     parts = {"F": f"({_NAME})", "V": f"({_NAME})", "N": f"({NUMBER_PATTERN})", "W": f"({_SINGLE}|{_NAME})"}
+    parts["L"] = rf"({_NAME}(?:\s*,\s*{_NAME})+)"
     parts |= {"F?": f"({_NAME})(?:\\s+modulo\\s+({NUMBER_PATTERN}))?", "FM": f"({_NAME})\\s+modulo\\s+({NUMBER_PATTERN})"}
     pattern = r"\s+".join(parts.get(part, part) for part in statement.split())
     return re.compile(rf"\s*{pattern}\s*\.?\s*", re.IGNORECASE | re.DOTALL), build
+
+
+def _one_of(field: str, values: str) -> Predicate | None:
+    texts = {_unquoted(token) for token in re.findall(_NAME, values)}
+    return OneOf(_unquoted(field), tuple(sorted(texts))) if len(texts) > 1 else None
 
 
 _FORMS = (
@@ -260,6 +292,7 @@ _FORMS = (
     _form("F? is between N and N", _compare("between")),
     _form("FM is N", _compare("is")),
     _form("FM is not N", _compare("is not")),
+    _form("F is one of L", _one_of),
     _form("F is V", lambda field, value: Equals(_unquoted(field), _unquoted(value))),
     _form("F is not V", lambda field, value: Equals(_unquoted(field), _unquoted(value), negated=True)),
     _form("F starts with V", lambda field, prefix: StartsWith(_unquoted(field), _unquoted(prefix))),

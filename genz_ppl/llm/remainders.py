@@ -37,7 +37,7 @@ def remainder_groups(column: Column) -> Iterator[Group]:
 
 
 def _is_code(column: Column) -> bool:
-    """Whether the values are codes such as postcodes, whose remainders mean nothing: texts of four or more, equally many, digits."""
+    """Whether the values are codes such as postcodes, whose remainders mean nothing: equally many digits, four at least."""
     lengths = {len(text) for text in column.texts if text}
     return len(lengths) == 1 and min(lengths) >= 4 and all(isinstance(value, str | None) for value in column.values)
 

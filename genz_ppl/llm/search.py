@@ -15,6 +15,7 @@ from genz_ppl.llm.predicates import Comparison, Predicate
 from genz_ppl.llm.quantities import roundness
 from genz_ppl.llm.ranking import NEAR_REPEAT, Candidate, TruthArray, choose, log_bayes_factor, rate_difference
 from genz_ppl.llm.remainders import remainder_groups
+from genz_ppl.llm.sets import set_groups
 from genz_ppl.types import FloatArray, IntArray, Item
 
 # Nats against a kind, whatever the field. One question in twenty or so is about a remainder: without this, a field of many
@@ -76,6 +77,7 @@ def _pool(items: Sequence[Item], positives: int) -> Pool:
     groups: list[Group] = []
     for column in read_columns(items):
         groups += [*simple_groups(column), *range_group(column, positives), *remainder_groups(column)]
+        groups += set_groups(column, positives)
     if not groups:
         nothing = np.zeros(0, dtype=np.int64)
         return Pool((), nothing, nothing, nothing.astype(np.bool_), nothing.astype(np.float64))
