@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.predicates import Comparison, Equals, Predicate, StartsWith, mentions, parse
+from genz_ppl.llm.predicates import Comparison, Equals, OneOf, Predicate, StartsWith, mentions, parse
 from genz_ppl.types import FieldValue
 
 NAMES = st.one_of(
@@ -25,6 +25,16 @@ def test_equality_and_prefix_parse_back(field: str, value: str, negated: bool) -
         assert parse(predicate.wording) == predicate
         assert parse(f"  {predicate.wording} . ") == predicate
         assert "\n" not in predicate.wording
+
+
+@given(field=NAMES, values=st.sets(NAMES, min_size=2, max_size=5))
+@example(field="is", values={"one of", "a, b"})
+def test_sets_parse_back_and_hold_for_their_values_alone(field: str, values: set[str]) -> None:
+    predicate = OneOf(field, tuple(sorted(values)))
+    assert parse(predicate.wording) == predicate
+    assert all(predicate.answer(value) == 1.0 for value in values)
+    assert predicate.answer("none of these, surely") == 0.0
+    assert math.isnan(predicate.answer(None))
 
 
 @given(field=NAMES, phrase=st.text(max_size=20))
@@ -68,6 +78,9 @@ def test_comparisons_parse_back(field: str, numbers: tuple[int | float, int | fl
         ("pool is true", True, 1.0),
         ("pool is not true", False, 1.0),
         ("roof is tile", None, math.nan),
+        ("zipcode is one of 92276, 93510", 93510, 1.0),
+        ("zipcode is ONE OF 92276 , 93510.", "92276", 1.0),
+        ("roof is one of tile, slate", "shingle", 0.0),
         ("roof is not tile", None, math.nan),
         ("roof is tile", math.nan, math.nan),
         ("roof is Tile", "tile", 0.0),

@@ -203,3 +203,17 @@ def test_every_proposal_answers_as_the_search_counted(values: list[FieldValue], 
     worded = list(pool.worded(len(pool.score)))
     for candidate, column in zip(worded, MODEL.answer(items, [c.text for c in worded]).T, strict=True):
         np.testing.assert_array_equal(np.nan_to_num(column, nan=-1.0), candidate.truth, err_msg=candidate.text)
+
+
+def test_a_set_of_values_is_found_and_must_earn_its_length() -> None:
+    random = np.random.default_rng(0)
+    codes = [f"9{number}" for number in range(1000, 1040)]
+    dear = {"91003", "91017", "91029", "91036"}
+    items = [Item(str(i), "", {"zip": codes[random.integers(len(codes))]}) for i in range(600)]
+    positive = [item for item in items if item.fields["zip"] in dear][:30]
+    negative = [item for item in items if item.fields["zip"] not in dear][:30]
+    first = RulesModel().propose(Contrast(tuple(positive), tuple(negative)), 1)
+    assert first == ["zip is one of 91003, 91017, 91029, 91036"]
+    mixed = random.permutation(len(items))
+    chance = Contrast(tuple(items[i] for i in mixed[:30]), tuple(items[i] for i in mixed[30:60]))
+    assert not any("one of" in text for text in RulesModel().propose(chance, 3))
