@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", default=["houses-metadata", "houses"])
     parser.add_argument("--links", nargs="+", default=["linear", "neural"])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--features", action="store_true", help="print the features of the first seed")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another setting")
@@ -64,7 +65,8 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers) as pool:
         for source in arguments.sources:
             for link in arguments.links:
-                cases = [Case(source, str(arguments.directory), link, s, options) for s in range(arguments.seeds)]
+                seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+                cases = [Case(source, str(arguments.directory), link, seed, options) for seed in seeds]
                 rows = list(pool.map(run, cases))
                 print(_row(source, link, rows), flush=True)
                 lists.append((source, link, rows[0][5]))

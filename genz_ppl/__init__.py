@@ -1,14 +1,31 @@
 """genz-ppl: find, in plain language, the questions that explain your numbers."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from genz_ppl.data import Items
-from genz_ppl.discovery.discover import Discovery, discover, resume
-from genz_ppl.errors import GenzError
-from genz_ppl.llm.base import FoundationModel
-from genz_ppl.types import Answers, Contrast, Feature, Item
+if TYPE_CHECKING:
+    from genz_ppl.data import Items
+    from genz_ppl.discovery.discover import Discovery, discover, resume
+    from genz_ppl.errors import GenzError
+    from genz_ppl.llm.base import FoundationModel
+    from genz_ppl.types import Answers, Contrast, Feature, Item
 
 __version__ = version("genz-ppl")
+
+# Where the public names live. They are imported when first used: torch takes seconds, `genz --help` should not.
+_HOMES = {
+    "Answers": "genz_ppl.types",
+    "Contrast": "genz_ppl.types",
+    "Discovery": "genz_ppl.discovery.discover",
+    "Feature": "genz_ppl.types",
+    "FoundationModel": "genz_ppl.llm.base",
+    "GenzError": "genz_ppl.errors",
+    "Item": "genz_ppl.types",
+    "Items": "genz_ppl.data",
+    "discover": "genz_ppl.discovery.discover",
+    "resume": "genz_ppl.discovery.discover",
+}
 
 __all__ = [
     "Answers",
@@ -23,3 +40,16 @@ __all__ = [
     "discover",
     "resume",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The public name, from where it lives (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

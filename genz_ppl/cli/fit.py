@@ -37,6 +37,7 @@ def fit(
     algorithm: options.Algorithm = None,
     cycles: options.Cycles = None,
     add: options.Add = None,
+    updates: options.Updates = None,
     cut: options.Cut = None,
     max_features: options.MaxFeatures = None,
     polarity: options.Polarity = None,

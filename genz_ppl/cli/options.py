@@ -88,6 +88,7 @@ ErrorRatePrior = Annotated[
 Algorithm = Annotated[str | None, _setting("algorithm", f"{_either(ALGORITHM_NAMES)}.", _SEARCH)]
 Cycles = Annotated[int | None, _setting("cycles", "Rounds of additions and cuts.", _SEARCH)]
 Add = Annotated[int | None, _setting("add", "Additions in a round.", _SEARCH)]
+Updates = Annotated[int | None, _setting("updates", "Replacements in a round: prune one, add one.", _SEARCH)]
 Cut = Annotated[int | None, _setting("cut", "Cuts in a round.", _SEARCH)]
 MaxFeatures = Annotated[int | None, _setting("max_features", "The most features at a time.", _SEARCH)]
 Polarity = Annotated[

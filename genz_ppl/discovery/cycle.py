@@ -14,7 +14,7 @@ from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, pack, 
 from genz_ppl.inference.coordinate import coordinate, refit
 from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.prune import least_useful
-from genz_ppl.inference.start import leading_split
+from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
@@ -61,16 +61,24 @@ class Cycle:
         return events
 
     def free_posterior(self, progress: Progress, data: Data) -> FloatArray:
-        """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,)."""
-        state, n = progress.state, len(self.items)
+        """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,).
+
+        Beside a network the free feature enters as a term of its own, y = f(z, x) + w z_i: trained for a few epochs, the
+        network would not answer to a new input yet, and the split would be lost.
+        """
+        state, model = progress.state, progress.state.model
         with torch.no_grad():
-            state.model.eval()
-            residual = data.targets - state.model.link(state.posterior, data.covariates)
-        split = leading_split(residual)
-        free = state.with_columns(list(range(state.posterior.shape[1])), split[:, None])
-        blank = torch.full((n, 1), float("nan"), dtype=torch.float64)
-        free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
-        refit(free, free_data, self.steps(progress, self.settings.inner_steps))
+            model.eval()
+            residual = data.targets - model.link(state.posterior, data.covariates)
+        split = leading_split(residual)[:, None]
+        blank = torch.full_like(split, float("nan"))
+        if is_linear_gaussian(model):
+            free = state.with_columns(list(range(state.posterior.shape[1])), split)
+            free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
+        else:
+            free_data = Data(blank, torch.zeros(len(split), 0, dtype=torch.float64), residual)
+            free = start_state(build_model(1, residual.shape[1], 0), free_data)
+        refit(free, free_data, self.settings.inner_steps)
         posterior: FloatArray = free.posterior[:, -1].numpy()
         return posterior
 

@@ -34,6 +34,7 @@ class Runner:
         if items.targets is None:
             raise ValueError("discovery needs targets")
         self.items, self.split, self.settings, self.model = items, split, settings, model
+        self.started = time.monotonic()
         self.train, self.test = items.take(split.train), items.take(split.test)
         self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
         self.train_covariates, self.test_covariates = (torch.tensor(items.covariates[part]) for part in (split.train, split.test))
@@ -59,12 +60,11 @@ class Runner:
         """Go on until the run is over."""
         oracle = Oracle(self.model, progress.counters)
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
-        clock, small = time.monotonic(), self.data.targets.numel() < SMALL
+        small = self.data.targets.numel() < SMALL
+        self.started = time.monotonic() - progress.seconds
         while progress.status == "running":
             with isolated(_step_seed(self.settings.seed, progress.step)), one_thread(small):
                 self.advance(progress, cycle)
-            now = time.monotonic()
-            progress.seconds, clock = progress.seconds + now - clock, now
             if on_step is not None:
                 on_step(progress)
         return progress
@@ -108,6 +108,7 @@ class Runner:
 
     def record(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""
+        progress.seconds = time.monotonic() - self.started
         metric = error_metric(self.data.targets.shape[1])
         train, test = self.evaluate(progress)
         row: dict[str, Any] = {

@@ -12,14 +12,14 @@ from genz_ppl.inference.linear_gaussian import is_linear_gaussian, set_weights, 
 from genz_ppl.inference.state import Data, State
 
 # Share of a link's epochs that an M-step trains for when the one before it has just done so.
-CONTINUED = 0.02
+CONTINUED = 0.05
 
 
 class PlugIn:
     """E- and M-step that see q only through one assignment z of every item.
 
     mode: whether z is the mode of q (the paper's choice) or drawn from it. first: the first M-step of a fit trains for
-    the link's own number of epochs; later ones go on from there for a fiftieth of it.
+    the link's own number of epochs; later ones go on from there for a twentieth of it.
     """
 
     def __init__(self, data: Data, mode: bool = True, first: bool = True) -> None:

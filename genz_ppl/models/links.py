@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -97,12 +99,16 @@ class NeuralLink(Link):
         plan = training_plan or TrainingPlan(epochs=100, batch_size=32, learning_rate=1e-3)
         super().__init__(n_features, n_targets, n_covariates, plan)
         self.hidden, self.dropout = hidden, dropout
-        linear, kind = PyroModule[nn.Linear], torch.float64
-        self.network = PyroModule[nn.Sequential](
-            linear(n_features + n_covariates, hidden[0], dtype=kind),
-            linear(hidden[0], hidden[1], dtype=kind),
-            linear(hidden[1], n_targets, dtype=kind),
-        )
+        sizes = (n_features + n_covariates, *hidden, n_targets)
+        linear = PyroModule[nn.Linear]
+        with warnings.catch_warnings():
+            # Before its first feature a run without covariates has no inputs; that is meant.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            layers = [linear(before, after, dtype=torch.float64) for before, after in pairwise(sizes)]
+        self.network = PyroModule[nn.Sequential](*layers)
+        if sizes[0] == 0:
+            # torch then starts the biases at 0, where no ReLU has a gradient: features added later could never matter.
+            nn.init.uniform_(self.network[0].bias, -1.0, 1.0)
 
     def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
         """z: (..., K); covariates: (..., P). Returns (..., D)."""

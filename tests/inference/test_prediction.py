@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,11 @@ def test_the_same_seed_gives_the_same_prediction(fitted: tuple[Any, FitResult]) 
 def test_tables_and_tensors_are_as_good_as_arrays(simulate: Any) -> None:
     world = simulate(0, n_items=60, n_features=3, n_targets=2, n_covariates=1)
     plain = fit(world.answers, world.targets, world.covariates, steps=3)
-    inputs = {"answers": world.answers, "targets": world.targets, "covariates": world.covariates}
-    frames = fit(**{name: pd.DataFrame(part) for name, part in inputs.items()}, steps=3)
-    tensors = fit(**{name: torch.from_numpy(part) for name, part in inputs.items()}, steps=3)
+
+    def converted(make: Callable[[Any], Any]) -> FitResult:
+        return fit(make(world.answers), make(world.targets), make(world.covariates), steps=3)
+
+    frames, tensors = converted(pd.DataFrame), converted(torch.from_numpy)
     yes_no = fit(world.answers.astype(bool), world.targets.tolist(), world.covariates, steps=3)
     for other in (frames, tensors, yes_no):
         np.testing.assert_allclose(other.posterior, plain.posterior, atol=1e-9)
