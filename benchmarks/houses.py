@@ -13,6 +13,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Case:
     directory: str
     link: str
     seed: int
-    options: tuple[tuple[str, object], ...]
+    options: tuple[tuple[str, Any], ...]
 
 
 def run(case: Case) -> tuple[float, float, int, int, float, list[str]]:
@@ -88,7 +89,7 @@ def _row(source: str, link: str, rows: list[tuple[float, float, int, int, float,
     )
 
 
-def _value(text: str) -> object:
+def _value(text: str) -> Any:
     for kind in (int, float):
         try:
             return kind(text)

@@ -69,8 +69,8 @@ class DiscoverSettings:
     negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
     discarded. smallest_gain: nats by which a wording must raise the bound to be kept. reconsider: wordings answered
-    earlier compete again at every addition, at no cost. price: nats a feature must be worth in the final model (0 keeps
-    all). final_steps: steps of the last fit.
+    earlier compete again at every addition, at no cost. smallest_worth: nats a feature must be worth in the final model
+    (0 keeps all). final_steps: steps of the last fit.
     """
 
     model: str = "rules"
@@ -92,7 +92,7 @@ class DiscoverSettings:
     refit_steps: int = 10
     smallest_share: float = 0.02
     smallest_gain: float = 0.0
-    price: float = 1.0
+    smallest_worth: float = 1.0
     final_steps: int = 30
     reconsider: bool = True
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
@@ -110,7 +110,7 @@ class DiscoverSettings:
         check_number("seed", self.seed, 0, 2**32 - 1)
         check_number("final_steps", self.final_steps, 1)
         check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
-        check_number("price", self.price, 0, whole=False)
+        check_number("smallest_worth", self.smallest_worth, 0, whole=False)
         check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)
         if self.max_features is not None:
             check_number("max_features", self.max_features, 1)

@@ -45,7 +45,7 @@ def fit(
     exemplars: options.Exemplars = None,
     smallest_share: options.SmallestShare = None,
     smallest_gain: options.SmallestGain = None,
-    price: options.Price = None,
+    smallest_worth: options.SmallestWorth = None,
     reconsider: options.Reconsider = None,
     inner_steps: options.InnerSteps = None,
     refit_steps: options.RefitSteps = None,

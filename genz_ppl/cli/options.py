@@ -101,7 +101,7 @@ SmallestShare = Annotated[
     _setting("smallest_share", "Features true of a smaller share of items, or of all but that, are discarded.", _SEARCH),
 ]
 SmallestGain = Annotated[float | None, _setting("smallest_gain", "Nats by which a feature must raise the bound.", _SEARCH)]
-Price = Annotated[float | None, _setting("price", "Nats a feature must be worth to stay in the end.", _SEARCH)]
+SmallestWorth = Annotated[float | None, _setting("smallest_worth", "Nats a feature must be worth to stay in the end.", _SEARCH)]
 Reconsider = Annotated[
     bool | None, _setting("reconsider", "Let wordings answered earlier compete again at every addition.", _SEARCH)
 ]

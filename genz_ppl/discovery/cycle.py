@@ -108,7 +108,7 @@ class Cycle:
         return list(dict.fromkeys(texts))
 
     def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
-        """The wording with the largest gain of the bound, if that gain is above its price."""
+        """The wording with the largest gain of the bound, if that gain is above `smallest_gain`."""
         active = {record.text for record in progress.active}
         texts = [*wordings, *progress.pool] if self.settings.reconsider else wordings
         usable = []
@@ -163,17 +163,19 @@ class Cycle:
         data, steps = self.training_data(progress), self.settings.refit_steps
         judge = judge_of(progress.state, data, steps)
         bound = progress.bound if judge is progress.state else refit(judge, data, steps).total
-        worth = bound - self.settings.price * len(progress.active)
+        worth = bound - self.settings.smallest_worth * len(progress.active)
         if progress.best is None or worth > progress.best.worth:
             ids = [record.id for record in progress.active]
             progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, worth)
 
     def finish(self, progress: Progress) -> list[tuple[str, str]]:
-        """One step of the end: back to the best model, out with features not worth their price, then the last fit."""
+        """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
-        events = self.prune(progress, self.settings.price) if progress.active and self.settings.price > 0 else []
+        events = (
+            self.prune(progress, self.settings.smallest_worth) if progress.active and self.settings.smallest_worth > 0 else []
+        )
         if events:
             return events
         self.last_fit(progress)

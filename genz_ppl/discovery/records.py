@@ -62,7 +62,10 @@ class Counters:
 
 @dataclass
 class Snapshot:
-    """The model of an earlier step: ids of its features in column order, fitted state, bound, and the bound less their price."""
+    """The model of an earlier step: ids of its features in column order, fitted state and bound.
+
+    worth: the bound less what its features must be worth.
+    """
 
     step: int
     ids: list[str]
@@ -77,9 +80,9 @@ class Progress:
 
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
     pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer); test_pool: the same on the
-    test items, for wordings that were kept at least once. best: the step with the highest bound after the price of its
-    features. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its cycles
-    are over and it is back at the best model.
+    test items, for wordings that were kept at least once. best: the step with the highest worth so far. additions_done,
+    updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its cycles are over and it is back at
+    the best model.
     """
 
     state: State

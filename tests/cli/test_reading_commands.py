@@ -35,7 +35,7 @@ def test_features_as_text_json_and_csv(genz: Any, done: Path) -> None:
 
 
 def test_removed_features_are_shown_when_asked_for(genz: Any, fit: Any, table: Path) -> None:
-    outcome = fit(table.name, "out", "--price", "1000000")  # no feature is worth that
+    outcome = fit(table.name, "out", "--smallest-worth", "1000000")  # no feature is worth that
     assert outcome.code == 0
     assert outcome.out.startswith("no features\n0 features; ")
     assert genz("features", "out").out == "no features\n"
