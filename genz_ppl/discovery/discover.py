@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import platform
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +14,27 @@ from genz_ppl.data import Items, Schema, Split
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Counters, Progress
 from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.run_record import (
+    OBJECT,
+    blank_model,
+    content_hash,
+    make_record,
+    metrics,
+    recorded_model,
+    recorded_settings,
+    recorded_split,
+)
 from genz_ppl.discovery.runner import Runner
 from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
-from genz_ppl.inference.start import Scaling, build_model
+from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.settings import DiscoverSettings
-from genz_ppl.types import FloatArray, Item
+from genz_ppl.types import FloatArray
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
-
-# What stands before the class of a model that was given as an object; it cannot be opened by this name.
-OBJECT = "object:"
 
 
 def discover(
@@ -40,6 +42,7 @@ def discover(
     model: str | FoundationModel = "rules",
     *,
     out: str | Path | None = None,
+    store: str | Path | None = None,
     source: str | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
@@ -47,13 +50,16 @@ def discover(
     """Find the yes/no questions that explain the targets of `items`.
 
     model: "rules", "table:FILE", "package.module:object", or an object with answer, propose and suggest.
-    out: a new folder for the run directory; without it nothing is written. source: what `items` was read from, noted in
+    out: a new folder for the run directory, which also keeps the answers; without it nothing is written. store: must be
+    None; a file of answers that runs share does not exist yet. source: what `items` was read from, noted in
     the run directory so that the command line can resume. on_step: called after every step.
     settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction and the rest of
     `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
     resumed from `out`).
     """
+    if store is not None:
+        raise OptionError("store: this version keeps a run's answers in its run directory only; leave store out")
     chosen, oracle = make_settings(model, settings), _open(model)
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
@@ -61,7 +67,7 @@ def discover(
     _check_training_targets(items, split)
     runner = Runner(items, split, oracle, chosen)
     directory = None if out is None else RunDirectory(Path(out))
-    record = _record(runner, source)
+    record = make_record(runner, source)
     if directory is not None:
         directory.create(record)
     return _run(runner, _start(runner), record, directory, on_step)
@@ -74,12 +80,12 @@ def resume(out: str | Path, items: Items, model: str | FoundationModel | None = 
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
-    settings = _recorded_settings(record, directory)
+    settings = recorded_settings(record, directory)
     if items.fingerprint() != record["fingerprint"]:
         raise InputError(f"{items.name}: the items are not those of the run in {directory.path}; give the data it was started on")
-    split = _recorded_split(record, items)
-    runner = Runner(items, split, _open(_recorded_model(record, model)), settings)
-    progress = directory.load(_blank_model(record)) or _start(runner)
+    split = recorded_split(record, items)
+    runner = Runner(items, split, _open(recorded_model(record, model)), settings)
+    progress = directory.load(blank_model(record)) or _start(runner)
     return _run(runner, progress, record, directory, on_step)
 
 
@@ -102,7 +108,7 @@ class Discovery:
         """Read a run directory. model: needed for predictions when the run was given an object instead of a name."""
         directory = RunDirectory(Path(out))
         record = directory.record()
-        progress = directory.load(_blank_model(record))
+        progress = directory.load(blank_model(record))
         if progress is None:
             raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
         return cls(progress, record, model, directory)
@@ -170,7 +176,7 @@ class Discovery:
             else:
                 answers[position] = row
         if missing and texts:
-            model = _open(_recorded_model(self._record, self._model))
+            model = _open(recorded_model(self._record, self._model))
             answers[missing] = Oracle(model, Counters()).answer([items[i] for i in missing], texts)
         return answers
 
@@ -183,12 +189,6 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
     return DiscoverSettings(model=name, **settings)
-
-
-def content_hash(item: Item) -> str:
-    """What an item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
-    content = json.dumps([item.text, dict(item.fields), [path.name for path in item.images]], sort_keys=True)
-    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _check_training_targets(items: Items, split: Split) -> None:
@@ -232,83 +232,6 @@ def _run(
     if directory is not None:
         directory.write_record(record)
     return Discovery(progress, record, runner.model, directory)
-
-
-def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
-    """The content of metrics.json."""
-    # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
-    with isolated(runner.settings.seed):
-        train, test = runner.evaluate(progress, density=True)
-    counters = {name: getattr(progress.counters, name) for name in Counters.__dataclass_fields__}
-    return {
-        "train": _finite(train),
-        "test": _finite(test),
-        "n_features": len(progress.active),
-        **counters,
-        "seconds": round(progress.seconds, 3),
-        "status": progress.status,
-    }
-
-
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _record(runner: Runner, source: str | None) -> dict[str, Any]:
-    items, scaling = runner.items, runner.scaling
-    return {
-        "source": source,
-        "settings": runner.settings.to_dict(),
-        "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}
-        | {"python": platform.python_version()},
-        "schema": items.schema.to_dict(),
-        "fingerprint": items.fingerprint(),
-        "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
-        "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
-        "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
-        "status": "running",
-    }
-
-
-def _hashes(items: Sequence[Item]) -> list[str]:
-    return [content_hash(item) for item in items]
-
-
-def _recorded_split(record: dict[str, Any], items: Items) -> Split:
-    position = {name: index for index, name in enumerate(items.ids)}
-    train, test = ([position[name] for name in record["split"][side]] for side in ("train", "test"))
-    return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
-
-
-def _recorded_settings(record: dict[str, Any], directory: RunDirectory) -> DiscoverSettings:
-    try:
-        return DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
-    except (TypeError, KeyError, OptionError) as error:
-        written = record.get("versions", {}).get("genz-ppl", "unknown")
-        raise RunDirectoryError(
-            f"{directory.path}: the settings in run.json are not of this version ({error}); resume with genz-ppl {written}"
-        ) from None
-
-
-def _recorded_model(record: dict[str, Any], model: str | FoundationModel | None) -> str | FoundationModel:
-    """The model that is given, else the one that the run was started with, if it had a name."""
-    name: str = record["settings"]["model"]
-    if model is None and name.startswith(OBJECT):
-        raise OptionError(f"the run was given the model object {name.removeprefix(OBJECT)}, not a name; pass it again as model=")
-    return name if model is None else model
-
-
-def _blank_model(record: dict[str, Any]) -> Any:
-    settings = record["settings"]
-    with isolated(0):
-        return build_model(
-            0,
-            len(record["scaling"]["target_centre"]),
-            len(record["scaling"]["covariate_centre"]),
-            settings["link"],
-            settings["likelihood"],
-            tuple(settings["error_rate_prior"]),
-        )
 
 
 def _open(model: str | FoundationModel) -> FoundationModel:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl import Items, discover
+from genz_ppl.data import open_source
 from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.llm.rules import RulesModel
 from genz_ppl.types import Contrast, Item
@@ -288,3 +290,9 @@ def test_answers_that_are_missing_are_no_noes(frame: pd.DataFrame) -> None:
     unanswered = frame.set_index("key").loc[red.index, "colour"].isna().to_numpy()
     assert unanswered.any()
     assert red[unanswered].between(0.02, 0.98).any() or red[unanswered].nunique() > 1  # y alone decides, not "no"
+
+
+def test_a_store_is_refused_until_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="store: this version keeps a run's answers in its run directory only"):
+        discover(open_source("binary"), store=tmp_path / "answers.sqlite", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
