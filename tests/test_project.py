@@ -79,3 +79,10 @@ def test_every_dependency_is_pinned(settings: dict[str, Any]) -> None:
 def test_environment_holds_the_pinned_torch() -> None:
     # A local build tag (2.13.0+cpu) is the same release.
     assert version("torch").partition("+")[0] == pinned_versions()["torch"]
+
+
+def test_the_names_in_settings_are_those_of_the_tables() -> None:
+    from genz_ppl.models import LIKELIHOODS, LINKS
+    from genz_ppl.settings import LIKELIHOOD_NAMES, LINK_NAMES
+
+    assert (set(LINK_NAMES), set(LIKELIHOOD_NAMES)) == (set(LINKS), set(LIKELIHOODS))

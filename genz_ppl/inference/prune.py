@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genz_ppl.inference.coordinate import expectation_for, refit
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian
-from genz_ppl.inference.state import Data, State, bound_of
-
-# Removals that get a refit when a refit means training.
-REFITTED = 3
+from genz_ppl.inference.coordinate import refit
+from genz_ppl.inference.state import Data, State
 
 
 @dataclass(frozen=True)
@@ -28,30 +24,14 @@ def without(data: Data, feature: int) -> Data:
 
 
 def removals(state: State, data: Data, steps: int, expectation: str = "auto") -> list[Removal]:
-    """Features removed in turn and the rest refitted from where it stood; in the order of the features.
-
-    Where a refit is gradient training, only the few removals that hurt least before it are refitted and returned.
-    """
+    """Every feature removed in turn and the rest refitted from where it stood; in the order of the features."""
     outcomes = []
-    for feature in _promising(state, data, expectation):
+    for feature in range(data.answers.shape[1]):
         kept = [k for k in range(data.answers.shape[1]) if k != feature]
         reduced = state.with_columns(kept)
         bound = refit(reduced, without(data, feature), steps, expectation)
         outcomes.append(Removal(feature, bound.total, reduced))
     return outcomes
-
-
-def _promising(state: State, data: Data, expectation: str) -> list[int]:
-    features = list(range(data.answers.shape[1]))
-    if is_linear_gaussian(state.model) or len(features) <= REFITTED:
-        return features
-    bounds = []
-    for feature in features:
-        kept, rest = [k for k in features if k != feature], without(data, feature)
-        reduced = state.with_columns(kept)
-        method = expectation_for(reduced.model, rest, expectation, first=False)
-        bounds.append(bound_of(reduced, rest, method.observation(reduced)).total)
-    return sorted(sorted(features, key=lambda feature: -bounds[feature])[:REFITTED])
 
 
 def least_useful(state: State, data: Data, steps: int, expectation: str = "auto") -> Removal:
