@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
     from genz_ppl.data import Items
 
+_CLASS_LIKELIHOODS = ("bernoulli", "categorical")
+
 
 def open_items(source: str, given: Mapping[str, Any]) -> Items:
-    """The items of SOURCE. given: the values of --id, --target and so on by the parameters' names, None where not given."""
+    """The items of SOURCE. given: the values of --id, --target and so on by the parameters' names, None where not given.
+
+    The targets are read as classes if --likelihood is one of classes.
+    """
     from genz_ppl.data import open_source
 
     texts = given["text"]
@@ -28,6 +33,7 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         images=given["image"] or (),
         split=given["split"],
         group=given["group"],
+        classes=given.get("likelihood") in _CLASS_LIKELIHOODS,
     )
 
 
@@ -53,6 +59,7 @@ def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
         images=schema.images,
         split=schema.split,
         group=schema.group,
+        classes=schema.classes,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypedDict, cast
 
 from genz_ppl.data.values import listing, readable, shorten
@@ -13,6 +13,7 @@ from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FieldValue
 
 Names = str | Sequence[str]
+Classes = bool | Sequence[Sequence[str]]
 
 _TEMPLATE_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
@@ -28,6 +29,7 @@ class Roles(TypedDict, total=False):
     split: str | None
     group: str | None
     require_target: bool
+    classes: Classes
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Schema:
 
     id, split, group: a column each, or None. target, covariates, images: columns in order.
     text: the columns a model reads, in order, or a template such as "{title} ({year})"; None: not settled yet.
+    classes: the labels of each target in the order of their codes 0, 1, …; () where targets are numbers.
+    Raises InputError if there are classes for more or fewer targets than there are.
     """
 
     id: str | None = None
@@ -45,6 +49,14 @@ class Schema:
     images: tuple[str, ...] = ()
     split: str | None = None
     group: str | None = None
+    classes: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.classes and len(self.classes) != len(self.target):
+            raise InputError(
+                f"expected the class labels of {len(self.target)} targets, found those of {len(self.classes)}: "
+                "give one list of labels for each target"
+            )
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -53,7 +65,7 @@ class Schema:
 
     def to_dict(self) -> dict[str, object]:
         """As JSON can hold it: tuples become lists."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: _lists(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Schema:
@@ -64,7 +76,16 @@ class Schema:
         return cls(**{name: _entry(name, value) for name, value in values.items()})  # type: ignore[arg-type]
 
 
-def _entry(name: str, value: object) -> tuple[str, ...] | str | None:
+def _lists(value: object) -> object:
+    return [_lists(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+def _entry(name: str, value: object) -> tuple[tuple[str, ...], ...] | tuple[str, ...] | str | None:
+    if name == "classes":
+        classes = _label_lists(value)
+        if classes is None:
+            raise InputError(f"the schema's entry 'classes' must be lists of different labels, not {shorten(value)}")
+        return classes
     many = name in ("target", "covariates", "images", "text")
     if many and isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value):
         return tuple(value)
@@ -72,6 +93,18 @@ def _entry(name: str, value: object) -> tuple[str, ...] | str | None:
         return value
     kind = "a list of column names" if many else "a column name or null"
     raise InputError(f"the schema's entry '{name}' must be {kind}, not {shorten(value)}")
+
+
+def _label_lists(value: object) -> tuple[tuple[str, ...], ...] | None:
+    """The value as the labels of each target, or None if it is anything else."""
+    if not isinstance(value, (list, tuple)):
+        return None
+    for labels in value:
+        if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
+            return None
+        if len(set(labels)) < len(labels):
+            return None
+    return tuple(tuple(labels) for labels in value)
 
 
 def as_names(value: Names | None) -> tuple[str, ...]:
@@ -85,6 +118,7 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
     """Checks the named roles against the columns of a source and settles which columns are read.
 
     unread: columns that are never read unless named (an index). Targets may be absent unless `require_target`.
+    Class labels that are given are in the result; those still to be found (True) are not.
     Raises InputError for a column that is not there or if none is left to read, OptionError for roles that clash.
     """
     schema = Schema(
@@ -95,6 +129,7 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
         images=as_names(roles.get("images")),
         split=roles.get("split"),
         group=roles.get("group"),
+        classes=_classes_role(roles.get("classes", False)),
     )
     _check_roles(schema)
     required = roles.get("require_target", True)
@@ -105,7 +140,14 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
     left = tuple(column for column in columns if column not in taken)
     if not left:
         raise InputError(f"{source}: no column is left for a model to read besides id, target, split and images; add one")
-    return Schema(schema.id, schema.target, schema.covariates, left, schema.images, schema.split, schema.group)
+    return replace(schema, text=left)
+
+
+def _classes_role(classes: Classes) -> tuple[tuple[str, ...], ...]:
+    given = () if isinstance(classes, bool) else _label_lists(classes)
+    if given is None:
+        raise OptionError(f"classes must be True, False or a list of different labels for each target, not {shorten(classes)}")
+    return given
 
 
 def _text_role(text: Names | None, columns: Collection[str]) -> tuple[str, ...] | str | None:

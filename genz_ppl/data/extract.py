@@ -10,9 +10,12 @@ import numpy as np
 from genz_ppl.data.columns import Schema, render_lines, render_template
 from genz_ppl.data.reading import Table
 from genz_ppl.data.split import check_split_labels
-from genz_ppl.data.values import label, number, shorten
+from genz_ppl.data.values import class_label, label, listing, number, shorten, sort_labels
 from genz_ppl.errors import InputError
 from genz_ppl.types import FloatArray, Item
+
+MOST_CLASSES = 100
+_CLASSES_HINT = ", or read classes with classes=True (--likelihood categorical or bernoulli on the command line)"
 
 
 def ids(table: Table, column: str | None) -> tuple[str, ...]:
@@ -39,20 +42,39 @@ def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> Floa
     return values
 
 
-def targets(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> FloatArray:
-    """The columns as (T, D) float64, NaN where missing.
+def classes(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> tuple[tuple[str, ...], ...]:
+    """The sorted distinct labels of each column. required: raises InputError for more than 100 and for binary data."""
+    found = []
+    for column in columns:
+        labels = sort_labels(name for name in _labels(table, column, ids, lenient=not required) if name is not None)
+        if required and len(labels) > MOST_CLASSES:
+            raise InputError(
+                f"{table.name}: target {shorten(column)} has {len(labels)} different labels, more than {MOST_CLASSES}: "
+                "it looks like numbers or ids; drop classes=True (--likelihood on the command line)"
+            )
+        found.append(labels)
+    return tuple(found)
 
-    required: raises InputError for a cell that is no finite number and for a column without variation or values;
-    otherwise such cells count as missing.
+
+def targets(table: Table, schema: Schema, ids: Sequence[str], required: bool) -> FloatArray:
+    """The target columns as (T, D) float64, NaN where missing: numbers, or the positions of labels in `schema.classes`.
+
+    required: raises InputError for a cell that is no finite number or no known label and for a column without variation
+    or values; otherwise such cells count as missing.
     """
-    values = _numbers(table, columns, "target", ids, lenient=not required)
-    for column, entries in zip(columns, values.T, strict=True):
+    columns = schema.target
+    if schema.classes:
+        values = _codes(table, schema, ids, lenient=not required)
+    else:
+        values = _numbers(table, columns, "target", ids, lenient=not required)
+    for index, (column, entries) in enumerate(zip(columns, values.T, strict=True)):
         present = entries[~np.isnan(entries)]
         if required and not present.size:
             raise InputError(f"{table.name}: target {shorten(column)} has no values at all; name another column with --target")
         if required and np.all(present == present[0]):
+            shown = shorten(schema.classes[index][int(present[0])]) if schema.classes else f"{present[0]:g}"
             raise InputError(
-                f"{table.name}: target {shorten(column)} is {present[0]:g} wherever it has a value: there is nothing to explain; "
+                f"{table.name}: target {shorten(column)} is {shown} wherever it has a value: there is nothing to explain; "
                 "name another column with --target"
             )
     return values
@@ -110,10 +132,40 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[str]
                 if not lenient:
                     expected = f"expected a finite number, found {shorten(cell)}"
                     place = _place(table, role, column, row, ids)
-                    raise InputError(f"{place}: {expected}; correct the cell or leave the column out") from None
+                    hint = _CLASSES_HINT if role == "target" else ""
+                    raise InputError(f"{place}: {expected}; correct the cell or leave the column out{hint}") from None
                 values.append(np.nan)
         result[:, index] = values
     return result
+
+
+def _codes(table: Table, schema: Schema, ids: Sequence[str], *, lenient: bool) -> FloatArray:
+    """The target columns as (T, D) positions in the labels of each, NaN where missing; lenient: also where not among them."""
+    result = np.full((len(ids), len(schema.target)), np.nan)
+    for index, (column, known) in enumerate(zip(schema.target, schema.classes, strict=True)):
+        codes = {name: float(code) for code, name in enumerate(known)}
+        for row, name in enumerate(_labels(table, column, ids, lenient=lenient)):
+            if name in codes:
+                result[row, index] = codes[name]
+            elif name is not None and not lenient:
+                place = _place(table, "target", column, row, ids)
+                expected = f"expected one of the classes {listing(known)}, found {shorten(name)}"
+                raise InputError(f"{place}: {expected}; correct the cell or drop the row")
+    return result
+
+
+def _labels(table: Table, column: str, ids: Sequence[str], *, lenient: bool) -> list[str | None]:
+    """The class label of each cell, None where missing; lenient: also where it is binary data."""
+    labels: list[str | None] = []
+    for row, cell in enumerate(table.cells(column)):
+        try:
+            labels.append(class_label(cell))
+        except TypeError:
+            if not lenient:
+                place = _place(table, "target", column, row, ids)
+                raise InputError(f"{place}: expected a class label, found {shorten(cell)}; correct the cell") from None
+            labels.append(None)
+    return labels
 
 
 def _place(table: Table, role: str, column: str, row: int, ids: Sequence[str]) -> str:

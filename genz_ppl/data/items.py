@@ -6,7 +6,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data import extract
-from genz_ppl.data.columns import Names, Roles, Schema, resolve_schema
+from genz_ppl.data.columns import Classes, Names, Roles, Schema, resolve_schema
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
 from genz_ppl.data.split import Split, column_split, group_split, random_split
 from genz_ppl.data.values import listing, shorten
@@ -28,7 +28,8 @@ class Items(Sequence[Item]):
     """T items in order: `items[3]` is an Item, `items[3:5]` and `items.take([3, 4])` are Items.
 
     items: T items. schema: the role of each column. covariates: (T, P) float64, finite.
-    targets: (T, D) float64, NaN where missing; None where the source has no target columns.
+    targets: (T, D) float64, NaN where missing; None where the source has no target columns. Where targets are classes they
+    are positions in `class_names`.
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
     the split keeps groups together only if the schema names a group. The arrays are read-only.
     Raises InputError if the sizes do not agree.
@@ -67,6 +68,11 @@ class Items(Sequence[Item]):
         return self.schema.target
 
     @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each target: target d is `class_names[d][code]`. () where targets are numbers."""
+        return self.schema.classes
+
+    @property
     def covariate_names(self) -> tuple[str, ...]:
         """The P names of the covariate columns."""
         return self.schema.covariates
@@ -100,6 +106,7 @@ class Items(Sequence[Item]):
         split: str | None = None,
         group: str | None = None,
         require_target: bool = True,
+        classes: Classes = False,
         name: str = "the DataFrame",
     ) -> Items:
         """Items of a DataFrame's rows.
@@ -109,12 +116,14 @@ class Items(Sequence[Item]):
         None: all but id, target, split and images. images: columns of image paths (relative to the file, here to the
         working directory). split: a column of "train" and "test". group: rows of one group stay on one side of the split.
         require_target: False for prediction: targets may be absent, then `targets` is None, and unreadable ones count as
-        missing. name: for messages.
+        missing. classes: True: the target columns hold class labels, words or numbers; `class_names` are the sorted distinct
+        labels of each and `targets` their positions 0, 1, …. To code new items as known ones, give their `class_names`
+        instead: any other label is an InputError, or counts as missing where targets are not required. name: for messages.
 
         Raises InputError for a fault of the data and OptionError for roles that are missing or clash, one line each.
         """
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        return _assemble(table_from_frame(frame, name), Roles(**roles, require_target=require_target))
+        return _assemble(table_from_frame(frame, name), Roles(**roles, require_target=require_target, classes=classes))
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
@@ -170,7 +179,7 @@ class Items(Sequence[Item]):
         return random_split(len(self), seed, test_fraction)
 
     def fingerprint(self) -> str:
-        """The sha256 of ids, texts, fields, targets and covariates, in order: equal only if none of them has changed."""
+        """The sha256 of ids, texts, fields, targets, covariates and classes, in order: equal only if none of them has changed."""
         digest = hashlib.sha256()
         for item in self.items:
             digest.update(json.dumps([item.id, item.text, dict(item.fields)]).encode() + b"\n")
@@ -179,6 +188,8 @@ class Items(Sequence[Item]):
             if values is not None:
                 # One bit pattern for all NaN, one byte order for all machines.
                 digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
+        if self.class_names:  # numbers keep the fingerprint they had before there were classes
+            digest.update(json.dumps(self.class_names).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -215,14 +226,17 @@ def _assemble(table: Table, roles: Roles) -> Items:
     """Gives the columns of a table their roles and checks what they hold."""
     required = roles.get("require_target", True)
     if required and not roles.get("target"):
-        known = [name for name in table.numeric_columns() if name != roles.get("id")]
-        raise OptionError(f"{table.name}: name the column to explain with --target (numeric columns: {listing(known) or 'none'})")
+        kind, columns = ("columns", table.columns) if roles.get("classes") else ("numeric columns", table.numeric_columns())
+        known = listing(name for name in columns if name != roles.get("id")) or "none"
+        raise OptionError(f"{table.name}: name the column to explain with --target ({kind}: {known})")
     schema = resolve_schema(table.columns, table.unread, table.name, roles)
     if required and len(table.frame) < 2:
         raise InputError(f"{table.name}: there is one row; at least two are needed to explain a target")
     ids = extract.ids(table, schema.id)
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
-    targets = extract.targets(table, schema.target, ids, required) if has_targets else None
+    if has_targets and roles.get("classes") is True:
+        schema = replace(schema, classes=extract.classes(table, schema.target, ids, required))
+    targets = extract.targets(table, schema, ids, required) if has_targets else None
     return Items(
         items=extract.items(table, schema, ids),
         schema=schema,

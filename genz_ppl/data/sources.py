@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from genz_ppl.data.binary import binary_frame, binary_items
-from genz_ppl.data.columns import Names, Roles, Schema
+from genz_ppl.data.columns import Classes, Names, Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
 from genz_ppl.data.reading import READERS
@@ -61,20 +61,25 @@ def open_source(
     split: str | None = None,
     group: str | None = None,
     require_target: bool = True,
+    classes: Classes = False,
 ) -> Items:
     """Items of a file (.csv, .tsv, .parquet, .jsonl) or of a named data set: `binary`, `houses:DIR`, `houses-metadata:DIR`.
 
     The keywords name the columns of a file, as in `Items.from_frame`. Named data sets know their columns and take none of
-    them, except that houses take group="listing". Raises InputError for a fault of the data and OptionError for an unknown
-    name and for keywords that are missing or do not go with the source.
+    them, except that houses take group="listing"; their targets are numbers, never classes. Raises InputError for a fault
+    of the data and OptionError for an unknown name and for keywords that are missing or do not go with the source.
     """
     named = _named_source(source)
     if named is None:
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        roles["require_target"] = require_target
+        roles |= Roles(require_target=require_target, classes=classes)
         return Items.from_file(source, **roles)
     given = {"id": id, "target": target, "covariate": covariates, "text": text, "image": images, "split": split}
     _refuse(source, [f"--{option}" for option, value in given.items() if value])
+    if classes:
+        raise OptionError(
+            f"{shorten(source)} has numbers to explain, not classes: drop classes (--likelihood on the command line)"
+        )
     name, argument = named
     return NAMED_SOURCES[name].items(argument, group)
 
@@ -82,6 +87,7 @@ def open_source(
 def open_like(source: str, schema: Schema) -> Items:
     """Items of a source with the roles of a known schema, for prediction: targets may be absent, no split is made.
 
+    Classes are coded by the schema's labels; a label that is not among them counts as missing.
     Raises InputError naming the first column that the schema has and the source has not.
     """
     roles = Roles(
@@ -91,6 +97,7 @@ def open_like(source: str, schema: Schema) -> Items:
         text=schema.text,
         images=schema.images,
         require_target=False,
+        classes=schema.classes,
     )
     named = _named_source(source)
     if named is None:

@@ -23,6 +23,7 @@ _TRUTH = {"true": True, "false": False}
 # Leading zeros, a leading "+" and more than 18 digits mark codes, not quantities: such a column stays text.
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _QUANTITY = re.compile(r"-?(?:(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
 
 
@@ -152,6 +153,26 @@ def label(value: object) -> str | None:
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return None if cell is None else str(cell).strip()
+
+
+def class_label(value: object) -> str | None:
+    """The cell as the name of a class: as `label`, but written whole numbers lose their ".0" and "nan" is missing too.
+
+    So a column of 0, 1 and gaps has the classes "0" and "1" wherever it comes from: with gaps, pandas writes 1 as "1.0".
+    Raises TypeError for binary data.
+    """
+    name = label(value)
+    if name is None or name in _MISSING_WORD:
+        return None
+    whole = _WHOLE.fullmatch(name)
+    return whole.group(1) if whole else name
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in order: by value if all of them are numbers, else by text."""
+    distinct = sorted(set(labels))
+    numeric = all(_NUMBER.fullmatch(name) for name in distinct)
+    return tuple(sorted(distinct, key=float) if numeric else distinct)
 
 
 def readable(value: FieldValue) -> str:
