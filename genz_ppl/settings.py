@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
 from genz_ppl.errors import OptionError
 
-LINK_NAMES = ("linear", "neural")
-LIKELIHOOD_NAMES = ("gaussian", "isotropic")
-INFERENCE_NAMES = ("coordinate",)
+# Lists: `models.add_link` and `models.add_likelihood` append a user's own.
+LINK_NAMES = ["linear", "interaction", "neural"]
+LIKELIHOOD_NAMES = [
+    "gaussian",
+    "isotropic",
+    "low_rank_gaussian",
+    "student_t",
+    "laplace",
+    "poisson",
+    "negative_binomial",
+    "bernoulli",
+    "categorical",
+]
+INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
+# Strategies that train a guide: by epochs, and in minibatches if asked.
+GUIDED = ("svi", "structured")
+# The most features whose 2^K combinations `enumeration` goes through.
+MOST_ENUMERATED = 12
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
 POLARITY_NAMES = ("both", "positive", "negative")
 
 
-def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
     """Raise OptionError unless value is one of the choices."""
     if value not in choices:
         raise OptionError(f"{option}: expected one of {', '.join(choices)}, got {value!r}")
@@ -31,30 +47,49 @@ def check_number(option: str, value: float, low: float, high: float = float("inf
         raise OptionError(f"{option}: expected {kind} {limits}, got {value!r}")
 
 
+def check_strategy(inference: str, bayesian: bool, batch_size: int | None) -> None:
+    """Raise OptionError for options that the inference strategy cannot follow."""
+    check_choice("inference", inference, INFERENCE_NAMES)
+    if bayesian and inference != "svi":
+        remedy = "choose inference svi (--inference svi), or leave bayesian out"
+        raise OptionError(f"bayesian: {inference} fits weights and noise as points; {remedy}")
+    if batch_size is not None:
+        check_number("batch_size", batch_size, 1)
+        if inference not in GUIDED:
+            remedy = "choose inference svi (--inference svi) or structured, or leave batch_size out"
+            raise OptionError(f"batch_size: {inference} works on all items at once; {remedy}")
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """How a model is fitted to given answers.
 
-    steps: E- and M-steps. error_rate_prior: (a, b) of the Beta prior. expectation: how eq. 11 treats the other features:
-    "exact" (linear Gaussian), "mode", "sample", or "auto" (exact where it can be, else mode).
-    joint_moves: exact expectation only; let items move two features at once where that raises their bound.
+    steps: E- and M-steps of `coordinate` and `enumeration`, epochs of `svi` and `structured`; None: 50 and 1 000.
+    error_rate_prior: (a, b) of the Beta prior. bayesian: a posterior over the parameters of link and likelihood, too (svi).
+    batch_size: items in a minibatch (svi, structured); None: all of them.
+    coordinate only: expectation, how eq. 11 treats the other features: "exact" (links linear in the features; gaussian,
+    isotropic, student_t, laplace), "mode", "sample", or "auto" (exact where it can be, else mode); joint_moves, with exact
+    expectation let items move two features at once where that raises their bound.
     """
 
     link: str = "linear"
     likelihood: str = "gaussian"
     inference: str = "coordinate"
-    steps: int = 50
+    steps: int | None = None
     seed: int = 0
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
     expectation: str = "auto"
     joint_moves: bool = True
+    bayesian: bool = False
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("link", self.link, LINK_NAMES)
         check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
-        check_choice("inference", self.inference, INFERENCE_NAMES)
         check_choice("expectation", self.expectation, EXPECTATION_NAMES)
-        check_number("steps", self.steps, 1)
+        check_strategy(self.inference, self.bayesian, self.batch_size)
+        if self.steps is not None:
+            check_number("steps", self.steps, 1)
         check_number("seed", self.seed, 0, 2**32 - 1)
 
 
@@ -70,7 +105,9 @@ class DiscoverSettings:
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
     discarded. smallest_gain: nats by which a wording must raise the bound to be kept. reconsider: wordings answered
     earlier compete again at every addition, at no cost. smallest_worth: nats a feature must be worth in the final model
-    (0 keeps all). final_steps: steps of the last fit.
+    (0 keeps all); None: what the best of all wordings tried would reach by chance. final_steps: steps of the last fit.
+    bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
+    minibatch (svi, structured).
     """
 
     model: str = "rules"
@@ -92,15 +129,17 @@ class DiscoverSettings:
     refit_steps: int = 10
     smallest_share: float = 0.02
     smallest_gain: float = 0.0
-    smallest_worth: float = 1.0
+    smallest_worth: float | None = None
     final_steps: int = 30
     reconsider: bool = True
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
+    bayesian: bool = False
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("link", self.link, LINK_NAMES)
         check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
-        check_choice("inference", self.inference, INFERENCE_NAMES)
+        check_strategy(self.inference, self.bayesian, self.batch_size)
         check_choice("algorithm", self.algorithm, ALGORITHM_NAMES)
         check_choice("polarity", self.polarity, POLARITY_NAMES)
         for option, low in (("cycles", 1), ("add", 1), ("updates", 0), ("cut", 0), ("proposals", 1), ("exemplars", 1)):
@@ -110,10 +149,17 @@ class DiscoverSettings:
         check_number("seed", self.seed, 0, 2**32 - 1)
         check_number("final_steps", self.final_steps, 1)
         check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
-        check_number("smallest_worth", self.smallest_worth, 0, whole=False)
+        if self.smallest_worth is not None:
+            check_number("smallest_worth", self.smallest_worth, 0, whole=False)
         check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)
         if self.max_features is not None:
             check_number("max_features", self.max_features, 1)
+        if self.inference == "enumeration" and (self.max_features or MOST_ENUMERATED + 1) > MOST_ENUMERATED:
+            given = "no limit" if self.max_features is None else str(self.max_features)
+            raise OptionError(
+                f"max_features: enumeration is exact for up to {MOST_ENUMERATED} features, got {given}; "
+                f"pass max_features {MOST_ENUMERATED} or less, or choose inference coordinate"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""

@@ -1,19 +1,36 @@
 """The generative model p(z | h) p(y | z, x) as Pyro modules: features, links, likelihoods and their composition."""
 
+from genz_ppl.models.bayesian import BayesianGenZ
+from genz_ppl.models.classes import BernoulliLikelihood, CategoricalLikelihood
+from genz_ppl.models.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from genz_ppl.models.features import FeatureLayer
+from genz_ppl.models.gaussian import GaussianLikelihood, IsotropicLikelihood, LowRankGaussianLikelihood
 from genz_ppl.models.genz import GenZ
-from genz_ppl.models.likelihoods import LIKELIHOODS, GaussianLikelihood, IsotropicLikelihood, Likelihood
-from genz_ppl.models.links import LINKS, LinearLink, Link, NeuralLink
+from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood, ScaleMixtureLikelihood, add_likelihood
+from genz_ppl.models.links import LINKS, InteractionLink, LinearLink, Link, NeuralLink, add_link
+from genz_ppl.models.robust import LaplaceLikelihood, StudentTLikelihood
 
 __all__ = [
     "LIKELIHOODS",
     "LINKS",
+    "BayesianGenZ",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "FeatureLayer",
     "GaussianLikelihood",
     "GenZ",
+    "InteractionLink",
     "IsotropicLikelihood",
+    "LaplaceLikelihood",
     "Likelihood",
     "LinearLink",
     "Link",
+    "LowRankGaussianLikelihood",
+    "NegativeBinomialLikelihood",
     "NeuralLink",
+    "PoissonLikelihood",
+    "ScaleMixtureLikelihood",
+    "StudentTLikelihood",
+    "add_likelihood",
+    "add_link",
 ]

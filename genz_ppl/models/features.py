@@ -34,13 +34,13 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         """Prior mean of an error rate, a / (a + b)."""
         return float(self.concentration[0] / self.concentration.sum())
 
-    def forward(self, answers: Tensor) -> Tensor:
-        """Sample the site "p_e" (K,) and return P(z = 1 | h, p_e), (T, K) float64. Without features there is no site."""
+    def forward(self) -> Tensor:
+        """Sample the site "p_e" and return it, (K,) float64. Without features there is no site."""
         if self.n_features == 0:
-            return torch.zeros_like(answers)
+            return torch.zeros(0, dtype=torch.float64)
         with pyro.plate("features", self.n_features):
-            error_rates = pyro.sample("p_e", dist.Beta(self.concentration[0], self.concentration[1]))
-        return prior_probability(answers, error_rates)
+            error_rates: Tensor = pyro.sample("p_e", dist.Beta(self.concentration[0], self.concentration[1]))
+        return error_rates
 
     def penalty(self, error_rates: Tensor) -> Tensor:
         """Log Beta density of the error rates relative to its mode, summed over features; scalar, never above 0."""

@@ -8,7 +8,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from genz_ppl.models.features import FeatureLayer
+from genz_ppl.models.features import FeatureLayer, prior_probability
 from genz_ppl.models.likelihoods import Likelihood
 from genz_ppl.models.links import Link
 
@@ -16,41 +16,56 @@ from genz_ppl.models.links import Link
 class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
-    Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate
-    "items". Every inference strategy conditions this one program. Build it inside `genz_ppl.inference.isolated`.
+    Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items";
+    a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
+    `genz_ppl.inference.isolated`.
     """
 
     def __init__(self, features: FeatureLayer, link: Link, likelihood: Likelihood) -> None:
         super().__init__()
         self.features, self.link, self.likelihood = features, link, likelihood
 
-    def forward(self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None) -> Tensor:
-        """answers: (T, K) of 1, 0, NaN; covariates: (T, P); targets: (T, D), NaN where missing, or None to sample them."""
-        prior = self.features(answers)
-        with pyro.plate("items", answers.shape[0], dim=-1):
-            z = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
-            observation, observed = self.observation(z, covariates, targets)
+    def forward(
+        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        """answers: (T, K) of 1, 0, NaN; covariates: (T, P); targets: (T, D), NaN where missing, or None to sample them.
+
+        batch_size: draw so many items at random and scale their densities up to all T; None: all items.
+        """
+        error_rates = self.features()
+        if self.link.penalised:
+            pyro.factor("link_prior", self.link.penalty())
+        with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
+            h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
+            z = pyro.sample("z", dist.Bernoulli(prior_probability(h, error_rates)).to_event(1))
+            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
+            observation, observed = self.observation(z, x, observed)
             y: Tensor = pyro.sample("y", observation, obs=observed)
             return y
 
     def observation(self, z: Tensor, covariates: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-        """p(y | z, x) with missing entries masked out, and the targets with those entries filled in.
+        """p(y | z, x) with missing entries integrated out, and the targets with those entries filled in.
 
         z: (..., T, K). Returns a distribution with batch shape (..., T) and event shape (D,), and (T, D) or None.
         """
-        return _masked(self.likelihood(self.link(z, covariates)), targets)
+        return self._observed(self.link(z, covariates), targets)
 
     def loss(self, location: Tensor, targets: Tensor) -> Tensor:
-        """Mean over items of -log p(y | f) at the link's value f, (T, D): what gradient M-steps lower."""
-        distribution, observed = _masked(self.likelihood(location), targets)
-        mean: Tensor = -distribution.log_prob(observed).mean()
+        """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower."""
+        distribution, observed = self._observed(location, targets)
+        mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
         return mean
 
+    def penalty(self, error_rates: Tensor) -> Tensor:
+        """Log prior of the error rates, (K,), and of link parameters that have one, relative to its mode; never above 0."""
+        penalty: Tensor = self.features.penalty(error_rates) + self.link.penalty().detach()
+        return penalty
 
-def _masked(distribution: dist.Distribution, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-    if targets is None:
-        return distribution.to_event(1), None
-    missing = torch.isnan(targets)
-    if bool(missing.any()):
-        return distribution.mask(~missing).to_event(1), torch.where(missing, torch.zeros_like(targets), targets)
-    return distribution.to_event(1), targets
+    def _observed(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
+        if targets is None:
+            return self.likelihood.distribution(location), None
+        missing = torch.isnan(targets)
+        if bool(missing.any()):
+            filled = torch.where(missing, torch.zeros_like(targets), targets)
+            return self.likelihood.distribution(location, ~missing), filled
+        return self.likelihood.distribution(location), targets

@@ -1,87 +1,166 @@
-"""Likelihoods p(y | f). A new likelihood is one class with `forward` and `start`, and one line in `LIKELIHOODS`."""
+"""What a likelihood p(y | f) is, and the table of those there are. Adding one: subclass, decorate with `add_likelihood`."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions import constraints
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroModule
 from torch import Tensor
 
-# Relative to the variance of a standardised target: a perfect fit must not divide by zero.
-SMALLEST_VARIANCE = 1e-10
+from genz_ppl.errors import InputError
+from genz_ppl.settings import LIKELIHOOD_NAMES
 
 
 class Likelihood(PyroModule):  # type: ignore[misc]
     """A Pyro distribution around the link's value.
 
-    n_targets: D. Targets come standardised and with missing entries marked by `observed`, (T, D) bool.
+    n_targets: D. A subclass defines `forward` and `start`; the rest has defaults that fit real-valued targets. Tensors are
+    float64; targets are (T, D), with missing entries marked by `observed`, (T, D) bool, or by NaN where that is said.
     """
 
     name: ClassVar[str]
+    #: Whether targets are brought to mean 0 and standard deviation 1 before fitting; counts and classes stay as they are.
+    standardised: ClassVar[bool] = True
     #: Whether all target columns share one scale, so that they must be standardised by one common number.
     shared_scale: ClassVar[bool] = False
+    #: Error shown on the learning curve; None: median absolute error of one target, cosine similarity of several.
+    metric: ClassVar[str | None] = None
 
     def __init__(self, n_targets: int) -> None:
         super().__init__()
         self.n_targets = n_targets
 
+    @classmethod
+    def sized(cls, n_targets: int, n_classes: int) -> Likelihood:
+        """A likelihood for D targets; n_classes matters to likelihoods of classes only."""
+        return cls(n_targets)
+
+    @property
+    def n_locations(self) -> int:
+        """L, how many values the link gives for an item: D, unless a target needs several."""
+        return self.n_targets
+
     def forward(self, loc: Tensor) -> dist.Distribution:
-        """loc: (..., D), the link's value. Returns a distribution with batch shape (..., D)."""
+        """loc: (..., L), the link's value. Returns a distribution with batch shape (..., D)."""
         raise TypeError(f"{type(self).__name__} must define forward(loc) -> Distribution")
 
     def start(self, targets: Tensor, observed: Tensor) -> None:
-        """Set starting values from the targets, (T, D)."""
+        """Set starting values from the targets."""
         raise TypeError(f"{type(self).__name__} must define start(targets, observed)")
 
+    def refused(self, targets: Tensor) -> Tensor:
+        """Which entries of targets, (T, D) with NaN where missing, p(y | f) is not defined for; (T, D) bool."""
+        return torch.zeros_like(targets, dtype=torch.bool)
+
+    @property
+    def requirement(self) -> tuple[str, str]:
+        """What targets must be, and what to do about others: the words of the error for an entry that is refused."""
+        return "numbers", "correct it or choose another likelihood"
+
+    def check(self, targets: Tensor) -> None:
+        """Raise InputError unless p(y | f) is defined for all targets, (T, D), NaN where missing."""
+        wrong = self.refused(targets)
+        if bool(wrong.any()):
+            row, column = (int(part[0]) for part in torch.nonzero(wrong, as_tuple=True))
+            expected, remedy = self.requirement
+            value = float(targets[row, column])
+            raise InputError(f"targets: expected {expected}, got {value:g} at row {row}, column {column}; {remedy}")
+
     def update(self, squared_error: Tensor, observed: Tensor) -> bool:
-        """Closed-form M-step from expected squared errors, (T, D); False where there is none (gradient steps then)."""
+        """Closed-form M-step from expected squared errors, (T, D); False where there is none (gradient steps then).
+
+        observed: (T, D), bool, or the weight of each entry.
+        """
         return False
 
+    def distribution(self, loc: Tensor, observed: Tensor | None = None) -> dist.Distribution:
+        """p(y | f) of an item's targets as one event: batch shape (...), event shape (D,).
 
-class GaussianLikelihood(Likelihood):
-    """Normal noise with one standard deviation a target (eq. 8). scale: (D,)."""
+        observed: (..., D) bool or None for all; targets that are not observed are integrated out.
+        """
+        distribution = self(loc)
+        return (distribution if observed is None else distribution.mask(observed)).to_event(1)
 
-    name = "gaussian"
+    def expected(self, loc: Tensor) -> Tensor:
+        """What predictions report, (..., D): the mean of y (the mode where there is no mean, as with a Cauchy distribution).
 
-    def __init__(self, n_targets: int) -> None:
-        super().__init__(n_targets)
-        self.scale = PyroParam(torch.ones(n_targets, dtype=torch.float64), constraints.positive)
+        Class probabilities, (..., L), where y is a class.
+        """
+        distribution = self(loc)
+        mean: Tensor = distribution.mean
+        none = torch.isnan(mean)
+        return torch.where(none, distribution.mode, mean) if bool(none.any()) else mean
 
-    def forward(self, loc: Tensor) -> dist.Distribution:
-        """loc: (..., D)."""
-        return dist.Normal(loc, self.scale)
+    def comparable(self, targets: Tensor) -> Tensor:
+        """Targets, NaN where missing, in the form of `expected`."""
+        return targets
 
-    def start(self, targets: Tensor, observed: Tensor) -> None:
-        """The noise starts as all of the variance of y."""
-        centre = _mean(targets, observed)
-        self.update((targets - centre) ** 2, observed)
+    def working(self, targets: Tensor) -> Tensor:
+        """Targets, NaN where missing, as real numbers of a common size that least squares can explain, (T, L)."""
+        return targets
 
-    def update(self, squared_error: Tensor, observed: Tensor) -> bool:
-        """Eq. 13: the mean squared error of every target."""
-        self.scale = _mean(squared_error, observed).clamp(min=SMALLEST_VARIANCE).sqrt()
-        return True
+    def residual(self, loc: Tensor, targets: Tensor) -> Tensor:
+        """In which direction, and how badly, the link's value misses, (T, L): d log p(y | f) / df, brought to unit size.
 
+        targets: (T, D), NaN where missing; the residual is 0 there.
+        """
+        observed = ~torch.isnan(targets)
+        with torch.enable_grad():
+            moving = loc.detach().clone().requires_grad_(True)
+            density = self.distribution(moving, observed).log_prob(torch.nan_to_num(targets)).sum()
+            (score,) = torch.autograd.grad(density, moving)
+        size = (score**2).mean(0).sqrt()
+        residual: Tensor = score / torch.where(size > 0, size, torch.ones_like(size))
+        return residual
 
-class IsotropicLikelihood(GaussianLikelihood):
-    """Normal noise with one standard deviation for all targets (eq. 17). scale: (D,), all equal."""
-
-    name = "isotropic"
-    shared_scale = True
-
-    def update(self, squared_error: Tensor, observed: Tensor) -> bool:
-        """Eq. 30: the mean squared error over items and targets."""
-        total = torch.where(observed, squared_error, torch.zeros_like(squared_error)).sum()
-        variance = (total / observed.sum().clamp(min=1)).clamp(min=SMALLEST_VARIANCE)
-        self.scale = variance.sqrt().expand(self.n_targets).clone()
-        return True
-
-
-def _mean(values: Tensor, observed: Tensor) -> Tensor:
-    total = torch.where(observed, values, torch.zeros_like(values)).sum(0)
-    return total / observed.sum(0).clamp(min=1)
+    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
+        """The likelihood's parameters for targets that were divided by `spread`, (D,), before fitting."""
+        return {}
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": GaussianLikelihood, "isotropic": IsotropicLikelihood}
+class ScaleMixtureLikelihood(Likelihood):
+    """A likelihood that sees y only by its squared distance e to f, through a convex and falling function of e.
+
+    These are Gaussians of random precision. At any e a Gaussian of precision -2 d log p / de touches log p from below, so
+    that with a link linear in z the E-step and the M-step for the weights have closed forms.
+    """
+
+    #: Whether the precision depends on e; if not, the likelihood is a Gaussian.
+    robust: ClassVar[bool] = True
+
+    def error_log_density(self, squared_error: Tensor) -> Tensor:
+        """log p as a function of e, (T, D)."""
+        raise TypeError(f"{type(self).__name__} must define error_log_density(squared_error)")
+
+    def precision(self, squared_error: Tensor) -> Tensor:
+        """Precision of the touching Gaussian at e; (T, D), or (D,) where it is the same for all items."""
+        raise TypeError(f"{type(self).__name__} must define precision(squared_error)")
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {}
+Kind = TypeVar("Kind", bound=type[Likelihood])
+
+
+def add_likelihood(kind: Kind) -> Kind:
+    """Class decorator: make a likelihood known by its `name` to `fit`, `discover` and the command line."""
+    LIKELIHOODS[kind.name] = kind
+    if kind.name not in LIKELIHOOD_NAMES:
+        LIKELIHOOD_NAMES.append(kind.name)
+    return kind
+
+
+def mean_of(values: Tensor, observed: Tensor) -> Tensor:
+    """Mean of every column over its observed entries, (D,); observed: (T, D), bool or weights."""
+    weights = observed.to(values)
+    total = (torch.where(weights > 0, values, torch.zeros_like(values)) * weights).sum(0)
+    return total / weights.sum(0).clamp(min=1e-300)
+
+
+def unit_size(values: Tensor) -> Tensor:
+    """Every column, NaN where missing, centred and brought to standard deviation 1; a constant one becomes 0."""
+    observed = ~torch.isnan(values)
+    centred = values - mean_of(torch.nan_to_num(values), observed)
+    size = mean_of(torch.nan_to_num(centred) ** 2, observed).sqrt()
+    return centred / torch.where(size > 0, size, torch.ones_like(size))

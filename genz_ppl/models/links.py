@@ -1,4 +1,4 @@
-"""Links f: (z, x) -> location of y. A new link is one class with `forward` and one line in `LINKS`."""
+"""Links f: (z, x) -> location of y. Adding one: subclass `Link`, decorate with `add_link`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn import functional
+
+from genz_ppl.settings import LINK_NAMES
+
+# Standard deviation of the prior of products of features and covariates.
+INTERACTION_SPREAD = 0.1
+
+LINKS: dict[str, type[Link]] = {}
+Kind = TypeVar("Kind", bound="type[Link]")
+
+
+def add_link(kind: Kind) -> Kind:
+    """Class decorator: make a link known by its `name` to `fit`, `discover` and the command line."""
+    LINKS[kind.name] = kind
+    if kind.name not in LINK_NAMES:
+        LINK_NAMES.append(kind.name)
+    return kind
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,8 @@ class Link(PyroModule):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
+    #: Whether `penalty` is ever below 0.
+    penalised: ClassVar[bool] = False
 
     def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
         super().__init__()
@@ -53,7 +71,16 @@ class Link(PyroModule):  # type: ignore[misc]
         """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
         raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
 
+    def prior_spread(self, name: str) -> float:
+        """Standard deviation of the normal prior of a parameter in Bayesian fits; targets and covariates are standardised."""
+        return 1.0
 
+    def penalty(self) -> Tensor:
+        """Log prior of the parameters where points have one, too, relative to its mode; a scalar, never above 0."""
+        return torch.zeros((), dtype=torch.float64)
+
+
+@add_link
 class LinearLink(Link):
     """y = z W + b + x C (eq. 17). weights: (K, D); intercept: (D,); covariate_weights: (P, D)."""
 
@@ -69,16 +96,89 @@ class LinearLink(Link):
         """z: (..., K); covariates: (..., P). Returns (..., D)."""
         return z @ self.weights + covariates @ self.covariate_weights + self.intercept
 
+    def modifiers(self, covariates: Tensor) -> Tensor:
+        """What a feature's effect depends on linearly, (T, M): here a column of ones. covariates: (T, P)."""
+        return torch.ones(len(covariates), 1, dtype=covariates.dtype, device=covariates.device)
+
+    def ridge(self) -> Tensor | None:
+        """(M,): prior precision of each coefficient of a feature, or None where no coefficient has a prior."""
+        return None
+
+    def coefficients(self) -> Tensor:
+        """(K, M, D): the effect of feature k on item t is the sum over m of modifiers[t, m] coefficients[k, m]."""
+        coefficients: Tensor = self.weights.unsqueeze(1)
+        return coefficients
+
+    @torch.no_grad()
+    def set_solution(self, coefficients: Tensor, intercept: Tensor, covariate_weights: Tensor) -> None:
+        """Set all parameters. coefficients: (K, M, D); intercept: (D,); covariate_weights: (P, D)."""
+        self.weights.copy_(coefficients[:, 0])
+        self.intercept.copy_(intercept)
+        self.covariate_weights.copy_(covariate_weights)
+
     def with_columns(self, kept: list[int], n_added: int) -> LinearLink:
         """See `Link.with_columns`."""
-        link = LinearLink(len(kept) + n_added, self.n_targets, self.n_covariates, self.training_plan)
-        with torch.no_grad():
-            link.weights[: len(kept)] = self.weights[kept]
-            link.intercept.copy_(self.intercept)
-            link.covariate_weights.copy_(self.covariate_weights)
+        link = type(self)(len(kept) + n_added, self.n_targets, self.n_covariates, self.training_plan)
+        coefficients = self.coefficients().detach()
+        added = coefficients.new_zeros(n_added, *coefficients.shape[1:])
+        link.set_solution(torch.cat([coefficients[kept], added]), self.intercept, self.covariate_weights)
         return link
 
 
+@add_link
+class InteractionLink(LinearLink):
+    """Linear plus products: y = z W + b + x C + sum over k, p of z_k x_p V_kp. interactions, V: (K, P, D).
+
+    An upgraded kitchen is worth more in a larger house. The other parameters are those of `LinearLink`. Products have a prior,
+    N(0, 0.1^2) for standardised targets and covariates, in point fits too: without it every feature brings P more numbers
+    to fit, and a run with many features follows the noise.
+    """
+
+    name = "interaction"
+    penalised = True
+
+    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
+        super().__init__(n_features, n_targets, n_covariates, training_plan)
+        self.interactions = nn.Parameter(torch.zeros(n_features, n_covariates, n_targets, dtype=torch.float64))
+
+    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
+        """z: (..., K); covariates: (..., P). Returns (..., D)."""
+        total = super().forward(z, covariates)
+        for p in range(self.n_covariates):
+            total = total + covariates[..., p, None] * (z @ self.interactions[:, p])
+        return total
+
+    def prior_spread(self, name: str) -> float:
+        """See `Link.prior_spread`."""
+        return INTERACTION_SPREAD if name == "interactions" else 1.0
+
+    def penalty(self) -> Tensor:
+        """See `Link.penalty`."""
+        penalty: Tensor = -0.5 * (self.interactions**2).sum() / INTERACTION_SPREAD**2
+        return penalty
+
+    def ridge(self) -> Tensor:
+        """See `LinearLink.ridge`."""
+        ridge = torch.full((1 + self.n_covariates,), INTERACTION_SPREAD**-2, dtype=torch.float64)
+        ridge[0] = 0.0
+        return ridge
+
+    def modifiers(self, covariates: Tensor) -> Tensor:
+        """[1, x], (T, 1 + P)."""
+        return torch.cat([super().modifiers(covariates), covariates], dim=1)
+
+    def coefficients(self) -> Tensor:
+        """[W, V], (K, 1 + P, D)."""
+        return torch.cat([self.weights.unsqueeze(1), self.interactions], dim=1)
+
+    @torch.no_grad()
+    def set_solution(self, coefficients: Tensor, intercept: Tensor, covariate_weights: Tensor) -> None:
+        """See `LinearLink.set_solution`."""
+        super().set_solution(coefficients, intercept, covariate_weights)
+        self.interactions.copy_(coefficients[:, 1:])
+
+
+@add_link
 class NeuralLink(Link):
     """A network with two hidden layers (64 and 32 ReLU units, dropout 0.1), trained as the paper's.
 
@@ -132,6 +232,11 @@ class NeuralLink(Link):
         """See `Link.fresh`."""
         return self._resized(self.n_features)
 
+    def prior_spread(self, name: str) -> float:
+        """As wide as the usual start of weights before ReLUs, so that activations keep their size."""
+        parameter = self.get_parameter(name)
+        return float((2.0 / max(1, parameter.shape[1])) ** 0.5) if parameter.dim() == 2 else 1.0
+
     def _resized(self, n_features: int) -> NeuralLink:
         return NeuralLink(n_features, self.n_targets, self.n_covariates, self.training_plan, self.hidden, self.dropout)
 
@@ -146,6 +251,3 @@ class NeuralLink(Link):
         state["network.0.weight"] = first
         link.load_state_dict(state)
         return link
-
-
-LINKS: dict[str, type[Link]] = {"linear": LinearLink, "neural": NeuralLink}

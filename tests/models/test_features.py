@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyro import poutine
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference import isolated
@@ -65,9 +66,19 @@ def test_prior_mean() -> None:
 
 def test_error_rates_are_drawn_from_their_prior() -> None:
     with isolated(0):
-        prior = FeatureLayer(4000, (1.0, 9.0))(torch.zeros(1, 4000, dtype=torch.float64))
-    # P(z = 1 | h = 0) is p_e itself: mean 0.1, variance 0.09 / 11.
-    assert float(prior.mean()) == pytest.approx(0.1, abs=4 * float(np.sqrt(0.09 / 11 / 4000)))
+        rates = FeatureLayer(4000, (1.0, 9.0))()
+    assert rates.shape == (4000,)
+    # Beta(1, 9): mean 0.1, variance 0.09 / 11; P(rate < x) = 1 - (1 - x)^9.
+    assert float(rates.mean()) == pytest.approx(0.1, abs=4 * float(np.sqrt(0.09 / 11 / 4000)))
+    below = 1 - 0.9**9
+    assert float((rates < 0.1).double().mean()) == pytest.approx(below, abs=4 * float(np.sqrt(below * (1 - below) / 4000)))
+
+
+def test_without_features_there_is_no_site() -> None:
+    with isolated(0):
+        trace = poutine.trace(FeatureLayer(0)).get_trace()
+    assert trace.nodes["_RETURN"]["value"].shape == (0,)
+    assert not [name for name, node in trace.nodes.items() if node["type"] == "sample"]
 
 
 @pytest.mark.parametrize("prior", [(0.0, 1.0), (1.0, -1.0), (1.0, float("inf")), (float("nan"), 1.0), (1.0, 2.0, 3.0)])

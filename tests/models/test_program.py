@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from genz_ppl.inference import isolated
-from genz_ppl.models import FeatureLayer, GaussianLikelihood, GenZ, IsotropicLikelihood, LinearLink, NeuralLink
+from genz_ppl.models import LIKELIHOODS, FeatureLayer, GaussianLikelihood, GenZ, IsotropicLikelihood, LinearLink, NeuralLink
 
 ITEMS, FEATURES, TARGETS, COVARIATES = 7, 4, 3, 2
 
@@ -95,16 +95,57 @@ def test_log_density_of_y_is_equation_9(likelihood: type[GaussianLikelihood]) ->
     assert float(found.detach()[5]) == 0
 
 
-def test_loss_is_the_mean_negative_log_density() -> None:
+def test_loss_is_the_mean_negative_log_density_of_a_target_entry() -> None:
     answers, covariates, targets = inputs()
     targets[1, 0] = float("nan")
     z = (numbers(ITEMS, FEATURES, seed=8) > 0).double()
     with isolated(0):
         model = linear_model()
         site = trace_of(model, answers, covariates, targets, z=z).nodes["y"]
-        expected = -site["fn"].log_prob(site["value"]).sum() / ITEMS
+        expected = -site["fn"].log_prob(site["value"]).sum() / (ITEMS * TARGETS)
         found = model.loss(model.link(z, covariates), targets)
     assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("missing", [False, True])
+def test_observation_integrates_missing_entries_out(name: str, missing: bool, case: Any) -> None:
+    """Several assignments at once, and the filled targets are never NaN."""
+    made = case(name, n_items=ITEMS, missing=0.3 if missing else 0.0)
+    with isolated(0):
+        width = made.likelihood.n_locations
+        model = GenZ(FeatureLayer(FEATURES), LinearLink(FEATURES, width), made.likelihood)
+        with torch.no_grad():
+            model.link.weights.copy_(numbers(FEATURES, width, seed=1))
+        z, nothing = (numbers(2, ITEMS, FEATURES, seed=8) > 0).double(), torch.zeros(ITEMS, 0, dtype=torch.float64)
+        observation, filled = model.observation(z, nothing, made.targets)
+        found = observation.log_prob(filled)
+        assert found.shape == (2, ITEMS)
+        assert filled is not None
+        assert not bool(torch.isnan(filled).any())
+        for part in range(2):
+            expected = made.likelihood.distribution(model.link(z[part], nothing), made.observed).log_prob(made.filled)
+            torch.testing.assert_close(found[part], expected)
+        empty = made.targets.clone()
+        empty[2] = float("nan")
+        observation, filled = model.observation(z, nothing, empty)
+        assert observation.log_prob(filled)[:, 2].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_batches_are_scaled_up_to_all_items(name: str, case: Any) -> None:
+    made = case(name, n_items=6)
+    with isolated(0):
+        model = GenZ(FeatureLayer(2), LinearLink(2, made.likelihood.n_locations), made.likelihood)
+        answers, nothing = (numbers(6, 2) > 0).double(), torch.zeros(6, 0, dtype=torch.float64)
+        trace = poutine.trace(model).get_trace(answers, nothing, made.targets, batch_size=3)
+        trace.compute_log_prob()
+    site, rows = trace.nodes["y"], trace.nodes["items"]["value"]
+    assert site["value"].shape == (3, 3)
+    assert torch.equal(site["value"], made.targets[rows])
+    assert site["scale"] == pytest.approx(2.0)
+    assert trace.nodes["z"]["value"].shape == (3, 2)
+    torch.testing.assert_close(site["log_prob_sum"], 2 * site["fn"].log_prob(site["value"]).sum())
 
 
 def test_targets_are_sampled_when_not_given() -> None:
