@@ -1,30 +1,36 @@
-"""Exact expectations for the linear link with Gaussian noise (Appendix B of the paper, eqs. 17-31)."""
+"""E- and M-steps in closed form: links linear in the features, with Gaussian noise or a mixture of Gaussians.
+
+For the linear link with Gaussian noise these are the exact expectations of Appendix B (eqs. 17-31). With products of
+features and covariates every item has its own weights, and the same holds. Student-t and Laplace noise are touched from
+below, at the present expected squared errors, by a Gaussian with a precision for each entry; raising that raises theirs.
+"""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from genz_ppl.inference.joint_moves import escape, settle
+from genz_ppl.inference.least_squares import least_squares
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
+from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
 BLOCK = 1024
+# Up to this many targets an item's own K x K matrix is cheap to make where its precisions are its own.
+FEW_TARGETS = 4
 
 
-def is_linear_gaussian(model: GenZ) -> bool:
-    """Whether the exact expectations of this module hold for the model."""
-    return isinstance(model.link, LinearLink) and isinstance(model.likelihood, GaussianLikelihood)
+def has_closed_form(model: GenZ) -> bool:
+    """Whether the steps of this module hold for the model."""
+    return isinstance(model.link, LinearLink) and isinstance(model.likelihood, ScaleMixtureLikelihood)
 
 
-class ExactExpectation:
+class ClosedForm:
     """E- and M-step with every expectation under the factorised q in closed form.
 
-    joint_moves: also move two features of an item at once where that raises its bound (complete targets only), after
-    steps 3, 6, 12, 24 ...: often enough to matter, seldom enough not to cost.
+    joint_moves: also move two features of an item at once where that raises its bound, after steps 3, 6, 12, 24 ...:
+    often enough to matter, seldom enough not to cost. Not with more than a few targets of which some are missing.
     """
 
     def __init__(self, data: Data, joint_moves: bool = True) -> None:
@@ -37,104 +43,105 @@ class ExactExpectation:
 
     def sweep(self, state: State) -> None:
         """Eq. 27 for one feature after the other, all items; updates state.posterior in place."""
-        self._squared_error = None
         self._sweeps += 1
         moves = self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
-        weights, intercept, slopes = _parameters(state.model)
-        scale = state.model.likelihood.scale.detach()
+        precision = self.precision(state)
+        self._squared_error = None
+        link = state.model.link
+        coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
+        intercept = link.intercept.detach()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
             prior = torch.logit(state.prior(self.data.answers[rows]))
-            residual = self.targets[rows] - intercept - self.data.covariates[rows] @ slopes
-            q = state.posterior[rows]
-            if self.complete:
-                updated = _sweep_complete(q, prior, residual, weights, scale, moves)
-            else:
-                updated = _sweep_masked(q, prior, residual, weights, self.observed[rows] / scale**2)
-            state.posterior[rows] = updated
+            covariates = self.data.covariates[rows]
+            residual = self.targets[rows] - intercept - covariates @ slopes
+            effects = _effects(coefficients, link.modifiers(covariates))
+            strength = precision if precision.dim() == 1 else precision[rows]
+            state.posterior[rows] = _sweep(state.posterior[rows], prior, residual, effects, strength, moves)
 
     def maximise(self, state: State) -> None:
         """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        set_weights(state, solve_weights(state.posterior, self.data, self.targets, self.complete))
+        precision = self.precision(state)
+        modifiers, ridge = state.model.link.modifiers(self.data.covariates), state.model.link.ridge()
+        weights = None if precision.dim() == 1 and ridge is None else precision.expand_as(self.targets)
+        solution = least_squares(state.posterior, modifiers, self.data.covariates, self.targets, weights, ridge=ridge)
+        state.model.link.set_solution(*solution)
         self._squared_error = None
-        state.model.likelihood.update(self.squared_error(state), self.observed)
+        with torch.no_grad():
+            state.model.likelihood.update(self.squared_error(state), self.observed)
+
+    def precision(self, state: State) -> Tensor:
+        """Precision of every target, (D,), or of every entry, (T, D) with 0 where y is missing."""
+        likelihood = state.model.likelihood
+        with torch.no_grad():
+            precision: Tensor = likelihood.precision(self.squared_error(state) if likelihood.robust else self.targets[:1])
+        if precision.dim() == 1 and self.complete:
+            return precision
+        return torch.where(self.observed, precision, torch.zeros((), dtype=precision.dtype))
 
     def squared_error(self, state: State) -> Tensor:
         """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D); meaningless where y is missing."""
         if self._squared_error is None:
-            q, (weights, intercept, slopes) = state.posterior, _parameters(state.model)
-            error = torch.addmm(self.targets - intercept, q, weights, alpha=-1)
-            error.addmm_(self.data.covariates, slopes, alpha=-1).square_()
-            self._squared_error = error.addmm_(q * (1 - q), weights * weights)
+            link, q, covariates = state.model.link, state.posterior, self.data.covariates
+            coefficients, modifiers = link.coefficients().detach(), link.modifiers(covariates)
+            error = self.targets - link.intercept.detach()
+            error.addmm_(covariates, link.covariate_weights.detach(), alpha=-1)
+            variance, spread = q * (1 - q), torch.zeros_like(error)
+            for m, one in enumerate(modifiers.T):
+                error -= one.unsqueeze(1) * (q @ coefficients[:, m])
+                for n, other in enumerate(modifiers.T):
+                    spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
+            self._squared_error = error.square_().add_(spread)
         return self._squared_error
 
     def observation(self, state: State) -> float:
-        """E_q log p(y | z), summed over items (eq. 22)."""
-        variance = state.model.likelihood.scale.detach() ** 2
-        squared = torch.where(self.observed, self.squared_error(state), 0.0).sum(0)
+        """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
+        with torch.no_grad():
+            density = state.model.likelihood.error_log_density(self.squared_error(state))
         self._squared_error = None  # parameters may change before the next call
-        counts = self.observed.sum(0)
-        return float((-0.5 * (squared / variance + counts * torch.log(2 * math.pi * variance))).sum())
+        return float(torch.where(self.observed, density, torch.zeros((), dtype=density.dtype)).sum())
 
 
-def _parameters(model: GenZ) -> tuple[Tensor, Tensor, Tensor]:
-    link = model.link
-    return link.weights.detach(), link.intercept.detach(), link.covariate_weights.detach()
+def _effects(coefficients: Tensor, modifiers: Tensor) -> Tensor:
+    """Effect of each feature: (K, D) if it is the same for all items, else (B, K, D)."""
+    if coefficients.shape[1] == 1:
+        return coefficients[:, 0]
+    return torch.einsum("bm,kmd->bkd", modifiers, coefficients)
 
 
-@torch.no_grad()
-def set_weights(state: State, solution: Tensor) -> None:
-    """Put a solution of `solve_weights` into the model's linear link."""
-    link, n_features = state.model.link, state.posterior.shape[1]
-    link.weights.copy_(solution[:n_features])
-    link.intercept.copy_(solution[n_features])
-    link.covariate_weights.copy_(solution[n_features + 1 :])
+def _sweep(q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, moves: bool) -> Tensor:
+    """One pass over the features of a block; q, prior: (B, K); residual: (B, D); effects: (K, D) or (B, K, D).
+
+    precision: (D,) or (B, D). Works on y W' Sigma^-1 and W Sigma^-1 W', so that no update touches the D target columns;
+    where that matrix is an item's own and D is large, on the errors themselves.
+    """
+    shared = effects.dim() == 2 and precision.dim() == 1
+    if not shared and residual.shape[1] > FEW_TARGETS:
+        return _sweep_errors(q, prior, residual, effects, precision)
+    if shared:
+        precise = effects * precision
+        gram = precise @ effects.T
+        pull = residual @ precise.T
+        field = pull + prior - 0.5 * gram.diagonal()
+    else:
+        precise = effects * precision.unsqueeze(-2)
+        gram = torch.einsum("bkd,jd->kjb" if effects.dim() == 2 else "bkd,bjd->kjb", precise, effects)
+        pull = torch.einsum("bkd,bd->bk", precise, residual)
+        field = pull + prior - 0.5 * gram.diagonal()
+    columns = settle(q.T.contiguous(), field.T.contiguous(), gram, sweeps=1)
+    return escape(columns, field.T.contiguous(), gram).T if moves else columns.T
 
 
-def solve_weights(posterior: Tensor, data: Data, targets: Tensor, complete: bool) -> Tensor:
-    """Eq. 29: least squares of y on [z, 1, x] in expectation, (K + 1 + P, D)."""
-    ones = torch.ones(len(posterior), 1, dtype=posterior.dtype, device=posterior.device)
-    design = torch.cat([posterior, ones, data.covariates], dim=1)
-    variance = posterior * (1 - posterior)
-    if complete:
-        return _solve(design, variance, targets)
-    columns = []
-    for target, there in enumerate(data.observed.T):
-        columns.append(_solve(design[there], variance[there], targets[there, target : target + 1]))
-    return torch.cat(columns, dim=1)
-
-
-def _solve(design: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
-    normal = design.T @ design
-    n_features = variance.shape[1]
-    normal.diagonal()[:n_features] += variance.sum(0)
-    # Scaling to a unit diagonal makes the tolerance of the pseudo-inverse mean the same for every column.
-    size = normal.diagonal().sqrt().clamp(min=1e-150)
-    scaled = normal / size[:, None] / size
-    values, vectors = torch.linalg.eigh(scaled)
-    inverse = torch.where(values > 1e-11 * values[-1], 1 / values, torch.zeros_like(values))
-    solution: Tensor = (vectors * inverse) @ (vectors.T @ (design.T @ targets / size[:, None])) / size[:, None]
-    return solution
-
-
-def _sweep_complete(q: Tensor, prior: Tensor, residual: Tensor, weights: Tensor, scale: Tensor, moves: bool) -> Tensor:
-    """Works on y W' Sigma^-1 and W Sigma^-1 W', so that no update touches the D target columns."""
-    precise = weights / scale**2
-    gram = precise @ weights.T
-    field = (residual @ precise.T + prior - 0.5 * gram.diagonal()).T.contiguous()
-    columns = settle(q.T.contiguous(), field, gram, sweeps=1)
-    return escape(columns, field, gram).T if moves else columns.T
-
-
-def _sweep_masked(q: Tensor, prior: Tensor, residual: Tensor, weights: Tensor, precision: Tensor) -> Tensor:
-    """The same with missing targets: every item has its own precision, (B, D), zero where y is missing."""
+def _sweep_errors(q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor) -> Tensor:
     q = q.clone()
-    error = residual - q @ weights
+    error = residual - (q @ effects if effects.dim() == 2 else torch.einsum("bk,bkd->bd", q, effects))
+    precision = precision.expand_as(error)
     for k in range(q.shape[1]):
-        strength = precision @ weights[k] ** 2
-        pull = (error * precision) @ weights[k] + q[:, k] * strength
+        effect = effects[..., k, :].expand_as(error)
+        strength = (precision * effect**2).sum(1)
+        pull = (error * precision * effect).sum(1) + q[:, k] * strength
         updated = torch.sigmoid(prior[:, k] + pull - 0.5 * strength)
-        error -= (updated - q[:, k])[:, None] * weights[k]
+        error -= (updated - q[:, k])[:, None] * effect
         q[:, k] = updated
     return q
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.linear_gaussian import ExactExpectation, is_linear_gaussian
+from genz_ppl.inference.closed_form import ClosedForm, has_closed_form
 from genz_ppl.inference.plug_in import PlugIn
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 from genz_ppl.models import GenZ
@@ -30,19 +30,20 @@ class Expectation(Protocol):
 
 
 def expectation_for(model: GenZ, data: Data, name: str = "auto", first: bool = True, joint_moves: bool = True) -> Expectation:
-    """The named way to take expectations: exact (linear Gaussian only), mode, sample, or auto (exact if it can be).
+    """The named way to take expectations: exact (see `closed_form`), mode, sample, or auto (exact if it can be).
 
     first: False when the model's parameters are already fitted, so that gradient M-steps may be short.
-    joint_moves: see `ExactExpectation`.
+    joint_moves: see `ClosedForm`.
     """
     check_choice("expectation", name, EXPECTATION_NAMES)
-    linear_gaussian = is_linear_gaussian(model)
-    if name == "exact" and not linear_gaussian:
+    closed_form = has_closed_form(model)
+    if name == "exact" and not closed_form:
         raise OptionError(
-            "expectation: 'exact' needs the linear link with a gaussian or isotropic likelihood; use 'mode' or 'sample'"
+            "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, student_t or laplace "
+            "likelihood; use 'mode' or 'sample'"
         )
-    if name == "exact" or (name == "auto" and linear_gaussian):
-        return ExactExpectation(data, joint_moves)
+    if name == "exact" or (name == "auto" and closed_form):
+        return ClosedForm(data, joint_moves)
     return PlugIn(data, mode=name != "sample", first=first)
 
 

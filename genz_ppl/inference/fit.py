@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.data_checks import check_answers, check_covariates, check_targets, matrix
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, State
-from genz_ppl.models import LIKELIHOODS, LinearLink
+from genz_ppl.inference.strategies import Strategy
+from genz_ppl.inference.user_units import user_parameters
+from genz_ppl.models import LIKELIHOODS, CategoricalLikelihood
 from genz_ppl.models.features import check_error_rate_prior
-from genz_ppl.settings import FitSettings
+from genz_ppl.settings import FitSettings, check_number
 from genz_ppl.types import FloatArray
+
+if TYPE_CHECKING:
+    from genz_ppl.inference.posterior import FittedItems
+
+# A categorical target with more classes than this is a number or an id.
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,18 @@ class FitResult:
     def parameters(self) -> dict[str, FloatArray]:
         """Link and likelihood in the user's units.
 
-        Linear link: "weights" (K, D), "intercept" (D,), "covariate_weights" (P, D), and the likelihood's "scale" (D,), a
-        standard deviation. Other links: their tensors by name, for standardised targets and covariates.
+        Linear link: "weights" (K, D), "intercept" (D,), "covariate_weights" (P, D); interaction link: also "interactions"
+        (K, P, D); and the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for
+        gaussian. Where a target needs several values (categorical), L instead of D. Neural link: its tensors by name, for
+        standardised targets and covariates.
         """
         return user_parameters(self.state, self.scaling)
 
     def predict(self, answers: Any, covariates: Any = None) -> FloatArray:
-        """Posterior predictive mean for items with these answers (T, K) and covariates (T, P): (T, D)."""
+        """Posterior predictive mean for items with these answers (T, K) and covariates (T, P): (T, D).
+
+        Categorical targets: the probability of every class, (T, D C), the classes of a target side by side.
+        """
         h, x = self._inputs(answers, covariates)
         return predictive_mean(self.state, self.scaling, h, x, self.settings.seed)
 
@@ -67,11 +81,34 @@ class FitResult:
     def log_likelihood(self, answers: Any, targets: Any, covariates: Any = None) -> FloatArray:
         """log p(y | h, x) of every item, (T,), features averaged out."""
         h, x = self._inputs(answers, covariates)
-        y = _matrix("targets", targets)
+        y = matrix("targets", targets)
         expected = (len(h), len(self.scaling.target_centre))
         if tuple(y.shape) != expected:
             raise InputError(f"targets: expected {expected[0]} rows and {expected[1]} columns, got {len(y)} and {y.shape[1]}")
+        self.state.model.likelihood.check(y)
         return log_predictive_density(self.state, self.scaling, h, x, y, self.settings.seed)
+
+    def fitted(
+        self,
+        answers: Any,
+        targets: Any,
+        covariates: Any = None,
+        item_ids: Sequence[str] | None = None,
+        feature_texts: Sequence[str] | None = None,
+        target_names: Sequence[str] | None = None,
+    ) -> FittedItems:
+        """The fit as diagnostics see it; data: those it was made from. Names default to "0", "1", ..."""
+        h, x = self._inputs(answers, covariates)
+        y = matrix("targets", targets)
+        if len(h) != len(self.posterior):
+            raise InputError(f"answers: expected the {len(self.posterior)} items of the fit, got {len(h)}")
+        names = [
+            tuple(str(part) for part in (range(size) if given is None else given))
+            for given, size in ((item_ids, len(h)), (feature_texts, h.shape[1]), (target_names, y.shape[1]))
+        ]
+        from genz_ppl.inference.posterior import FittedItems
+
+        return FittedItems(self.state, self.scaling, h, x, y, *names, seed=self.settings.seed)
 
     def _inputs(self, answers: Any, covariates: Any) -> tuple[Tensor, Tensor]:
         n_features, n_covariates = len(self.error_rates), len(self.scaling.covariate_centre)
@@ -91,31 +128,40 @@ def fit(
     link: str = "linear",
     likelihood: str = "gaussian",
     inference: str = "coordinate",
-    steps: int = 50,
+    steps: int | None = None,
     seed: int = 0,
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
     expectation: str = "auto",
     joint_moves: bool = True,
+    bayesian: bool = False,
+    batch_size: int | None = None,
+    n_classes: int | None = None,
 ) -> FitResult:
     """Fit p(y | z, x) p(z | h) to given answers.
 
     answers: (T, K) of 1, 0 and NaN (no answer; a column of NaN alone is a free feature). targets: (T, D) or (T,), NaN
-    where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. The other arguments: see
-    `FitSettings`. Targets and covariates are standardised inside; results are in the user's units.
-    Raises InputError for data that do not fit, OptionError for unknown names.
+    where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
+    if more than occur. The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and
+    classes are not); results are in the user's units.
+    Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
-    settings = FitSettings(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves)
-    steps, seed = int(steps), int(seed)
+    settings = FitSettings(
+        link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size
+    )
     h = check_answers(answers)
     y = check_targets(targets, len(h))
     x = check_covariates(covariates, len(h))
-    scaling = Scaling.of(y, x, LIKELIHOODS[likelihood].shared_scale)
+    scaling = Scaling.of(y, x, LIKELIHOODS[likelihood])
     data = scaling.data(h, x, y)
-    with isolated(seed), one_thread(y.numel() < SMALL):
-        model = build_model(h.shape[1], y.shape[1], x.shape[1], link, likelihood, settings.error_rate_prior)
+    strategy = Strategy.of(settings)
+    strategy.check(*h.shape)
+    with isolated(int(seed)), one_thread(y.numel() < SMALL):
+        classes = class_count(y, likelihood, n_classes)
+        model = build_model(h.shape[1], y.shape[1], x.shape[1], link, likelihood, settings.error_rate_prior, n_classes=classes)
+        model.likelihood.check(y)
         state = start_state(model, data)
-        bounds = coordinate(state, data, steps, expectation, joint_moves=joint_moves)
+        bounds = strategy.fit(state, data, steps)
     shift = float(scaling.density_shift(y).sum())
     last = bounds[-1]
     return FitResult(
@@ -129,84 +175,17 @@ def fit(
     )
 
 
-def user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
-    """See `FitResult.parameters`."""
-    with isolated(0):
-        return _user_parameters(state, scaling)
-
-
-def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
-    link, spread = state.model.link, scaling.target_spread
-    parameters: dict[str, Tensor] = {}
-    if isinstance(link, LinearLink):
-        slopes = link.covariate_weights.detach() * spread / scaling.covariate_spread[:, None]
-        parameters["weights"] = link.weights.detach() * spread
-        parameters["intercept"] = scaling.location(link.intercept.detach()) - scaling.covariate_centre @ slopes
-        parameters["covariate_weights"] = slopes
-    else:
-        parameters.update({f"link.{name}": value.detach() for name, value in link.named_parameters()})
-    if hasattr(state.model.likelihood, "scale"):
-        parameters["scale"] = state.model.likelihood.scale.detach() * spread
-    return {name: value.numpy().copy() for name, value in parameters.items()}
-
-
-def check_answers(answers: Any) -> Tensor:
-    """answers as a (T, K) float64 tensor of 1, 0 and NaN; InputError otherwise."""
-    values = _matrix("answers", answers)
-    wrong = ~(torch.isnan(values) | (values == 0) | (values == 1))
-    if bool(wrong.any()):
-        row, column = (int(part[0]) for part in torch.nonzero(wrong, as_tuple=True))
+def class_count(targets: Tensor, likelihood: str, n_classes: int | None = None) -> int:
+    """How many classes categorical targets, (T, D), have: the number given, else one more than the largest code."""
+    if not issubclass(LIKELIHOODS[likelihood], CategoricalLikelihood):
+        return 2
+    if n_classes is not None:
+        check_number("n_classes", n_classes, 2)
+        return int(n_classes)
+    largest = float(torch.nan_to_num(targets).max())
+    if largest > MOST_CLASSES:
         raise InputError(
-            f"answers: expected 1, 0 or NaN, got {float(values[row, column]):g} at row {row}, column {column}; "
-            "NaN stands for no valid answer"
+            f"targets: expected classes numbered from 0 for the categorical likelihood, got {largest:g}; "
+            "number the classes, or choose a likelihood for numbers"
         )
-    return values
-
-
-def check_targets(targets: Any, n_items: int) -> Tensor:
-    """targets as a (T, D) float64 tensor with NaN where missing; InputError otherwise."""
-    values = _matrix("targets", targets)
-    if len(values) != n_items:
-        raise InputError(f"targets: expected {n_items} rows, one an item of answers, got {len(values)}")
-    if n_items < 2:
-        raise InputError(f"targets: expected at least 2 items, got {n_items}")
-    if bool(torch.isinf(values).any()):
-        raise InputError("targets: expected finite numbers or NaN, got an infinite one; remove or mark it as missing (NaN)")
-    for column, present in enumerate(values.T):
-        seen = present[~torch.isnan(present)]
-        if len(seen) == 0:
-            raise InputError(f"targets: column {column} has no value at all; leave it out")
-        if bool((seen == seen[0]).all()):
-            raise InputError(f"targets: column {column} is constant, there is nothing to explain; leave it out")
-    return values
-
-
-def check_covariates(covariates: Any, n_items: int) -> Tensor:
-    """covariates as a (T, P) float64 tensor, P = 0 for None; InputError otherwise."""
-    if covariates is None:
-        return torch.zeros(n_items, 0, dtype=torch.float64)
-    values = _matrix("covariates", covariates)
-    if len(values) != n_items:
-        raise InputError(f"covariates: expected {n_items} rows, one an item of answers, got {len(values)}")
-    if not bool(torch.isfinite(values).all()):
-        raise InputError("covariates: expected finite numbers, got NaN or an infinite one; fill in or remove those items")
-    return values
-
-
-def _matrix(name: str, values: Any) -> Tensor:
-    if isinstance(values, Tensor):
-        array = values.detach().cpu().numpy()
-    else:
-        try:
-            array = np.asarray(values)
-        except ValueError:
-            raise InputError(f"{name}: expected a table whose rows have one length, got rows of several") from None
-    try:
-        matrix = np.array(array, dtype=np.float64, order="C")
-    except (TypeError, ValueError):
-        raise InputError(f"{name}: expected numbers, got values of type {array.dtype}") from None
-    if matrix.ndim == 1:
-        matrix = matrix[:, None]
-    if matrix.ndim != 2:
-        raise InputError(f"{name}: expected a table of two dimensions, got {matrix.ndim}")
-    return torch.from_numpy(matrix)
+    return int(largest) + 1

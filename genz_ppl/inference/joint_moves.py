@@ -20,9 +20,11 @@ ROUNDS = 12
 def candidate_pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs (i < j) of features worth flipping together, by how strongly their effects on y overlap.
 
-    gram: (K, K), W Sigma^-1 W'. Returns two (N,) index tensors.
+    gram: (K, K), W Sigma^-1 W', or (K, K, B). Returns two (N,) index tensors.
     """
     n_features = len(gram)
+    if gram.dim() == 3:
+        gram = gram.mean(2)
     if n_features <= ALL_PAIRS:
         rows, columns = torch.triu_indices(n_features, n_features, offset=1, device=gram.device)
         return rows, columns
@@ -39,18 +41,18 @@ def candidate_pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
 def climb(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
     """Flip one or two features of every item, best first, while log p(z, y | h) rises.
 
-    z: (K, B) of 0 and 1; field: (K, B), the linear part of the log density, less half the diagonal of gram; gram: (K, K).
-    Returns the climbed z, (K, B).
+    z: (K, B) of 0 and 1; field: (K, B), the linear part of the log density, less half the diagonal of gram;
+    gram: (K, K), or (K, K, B) where it is each item's own. Returns the climbed z, (K, B).
     """
     z = z.clone()
     rows, columns = candidate_pairs(gram)
     active = torch.arange(z.shape[1], device=z.device)
-    others = gram - torch.diag(gram.diagonal())
-    coupling = gram[rows, columns][:, None]
+    others = without_diagonal(gram)
+    coupling = gram[rows, columns].unsqueeze(1) if gram.dim() == 2 else gram[rows, columns]
     for _ in range(ROUNDS):
         part = z[:, active]
         sign = 1 - 2 * part
-        single = sign * (field[:, active] - others @ part)
+        single = sign * (field[:, active] - coupled(others, part))
         best, first = single.max(0)
         second = first
         if len(rows):
@@ -63,6 +65,8 @@ def climb(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
         moving = best > 1e-9
         if not bool(moving.any()):
             break
+        if gram.dim() == 3:
+            others, coupling = others[:, :, moving], coupling[:, moving]
         active, first, second = active[moving], first[moving], second[moving]
         z[first, active] = 1 - z[first, active]
         two = first != second
@@ -71,24 +75,36 @@ def climb(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
 
 
 def item_bound(q: Tensor, field: Tensor, gram: Tensor) -> Tensor:
-    """The part of each item's bound that depends on q, (B,). q, field: (K, B); gram: (K, K)."""
-    others = gram - torch.diag(gram.diagonal())
+    """The part of each item's bound that depends on q, (B,). q, field: (K, B); gram: (K, K) or (K, K, B)."""
     entropy = -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q)).sum(0)
-    return (q * field).sum(0) - 0.5 * (q * (others @ q)).sum(0) + entropy
+    return (q * field).sum(0) - 0.5 * (q * coupled(without_diagonal(gram), q)).sum(0) + entropy
+
+
+def without_diagonal(gram: Tensor) -> Tensor:
+    """A copy of gram, (K, K) or (K, K, B), with zeros on its diagonal."""
+    others = gram.clone()
+    others.diagonal(dim1=0, dim2=1).zero_()
+    return others
+
+
+def coupled(others: Tensor, q: Tensor) -> Tensor:
+    """What the other features add to each one's field, (K, B); others: (K, K) or (K, K, B); q: (K, B)."""
+    return others @ q if others.dim() == 2 else (others * q).sum(1)
 
 
 def settle(q: Tensor, field: Tensor, gram: Tensor, sweeps: int) -> Tensor:
     """Eq. 27, one feature after the other, for all items of a block; (K, B) in and out."""
-    others = gram - torch.diag(gram.diagonal())
+    others = without_diagonal(gram)
     q = q.clone()
     for _ in range(sweeps):
         for k in range(len(q)):
-            q[k] = torch.sigmoid(field[k] - others[k] @ q)
+            pull = others[k] @ q if gram.dim() == 2 else (others[k] * q).sum(0)
+            q[k] = torch.sigmoid(field[k] - pull)
     return q
 
 
 def escape(q: Tensor, field: Tensor, gram: Tensor) -> Tensor:
-    """Better posteriors where a joint move finds one; q and field: (K, B), gram: (K, K)."""
+    """Better posteriors where a joint move finds one; q and field: (K, B), gram: (K, K) or (K, K, B)."""
     if len(q) < 2:
         return q
     start = (q > 0.5).to(q)
@@ -97,6 +113,7 @@ def escape(q: Tensor, field: Tensor, gram: Tensor) -> Tensor:
     if len(moved) == 0:
         return q
     field = field[:, moved]
+    gram = gram if gram.dim() == 2 else gram[:, :, moved]
     proposed = settle(goal[:, moved], field, gram, sweeps=2)
     better = item_bound(proposed, field, gram) > item_bound(q[:, moved], field, gram)
     q = q.clone()

@@ -6,9 +6,9 @@ import pyro
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.closed_form import ClosedForm, has_closed_form
 from genz_ppl.inference.density import clamped_log_densities, observation_log_density
 from genz_ppl.inference.isolation import one_thread
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian, set_weights, solve_weights
 from genz_ppl.inference.state import Data, State
 
 # Share of a link's epochs that an M-step trains for when the one before it has just done so.
@@ -44,18 +44,18 @@ class PlugIn:
         self._assignment = z
 
     def maximise(self, state: State) -> None:
-        """Eqs. 12 and 13 at z: closed form for linear Gaussian models, gradient steps otherwise."""
+        """Eqs. 12 and 13 at z: closed form where there is one, gradient steps otherwise."""
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
-        if is_linear_gaussian(state.model):
-            complete = bool(self.data.observed.all())
-            set_weights(state, solve_weights(z, self.data, torch.nan_to_num(self.data.targets), complete))
-        else:
-            train(state, z, self.data, 1.0 if self.first else CONTINUED)
+        if has_closed_form(state.model):
+            ClosedForm(self.data).maximise(State(state.model, state.error_rates, z))
+            return
+        train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False
         with torch.no_grad():
             state.model.eval()
-            error = torch.nan_to_num(self.data.targets) - state.model.link(z, self.data.covariates)
-            state.model.likelihood.update(error**2, self.data.observed)
+            likelihood = state.model.likelihood
+            error = likelihood.comparable(self.data.targets) - likelihood.expected(state.model.link(z, self.data.covariates))
+            likelihood.update(torch.nan_to_num(error) ** 2, self.data.observed)
 
     @torch.no_grad()
     def observation(self, state: State) -> float:
@@ -84,6 +84,8 @@ def train(state: State, z: Tensor, data: Data, share: float) -> None:
             for start in range(0, len(z), rows):
                 batch = slice(start, start + rows)
                 loss = model.loss(location(features[batch], covariates[batch]), targets[batch])
+                if model.link.penalised:
+                    loss = loss - model.link.penalty() / targets.numel()
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

@@ -9,20 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
+from genz_ppl.inference.uncertainty import drawn_models
+from genz_ppl.models import GenZ
 from genz_ppl.types import FloatArray
 
 DRAWS = 400
+# Draws of uncertain link and likelihood parameters among them.
+PARAMETER_DRAWS = 100
 # Entries of z held at once while drawing: about 80 MB.
 CHUNK = 10_000_000
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictive mean, standard deviation and central interval, (T, D) each, in the user's units."""
+    """Predictive mean, standard deviation and central interval, (T, D) each, in the user's units.
+
+    Where y is a class these are about its indicators, (T, L): the mean is a class's probability.
+    """
 
     mean: FloatArray
     sd: FloatArray
@@ -31,29 +38,32 @@ class Prediction:
 
 
 def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
-    """E[y | h, x], (T, D): exact for the linear link with Gaussian noise, an average over draws of z otherwise."""
+    """E[y | h, x], (T, D), or class probabilities, (T, L); exact where `has_closed_form`, else an average over draws."""
     prior, x = state.prior(answers), scaling.covariates(covariates)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
-        if is_linear_gaussian(state.model):
+        if has_closed_form(state.model):
             location = state.model.link(prior, x)
         else:
-            means = [state.model.likelihood(state.model.link(z, x[rows])).mean.mean(0) for rows, z in _draws(prior, seed)]
-            location = torch.cat(means) if means else torch.zeros(0, state.model.likelihood.n_targets)
+            means = [torch.zeros(0, state.model.likelihood.n_locations, dtype=torch.float64)]
+            for rows, draws in _draws(state, prior, seed):
+                parts = [model.likelihood.expected(model.link(z, x[rows])).sum(0) for model, z in draws]
+                means.append(torch.stack(parts).sum(0) / DRAWS)
+            location = torch.cat(means)
     values: FloatArray = scaling.location(location).numpy()
     return values
 
 
 def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9) -> Prediction:
-    """The whole predictive distribution by draws of z and y; the interval holds `level` of it."""
+    """The whole predictive distribution by draws of z, y and uncertain weights; the interval holds `level` of it."""
     prior, x = state.prior(answers), scaling.covariates(covariates)
     tail = (1 - level) / 2
     state.model.eval()
-    n_targets = state.model.likelihood.n_targets
-    spread, bounds = [np.zeros((0, n_targets))], [np.zeros((2, 0, n_targets))]
+    n_values = state.model.likelihood.n_locations
+    spread, bounds = [np.zeros((0, n_values))], [np.zeros((2, 0, n_values))]
     with torch.no_grad(), isolated(seed):
-        for rows, z in _draws(prior, seed, n_targets):
-            drawn = scaling.location(state.model.likelihood(state.model.link(z, x[rows])).sample()).numpy()
+        for rows, draws in _draws(state, prior, seed):
+            drawn = _sampled(draws, x[rows], scaling)
             spread.append(drawn.std(axis=0))
             bounds.append(np.quantile(drawn, [tail, 1 - tail], axis=0))
     lower, upper = np.concatenate(bounds, axis=1)
@@ -61,26 +71,50 @@ def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor,
     return Prediction(mean, np.concatenate(spread), lower, upper)
 
 
+def predictive_draws(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
+    """DRAWS draws of y (or of class indicators) for every item, (DRAWS, T, L), in the user's units."""
+    prior, x = state.prior(answers), scaling.covariates(covariates)
+    state.model.eval()
+    with torch.no_grad(), isolated(seed):
+        return np.concatenate([_sampled(draws, x[rows], scaling) for rows, draws in _draws(state, prior, seed)], axis=1)
+
+
+def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling) -> FloatArray:
+    parts = [model.likelihood.comparable(model.likelihood.distribution(model.link(z, x)).sample()) for model, z in draws]
+    drawn: FloatArray = scaling.location(torch.cat(parts)).numpy()
+    return drawn
+
+
 def log_predictive_density(
     state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: Tensor, seed: int
 ) -> FloatArray:
-    """log p(y | h, x) of every item in the user's units, (T,), z averaged over draws; targets (T, D), NaN where missing."""
+    """log p(y | h, x) of every item in the user's units, (T,), averaged over draws; targets (T, D), NaN where missing."""
     data = scaling.data(answers, covariates, targets)
     state.model.eval()
     parts = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad(), isolated(seed):
-        for rows, z in _draws(state.prior(answers), seed, targets.shape[1]):
-            observation, observed = state.model.observation(z, data.covariates[rows], data.targets[rows])
-            parts.append(torch.logsumexp(observation.log_prob(observed), dim=0) - np.log(DRAWS))
+        for rows, draws in _draws(state, state.prior(answers), seed):
+            densities = []
+            for model, z in draws:
+                observation, observed = model.observation(z, data.covariates[rows], data.targets[rows])
+                densities.append(observation.log_prob(observed))
+            parts.append(torch.logsumexp(torch.cat(densities), dim=0) - np.log(DRAWS))
     values: FloatArray = (torch.cat(parts) + scaling.density_shift(targets)).numpy()
     return values
 
 
-def _draws(prior: Tensor, seed: int, n_targets: int = 1) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of items, each with draws of its z from p(z | h), (DRAWS, B, K); the same for the same seed."""
+def _draws(state: State, prior: Tensor, seed: int) -> Iterator[tuple[slice, Iterator[tuple[GenZ, Tensor]]]]:
+    """Blocks of items, each with models and draws of its z from p(z | h), (n, B, K), DRAWS together; the same each time."""
     generator = torch.Generator().manual_seed(seed)
-    size = max(1, CHUNK // (DRAWS * max(1, prior.shape[1], n_targets)))
+    size = max(1, CHUNK // (DRAWS * max(1, prior.shape[1], state.model.likelihood.n_locations)))
     for start in range(0, len(prior), size):
         rows = slice(start, start + size)
         shape = (DRAWS, *prior[rows].shape)
-        yield rows, (torch.rand(shape, generator=generator, dtype=prior.dtype) < prior[rows]).to(prior)
+        z = (torch.rand(shape, generator=generator, dtype=prior.dtype) < prior[rows]).to(prior)
+        yield rows, _with_models(state, z, seed)
+
+
+def _with_models(state: State, z: Tensor, seed: int) -> Iterator[tuple[GenZ, Tensor]]:
+    groups = 1 if state.uncertainty is None else PARAMETER_DRAWS
+    models = drawn_models(state.model, state.uncertainty, groups, seed + 1)
+    return zip(models, z.chunk(groups), strict=True)

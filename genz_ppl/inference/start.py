@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.linear_gaussian import solve_weights
+from genz_ppl.inference.least_squares import least_squares
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import FeatureLayer, GenZ
 from genz_ppl.models.features import prior_probability
-from genz_ppl.models.likelihoods import LIKELIHOODS
+from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood
 from genz_ppl.models.links import LINKS, TrainingPlan
 
 
@@ -25,17 +25,21 @@ class Scaling:
     covariate_spread: Tensor
 
     @classmethod
-    def of(cls, targets: Tensor, covariates: Tensor, shared: bool) -> Scaling:
-        """From targets (T, D) with NaN where missing and covariates (T, P). shared: one spread for all targets."""
+    def of(cls, targets: Tensor, covariates: Tensor, likelihood: type[Likelihood]) -> Scaling:
+        """From targets (T, D) with NaN where missing and covariates (T, P), as the likelihood wants them."""
+        covariate_centre, covariate_spread = torch.zeros(0).to(targets), torch.ones(0).to(targets)
+        if covariates.shape[1] > 0:
+            covariate_centre, covariate_spread = covariates.mean(0), _positive(covariates.std(0, unbiased=False))
+        if not likelihood.standardised:
+            unchanged = torch.zeros(targets.shape[1]).to(targets)
+            return cls(unchanged, unchanged + 1, covariate_centre, covariate_spread)
         observed = ~torch.isnan(targets)
         count = observed.sum(0).clamp(min=1)
         centre = torch.nan_to_num(targets).sum(0) / count
         squared = torch.nan_to_num((targets - centre) ** 2)
-        variance = squared.sum() / count.sum() if shared else squared.sum(0) / count
+        variance = squared.sum() / count.sum() if likelihood.shared_scale else squared.sum(0) / count
         spread = variance.expand(targets.shape[1]).sqrt().clone()
-        if covariates.shape[1] == 0:
-            return cls(centre, _positive(spread), torch.zeros(0).to(targets), torch.ones(0).to(targets))
-        return cls(centre, _positive(spread), covariates.mean(0), _positive(covariates.std(0, unbiased=False)))
+        return cls(centre, _positive(spread), covariate_centre, covariate_spread)
 
     def data(self, answers: Tensor, covariates: Tensor, targets: Tensor) -> Data:
         """The same values, standardised."""
@@ -46,7 +50,9 @@ class Scaling:
         return (values - self.covariate_centre) / self.covariate_spread
 
     def location(self, values: Tensor) -> Tensor:
-        """A location of standardised targets in the user's units."""
+        """Values of standardised targets, (..., D), in the user's units; indicators of classes, (..., L), have none."""
+        if values.shape[-1] != len(self.target_centre):
+            return values
         return self.target_centre + self.target_spread * values
 
     def density_shift(self, targets: Tensor) -> Tensor:
@@ -66,13 +72,12 @@ def build_model(
     likelihood: str = "gaussian",
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
     training_plan: TrainingPlan | None = None,
+    n_classes: int = 2,
 ) -> GenZ:
-    """A fresh model by the names of its parts. Call inside `isolated`."""
-    return GenZ(
-        FeatureLayer(n_features, error_rate_prior),
-        LINKS[link](n_features, n_targets, n_covariates, training_plan),
-        LIKELIHOODS[likelihood](n_targets),
-    )
+    """A fresh model by the names of its parts. n_classes: of each target, for likelihoods of classes. Call inside `isolated`."""
+    observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
+    function = LINKS[link](n_features, observation.n_locations, n_covariates, training_plan)
+    return GenZ(FeatureLayer(n_features, error_rate_prior), function, observation)
 
 
 def start_state(model: GenZ, data: Data) -> State:
@@ -82,19 +87,21 @@ def start_state(model: GenZ, data: Data) -> State:
     posterior = prior_probability(data.answers, rates)
     free = torch.isnan(data.answers).all(0)
     if bool(free.any()):
+        working = model.likelihood.working(data.targets)
         used = [int(k) for k in torch.nonzero(~free)[:, 0]]
         for k in torch.nonzero(free)[:, 0].tolist():
-            posterior[:, k] = leading_split(linear_residual(posterior[:, used], data))
+            posterior[:, k] = leading_split(linear_residual(posterior[:, used], data, working))
             used.append(k)
     return State(model, rates, posterior)
 
 
-def linear_residual(posterior: Tensor, data: Data) -> Tensor:
-    """What a linear fit on the given feature columns leaves of the targets, (T, D), NaN where missing."""
-    targets = torch.nan_to_num(data.targets)
-    solution = solve_weights(posterior, data, targets, bool(data.observed.all()))
+def linear_residual(posterior: Tensor, data: Data, targets: Tensor) -> Tensor:
+    """What a linear fit on the given feature columns, (T, K), leaves of the targets, (T, D), NaN where missing."""
+    observed = ~torch.isnan(targets)
+    weights = None if bool(observed.all()) else observed.to(targets)
     ones = torch.ones(len(posterior), 1, dtype=posterior.dtype)
-    return data.targets - torch.cat([posterior, ones, data.covariates], dim=1) @ solution
+    coefficients, intercept, slopes = least_squares(posterior, ones, data.covariates, torch.nan_to_num(targets), weights)
+    return targets - posterior @ coefficients[:, 0] - intercept - data.covariates @ slopes
 
 
 def leading_split(residual: Tensor, sharpness: float = 10.0) -> Tensor:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.moments import Moments
+from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
 
@@ -25,6 +27,10 @@ class Data:
         """(T, D) bool: which target entries are there."""
         return ~torch.isnan(self.targets)
 
+    def with_targets(self, targets: Tensor) -> Data:
+        """The same items with other targets, (T, D')."""
+        return replace(self, targets=targets)
+
     def with_answers(self, answers: Tensor) -> Data:
         """The same items with other answers, (T, K')."""
         return replace(self, answers=answers)
@@ -36,11 +42,17 @@ class Data:
 
 @dataclass
 class State:
-    """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1)."""
+    """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1).
+
+    uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
+    in training; else None.
+    """
 
     model: GenZ
     error_rates: Tensor
     posterior: Tensor
+    uncertainty: Uncertainty | None = None
+    moments: Moments | None = None
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -48,7 +60,7 @@ class State:
 
     def copy(self) -> State:
         """An independent copy: fitting it leaves this one as it is."""
-        return State(copy.deepcopy(self.model), self.error_rates.clone(), self.posterior.clone())
+        return State(copy.deepcopy(self.model), self.error_rates.clone(), self.posterior.clone(), self.uncertainty, self.moments)
 
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
@@ -58,7 +70,8 @@ class State:
         model = GenZ(features, self.model.link.with_columns(kept, n_added), copy.deepcopy(self.model.likelihood))
         rates = torch.full((n_added,), features.prior_mean, dtype=torch.float64)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
-        return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone())
+        moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
+        return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone(), moments=moments)
 
 
 @dataclass(frozen=True)
@@ -85,5 +98,5 @@ def bound_of(state: State, data: Data, observation: float) -> Bound:
     prior, q = state.prior(data.answers), state.posterior
     feature = torch.xlogy(q, prior) + torch.xlogy(1 - q, 1 - prior)
     entropy = -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q))
-    penalty = state.model.features.penalty(state.error_rates)
+    penalty = state.model.penalty(state.error_rates)
     return Bound(observation, float(feature.sum()), float(entropy.sum()), float(penalty))

@@ -67,11 +67,35 @@ INPUTS: dict[str, tuple[dict[str, Any], str]] = {
         {"covariates": changed(COVARIATES, 2, 0, np.nan)},
         "covariates: expected finite numbers, got NaN or an infinite one; fill in or remove those items",
     ),
+    "half a count": (
+        {"likelihood": "poisson"},
+        "targets: expected counts (0, 1, 2, ...) for the poisson likelihood, got 1.5 at row 2, column 0",
+    ),
+    "negative count": (
+        {"targets": [0.0, 3.0, -2.0, 5.0], "likelihood": "negative_binomial"},
+        "targets: expected counts (0, 1, 2, ...) for the negative_binomial likelihood, got -2 at row 2, column 0",
+    ),
+    "neither yes nor no": (
+        {"targets": [0.0, 1.0, 2.0, np.nan], "likelihood": "bernoulli"},
+        "targets: expected 0 or 1 for the bernoulli likelihood, got 2 at row 2, column 0; correct it or use categorical",
+    ),
+    "class between classes": (
+        {"likelihood": "categorical"},
+        "targets: expected classes 0 to 2 for the categorical likelihood, got 1.5 at row 2, column 0; number the classes from 0",
+    ),
+    "class beyond the last": (
+        {"targets": [0.0, 1.0, 7.0, 2.0], "likelihood": "categorical", "n_classes": 3},
+        "targets: expected classes 0 to 2 for the categorical likelihood, got 7 at row 2, column 0",
+    ),
+    "identity numbers for classes": (
+        {"targets": [10_001.0, 10_002.0, 10_003.0, 10_004.0], "likelihood": "categorical"},
+        "targets: expected classes numbered from 0 for the categorical likelihood, got 10004; number the classes, or choose",
+    ),
 }
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "link": ({"link": "cubic"}, "link: expected one of linear, neural, got 'cubic'"),
-    "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, got 'cauchy'"),
-    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, got 'magic'"),
+    "link": ({"link": "cubic"}, "link: expected one of linear, interaction, neural, got 'cubic'"),
+    "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, "),
+    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, "),
     "expectation": ({"expectation": "mean"}, "expectation: expected one of auto, exact, mode, sample, got 'mean'"),
     "steps 0": ({"steps": 0}, "steps: expected a whole number of at least 1, got 0"),
     "steps 2.5": ({"steps": 2.5}, "steps: expected a whole number of at least 1, got 2.5"),
@@ -88,7 +112,19 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "prior words": ({"error_rate_prior": ("a", "b")}, "error_rate_prior: expected two positive numbers (a, b) of a Beta prior"),
     "exact neural": (
         {"link": "neural", "expectation": "exact"},
-        "expectation: 'exact' needs the linear link with a gaussian or isotropic likelihood; use 'mode' or 'sample'",
+        "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, ",
+    ),
+    "exact with correlated targets": (
+        {"likelihood": "low_rank_gaussian", "expectation": "exact"},
+        "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, ",
+    ),
+    "one class": ({"likelihood": "categorical", "n_classes": 1}, "n_classes: expected a whole number of at least 2, got 1"),
+    "uncertain weights by points": ({"bayesian": True}, "bayesian: coordinate fits the weights as points; choose inference svi "),
+    "batches of all": ({"batch_size": 2}, "batch_size: coordinate works on all items at once; choose inference svi "),
+    "batch of none": ({"batch_size": 0, "inference": "svi"}, "batch_size: expected a whole number of at least 1, got 0"),
+    "batch of more": (
+        {"batch_size": 5, "inference": "svi"},
+        "batch_size: expected at most the 4 items there are to fit, got 5; choose a smaller one or leave it out",
     ),
 }
 
@@ -140,6 +176,21 @@ def test_log_likelihood_of_other_targets(result: FitResult, targets: Any) -> Non
     check(InputError, "targets: expected ", lambda: result.log_likelihood(ANSWERS, targets, COVARIATES))
 
 
+def test_log_likelihood_of_a_class_that_the_fit_did_not_have() -> None:
+    result = fit(ANSWERS, [0, 1, 1, 0], likelihood="categorical", steps=1)
+    assert np.isfinite(result.log_likelihood(ANSWERS, [0, 1, np.nan, 0])).all()
+    message = "targets: expected classes 0 to 1 for the categorical likelihood, got 2 at row 1, column 0; number the classes"
+    check(InputError, message, lambda: result.log_likelihood(ANSWERS, [0, 2, 1, 0]))
+
+
+def test_classes_that_do_not_occur_have_a_small_probability() -> None:
+    result = fit(ANSWERS, [0, 1, 1, 0], likelihood="categorical", steps=1, n_classes=4)
+    found = result.predict(ANSWERS)
+    assert found.shape == (4, 4)
+    assert found[:, 2:].max() < 0.01
+    np.testing.assert_allclose(found.sum(1), 1)
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, 1.5, -0.1])
 def test_impossible_level(result: FitResult, level: float) -> None:
     check(OptionError, "level: expected ", lambda: result.predict_interval(ANSWERS, COVARIATES, level=level))
@@ -163,9 +214,9 @@ DISCOVERY: dict[str, tuple[dict[str, Any], str]] = {
     "smallest_share": ({"smallest_share": 0.6}, "smallest_share: expected a number from 0 to 0.5, got 0.6"),
     "max_features": ({"max_features": 0}, "max_features: expected a whole number of at least 1, got 0"),
     "seed": ({"seed": 2**32}, "seed: expected a whole number from 0 to 4.29497e+09, got 4294967296"),
-    "link": ({"link": "cubic"}, "link: expected one of linear, neural, got 'cubic'"),
-    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, got 'magic'"),
-    "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, got 'cauchy'"),
+    "link": ({"link": "cubic"}, "link: expected one of linear, interaction, neural, got 'cubic'"),
+    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, "),
+    "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, "),
 }
 
 

@@ -125,3 +125,50 @@ def test_joint_moves_raise_the_bound_of_a_fit(simulate: Any) -> None:
         with_moves, without = (fit(world.answers, world.targets, joint_moves=moves).bound for moves in (True, False))
         gains.append(with_moves - without)
     assert np.mean(gains) > 0
+
+
+def own_grams(seed: int, n_features: int, n_items: int = 30) -> tuple[Tensor, Tensor, Tensor]:
+    """As `quadratic`, with a gram of each item's own, (K, K, B)."""
+    random = np.random.default_rng(seed)
+    effects = torch.from_numpy(random.normal(size=(n_items, n_features, 3)))
+    gram = 4 * torch.einsum("bkd,bjd->kjb", effects, effects)
+    truth = torch.from_numpy((random.random((n_features, n_items)) < 0.5).astype(np.float64))
+    log_odds = torch.from_numpy(random.choice([-2.2, 0.0, 2.2], size=(n_features, n_items)))
+    noise = 2 * torch.from_numpy(random.normal(size=(n_features, n_items)))
+    field = torch.einsum("kjb,jb->kb", gram, truth) + noise + log_odds - 0.5 * gram.diagonal().reshape(n_features, n_items)
+    return torch.from_numpy(random.random((n_features, n_items))), field, gram
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 5, ALL_PAIRS + 3])
+def test_equal_grams_of_items_are_as_good_as_a_shared_one(n_features: int) -> None:
+    q, field, gram = quadratic(1, n_features)
+    own = gram.unsqueeze(2).expand(-1, -1, q.shape[1]).contiguous()
+    pairs, same = candidate_pairs(gram), candidate_pairs(own)
+    assert all(torch.equal(first, second) for first, second in zip(pairs, same, strict=True))
+    torch.testing.assert_close(item_bound(q, field, own), item_bound(q, field, gram))
+    torch.testing.assert_close(settle(q, field, own, sweeps=2), settle(q, field, gram, sweeps=2))
+    assert torch.equal(climb(q.round(), field, own), climb(q.round(), field, gram))
+    torch.testing.assert_close(escape(q, field, own), escape(q, field, gram))
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 5])
+def test_items_with_grams_of_their_own_go_their_own_way(n_features: int) -> None:
+    q, field, gram = own_grams(0, n_features)
+    start = settle(q, field, gram, sweeps=2)
+    together = (item_bound(q, field, gram), start, climb(q.round(), field, gram), escape(start, field, gram))
+    for item in range(q.shape[1]):
+        one = slice(item, item + 1)
+        alone = (q[:, one], field[:, one], gram[:, :, item])
+        settled = settle(*alone, sweeps=2)
+        parts = (item_bound(*alone), settled, climb(q[:, one].round(), *alone[1:]), escape(settled, *alone[1:]))
+        for whole, part in zip(together, parts, strict=True):
+            torch.testing.assert_close(whole[..., one], part, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), n_features=st.integers(0, 20))
+def test_escape_with_grams_of_items_never_lowers_a_bound(seed: int, n_features: int) -> None:
+    q, field, gram = own_grams(seed, n_features)
+    q = settle(q, field, gram, sweeps=2)
+    found = escape(q, field, gram)
+    assert bool((item_bound(found, field, gram) >= item_bound(q, field, gram) - 1e-12).all())

@@ -1,0 +1,40 @@
+"""Parameters of a fitted model in the units of the user's targets and covariates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.start import Scaling
+from genz_ppl.inference.state import State
+from genz_ppl.models import InteractionLink, LinearLink
+from genz_ppl.types import FloatArray
+
+
+def user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
+    """See `FitResult.parameters`."""
+    with isolated(0):
+        return _user_parameters(state, scaling)
+
+
+def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
+    link, likelihood = state.model.link, state.model.likelihood
+    parameters: dict[str, Tensor] = {}
+    if isinstance(link, LinearLink):
+        whole = likelihood.n_locations == len(scaling.target_spread)
+        spread = scaling.target_spread if whole else torch.ones(likelihood.n_locations, dtype=torch.float64)
+        shift = scaling.covariate_centre / scaling.covariate_spread
+        slopes = link.covariate_weights.detach() * spread / scaling.covariate_spread[:, None]
+        weights = link.weights.detach() * spread
+        if isinstance(link, InteractionLink):
+            products = link.interactions.detach() * spread
+            weights = weights - torch.einsum("p,kpd->kd", shift, products)
+            parameters["interactions"] = products / scaling.covariate_spread[:, None]
+        parameters["weights"] = weights
+        parameters["intercept"] = scaling.location(link.intercept.detach()) - scaling.covariate_centre @ slopes
+        parameters["covariate_weights"] = slopes
+    else:
+        parameters.update({f"link.{name}": value.detach() for name, value in link.named_parameters()})
+    parameters |= likelihood.parameters_in_units(scaling.target_spread)
+    return {name: value.numpy().copy() for name, value in parameters.items()}
