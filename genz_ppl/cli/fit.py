@@ -33,6 +33,8 @@ def fit(
     link: options.Link = None,
     likelihood: options.Likelihood = None,
     inference: options.Inference = None,
+    bayesian: options.Bayesian = None,
+    batch_size: options.BatchSize = None,
     error_rate_prior: options.ErrorRatePrior = None,
     algorithm: options.Algorithm = None,
     cycles: options.Cycles = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ def _column(flag: str, text: str) -> Any:
     return typer.Option(flag, help=text, metavar="COLUMN", rich_help_panel=_COLUMNS, show_default=False)
 
 
-def _either(names: tuple[str, ...]) -> str:
+def _either(names: Sequence[str]) -> str:
     return " or ".join(names)
 
 
@@ -63,7 +64,10 @@ Config = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=_RUN)]
 
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]
-Target = Annotated[list[str] | None, _column("--target", "A column of numbers to explain; repeatable.")]
+Target = Annotated[
+    list[str] | None,
+    _column("--target", "A column to explain: numbers, or classes with --likelihood bernoulli or categorical; repeatable."),
+]
 Covariate = Annotated[list[str] | None, _column("--covariate", "A column of numbers given to the link; repeatable.")]
 Text = Annotated[
     list[str] | None,
@@ -79,6 +83,12 @@ Group = Annotated[str | None, _column("--group", "Rows of one group stay on one 
 Model = Annotated[str | None, _setting("model", "rules, table:FILE or package.module:object.", _MODEL)]
 Link = Annotated[str | None, _setting("link", f"{_either(LINK_NAMES)}.", _MODEL)]
 Likelihood = Annotated[str | None, _setting("likelihood", f"{_either(LIKELIHOOD_NAMES)}.", _MODEL)]
+Bayesian = Annotated[
+    bool | None, _setting("bayesian", "A posterior over weights and noise, too, in the last fit (--inference svi).", _MODEL)
+]
+BatchSize = Annotated[
+    int | None, _setting("batch_size", "Items in a minibatch (--inference svi or structured); none: all at once.", _MODEL)
+]
 Inference = Annotated[str | None, _setting("inference", f"{_either(INFERENCE_NAMES)}.", _MODEL)]
 ErrorRatePrior = Annotated[
     str | None,
@@ -101,7 +111,10 @@ SmallestShare = Annotated[
     _setting("smallest_share", "Features true of a smaller share of items, or of all but that, are discarded.", _SEARCH),
 ]
 SmallestGain = Annotated[float | None, _setting("smallest_gain", "Nats by which a feature must raise the bound.", _SEARCH)]
-SmallestWorth = Annotated[float | None, _setting("smallest_worth", "Nats a feature must be worth to stay in the end.", _SEARCH)]
+SmallestWorth = Annotated[
+    float | None,
+    _setting("smallest_worth", "Nats a feature must be worth to stay in the end; none: the level of chance.", _SEARCH),
+]
 Reconsider = Annotated[
     bool | None, _setting("reconsider", "Let wordings answered earlier compete again at every addition.", _SEARCH)
 ]

@@ -16,13 +16,14 @@ SHOWN_SHARE = 0.75
 
 
 def weighted_errors(state: State, data: Data) -> FloatArray:
-    """(y - f(z))' Sigma^-1 (y - f(z)) of every item at the mode of q (eq. 15), (T,); missing entries count nothing."""
+    """(y - f(z))' Sigma^-1 (y - f(z)) of every item at the mode of q (eq. 15), (T,); missing entries count nothing.
+
+    With noise that is not Gaussian the squared `Likelihood.residual` stands in for it.
+    """
     state.model.eval()
     with torch.no_grad():
         mode = (state.posterior > 0.5).to(state.posterior)
-        location = state.model.link(mode, data.covariates)
-        spread = state.model.likelihood(location).stddev
-        error = torch.nan_to_num((data.targets - location) / spread)
+        error = state.model.likelihood.residual(state.model.link(mode, data.covariates), data.targets)
         total: FloatArray = (error**2).sum(1).numpy()
     return total
 

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.oracle import Oracle
-from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, rank_candidates
+from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, missed, rank_candidates
 from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, pack, unpack
-from genz_ppl.inference.coordinate import coordinate, refit
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian
+from genz_ppl.discovery.worth import chance_gain
+from genz_ppl.inference.closed_form import has_closed_form
+from genz_ppl.inference.coordinate import refit
+from genz_ppl.inference.guides import StructuredGuide
 from genz_ppl.inference.prune import least_useful
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import GenZ
+from genz_ppl.inference.strategies import Strategy
+from genz_ppl.models import GenZ, LinearLink
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -35,6 +39,7 @@ class Cycle:
         self, settings: DiscoverSettings, items: Sequence[Item], test_items: Sequence[Item], data: Data, oracle: Oracle
     ) -> None:
         self.settings, self.items, self.test_items, self.data, self.oracle = settings, items, test_items, data, oracle
+        self.strategy = Strategy.of_run(settings)
 
     def training_data(self, progress: Progress) -> Data:
         """The training tensors with the answers of the active features."""
@@ -63,23 +68,25 @@ class Cycle:
     def free_posterior(self, progress: Progress, data: Data) -> FloatArray:
         """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,).
 
-        Beside a network the free feature enters as a term of its own, y = f(z, x) + w z_i: trained for a few epochs, the
-        network would not answer to a new input yet, and the split would be lost.
+        With the structured strategy it is conditional on the modes of the other features, which is what Algorithm 2 groups
+        items by. Beside a network the free feature enters as a term of its own, y = f(z, x) + w z_i: trained for a few epochs,
+        the network would not answer to a new input yet, and the split would be lost.
         """
         state, model = progress.state, progress.state.model
         with torch.no_grad():
             model.eval()
-            residual = data.targets - model.link(state.posterior, data.covariates)
-        split = leading_split(residual)[:, None]
-        blank = torch.full_like(split, float("nan"))
-        if is_linear_gaussian(model):
-            free = state.with_columns(list(range(state.posterior.shape[1])), split)
+            residual = missed(state, data)
+        start = leading_split(residual)[:, None]
+        blank = torch.full_like(start, float("nan"))
+        if has_closed_form(model):
+            free = state.with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
-            free_data = Data(blank, torch.zeros(len(split), 0, dtype=torch.float64), residual)
+            free_data = Data(blank, torch.zeros(len(start), 0, dtype=torch.float64), residual)
             free = start_state(build_model(1, residual.shape[1], 0), free_data)
         refit(free, free_data, self.settings.inner_steps)
-        posterior: FloatArray = free.posterior[:, -1].numpy()
+        split = free.posterior[:, -1] if self.strategy.name != "structured" else conditional_split(free, free_data)
+        posterior: FloatArray = split.numpy()
         return posterior
 
     def contrast(self, progress: Progress, data: Data, posterior: FloatArray) -> Contrast:
@@ -118,15 +125,15 @@ class Cycle:
         if not usable:
             return None
         answers = np.stack([unpack(progress.pool[text]) for text in usable], axis=1)
-        judge = judge_of(progress.state, data, self.settings.refit_steps)
-        ranked = rank_candidates(judge, data, usable, answers, self.settings.refit_steps)
+        judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
+        ranked = rank_candidates(judge, judged, usable, answers, self.settings.refit_steps)
         return ranked[0] if ranked and ranked[0].gain > self.settings.smallest_gain else None
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:
         """Make a candidate part of the model and ask about it on the test items."""
         if candidate.text not in progress.test_pool:
             progress.test_pool[candidate.text] = pack(self.oracle.answer(self.test_items, [candidate.text])[:, 0])
-        if is_linear_gaussian(progress.state.model):
+        if self.climbs(progress):
             progress.state = candidate.state
         else:
             kept = list(range(progress.state.posterior.shape[1]))
@@ -134,48 +141,64 @@ class Cycle:
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
         progress.features.append(FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step))
-        steps = self.steps(progress, self.settings.refit_steps)
-        progress.bound = refit(progress.state, self.training_data(progress), steps).total
+        self.refit(progress)
 
     def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[tuple[str, str]]:
         """Algorithm 3: take out the feature whose removal costs the bound least, if it costs less than `least_loss`."""
-        data, steps = self.training_data(progress), self.settings.refit_steps
-        judge = judge_of(progress.state, data, steps)
+        steps = self.settings.refit_steps
+        judge, data = judge_of(progress.state, self.training_data(progress), steps)
         removal = least_useful(judge, data, steps)
         if refit(judge.copy(), data, steps).total - removal.bound >= least_loss:
             return []
         record = progress.active[removal.feature]
         record.removed_at = progress.step
-        if judge is progress.state:
+        if judge is progress.state and self.climbs(progress):
             progress.state, progress.bound = removal.state, removal.bound
         else:
             kept = [k for k in range(data.answers.shape[1]) if k != removal.feature]
             progress.state = progress.state.with_columns(kept)
-            progress.bound = refit(progress.state, self.training_data(progress), self.steps(progress, steps)).total
+            self.refit(progress)
         return [("prune", record.text)]
+
+    def climbs(self, progress: Progress) -> bool:
+        """Whether a judge's trial states are states of this run: closed forms, fitted by coordinate updates."""
+        return self.strategy.name == "coordinate" and has_closed_form(progress.state.model)
+
+    def refit(self, progress: Progress) -> None:
+        """Fit the model after a change of its features; a guide in training learns on by itself."""
+        if not self.strategy.trains:
+            steps = self.steps(progress, self.settings.refit_steps)
+            progress.bound = self.strategy.refit(progress.state, self.training_data(progress), steps).total
 
     def steps(self, progress: Progress, wanted: int) -> int:
         """E- and M-steps of a refit: fewer where an M-step is training."""
-        return wanted if is_linear_gaussian(progress.state.model) else max(1, wanted // TRAINING_STEPS)
+        return wanted if has_closed_form(progress.state.model) else max(1, wanted // TRAINING_STEPS)
 
     def note_best(self, progress: Progress) -> None:
         """Remember the model if its bound, after the price of its features, is the highest so far."""
-        data, steps = self.training_data(progress), self.settings.refit_steps
-        judge = judge_of(progress.state, data, steps)
-        bound = progress.bound if judge is progress.state else refit(judge, data, steps).total
-        worth = bound - self.settings.smallest_worth * len(progress.active)
-        if progress.best is None or worth > progress.best.worth:
+        steps = self.settings.refit_steps
+        judge, data = judge_of(progress.state, self.training_data(progress), steps)
+        judged = progress.bound if judge is progress.state else refit(judge, data, steps).total
+        best, price = progress.best, self.price(progress)
+        if best is None or judged - price * len(progress.active) > best.judged - price * len(best.ids):
             ids = [record.id for record in progress.active]
-            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, worth)
+            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, judged)
+
+    def price(self, progress: Progress) -> float:
+        """Nats a feature must be worth: as the settings say, or what the best of all wordings tried reaches by chance."""
+        if self.settings.smallest_worth is not None:
+            return self.settings.smallest_worth
+        link = progress.state.model.link
+        modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
+        return chance_gain(len(progress.pool), modifiers * progress.state.model.likelihood.n_locations)
 
     def finish(self, progress: Progress) -> list[tuple[str, str]]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
-        events = (
-            self.prune(progress, self.settings.smallest_worth) if progress.active and self.settings.smallest_worth > 0 else []
-        )
+        price = self.price(progress)
+        events = self.prune(progress, price) if progress.active and price > 0 else []
         if events:
             return events
         self.last_fit(progress)
@@ -187,12 +210,12 @@ class Cycle:
         A network that was trained a little at every step of a long run has seen the training items too often.
         """
         data = self.training_data(progress)
-        if is_linear_gaussian(progress.state.model):
+        if self.climbs(progress):
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
             return
         model = GenZ(progress.state.model.features, progress.state.model.link.fresh(), progress.state.model.likelihood)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
-        progress.bound = coordinate(progress.state, data, self.steps(progress, self.settings.final_steps))[-1].total
+        progress.bound = self.strategy.fit_anew(progress.state, data, self.steps(progress, self.settings.final_steps)).total
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""
@@ -205,3 +228,11 @@ class Cycle:
             elif record.active:
                 record.removed_at = progress.step
         progress.state, progress.bound = best.state.copy(), best.bound
+
+
+def conditional_split(state: State, data: Data) -> Tensor:
+    """q(z_K = 1 | z_-K) of the last feature at the modes of the others, exact given the model, (T,)."""
+    guide = StructuredGuide(state.error_rates, state.posterior, model=state.model)
+    guide.posterior_of(data.answers, data.covariates, data.targets)
+    modes = (state.posterior > 0.5).to(state.posterior)
+    return guide.conditional(modes)

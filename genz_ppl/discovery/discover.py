@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 
 from genz_ppl.data import Items, Schema, Split
 from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.prediction_table import class_table, prediction_table
 from genz_ppl.discovery.records import Counters, Progress
 from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.run_record import (
@@ -31,8 +33,12 @@ from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
+from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
+
+if TYPE_CHECKING:
+    from genz_ppl.inference.posterior import FittedItems
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
 
@@ -81,8 +87,7 @@ def resume(out: str | Path, items: Items, model: str | FoundationModel | None = 
     directory = RunDirectory(Path(out))
     record = directory.record()
     settings = recorded_settings(record, directory)
-    if items.fingerprint() != record["fingerprint"]:
-        raise InputError(f"{items.name}: the items are not those of the run in {directory.path}; give the data it was started on")
+    check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
     runner = Runner(items, split, _open(recorded_model(record, model)), settings)
     progress = directory.load(blank_model(record)) or _start(runner)
@@ -98,8 +103,9 @@ class Discovery:
         record: dict[str, Any],
         model: FoundationModel | None = None,
         directory: RunDirectory | None = None,
+        items: Items | None = None,
     ) -> None:
-        self._progress, self._record, self._model, self.directory = progress, record, model, directory
+        self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
         self.schema = Schema.from_dict(record["schema"])
         self._scaling = Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in record["scaling"].items()})
 
@@ -143,8 +149,9 @@ class Discovery:
     def predict(self, items: Items, level: float = 0.9) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on.
 
-        lower and upper hold `level` of the predictive distribution, features and noise averaged over. Items of the run
-        keep the answers they have; the model is asked about the others only.
+        lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
+        Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
+        asked about the others only.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
@@ -155,12 +162,48 @@ class Discovery:
         seed = self._record["settings"]["seed"]
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
-        columns = {}
-        for target, name in enumerate(self.schema.target):
-            prefix = "" if len(self.schema.target) == 1 else f"{name}_"
-            for part in ("mean", "sd", "lower", "upper"):
-                columns[f"{prefix}{part}"] = getattr(outcome, part)[:, target]
-        return pd.DataFrame(columns, index=pd.Index(items.ids, name="id"))
+        targets, likelihood = self.schema.target, self._progress.state.model.likelihood
+        if isinstance(likelihood, CategoricalLikelihood):
+            return class_table(outcome, items.ids, targets, self.schema.classes, likelihood.n_classes)
+        return prediction_table(outcome, items.ids, targets)
+
+    def fitted(self, items: Items, side: str = "train") -> FittedItems:
+        """The fit as diagnostics see it. items: those of the run; side: "train", or "test", where q is the prior of the answers.
+
+        Raises InputError for items that are not those of the run.
+        """
+        from genz_ppl.inference.posterior import FittedItems  # here, because most runs end without diagnostics
+
+        check_same_items(items, self._record, "the run")
+        split = recorded_split(self._record, items)
+        part = items.take(split.train if side == "train" else split.test)
+        progress, state = self._progress, self._progress.state
+        answers = torch.from_numpy(progress.train_answers if side == "train" else progress.test_answers)
+        if side != "train":
+            state = replace(state, posterior=state.prior(answers))
+        return FittedItems(
+            state=state,
+            scaling=self._scaling,
+            answers=answers,
+            covariates=torch.tensor(part.covariates),
+            targets=torch.tensor(part.targets),
+            item_ids=part.ids,
+            feature_texts=tuple(record.text for record in progress.active),
+            target_names=self.schema.target,
+            seed=self._record["settings"]["seed"],
+        )
+
+    def to_inference_data(self, items: Items | None = None) -> Any:
+        """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
+
+        items: those of the run; not needed where the run was made in this process.
+        """
+        from genz_ppl.diagnostics.inference_data import to_inference_data  # ArviZ takes a second to import
+
+        known = self._items if items is None else items
+        if known is None:
+            raise OptionError("items: a run that was loaded does not hold its data; pass the items it was started on")
+        return to_inference_data(self.fitted(known))
 
     def _answers(self, items: Items) -> FloatArray:
         texts = [record.text for record in self._progress.active]
@@ -189,6 +232,12 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
     return DiscoverSettings(model=name, **settings)
+
+
+def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
+    """Raise InputError unless these are the items that a run was started on."""
+    if items.fingerprint() != record["fingerprint"]:
+        raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
 
 
 def _check_training_targets(items: Items, split: Split) -> None:
@@ -231,7 +280,7 @@ def _run(
     record = {**record, "status": progress.status}
     if directory is not None:
         directory.write_record(record)
-    return Discovery(progress, record, runner.model, directory)
+    return Discovery(progress, record, runner.model, directory, runner.items)
 
 
 def _open(model: str | FoundationModel) -> FoundationModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from genz_ppl.types import FloatArray
@@ -12,15 +14,17 @@ def error_metric(n_targets: int) -> str:
     return "median_absolute_error" if n_targets == 1 else "cosine"
 
 
-def scores(targets: FloatArray, predicted: FloatArray) -> dict[str, float]:
-    """r2, median_absolute_error, rmse and, where y is a vector, cosine; all (T, D), NaN targets left out.
+def scores(targets: FloatArray, predicted: FloatArray, metric: str | None = None) -> dict[str, float]:
+    """r2, median_absolute_error, rmse, where y is a vector cosine, and the likelihood's own metric; (T, D), NaN left out.
 
-    r2 is averaged over targets; the others are over all entries. NaN where nothing can be computed.
+    r2 is averaged over targets; the others are over all entries. NaN where nothing can be computed. Where y is a class,
+    targets are indicators of 0 and 1 and predictions their probabilities.
     """
     error = targets - predicted
     there = ~np.isnan(targets)
     if not there.any():
-        return dict.fromkeys(("r2", "median_absolute_error", "rmse"), float("nan"))
+        names = ("r2", "median_absolute_error", "rmse", *([metric] if metric else []))
+        return dict.fromkeys(names, float("nan"))
     result = {
         "r2": r2(targets, predicted),
         "median_absolute_error": float(np.median(np.abs(error[there]))),
@@ -28,7 +32,42 @@ def scores(targets: FloatArray, predicted: FloatArray) -> dict[str, float]:
     }
     if targets.shape[1] > 1:
         result["cosine"] = cosine(targets, predicted)
+    if metric is not None:
+        result[metric] = OWN_METRICS[metric](targets[there], predicted[there])
     return result
+
+
+def mean_absolute_error(targets: FloatArray, predicted: FloatArray) -> float:
+    """Of laplace: what its noise scale measures."""
+    return float(np.mean(np.abs(targets - predicted)))
+
+
+def deviance(targets: FloatArray, predicted: FloatArray) -> float:
+    """Mean Poisson deviance of expected counts: 0 where they are the counts."""
+    expected = np.maximum(predicted, SMALLEST)
+    ratio = np.where(targets > 0, targets, 1.0) / np.where(targets > 0, expected, 1.0)
+    return float(np.mean(2 * (targets * np.log(ratio) - targets + expected)))
+
+
+def log_loss(targets: FloatArray, predicted: FloatArray) -> float:
+    """Mean of -log P(the outcome that came), in nats, for outcomes of 0 and 1."""
+    probability = np.clip(np.where(targets > 0.5, predicted, 1 - predicted), SMALLEST, 1.0)
+    return float(-np.mean(np.log(probability)))
+
+
+def cross_entropy(targets: FloatArray, predicted: FloatArray) -> float:
+    """Mean over items and targets of -log P(the class that came), in nats; only the indicators that are 1 count."""
+    return float(-np.mean(np.log(np.clip(predicted[targets > 0.5], SMALLEST, 1.0))))
+
+
+OWN_METRICS: dict[str, Callable[[FloatArray, FloatArray], float]] = {
+    "mean_absolute_error": mean_absolute_error,
+    "deviance": deviance,
+    "log_loss": log_loss,
+    "cross_entropy": cross_entropy,
+}
+# Predictions of 0 for what then happens must not be infinitely bad.
+SMALLEST = 1e-12
 
 
 def r2(targets: FloatArray, predicted: FloatArray) -> float:

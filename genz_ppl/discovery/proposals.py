@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.coordinate import refit
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.start import build_model, linear_residual, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.models import LinearLink, ScaleMixtureLikelihood
 from genz_ppl.models.features import prior_probability
 from genz_ppl.types import FloatArray
 
@@ -43,17 +44,31 @@ def is_balanced(answers: FloatArray, smallest_share: float) -> bool:
 def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     """Least-squares estimate of what each candidate column would add to the log likelihood, (N,) nats.
 
-    answers: (T, N). The part of each column that the model's features and covariates do not explain is held against
-    what they leave of the targets.
+    answers: (T, N). The part of each column that the model's features and covariates do not explain is held against what
+    the model misses, as its likelihood sees it: an outlier counts no more than it would in the fit. Where features act
+    through products with covariates, the best of the products counts.
     """
-    filled = np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers)
-    columns = torch.from_numpy(filled)
-    columns = linear_residual(state.posterior, Data(data.answers, data.covariates, columns))
-    residual = torch.nan_to_num(linear_residual(state.posterior, data))
-    size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
-    share = torch.where(size > 1e-9 * len(columns), (columns.T @ residual) ** 2 / size.clamp(min=1e-300), 0.0)
-    gain: FloatArray = (-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1).numpy()
+    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers))
+    with torch.no_grad():
+        residual = torch.nan_to_num(linear_residual(state.posterior, data, missed(state, data)))
+        modifiers = state.model.link.modifiers(data.covariates)
+    gains = []
+    for modifier in modifiers.T:
+        columns = linear_residual(state.posterior, data, filled * modifier.unsqueeze(1))
+        size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
+        share = torch.where(size > 1e-9 * len(columns), (columns.T @ residual) ** 2 / size.clamp(min=1e-300), 0.0)
+        gains.append((-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1))
+    gain: FloatArray = torch.stack(gains).amax(0).numpy()
     return gain
+
+
+def missed(state: State, data: Data) -> Tensor:
+    """What the model leaves unexplained, (T, L), NaN where y is missing: the errors of targets as its likelihood sees them."""
+    location = state.model.link(state.posterior, data.covariates)
+    residual: Tensor = state.model.likelihood.residual(location, data.targets)
+    if residual.shape == data.targets.shape:
+        residual = torch.where(data.observed, residual, float("nan"))
+    return residual
 
 
 def rank_candidates(judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int) -> list[Candidate]:
@@ -87,7 +102,8 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray) -> list[
     """
     chosen: list[int] = []
     columns = list(used.T)
-    for index in np.argsort(-gains, kind="stable").tolist():
+    # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
+    for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
         if len(chosen) == FINALISTS:
             break
         if all(_disagreement(answers[:, index], other) > SAME for other in columns):
@@ -115,18 +131,25 @@ def extended(state: State, column: Tensor) -> State:
     return larger
 
 
-def judge_of(state: State, data: Data, steps: int) -> State:
-    """The state itself where it is linear Gaussian; else such a model of the same features, fitted to the same data.
+def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
+    """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
 
     It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
-    for any column would drown the differences.
+    for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
     """
-    if is_linear_gaussian(state.model):
-        return state
+    if has_closed_form(state.model):
+        return state, data
+    link, likelihood = state.model.link, state.model.likelihood
+    name = "gaussian"
+    if isinstance(likelihood, ScaleMixtureLikelihood):
+        name = likelihood.name
+    else:
+        data = data.with_targets(likelihood.working(data.targets))
     a, b = state.model.features.concentration.tolist()
-    model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], error_rate_prior=(a, b))
+    kind = link.name if isinstance(link, LinearLink) else "linear"
+    model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], kind, name, (a, b))
     judge = start_state(model, data)
     judge.error_rates = state.error_rates.clone()
     judge.posterior = judge.prior(data.answers)
     refit(judge, data, steps)
-    return judge
+    return judge, data

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from genz_ppl.inference.state import State
 from genz_ppl.types import FloatArray
 
+#: What happened ("add", "discard", "prune", "final") and the wording it is about.
+Event = tuple[str, str]
 CURVE_COLUMNS = (
     "step",
     "cycle",
@@ -64,14 +66,14 @@ class Counters:
 class Snapshot:
     """The model of an earlier step: ids of its features in column order, fitted state and bound.
 
-    worth: the bound less what its features must be worth.
+    judged: the bound of the model that ranks steps, which is the same where its steps have closed forms.
     """
 
     step: int
     ids: list[str]
     state: State
     bound: float
-    worth: float
+    judged: float
 
 
 @dataclass
@@ -80,9 +82,9 @@ class Progress:
 
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
     pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer); test_pool: the same on the
-    test items, for wordings that were kept at least once. best: the step with the highest worth so far. additions_done,
-    updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its cycles are over and it is back at
-    the best model.
+    test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
+    features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its
+    cycles are over and it is back at the best model.
     """
 
     state: State

@@ -22,7 +22,9 @@ from safetensors.torch import save
 
 from genz_ppl.discovery.records import CURVE_COLUMNS, Counters, FeatureRecord, Progress, Snapshot
 from genz_ppl.errors import RunDirectoryError
+from genz_ppl.inference.moments import Moments
 from genz_ppl.inference.state import State
+from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
@@ -177,6 +179,10 @@ def _tensors(progress: Progress) -> dict[str, torch.Tensor]:
 def _state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
     tensors = {f"{prefix}.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
+    if state.uncertainty is not None:
+        tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+    if state.moments is not None:
+        tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
     # A tensor may be a view with any strides; the file holds plain rows.
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
 
@@ -190,7 +196,7 @@ def _plain(progress: Progress) -> dict[str, Any]:
         "counters": asdict(progress.counters),
         "pool": list(progress.pool),
         "test_pool": list(progress.test_pool),
-        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound, "worth": best.worth},
+        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound, "judged": best.judged},
     }
 
 
@@ -216,7 +222,16 @@ def _state(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:
     model.link = model.link.with_columns([], len(rates))
     start = len(prefix) + 1
     model.load_state_dict({name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")})
-    return State(model, rates, tensors[f"{prefix}_posterior"])
+    root = tensors.get(f"{prefix}_uncertainty")
+    start = len(f"{prefix}_moments.")
+    moments = {name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}_moments.")}
+    return State(
+        model,
+        rates,
+        tensors[f"{prefix}_posterior"],
+        None if root is None else Uncertainty(root),
+        Moments.from_tensors(moments) if moments else None,
+    )
 
 
 def _json(content: dict[str, Any]) -> bytes:

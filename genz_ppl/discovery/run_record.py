@@ -64,6 +64,7 @@ def make_record(runner: Runner, source: str | None) -> dict[str, Any]:
         | {"python": platform.python_version()},
         "schema": items.schema.to_dict(),
         "fingerprint": items.fingerprint(),
+        "n_classes": runner.n_classes,
         "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
         "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
         "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
@@ -112,4 +113,5 @@ def blank_model(record: dict[str, Any]) -> GenZ:
             settings["link"],
             settings["likelihood"],
             tuple(settings["error_rate_prior"]),
+            n_classes=record.get("n_classes", 2),
         )

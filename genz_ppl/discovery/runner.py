@@ -12,14 +12,18 @@ import torch
 
 from genz_ppl.data import Items, Split
 from genz_ppl.discovery.cycle import Cycle
+from genz_ppl.discovery.hook import MiningHook
 from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
-from genz_ppl.discovery.records import Progress
+from genz_ppl.discovery.records import Event, Progress
+from genz_ppl.discovery.target_checks import check_targets, count_classes
 from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data
+from genz_ppl.inference.strategies import Strategy
+from genz_ppl.inference.svi import Training
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
@@ -38,8 +42,10 @@ class Runner:
         self.train, self.test = items.take(split.train), items.take(split.test)
         self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
         self.train_covariates, self.test_covariates = (torch.tensor(items.covariates[part]) for part in (split.train, split.test))
-        shared = LIKELIHOODS[settings.likelihood].shared_scale
-        self.scaling = Scaling.of(self.train_targets, self.train_covariates, shared)
+        self.scaling = Scaling.of(self.train_targets, self.train_covariates, LIKELIHOODS[settings.likelihood])
+        self.n_classes = count_classes(items, settings.likelihood)
+        check_targets(items, settings.likelihood, self.n_classes)
+        Strategy.of_run(settings).check(len(split.train), settings.max_features or 0)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
         self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
@@ -49,7 +55,15 @@ class Runner:
         settings = self.settings
         n_targets, n_covariates = self.data.targets.shape[1], self.data.covariates.shape[1]
         with isolated(settings.seed):
-            model = build_model(0, n_targets, n_covariates, settings.link, settings.likelihood, settings.error_rate_prior)
+            model = build_model(
+                0,
+                n_targets,
+                n_covariates,
+                settings.link,
+                settings.likelihood,
+                settings.error_rate_prior,
+                n_classes=self.n_classes,
+            )
             state = start_state(model, self.data)
             bound = coordinate(state, self.data, settings.refit_steps)[-1].total
         progress = Progress(state, bound, n_test=len(self.test))
@@ -60,21 +74,41 @@ class Runner:
         """Go on until the run is over."""
         oracle = Oracle(self.model, progress.counters)
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
-        small = self.data.targets.numel() < SMALL
         self.started = time.monotonic() - progress.seconds
-        while progress.status == "running":
-            with isolated(_step_seed(self.settings.seed, progress.step)), one_thread(small):
-                self.advance(progress, cycle)
-            if on_step is not None:
-                on_step(progress)
+        with one_thread(self.data.targets.numel() < SMALL):
+            if cycle.strategy.trains and progress.status == "running":
+                self._train(progress, cycle, on_step)
+            while progress.status == "running":
+                with isolated(self.seed_of(progress.step)):
+                    self.settle(progress, cycle, self.advance(progress, cycle))
+                if on_step is not None:
+                    on_step(progress)
         return progress
 
-    def advance(self, progress: Progress, cycle: Cycle) -> None:
-        """One step of Algorithm 4."""
+    def _train(self, progress: Progress, cycle: Cycle, on_step: OnStep | None) -> None:
+        """The same loop as a hook between the epochs of one training."""
+
+        def settle(events: list[Event]) -> None:
+            self.settle(progress, cycle, events)
+            if on_step is not None:
+                on_step(progress)
+
+        hook = MiningHook(progress, cycle, lambda: self.advance(progress, cycle), settle, self.seed_of)
+        with isolated(self.seed_of(progress.step)):
+            training = Training(progress.state, cycle.training_data(progress), cycle.strategy.endless())
+            if not hook.change(training):
+                training.run(None, hook)
+
+    def seed_of(self, step: int) -> int:
+        """The seed of what happens after so many steps."""
+        return int(np.random.SeedSequence([self.settings.seed, step]).generate_state(1)[0])
+
+    def advance(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """One step of Algorithm 4; returns what happened."""
         settings = self.settings
         progress.step += 1
         room = settings.max_features is None or len(progress.active) < settings.max_features
-        events: list[tuple[str, str]] = []
+        events: list[Event] = []
         if progress.settled:
             events = cycle.finish(progress)
         elif progress.additions_done < settings.add and room:
@@ -84,9 +118,9 @@ class Runner:
         elif progress.updates_done < settings.updates and progress.active:
             progress.updates_done += 1
             pruned = cycle.prune(progress)
-            self.record_events(progress, pruned)
-            events = cycle.add(progress)
-            progress.added_in_cycle += not any(("add", text) in events for _, text in pruned)
+            added = cycle.add(progress)
+            progress.added_in_cycle += not any(("add", text) in added for _, text in pruned)
+            events = pruned + added
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
@@ -95,13 +129,17 @@ class Runner:
         else:
             progress.cycle += 1
             progress.additions_done = progress.updates_done = progress.cuts_done = progress.added_in_cycle = 0
+        return events
+
+    def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
+        """What a step leaves behind: rows of the curve, the best model so far, the end of the run."""
         self.record_events(progress, events)
         if ("final", "") in events:
             progress.status = "done"
         elif not progress.settled:
             cycle.note_best(progress)
 
-    def record_events(self, progress: Progress, events: list[tuple[str, str]]) -> None:
+    def record_events(self, progress: Progress, events: list[Event]) -> None:
         """One row of the learning curve an event."""
         for event, text in events:
             self.record(progress, event, text)
@@ -109,7 +147,7 @@ class Runner:
     def record(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""
         progress.seconds = time.monotonic() - self.started
-        metric = error_metric(self.data.targets.shape[1])
+        metric = progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
         train, test = self.evaluate(progress)
         row: dict[str, Any] = {
             "step": progress.step,
@@ -139,13 +177,10 @@ class Runner:
         for rows, covariates, targets in sides:
             answers = torch.from_numpy(rows)
             predicted = predictive_mean(progress.state, self.scaling, answers, covariates, self.settings.seed)
-            result = scores(targets.numpy(), predicted)
+            likelihood = progress.state.model.likelihood
+            result = scores(likelihood.comparable(targets).numpy(), predicted, likelihood.metric)
             if density:
                 values = log_predictive_density(progress.state, self.scaling, answers, covariates, targets, self.settings.seed)
                 result["log_likelihood"] = float(values.mean())
             results.append(result)
         return results[0], results[1]
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

@@ -74,7 +74,7 @@ def test_a_file_that_is_no_table(fit: Any, tmp_path: Path, content: bytes | None
         ("--model nix", "unknown model 'nix'"),
         ("--model table:nowhere.csv", "nowhere.csv"),
         ("--model nowhere:Model", "'nowhere:Model' could not be made"),
-        ("--link nix", "--link: expected one of linear, neural, got 'nix'"),
+        ("--link nix", "--link: expected one of linear, interaction, neural, got 'nix'"),
         ("--likelihood nix", "--likelihood: expected one of"),
         ("--inference nix", "--inference: expected one of"),
         ("--algorithm nix", "--algorithm: expected one of"),

@@ -108,7 +108,7 @@ def test_options_from_a_file(genz: Any, table: Path, content: str) -> None:
         ("cycles = [1, 2]", "cycles: expected what one would type"),
         ("reconsider = 'no'", "reconsider: expected true or false, got 'no'"),
         ("cycles = 0", "--cycles: expected a whole number of at least 1"),
-        ("link = 3", "--link: expected one of linear, neural, got '3'"),
+        ("link = 3", "--link: expected one of linear, interaction, neural, got '3'"),
         ("cycles = ", "fit.toml: not valid TOML"),
     ],
 )

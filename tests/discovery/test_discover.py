@@ -239,7 +239,7 @@ def test_predict_needs_the_covariates(frame: pd.DataFrame) -> None:
     ("model", "settings", "error", "expected"),
     [
         ("rules", {"cycels": 3}, OptionError, "cycels: no such setting; known are add, algorithm"),
-        ("rules", {"link": "cubic"}, OptionError, "link: expected one of linear, neural, got 'cubic'"),
+        ("rules", {"link": "cubic"}, OptionError, "link: expected one of linear, interaction, neural, got 'cubic'"),
         ("nix", {}, OptionError, "unknown model 'nix'"),
         (object(), {}, OptionError, "object lacks answer"),
     ],

@@ -1,0 +1,40 @@
+"""Predictions as a table, one row an item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.inference.prediction import Prediction
+
+PARTS = ("mean", "sd", "lower", "upper")
+
+
+def prediction_table(outcome: Prediction, ids: Sequence[str], targets: Sequence[str]) -> pd.DataFrame:
+    """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on."""
+    columns = {}
+    for position, name in enumerate(targets):
+        prefix = "" if len(targets) == 1 else f"{name}_"
+        for part in PARTS:
+            columns[f"{prefix}{part}"] = getattr(outcome, part)[:, position]
+    return pd.DataFrame(columns, index=pd.Index(ids, name="id"))
+
+
+def class_table(
+    outcome: Prediction, ids: Sequence[str], targets: Sequence[str], labels: Sequence[Sequence[str]], n_classes: int
+) -> pd.DataFrame:
+    """most_probable and a column probability_<class> for every class; "<target>_" stands before them where there are several.
+
+    labels: the names of the classes of each target; without names the classes are 0 to n_classes - 1.
+    """
+    columns: dict[str, object] = {}
+    for position, name in enumerate(targets):
+        prefix = "" if len(targets) == 1 else f"{name}_"
+        known = list(labels[position]) if labels else [str(c) for c in range(n_classes)]
+        probabilities = outcome.mean[:, position * n_classes : (position + 1) * n_classes][:, : len(known)]
+        best = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, dtype=np.int64)
+        columns[f"{prefix}most_probable"] = [known[c] for c in best]
+        columns |= {f"{prefix}probability_{label}": probabilities[:, c] for c, label in enumerate(known)}
+    return pd.DataFrame(columns, index=pd.Index(ids, name="id"))

@@ -1,0 +1,41 @@
+"""Whether the targets of items suit a likelihood, said in terms of the user's columns and ids, before any call is paid for."""
+
+from __future__ import annotations
+
+import torch
+
+from genz_ppl.data import Items
+from genz_ppl.errors import InputError
+from genz_ppl.inference.fit import class_count
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.models import LIKELIHOODS
+
+
+def count_classes(items: Items, likelihood: str) -> int:
+    """How many classes the targets have, over all items; 2 where the likelihood has none."""
+    if items.targets is None:
+        return 2
+    named = max((len(names) for names in items.class_names), default=0)
+    return max(named, class_count(torch.tensor(items.targets), likelihood))
+
+
+def check_targets(items: Items, likelihood: str, n_classes: int) -> None:
+    """Raise InputError, naming column, item and value, unless the likelihood is defined for all targets."""
+    if items.targets is None:
+        return
+    targets = torch.tensor(items.targets)
+    with isolated(0):
+        kind = LIKELIHOODS[likelihood].sized(targets.shape[1], n_classes)
+        wrong = torch.nonzero(kind.refused(targets))
+        expected, remedy = kind.requirement
+    if items.class_names and kind.standardised:
+        raise InputError(
+            f"{items.name}: target {items.target_names[0]!r} holds classes, and the {likelihood} likelihood is for numbers; "
+            "choose bernoulli or categorical"
+        )
+    if len(wrong):
+        row, column = (int(part) for part in wrong[0])
+        name, value = items.target_names[column], float(targets[row, column])
+        names = items.class_names[column] if items.class_names else ()
+        shown = f"{names[int(value)]!r}, one of {len(names)} classes" if names else f"{value:g}"
+        raise InputError(f"{items.name}: target {name!r}: expected {expected}, got {shown} for item {items.ids[row]!r}; {remedy}")
