@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "llm": GROUND,
     "models": GROUND,
     "inference": GROUND | {"models"},
-    "discovery": BELOW_DISCOVERY,
+    "discovery": BELOW_DISCOVERY | {"diagnostics"},  # for Discovery.to_inference_data
     "diagnostics": GROUND | {"models", "inference"},
     "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
 }

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from genz_ppl.cli.compare import compare
 from genz_ppl.cli.demo import demo
+from genz_ppl.cli.diagnose import diagnose
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, say
@@ -21,7 +23,7 @@ from genz_ppl.errors import GenzError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for command in (demo, fit, resume, predict, features):
+for command in (demo, fit, resume, predict, features, diagnose, compare):
     app.command()(command)
 
 

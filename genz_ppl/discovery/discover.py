@@ -191,6 +191,8 @@ class Discovery:
             feature_texts=tuple(record.text for record in progress.active),
             target_names=self.schema.target,
             seed=self._record["settings"]["seed"],
+            covariate_names=self.schema.covariates,
+            class_names=self.schema.classes,
         )
 
     def to_inference_data(self, items: Items | None = None) -> Any:

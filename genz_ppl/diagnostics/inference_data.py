@@ -1,0 +1,152 @@
+"""Export to ArviZ, and what is asked of it; no other module imports it.
+
+ArviZ's convergence diagnostics (R-hat, effective sample size) are left out on purpose: they compare chains of a sampler.
+Draws from a fitted guide are independent by construction, so they always look converged, however wrong the guide is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
+from genz_ppl.types import FloatArray
+
+with warnings.catch_warnings():
+    # ArviZ announces its version 1.0 at import, which is none of a user's business here.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    import arviz
+    import xarray
+
+# Beyond this Pareto shape an item's leave-one-out estimate is unreliable (Vehtari, Gelman and Gabry, 2017).
+LARGEST_SHAPE = 0.7
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """PSIS-LOO: expected log predictive density, its standard error, effective parameters; by item: elpd and Pareto shape."""
+
+    elpd: float
+    standard_error: float
+    effective_parameters: float
+    pointwise: FloatArray
+    pareto_k: FloatArray
+
+
+def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) -> Any:
+    """An `arviz.InferenceData` of a fit; items, features and targets are named by their ids, texts and columns.
+
+    Groups: posterior (z, p_e, and the parameters of link and likelihood), posterior_predictive (y), log_likelihood (y, one
+    value an item, its features integrated out), observed_data (y), constant_data (answers, covariates). One chain.
+    """
+    draws = posterior_draws(fitted) if draws is None else draws
+    values = _value_names(fitted)
+    coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts), "target": values}
+    numbered = tuple(f"covariate {p}" for p in range(fitted.covariates.shape[1]))
+    coords["covariate"] = _distinct(fitted.covariate_names or numbered)
+    likelihood = fitted.state.model.likelihood
+    observed = likelihood.comparable(fitted.targets).numpy()
+    posterior: dict[str, Any] = {"z": (("item", "feature"), draws.z), "p_e": (("feature",), draws.error_rates)}
+    for name, value in draws.parameters.items():
+        posterior[name] = (_dimensions(name, value), value)
+    groups = {
+        "posterior": _dataset(posterior, coords, sampled=True),
+        "posterior_predictive": _dataset({"y": (("item", "target"), draws.replicated)}, coords, sampled=True),
+        "log_likelihood": _dataset({"y": (("item",), draws.log_likelihood)}, coords, sampled=True),
+        "observed_data": _dataset({"y": (("item", "target"), observed)}, coords),
+        "constant_data": _dataset(
+            {
+                "answers": (("item", "feature"), fitted.answers.numpy()),
+                "covariates": (("item", "covariate"), fitted.covariates.numpy()),
+            },
+            coords,
+        ),
+    }
+    return arviz.InferenceData(**groups)
+
+
+def _dataset(variables: dict[str, tuple[tuple[str, ...], Any]], coords: Mapping[str, list[str]], sampled: bool = False) -> Any:
+    contents = {}
+    for name, (dimensions, value) in variables.items():
+        contents[name] = (("chain", "draw", *dimensions), value[None]) if sampled else (dimensions, value)
+    used = {dimension for dimensions, _ in contents.values() for dimension in dimensions}
+    known: dict[str, Any] = {name: list(labels) for name, labels in coords.items() if name in used}
+    if sampled:
+        size = len(next(iter(variables.values()))[1])
+        known |= {"chain": [0], "draw": np.arange(size)}
+    return xarray.Dataset(contents, coords=known)
+
+
+def _dimensions(name: str, value: FloatArray) -> tuple[str, ...]:
+    known = {
+        "weights": ("feature", "target"),
+        "intercept": ("target",),
+        "covariate_weights": ("covariate", "target"),
+        "interactions": ("feature", "covariate", "target"),
+        "scale": ("target",),
+        "degrees_of_freedom": ("target",),
+        "concentration": ("target",),
+        "base": ("target",),
+        "factor": ("target", "rank"),
+    }
+    found = known.get(name)
+    if found is not None and len(found) == value.ndim - 1:
+        return found
+    return tuple(f"{name}_{axis}" for axis in range(value.ndim - 1))
+
+
+def _value_names(fitted: FittedItems) -> list[str]:
+    """The target columns; where a target is a class, "<target> is <class>" for every class."""
+    likelihood = fitted.state.model.likelihood
+    if likelihood.n_locations == len(fitted.target_names):
+        return _distinct(fitted.target_names)
+    n_classes = likelihood.n_locations // len(fitted.target_names)
+    labels = fitted.class_names or ((),) * len(fitted.target_names)
+    classes = [[*known, *map(str, range(len(known), n_classes))] for known in labels]
+    return [f"{name} is {label}" for name, known in zip(fitted.target_names, classes, strict=True) for label in known]
+
+
+def _distinct(names: tuple[str, ...]) -> list[str]:
+    """The names, with a number behind those that occurred before: coordinates must differ."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
+
+
+def leave_one_out(inference_data: Any) -> LeaveOneOut:
+    """PSIS-LOO of an exported fit, on the training items it was exported with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of large Pareto shapes, which are reported here
+        found = arviz.loo(inference_data, pointwise=True)
+    return LeaveOneOut(
+        elpd=float(found.elpd_loo),
+        standard_error=float(found.se),
+        effective_parameters=float(found.p_loo),
+        pointwise=np.asarray(found.loo_i, dtype=np.float64),
+        pareto_k=np.asarray(found.pareto_k, dtype=np.float64),
+    )
+
+
+def summary(inference_data: Any, names: list[str]) -> pd.DataFrame:
+    """Mean, standard deviation and 94 % interval of the named posterior variables, one row an entry."""
+    present = [name for name in names if name in inference_data.posterior]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a single chain, which it is by design
+        table: pd.DataFrame = arviz.summary(inference_data, var_names=present, kind="stats", round_to="none")
+    return table.rename(columns={"hdi_3%": "lower", "hdi_97%": "upper"})
+
+
+def write_netcdf(inference_data: Any, path: Path) -> None:
+    """Write posterior.nc in one stroke: a reader never meets half a file."""
+    partial = path.with_name(f"{path.name}.partial")
+    inference_data.to_netcdf(str(partial), engine="h5netcdf")
+    partial.replace(path)

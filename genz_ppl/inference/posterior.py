@@ -1,0 +1,223 @@
+"""Draws from the posterior of a fitted model: features, error rates, parameters, replicated targets and log likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.closed_form import has_closed_form
+from genz_ppl.inference.coordinate import expectation_for
+from genz_ppl.inference.exact import MOST_FEATURES, items_of, sum_over_assignments
+from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.start import Scaling
+from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.uncertainty import drawn_models
+from genz_ppl.inference.user_units import user_parameters
+from genz_ppl.inference.weight_posterior import add_uncertainty
+from genz_ppl.models import GenZ
+from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.types import FloatArray, IntArray
+
+DRAWS = 200
+# Draws of an item's features that its log likelihood is averaged over, half of them from q and half from the prior.
+FEATURE_DRAWS = 200
+# Features are summed out exactly where that means evaluating no more numbers than this, about ten seconds.
+MOST_WORK = 4e8
+# E-steps that bring the features of items which were not fitted near their posterior.
+SWEEPS = 5
+# Numbers held at once (16 MB).
+CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class FittedItems:
+    """What diagnostics need of a fit.
+
+    answers: (T, K); covariates: (T, P); targets: (T, D) with NaN where missing, all in the user's units. state.posterior:
+    q of these items; of items that were not fitted, their prior. covariate_names and class_names (the labels of each target's
+    classes) may be left out.
+    """
+
+    state: State
+    scaling: Scaling
+    answers: Tensor
+    covariates: Tensor
+    targets: Tensor
+    item_ids: tuple[str, ...]
+    feature_texts: tuple[str, ...]
+    target_names: tuple[str, ...]
+    seed: int
+    covariate_names: tuple[str, ...] = ()
+    class_names: tuple[tuple[str, ...], ...] = ()
+
+    def with_parameters_of(self, other: FittedItems) -> FittedItems:
+        """These items with the link and likelihood of another fit, and what is uncertain about them."""
+        return replace(self, state=replace(self.state, model=other.state.model, uncertainty=other.state.uncertainty))
+
+    @property
+    def data(self) -> Data:
+        """The same items, standardised."""
+        return self.scaling.data(self.answers, self.covariates, self.targets)
+
+
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """S draws from the posterior of a fit, independent of each other.
+
+    state: the fit with its parameters' `uncertainty`, which the draws are from. z: (S, T, K) uint8, from q. error_rates: (S, K).
+    parameters: of link and likelihood in the user's units, by name as in `FitResult.parameters`, (S, ...). replicated: (S, T, L),
+    targets of new items with the same answers and covariates (where y is a class, indicators). log_likelihood: (S, T), log
+    p(y_t | h_t, x_t, parameters and error rates of the draw) in the user's units, an item's targets together.
+
+    The log likelihood has the item's features integrated out: it is not p(y_t | z_t) at the drawn z_t. Leaving an item out
+    changes what is known of its own features most of all, so that importance weights from p(y_t | z_t) would have heavy
+    tails, and PSIS-LOO would be unreliable for nearly every item.
+    """
+
+    state: State
+    seed: int
+    z: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    error_rates: FloatArray
+    parameters: dict[str, FloatArray]
+    replicated: FloatArray
+    log_likelihood: FloatArray
+
+
+def posterior_draws(fitted: FittedItems, n: int = DRAWS) -> PosteriorDraws:
+    """n draws, the same for the same fit. A fit with points for the parameters first gets a posterior: `with_uncertainty`."""
+    data, seed = fitted.data, fitted.seed
+    state = fitted.state
+    if state.uncertainty is None:
+        state = with_uncertainty(state, data, seed)
+    random = np.random.default_rng([seed, 1])
+    z = _feature_draws(state.posterior.numpy(), n, random)
+    rates = _error_rate_draws(state, z, data.answers.numpy(), random)
+    with torch.no_grad(), isolated(seed), one_thread(data.targets.numel() < SMALL):
+        parameters = _parameter_draws(state, fitted.scaling, n, seed)
+        replicated = _replicated(state, fitted, rates, seed)
+        density = _log_likelihood(state, data, rates, seed) + fitted.scaling.density_shift(fitted.targets).numpy()
+    return PosteriorDraws(state, seed, z, rates, parameters, replicated, density)
+
+
+def held_out_draws(draws: PosteriorDraws, items: FittedItems) -> tuple[FloatArray, FloatArray]:
+    """Replicated targets, (S, U, L), and log likelihood, (S, U), of items that the draws' fit did not see.
+
+    Their own targets do not change the posterior; they only tell where in the sum over features the large terms are.
+    """
+    data, rates = items.data, draws.error_rates
+    state = replace(draws.state.copy(), posterior=draws.state.prior(data.answers))
+    with torch.no_grad(), isolated(draws.seed), one_thread(data.targets.numel() < SMALL):
+        replicated = _replicated(state, items, rates, draws.seed)
+        state.model.eval()
+        method = expectation_for(state.model, data, first=False)
+        for _ in range(SWEEPS):
+            method.sweep(state)
+        density = _log_likelihood(state, data, rates, draws.seed) + items.scaling.density_shift(items.targets).numpy()
+    return replicated, density
+
+
+def with_uncertainty(state: State, data: Data, seed: int) -> State:
+    """A copy of the state with a Gaussian posterior over the parameters of link and likelihood, given its q(z).
+
+    data: the items the state was fitted to, standardised. q and the error rates stay as they are; the parameters move from where
+    they fit best to the mean of their posterior (see `weight_posterior.add_uncertainty`). q(z) q(parameters) has no
+    correlation between the two, so that where many features are uncertain the parameters look surer than they are.
+    """
+    copy = replace(state.copy(), moments=None)
+    with isolated(seed), one_thread(data.targets.numel() < SMALL):
+        add_uncertainty(copy, data, seed)
+    return copy
+
+
+def _feature_draws(q: FloatArray, n: int, random: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    draws = np.empty((n, *q.shape), dtype=np.uint8)
+    for draw in draws:
+        draw[:] = random.random(q.shape) < q
+    return draws
+
+
+def _error_rate_draws(state: State, z: IntArray | np.ndarray, answers: FloatArray, random: np.random.Generator) -> FloatArray:
+    """From p(p_e | z, h) = Beta(a + wrong, b + right) for each draw of z, (S, K)."""
+    a, b = state.model.features.concentration.tolist()
+    answered = ~np.isnan(answers)
+    wrong = np.stack([((draw != answers) & answered).sum(0) for draw in z])
+    rates: FloatArray = random.beta(a + wrong, b + answered.sum(0) - wrong)
+    return np.clip(rates, SMALLEST_ERROR_RATE, 1 - SMALLEST_ERROR_RATE)
+
+
+def _models(state: State, n: int, seed: int) -> Iterator[GenZ]:
+    """The same n draws of the parameters each time."""
+    state.model.eval()
+    return drawn_models(state.model, state.uncertainty, n, seed + 1)
+
+
+def _parameter_draws(state: State, scaling: Scaling, n: int, seed: int) -> dict[str, FloatArray]:
+    drawn = [user_parameters(replace(state, model=model), scaling) for model in _models(state, n, seed)]
+    return {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+
+
+def _replicated(state: State, items: FittedItems, rates: FloatArray, seed: int) -> FloatArray:
+    covariates, parts = items.scaling.covariates(items.covariates), []
+    for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
+        prior = prior_probability(items.answers, rate)
+        z = (torch.rand(prior.shape, dtype=prior.dtype) < prior).to(prior)
+        y = model.likelihood.distribution(model.link(z, covariates)).sample()
+        parts.append(items.scaling.location(model.likelihood.comparable(y)).numpy())
+    return np.stack(parts)
+
+
+def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> FloatArray:
+    """log p(y | h, x) of every draw and item, (S, T), for standardised targets."""
+    n_items, n_features = data.answers.shape
+    model = state.model
+    width = 1 if has_closed_form(model) and not model.likelihood.robust else n_features + model.likelihood.n_locations
+    if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:
+        pairs = zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True)
+        exact = [sum_over_assignments(State(model, rate, state.posterior), data).log_evidence for model, rate in pairs]
+        return torch.stack(exact).numpy()
+    generator = torch.Generator().manual_seed(seed + 2)
+    size = max(1, CHUNK // (FEATURE_DRAWS * (n_features + model.likelihood.n_locations)))
+    blocks = []
+    for start in range(0, n_items, size):
+        rows = slice(start, start + size)
+        part, q = items_of(data, rows), state.posterior[rows]
+        z, log_proposal = _proposed(q, state.prior(part.answers), generator)
+        blocks.append(_averaged(state, part, rates, z, log_proposal, seed))
+    return torch.cat(blocks, dim=1).numpy()
+
+
+def _proposed(q: Tensor, prior: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draws of the features from q and from the prior, half and half, (R, B, K), and their log density under both, (R, B).
+
+    q alone may miss where the posterior is wider; with the prior no weight exceeds twice the likelihood.
+    """
+    half = (FEATURE_DRAWS // 2, *q.shape)
+    z = torch.cat([(torch.rand(half, generator=generator, dtype=q.dtype) < p).to(q) for p in (q, prior)])
+    parts = []
+    for p in (q, prior):
+        inside = p.clamp(1e-15, 1 - 1e-15)
+        parts.append((z * torch.logit(inside)).sum(2) + torch.log1p(-inside).sum(1))
+    return z, torch.logsumexp(torch.stack(parts), 0) - np.log(2)
+
+
+def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_proposal: Tensor, seed: int) -> Tensor:
+    """log of the mean over draws z of p(y | z, x) p(z | h) / proposal, (S, B).
+
+    All draws of the parameters use the same z, so that most of the error is common to them and leaves LOO's weights alone.
+    """
+    answered = ~torch.isnan(data.answers)
+    wrong = ((z != data.answers) & answered).to(z)
+    unknown = (~answered).sum(1) * np.log(0.5)
+    count, blocks = answered.to(z), []
+    for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
+        log_prior = wrong @ torch.logit(rate) + count @ torch.log1p(-rate) + unknown
+        with pyro.validation_enabled(False):
+            observation, observed = model.observation(z, data.covariates, data.targets)
+            density = observation.log_prob(observed)
+        blocks.append(torch.logsumexp(density + log_prior - log_proposal, 0) - np.log(len(z)))
+    return torch.stack(blocks)
