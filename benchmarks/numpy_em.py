@@ -23,6 +23,7 @@ from genz_ppl.inference.coordinate import coordinate, expectation_for, update_er
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.models import GaussianLikelihood
 
 Array = NDArray[np.float64]
 ERROR_RATE_PRIOR = (1.0, 9.0)
@@ -121,7 +122,7 @@ def start(answers: Array, targets: Array) -> tuple[State, Data]:
     """The package's starting point. Call inside `isolated`."""
     h, y = torch.from_numpy(answers), torch.from_numpy(targets)
     x = torch.zeros(len(y), 0, dtype=torch.float64)
-    data = Scaling.of(y, x, shared=False).data(h, x, y)
+    data = Scaling.of(y, x, GaussianLikelihood).data(h, x, y)
     model = build_model(h.shape[1], y.shape[1], 0, error_rate_prior=ERROR_RATE_PRIOR)
     return start_state(model, data), data
 

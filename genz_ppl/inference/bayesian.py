@@ -30,9 +30,9 @@ class WeightGuide(PyroModule):  # type: ignore[misc]
         self._held = (BayesianGenZ(state.model),)
         values = flattened(state.model)
         kind = AutoMultivariateNormal if len(values) <= MOST_CORRELATED else AutoNormal
-        blocked = poutine.block(self.model, expose=["parameters"])
+        blocked = poutine.block(self.model, expose=["link_and_noise"])
         self.local = local
-        self.weights = kind(blocked, init_loc_fn=init_to_value(values={"parameters": values}), init_scale=START_SPREAD)
+        self.weights = kind(blocked, init_loc_fn=init_to_value(values={"link_and_noise": values}), init_scale=START_SPREAD)
         self.weights(data.answers, data.covariates, data.targets)  # its parameters are made at the first call
 
     @property
@@ -53,7 +53,7 @@ class WeightGuide(PyroModule):  # type: ignore[misc]
         if isinstance(self.weights, AutoMultivariateNormal):
             posterior = self.weights.get_posterior()
             return posterior.loc.clone(), posterior.scale_tril.clone()
-        return self.weights.locs.parameters.detach().clone(), self.weights.scales.parameters.detach().clone()
+        return self.weights.locs.link_and_noise.detach().clone(), self.weights.scales.link_and_noise.detach().clone()
 
     def write_back(self) -> Uncertainty:
         """Put the mean into the model and return what is uncertain around it."""

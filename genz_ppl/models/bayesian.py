@@ -36,7 +36,7 @@ def shaped(model: GenZ, values: Tensor) -> dict[str, Tensor]:
 
 
 class BayesianGenZ(PyroModule):  # type: ignore[misc]
-    """A GenZ whose `free_parameters` are one site "parameters", (N,), with a normal prior each.
+    """A GenZ whose `free_parameters` are one site "link_and_noise", (N,), with a normal prior each.
 
     Link parameters are centred at 0 (networks: with the spread of their usual start), likelihood parameters at their present
     values. The sites of the model itself are unchanged.
@@ -67,7 +67,7 @@ class BayesianGenZ(PyroModule):  # type: ignore[misc]
         self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
     ) -> Tensor:
         """See `GenZ.forward`."""
-        values = pyro.sample("parameters", dist.Normal(self.centre, self.spread).to_event(1))
+        values = pyro.sample("link_and_noise", dist.Normal(self.centre, self.spread).to_event(1))
         with poutine.block(hide=["link_prior"]):  # it is part of the prior of the parameters already
             drawn: Tensor = functional_call(self.model, shaped(self.model, values), (answers, covariates, targets, batch_size))
         return drawn

@@ -72,14 +72,17 @@ def squared_errors(state: State, data: Data, table: Tensor) -> Tensor:
 def densities_at(state: State, squared: Tensor) -> Tensor:
     """log p of entries at their squared errors, by the textbook."""
     likelihood = state.model.likelihood
+    density: Tensor
     scale = likelihood.scale
     if likelihood.name == "laplace":
-        return -squared.sqrt() / scale - torch.log(2 * scale)
-    if likelihood.name == "student_t":
+        density = -squared.sqrt() / scale - torch.log(2 * scale)
+    elif likelihood.name == "student_t":
         degrees = likelihood.degrees_of_freedom
         constant = torch.lgamma((degrees + 1) / 2) - torch.lgamma(degrees / 2) - 0.5 * torch.log(math.pi * degrees) - scale.log()
-        return constant - 0.5 * (degrees + 1) * torch.log(1 + squared / scale**2 / degrees)
-    return -0.5 * squared / scale**2 - torch.log(scale) - 0.5 * math.log(2 * math.pi)
+        density = constant - 0.5 * (degrees + 1) * torch.log(1 + squared / scale**2 / degrees)
+    else:
+        density = -0.5 * squared / scale**2 - torch.log(scale) - 0.5 * math.log(2 * math.pi)
+    return density
 
 
 def log_densities(state: State, data: Data, table: Tensor) -> Tensor:

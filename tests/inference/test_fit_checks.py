@@ -119,7 +119,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, ",
     ),
     "one class": ({"likelihood": "categorical", "n_classes": 1}, "n_classes: expected a whole number of at least 2, got 1"),
-    "uncertain weights by points": ({"bayesian": True}, "bayesian: coordinate fits the weights as points; choose inference svi "),
+    "uncertain weights by points": ({"bayesian": True}, "bayesian: coordinate fits "),
     "batches of all": ({"batch_size": 2}, "batch_size: coordinate works on all items at once; choose inference svi "),
     "batch of none": ({"batch_size": 0, "inference": "svi"}, "batch_size: expected a whole number of at least 1, got 0"),
     "batch of more": (

@@ -118,11 +118,15 @@ def test_a_feature_without_effect_breaks_nothing() -> None:
     assert bool(torch.isfinite(escape(q, field, gram)).all())
 
 
-def test_joint_moves_raise_the_bound_of_a_fit(simulate: Any) -> None:
+@pytest.mark.parametrize(("link", "likelihood"), [("linear", "gaussian"), ("interaction", "gaussian"), ("linear", "student_t")])
+def test_joint_moves_raise_the_bound_of_a_fit(link: str, likelihood: str, simulate: Any) -> None:
     gains = []
     for seed in range(4):
-        world = simulate(seed, n_items=500)
-        with_moves, without = (fit(world.answers, world.targets, joint_moves=moves).bound for moves in (True, False))
+        world = simulate(seed, n_items=300, n_covariates=1)
+        with_moves, without = (
+            fit(world.answers, world.targets, world.covariates, link, likelihood, steps=25, joint_moves=moves).bound
+            for moves in (True, False)
+        )
         gains.append(with_moves - without)
     assert np.mean(gains) > 0
 

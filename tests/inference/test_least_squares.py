@@ -113,7 +113,8 @@ def test_collinear_features_get_a_finite_solution(products: bool, weighted: bool
     x, y = random.normal(size=(40, 1)), random.normal(size=(40, 2))
     modifiers = np.column_stack([np.ones(40), x]) if products else np.ones((40, 1))
     weights = torch.ones(40, 2, dtype=torch.float64) if weighted else None
-    coefficients, intercept, slopes = least_squares(*map(torch.from_numpy, (z, modifiers, x, y)), weights)
+    inputs = [torch.from_numpy(part) for part in (z, modifiers, x, y)]
+    coefficients, intercept, slopes = least_squares(inputs[0], inputs[1], inputs[2], inputs[3], weights)
     found = torch.cat([coefficients.flatten(0, 1), intercept[None], slopes]).numpy()
     design = np.column_stack([np.einsum("tk,tm->tkm", z, modifiers).reshape(40, -1), np.ones(40), x])
     expected, *_ = np.linalg.lstsq(design, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.prediction import DRAWS
+from genz_ppl.inference import FitResult, fit, isolated
+from genz_ppl.inference.prediction import DRAWS, predictive_draws
 
 
 def chances(result: FitResult, answers: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,6 +84,107 @@ def test_log_likelihood_is_the_log_of_the_mixture(fitted: tuple[Any, FitResult],
     sure = relative < 0.15
     assert sure.mean() > 0.6
     assert np.all(np.abs(found - expected)[sure] <= 5 * relative[sure] + 1e-9)
+
+
+OTHERS = ["student_t", "laplace", "low_rank_gaussian", "poisson", "negative_binomial", "bernoulli", "categorical"]
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request: pytest.FixtureRequest, simulate: Any) -> tuple[Any, Any, FitResult]:
+    """A world, targets of the likelihood's kind with some missing, and a fit."""
+    name = request.param
+    world = simulate(0, n_items=150, n_features=3, n_targets=2, missing_answers=0.1, noise=0.8)
+    random, targets = np.random.default_rng(0), world.targets
+    if name in ("poisson", "negative_binomial"):
+        targets = random.poisson(np.exp(0.5 * targets)).astype(np.float64)
+    elif name in ("bernoulli", "categorical"):
+        targets = np.digitize(targets, [0.0] if name == "bernoulli" else [-1.0, 1.0]).astype(np.float64)
+    targets[random.random(targets.shape) < 0.1] = np.nan
+    return world, targets, fit(world.answers, targets, likelihood=name, steps=4)
+
+
+def mixture(result: FitResult, table: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+    """The link's values, and mean and variance of y (or of indicators of classes) at every row of the table, (2^K, L)."""
+    with isolated(0), torch.no_grad():
+        values = result.state.model.link(torch.from_numpy(table), torch.zeros(len(table), 0, dtype=torch.float64))
+        likelihood = result.state.model.likelihood
+        mean = likelihood.expected(values)
+        variance = mean * (1 - mean) if result.settings.likelihood == "categorical" else likelihood(values).variance
+    spread = result.scaling.target_spread.numpy() if mean.shape[1] == 2 else 1.0
+    return values, result.scaling.location(mean).numpy(), variance.detach().numpy() * spread**2
+
+
+def test_moments_with_other_likelihoods_are_those_of_the_mixture(other: tuple[Any, Any, FitResult], bits: Any) -> None:
+    world, _, result = other
+    table = bits(3).numpy()
+    chance, (_, means, variances) = chances(result, world.answers, table), mixture(result, table)
+    expected = chance.T @ means
+    between = chance.T @ means**2 - expected**2
+    exact = result.settings.likelihood in ("student_t", "laplace")
+    tolerance = 1e-9 if exact else 5 * np.sqrt(between.clip(0) / DRAWS) + 1e-9
+    assert np.all(np.abs(result.predict(world.answers) - expected) <= tolerance)
+    found = result.predict_interval(world.answers)
+    sd = np.sqrt(between + chance.T @ variances)
+    if result.settings.likelihood != "student_t":  # a standard deviation from draws means little with tails that heavy
+        # Averaged over 150 items: of a class that 1 in 200 has there are about 300 draws.
+        np.testing.assert_allclose((found.sd**2).mean(axis=0), (sd**2).mean(axis=0), rtol=0.05, atol=0.001)
+    assert np.all(found.lower <= found.upper)
+
+
+def test_log_likelihood_with_other_likelihoods_is_the_log_of_the_mixture(other: tuple[Any, Any, FitResult], bits: Any) -> None:
+    world, targets, result = other
+    table = bits(3).numpy()
+    chance, (values, _, _) = chances(result, world.answers, table), mixture(result, table)
+    standard = (torch.from_numpy(targets) - result.scaling.target_centre) / result.scaling.target_spread
+    there = ~torch.isnan(standard)
+    with isolated(0), torch.no_grad():
+        distribution = result.state.model.likelihood.distribution(values[:, None].expand(-1, 150, -1), there)
+        density = distribution.log_prob(torch.nan_to_num(standard)).numpy()
+    density = density - (there.numpy() * np.log(result.scaling.target_spread.numpy())).sum(axis=1)
+    expected = np.log(np.sum(chance * np.exp(density), axis=0))
+    relative = np.sqrt((np.sum(chance * np.exp(2 * density), 0) / np.exp(2 * expected) - 1).clip(0) / DRAWS)
+    found = result.log_likelihood(world.answers, targets)
+    sure = relative < 0.15
+    assert sure.mean() > 0.6
+    assert np.all(np.abs(found - expected)[sure] <= 5 * relative[sure] + 1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+def test_parameters_of_the_interaction_link_reproduce_predictions(likelihood: str, simulate: Any) -> None:
+    world = simulate(1, n_items=200, n_features=3, n_targets=2, n_covariates=2, missing_answers=0.1)
+    x = world.covariates * [10.0, 0.1] + [100.0, -2.0]
+    targets = world.targets + world.truth[:, :1] * world.covariates[:, :1]
+    result = fit(world.answers, targets, x, "interaction", likelihood, steps=10)
+    values = result.parameters
+
+    def by_hand(z: NDArray[np.float64]) -> Any:
+        total = np.tile(values["intercept"], (200, 1))
+        for t, k in itertools.product(range(200), range(3)):
+            total[t] += z[t, k] * (values["weights"][k] + sum(x[t, p] * values["interactions"][k, p] for p in range(2)))
+        return total + x @ values["covariate_weights"]
+
+    rates = result.error_rates
+    chance = np.where(np.isnan(world.answers), 0.5, np.where(world.answers == 1, 1 - rates, rates))
+    np.testing.assert_allclose(result.predict(world.answers, x), by_hand(chance), rtol=1e-8, atol=1e-8)
+    with isolated(0), torch.no_grad():
+        location = result.state.model.link(torch.from_numpy(world.truth), result.scaling.covariates(torch.from_numpy(x)))
+    np.testing.assert_allclose(result.scaling.location(location).numpy(), by_hand(world.truth), rtol=1e-8, atol=1e-8)
+    # A unit of x is a tenth of what made y. The prior of products draws it towards zero.
+    assert 0.5 < values["interactions"][0, 0, 0] * 10 < 1.1
+
+
+def test_probabilities_of_classes_and_intervals_of_indicators(simulate: Any) -> None:
+    world = simulate(0, n_items=200, n_features=3, n_targets=2)
+    result = fit(world.answers, np.digitize(world.targets, [-1.0, 1.0]), likelihood="categorical", steps=3)
+    found = result.predict_interval(world.answers)
+    np.testing.assert_allclose(found.mean.reshape(200, 2, 3).sum(axis=-1), 1)
+    assert found.lower.min() == 0
+    assert found.upper.max() == 1
+    nothing = torch.zeros(200, 0, dtype=torch.float64)
+    drawn = predictive_draws(result.state, result.scaling, torch.from_numpy(world.answers), nothing, seed=0)
+    assert drawn.dtype == np.float64
+    assert drawn.shape == (DRAWS, 200, 6)
+    assert np.array_equal(drawn.reshape(DRAWS, 200, 2, 3).sum(axis=-1), np.ones((DRAWS, 200, 2)))
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9])

@@ -13,6 +13,7 @@ from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.prune import least_useful, removals
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.models import GaussianLikelihood
 
 SEEDS = range(8)
 
@@ -103,7 +104,7 @@ def test_two_hidden_bits_of_different_weight(seed: int) -> None:
 def fitted(answers: Any, targets: Any, steps: int) -> tuple[State, Data]:
     h, y = torch.from_numpy(answers), torch.from_numpy(targets)
     x = torch.zeros(len(h), 0, dtype=torch.float64)
-    data = Scaling.of(y, x, shared=False).data(h, x, y)
+    data = Scaling.of(y, x, GaussianLikelihood).data(h, x, y)
     state = start_state(build_model(h.shape[1], y.shape[1], 0), data)
     coordinate(state, data, steps)
     return state, data
