@@ -13,7 +13,15 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EXPECTED = {"binary": "n is at least 256", "own_answers": "of the posterior's", "custom_model": "mentions discount"}
+EXPECTED = {
+    "binary": "n is at least 256",
+    "own_answers": "of the posterior's",
+    "custom_model": "mentions discount",
+    "own_loop": "of the posterior's",
+    "likelihoods": "student_t",
+    "own_likelihood": "an interval",
+    "posterior": "elpd",
+}
 
 
 def test_every_example_is_listed_here() -> None:
@@ -28,8 +36,13 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
     assert EXPECTED[name] in done.stdout
 
 
+def readme_python() -> list[str]:
+    """The Python blocks of the README."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 def test_the_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = readme_python()
     random = np.random.default_rng(0)
     area, pool = random.integers(800, 4000, 60), random.random(60) < 0.5
     houses = pd.DataFrame({"house": np.arange(60), "area": area, "pool": pool, "bedrooms": 3})
@@ -48,6 +61,27 @@ def test_the_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     names |= {"new_answers": answers[:3], "new_covariates": None}
     exec(blocks[1], names)  # noqa: S102
     assert names["result"].posterior.shape == (50, 2)  # type: ignore[attr-defined]
+
+
+def test_the_readme_likelihood_runs_and_is_short() -> None:
+    from genz_ppl.models import LIKELIHOODS
+    from genz_ppl.settings import LIKELIHOOD_NAMES
+
+    (block,) = [text for text in readme_python() if "GumbelLikelihood" in text]
+    own = block[block.index("@add_likelihood") : block.index("result =")]
+    assert len([line for line in own.splitlines() if line.strip()]) < 20
+    random = np.random.default_rng(0)
+    answers = (random.random((200, 2)) < 0.5).astype(float)
+    targets = answers @ np.array([2.0, -1.0]) + random.gumbel(scale=0.3, size=200)
+    names: dict[str, object] = {"answers": answers, "targets": targets}
+    try:
+        exec(block, names)  # noqa: S102
+    finally:
+        LIKELIHOODS.pop("gumbel", None)
+        if "gumbel" in LIKELIHOOD_NAMES:
+            LIKELIHOOD_NAMES.remove("gumbel")
+    weights = names["result"].parameters["weights"]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(weights[:, 0], [2.0, -1.0], atol=0.2)
 
 
 def test_the_readme_names_real_commands_and_options() -> None:

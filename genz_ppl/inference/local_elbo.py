@@ -156,9 +156,8 @@ class Estimate:
         z = self.z.repeat(n, *[1] * self.z.dim())
         z[..., self.free] = drawn
         yes, no = self.local(self.clamped(z)).chunk(2)
-        elsewhere = drawn.sum(0) - drawn.diagonal(dim1=0, dim2=-1)
-        # E[w_k] = q_k, and z_k elsewhere is independent of all that clamp k is evaluated at, so w_k may replace q_k.
-        weight = n * q - elsewhere.movedim(-1, 0)
+        # Its mean is q_k, and z_k in other draws is independent of all that clamp k is evaluated at: it may stand for q_k.
+        weight = n * q - drawn.sum(0).movedim(-1, 0)
         value = self.rest + (weight * yes + (1 - weight) * no).mean(0).sum()
         return value, value + (self.free_q * (yes - no).detach()).sum()
 
@@ -202,10 +201,10 @@ class Estimate:
 def stratified(q: Tensor) -> Tensor:
     """A draw of n independent Bernoullis for each of n clamps. q: (n, *batch), q(z_j = 1); returns (n, *batch, n), clamps first.
 
-    Every draw by itself has exactly that distribution. The n - 1 draws of z_j that count, those of the clamps but j, compare
-    q_j with one number from each of n - 1 equal strata of [0, 1], in an order that is random for each feature; entry j of
-    clamp j is 0. The order is one for all items. A rotation of [0, 1] by a random part of it for each item and feature keeps
-    the entries of a draw independent and items uncorrelated, and gives each item alone a random order of its own.
+    Every draw by itself has exactly that distribution. Entry j of clamp j is 0: it is not used. The n - 1 other draws of z_j
+    compare q_j with one number from each of n - 1 equal strata of [0, 1], in an order that is random for each feature. The
+    order is the same for all items; that [0, 1] is rotated by a random amount for each item and feature makes the entries of
+    a draw independent and items uncorrelated, and for one item alone it is as if each had an order of its own.
     """
     n = len(q)
     # Twice argsort gives ranks; the diagonal is last, so that the others have the ranks from 0 to n - 2.

@@ -282,6 +282,19 @@ def test_draws_for_the_clamps_are_each_from_q() -> None:
     assert abs(float(torch.corrcoef(products.T)[0, 1])) < 5 / math.sqrt(times)
 
 
+def test_order_of_draws_is_random_for_each_feature() -> None:
+    times, n = 4000, 5
+    with isolated(0):
+        draws = torch.stack([stratified(torch.full((n, 1), 0.5).double()) for _ in range(times)])[:, :, 0]
+    signs = 2 * draws[:, 2:, :2] - 1  # of features 0 and 1 in the other three clamps
+    total = signs.prod(-1).sum(1)
+    # Each feature is 1 in two of four draws, so signs in two draws have the covariance -1/3: 3 + 3 x 2 / 9 with random orders.
+    expected = 3 + 6 / 9
+    # The total is 1 or 3 in size, 3 with probability 1/3.
+    error = math.sqrt((81 / 3 + 2 / 3 - expected**2) / times)
+    assert abs(float(total.var()) - expected) < 5 * error
+
+
 def check_frequency(happened: Tensor, probability: Tensor) -> None:
     """What happened, (times, ...), has this probability, (...), within five standard errors."""
     error = (probability * (1 - probability) / len(happened)).sqrt()
