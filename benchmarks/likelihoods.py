@@ -82,7 +82,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary, ProcessPoolExecutor(arguments.workers) as pool:
         keep = arguments.keep or Path(temporary)
-        print("| link | likelihood | test error | sd | test log lik. an item | LOO an item | k-hat > 0.7 | features | LOO's choice |")
+        columns = ("link", "likelihood", "test error", "sd", "test log lik.", "LOO", "k-hat > 0.7", "features", "LOO's choice")
+        print(f"| {' | '.join(columns)} |")
         print("|---|---|---|---|---|---|---|---|---|")
         table = {}
         for link, likelihood in MODELS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genz_ppl.cli import options
 from genz_ppl.cli.diagnose import Json
 from genz_ppl.errors import OptionError
 
@@ -19,7 +20,7 @@ Folders = Annotated[
 ]
 
 
-def compare(folders: Folders, json_output: Json = False) -> None:
+def compare(folders: Folders, json_output: Json = False, config: options.Config = None) -> None:
     """Compare runs by PSIS-LOO and by held-out error and density: linear or neural, which likelihood?"""
     if len(folders) < 2:
         raise OptionError(f"DIR: expected at least two runs to compare, got {len(folders)}")

@@ -18,7 +18,7 @@ SHOWN = 20
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
-def diagnose(folder: options.Folder, json_output: Json = False) -> None:
+def diagnose(folder: options.Folder, json_output: Json = False, config: options.Config = None) -> None:
     """Posterior summary, PSIS-LOO, predictive check, loose features and contradicted answers of the run in DIR."""
     found = _diagnosis(folder)
     if json_output:

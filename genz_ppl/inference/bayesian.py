@@ -10,19 +10,19 @@ from torch import Tensor
 
 from genz_ppl.inference.guides import Guide
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.uncertainty import Uncertainty, set_parameters
+from genz_ppl.inference.uncertainty import MOST_CORRELATED, Uncertainty, set_parameters
+from genz_ppl.inference.weight_posterior import add_uncertainty
 from genz_ppl.models import BayesianGenZ
 from genz_ppl.models.bayesian import flattened
 
-# Up to so many parameters their correlations are learned, too.
-MOST_CORRELATED = 500
-START_SPREAD = 0.02
+START_SPREAD, SMALLEST_SPREAD = 0.02, 1e-4
 
 
 class WeightGuide(PyroModule):  # type: ignore[misc]
     """q(z, p_e) q(parameters): an autoguide, normal with all correlations (up to 500 parameters) or without, beside `local`.
 
-    It starts at the state's parameters. data: what model and guide are called with. Build it inside `isolated`.
+    It starts at the Gaussian that fits the state's q(z) (without correlations: at the state's parameters, narrow): by gradients
+    alone, widths would take thousands of steps. data: what model and guide are called with. Build it inside `isolated`.
     """
 
     def __init__(self, state: State, local: Guide, data: Data) -> None:
@@ -34,15 +34,22 @@ class WeightGuide(PyroModule):  # type: ignore[misc]
         self.local = local
         self.weights = kind(blocked, init_loc_fn=init_to_value(values={"link_and_noise": values}), init_scale=START_SPREAD)
         self.weights(data.answers, data.covariates, data.targets)  # its parameters are made at the first call
+        if isinstance(self.weights, AutoMultivariateNormal):
+            start = state.copy()
+            add_uncertainty(start, data, seed=0)
+            assert start.uncertainty is not None
+            root = start.uncertainty.root
+            spread = root.diagonal().clamp(min=SMALLEST_SPREAD)
+            self.weights.loc = torch.nn.Parameter(flattened(start.model))
+            self.weights.scale = spread.clone()
+            self.weights.scale_tril = torch.tril(root, -1) / spread.unsqueeze(1) + torch.eye(len(root), dtype=root.dtype)
 
     @property
     def model(self) -> BayesianGenZ:
         """The model to train with this guide."""
         return self._held[0]
 
-    def forward(
-        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
-    ) -> None:
+    def forward(self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None) -> None:
         """The arguments of `GenZ.forward`."""
         self.weights(answers, covariates, targets, batch_size)
         self.local(answers, covariates, targets, batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import pyro
@@ -51,6 +51,7 @@ class FittedItems:
     item_ids: tuple[str, ...]
     feature_texts: tuple[str, ...]
     target_names: tuple[str, ...]
+    _: KW_ONLY
     seed: int
     covariate_names: tuple[str, ...] = ()
     class_names: tuple[tuple[str, ...], ...] = ()

@@ -33,7 +33,8 @@ from genz_ppl.models.bayesian import free_parameters
 EXACT_STEP, OPEN_STEP, TOTAL_STEP = 0.3, 0.05, 50.0
 # The longest such step, and the most it may move a logit.
 LONGEST_STEP, LONGEST_MOVE = 0.5, 2.0
-RATES_LEARNING = 0.02
+# A posterior over the weights starts near its end, and larger steps would only blur it.
+RATES_LEARNING, WEIGHTS_LEARNING = 0.02, 0.005
 # Learning rates, and steps with noise, end at this part of what they start with; steps without noise at the other.
 LAST_SHARE, LAST_EXACT_SHARE = 0.01, 0.1
 
@@ -92,10 +93,7 @@ class Training:
     def _optimiser(self) -> torch.optim.Adam:
         rate = self.state.model.link.training_plan.learning_rate
         parameters = self.parameters()
-        groups = [
-            {"params": [p], "lr": rate if name.startswith(("link.", "weights.")) else RATES_LEARNING, "name": name}
-            for name, p in parameters.items()
-        ]
+        groups = [{"params": [p], "lr": _learning_rate(name, rate), "name": name} for name, p in parameters.items()]
         optimiser = torch.optim.Adam(groups or [nn.Parameter(torch.zeros(1))])
         for group in optimiser.param_groups:
             group["first"] = group["lr"]
@@ -181,6 +179,12 @@ class Training:
             return structured_bound(self.state, self.data, self.local)
         bound = mean_field_bound(self.state, self.data)
         return bound if self.weights is None else replace(bound, penalty=bound.penalty - self.weights.divergence())
+
+
+def _learning_rate(name: str, of_link: float) -> float:
+    if name.startswith("weights."):
+        return WEIGHTS_LEARNING
+    return of_link if name.startswith("link.") else RATES_LEARNING
 
 
 def default_epochs(n_items: int, batch_size: int | None) -> int:

@@ -12,6 +12,9 @@ from torch import Tensor
 from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import flattened, free_parameters, shaped
 
+# Up to so many parameters their correlations are part of the posterior, too.
+MOST_CORRELATED = 500
+
 
 @dataclass(frozen=True)
 class Uncertainty:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from genz_ppl.inference.bayesian import MOST_CORRELATED
 from genz_ppl.inference.exact import items_of
 from genz_ppl.inference.held_observation import Observation
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.uncertainty import Uncertainty, set_parameters
+from genz_ppl.inference.uncertainty import MOST_CORRELATED, Uncertainty, set_parameters
 from genz_ppl.models import BayesianGenZ
 from genz_ppl.models.bayesian import flattened, free_parameters, shaped
 
@@ -120,7 +119,7 @@ class ExpectedDensity:
 
     def around(self, mean: Tensor, root: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Draws of the parameters, (n,), with root root' as their covariance, each with draws of the features."""
-        for noise, draws in zip(self.noise, self.many.split(DRAWS), strict=True):
+        for noise, draws in zip(self.noise, torch.split(self.many, DRAWS), strict=True):
             for sign in (1.0, -1.0):
                 yield mean + sign * (root @ noise), draws
 
@@ -201,7 +200,7 @@ def train_factorised(state: State, data: Data, seed: int) -> None:
         squared = (torch.exp(2 * log_spread) + (mean - prior.centre) ** 2) / prior.spread**2
         loss = (0.5 * squared - log_spread).sum() - density
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
     set_parameters(state.model, mean.detach())

@@ -71,7 +71,7 @@ def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> No
         progress = runner.start()
         oracle_free = Cycle(settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
         seen: list[list[tuple[str, str]]] = []
-        steps = iter([oracle_free.add, oracle_free.add, lambda p: oracle_free.prune(p) + oracle_free.add(p)])
+        steps: Any = iter([oracle_free.add, oracle_free.add, lambda p: oracle_free.prune(p) + oracle_free.add(p)])
 
         def advance() -> list[tuple[str, str]]:
             progress.step += 1
@@ -205,4 +205,6 @@ def test_conditional_split_is_bayes_rule(items: Items) -> None:
             location = state.model.link(z, data.covariates).detach()
             scale = state.model.likelihood.scale.detach()
             evidence.append(torch.exp(-0.5 * ((data.targets - location) / scale) ** 2)[:, 0] * prior)
-    torch.testing.assert_close(found, evidence[0] / (evidence[0] + evidence[1]), rtol=0, atol=1e-4)  # a guide keeps error rates a little further from 0
+    torch.testing.assert_close(
+        found, evidence[0] / (evidence[0] + evidence[1]), rtol=0, atol=1e-4
+    )  # a guide keeps error rates a little further from 0
