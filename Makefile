@@ -42,7 +42,7 @@ demo: $(VENV)/.core
 	$(BIN)/genz demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

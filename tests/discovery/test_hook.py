@@ -107,6 +107,7 @@ def test_other_strategies_discover_too(items: Items, inference: str) -> None:
     assert "colour is red" in set(run.features["text"])
 
 
+@pytest.mark.slow
 def test_bayesian_run_keeps_its_uncertainty(items: Items, tmp_path: Path) -> None:
     run = discover(items, out=tmp_path / "run", bayesian=True, **{**QUICK, "add": 1, "cut": 0})
     loaded = Discovery.load(tmp_path / "run", model=RulesModel())
