@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-MODELS = [("linear", "gaussian"), ("linear", "student_t"), ("interaction", "gaussian"), ("interaction", "student_t")]
-MODELS += [("neural", "gaussian"), ("neural", "student_t")]
+LINKS, LIKELIHOODS = ("linear", "interaction", "neural"), ("gaussian", "student_t")
+MODELS = [f"{link}/{likelihood}" for link in LINKS for likelihood in LIKELIHOODS]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("GENZ_DATA", "../shared/data")) / "houses"
     parser.add_argument("directory", type=Path, nargs="?", default=default, help="holds Houses-dataset/ and annotations.jsonl")
+    parser.add_argument("--models", nargs="+", default=MODELS, metavar="LINK/LIKELIHOOD")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=None, help="folder for the run directories")
@@ -86,7 +87,7 @@ def main() -> None:
         print(f"| {' | '.join(columns)} |")
         print("|---|---|---|---|---|---|---|---|---|")
         table = {}
-        for link, likelihood in MODELS:
+        for link, likelihood in (name.split("/") for name in arguments.models):
             cases = [
                 Case(str(arguments.directory), link, likelihood, seed, str(keep / f"{link}-{likelihood}-{seed}"))
                 for seed in range(arguments.seeds)

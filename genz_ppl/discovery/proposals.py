@@ -50,7 +50,7 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     """
     filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers))
     with torch.no_grad():
-        residual = torch.nan_to_num(linear_residual(state.posterior, data, missed(state, data)))
+        residual = torch.nan_to_num(missed(state, data))
         modifiers = state.model.link.modifiers(data.covariates)
     gains = []
     for modifier in modifiers.T:

@@ -17,8 +17,9 @@ from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
+from genz_ppl.settings import MOST_ENUMERATED
 
-MOST_FEATURES = 12
+MOST_FEATURES = MOST_ENUMERATED
 # Tables alive at once in a fit: the present one, the one without its smallest entries, and masks.
 TABLES = 3
 # Numbers in one working array of the E-step (16 MB); about ten of them live at once.
