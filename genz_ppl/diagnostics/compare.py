@@ -92,7 +92,10 @@ def _advice(table: pd.DataFrame) -> str:
     if len(agreeing) == 2:
         return f"{first}; held-out error and density agree. Take {by_loo['run']}."
     differing = f"held-out error prefers {by_error['run']}, held-out density {by_density['run']}"
-    return f"{first}; {differing}. Where they differ, more splits (--seed) tell more than one comparison."
+    return (
+        f"{first}; {differing}. LOO does not know that the features were chosen on the training items, so where they differ "
+        "go by held-out items, over several splits (--seed)."
+    )
 
 
 def _warnings(runs: dict[str, Contestant], table: pd.DataFrame) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from genz_ppl.types import Contrast, Item
 
 QUICK: dict[str, Any] = {"cycles": 2, "add": 2, "cut": 1, "seed": 3}
 COMMAND = ("fit", "toy.csv", "--id", "key", "--target", "y", "--cycles", "2", "--add", "2", "--cut", "1", "--seed", "3")
-SLOW_ENOUGH = (*COMMAND, "--refit-steps", "40", "--final-steps", "100")
+SLOW_ENOUGH = (*COMMAND, "--refit-steps", "80", "--final-steps", "250")
 
 
 class Failing(RulesModel):
