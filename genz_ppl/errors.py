@@ -30,3 +30,15 @@ class ModelError(GenzError, RuntimeError):
     """The foundation model failed for good. What was done so far is saved; the run can be resumed."""
 
     exit_code: ClassVar[int] = 4
+
+
+class StoreError(GenzError):
+    """The store of answers cannot be opened, read or written. What it holds is kept; the run can be resumed."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class BudgetError(GenzError):
+    """A cap on calls, tokens or money is reached. What was done so far is saved; the run can be resumed with a higher cap."""
+
+    exit_code: ClassVar[int] = 3
