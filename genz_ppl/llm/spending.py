@@ -21,3 +21,11 @@ class Spending:
             self.tokens_out + other.tokens_out,
             self.cost + other.cost,
         )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, as the server counts them."""
+
+    tokens_in: int
+    tokens_out: int

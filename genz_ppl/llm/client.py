@@ -1,0 +1,227 @@
+"""One call to an OpenAI-compatible server: sent, read and checked; no retries and no policy here.
+
+The only module that imports `openai`. What a server says in words is never passed on: it may repeat the key or an item.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+import openai
+
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.spending import Usage
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+# Sent to servers that want no key; the client insists on one.
+NO_KEY = "none"
+_SAFE_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,60}")
+_QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+_TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
+_FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output")
+_TRANSIENT = {408, 409, 425}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A usable reply. text: what the model said. usage: None where the server does not tell.
+
+    tokens: (token, {alternative: log-probability}) of the text, where they were asked for.
+    """
+
+    text: str
+    usage: Usage | None
+    tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
+
+
+class ChatClient:
+    """Sends chat completions to one server over connections that stay open. Belongs to one event loop."""
+
+    def __init__(self, base_url: str | None, workers: int) -> None:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not key and base_url is None and not os.environ.get("OPENAI_BASE_URL"):
+            raise OptionError(
+                f"the openai model needs a key: set the environment variable {KEY_VARIABLE}, or name a server by --base-url"
+            )
+        logging.getLogger("openai").setLevel(logging.WARNING)  # at its debug level it would write requests into the user's log
+        limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
+        try:
+            self._client = openai.AsyncOpenAI(
+                api_key=key or NO_KEY,
+                base_url=base_url,
+                max_retries=0,
+                http_client=openai.DefaultAioHttpClient(limits=limits, timeout=None),
+            )
+        except (openai.OpenAIError, httpx2.InvalidURL) as error:
+            raise OptionError(
+                f"--base-url {base_url}: not usable as a server's address ({type(error).__name__}); write http://host:port/v1"
+            ) from None
+        self.endpoint = str(self._client.base_url)
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise OptionError(f"--base-url {base_url}: expected an address such as http://localhost:8080/v1")
+
+    async def chat(self, body: Mapping[str, Any]) -> Reply:
+        """Send one request of /chat/completions. Raises CallError for anything but a usable reply."""
+        return read_reply(await self.post("/chat/completions", body))
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Send JSON and return the body of a reply with status 200. Raises CallError."""
+        try:
+            response = await self._client.post(path, body=body, cast_to=httpx2.Response)
+            return response.content
+        except openai.APIStatusError as error:
+            raise status_error(error.status_code, error.response.headers, error.response.content) from None
+        except openai.APIConnectionError as error:
+            refused = isinstance(error.__cause__, httpx2.ConnectError)
+            raise CallError(Remedy.AGAIN, "no connection" if refused else "the connection failed", free=refused) from None
+        except Exception as error:  # a transport that raises its own errors, whose words may hold the reply
+            raise CallError(Remedy.AGAIN, f"the call failed ({type(error).__name__})") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def status_error(status: int, headers: Mapping[str, str], content: bytes) -> CallError:
+    """What an HTTP status other than 200 calls for."""
+    error = _error_of(content)
+    code = _code(error)
+    named = f"status {status}" + (f", {code}" if code else "")
+    text = str(error.get("message", "")).lower() + str(error.get("param", "")).lower()
+    if status == 429 and code in _QUOTA:
+        return CallError(Remedy.STOP, f"the account's quota is used up ({named})", free=True)
+    if status == 429 or (status == 503 and "retry-after" in headers):
+        return CallError(Remedy.WAIT, named, free=True, retry_after=retry_after(headers))
+    if status >= 500 or status in _TRANSIENT:
+        return CallError(Remedy.AGAIN, named, free=True, retry_after=retry_after(headers))
+    if status in (401, 403):
+        return CallError(Remedy.STOP, f"the server refuses the key ({named}); check {KEY_VARIABLE}", free=True)
+    if status == 404:
+        return CallError(
+            Remedy.STOP, f"the server knows no such model or address ({named}); check --model and --base-url", free=True
+        )
+    if status == 413 or code in _TOO_LONG or "context length" in text or "context size" in text or "maximum context" in text:
+        return CallError(Remedy.SPLIT, f"too long for the model ({named})", free=True)
+    if code in _FILTERED:
+        return CallError(Remedy.SPLIT, "content filter", free=True)
+    if any(word in text or word in code for word in _FORMAT_WORDS):
+        return CallError(Remedy.PLAINER, f"the server does not know the reply format ({named})", free=True)
+    return CallError(Remedy.STOP, f"the server refuses the request ({named})", free=True)
+
+
+def _error_of(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """The error's code or type, if it looks like one; an echoed key or text does not."""
+    for name in ("code", "type"):
+        value = error.get(name)
+        if isinstance(value, str) and _SAFE_CODE.fullmatch(value.lower()) and not value.startswith("sk-"):
+            return value.lower()
+    return ""
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: from retry-after-ms, or Retry-After in seconds or as a date; None if it does not."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return None if date.tzinfo is None else max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def read_reply(content: bytes) -> Reply:
+    """The reply in the body of a chat completion. Raises CallError for anything that cannot be used as it stands."""
+    body = _json_object(content)
+    usage = _usage(body.get("usage"))
+    if body.get("error") is not None:
+        raise CallError(Remedy.AGAIN, "an error in place of a reply", usage=usage)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise CallError(Remedy.AGAIN, "a reply without exactly one choice", usage=usage)
+    choice = choices[0]
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise CallError(Remedy.AGAIN, "a reply without a message", usage=usage)
+    finish, text = choice.get("finish_reason"), message.get("content")
+    if message.get("refusal"):
+        raise CallError(Remedy.SPLIT, "refusal", usage=usage)
+    if finish == "content_filter":
+        raise CallError(Remedy.SPLIT, "content filter", usage=usage)
+    if finish == "length":
+        raise CallError(Remedy.SPLIT, "the reply was cut off", usage=usage)
+    if finish not in ("stop", None):
+        raise CallError(Remedy.SPLIT, "the reply ended in an unknown way", usage=usage)
+    if not isinstance(text, str) or not text.strip():
+        raise CallError(Remedy.SPLIT, "an empty reply", usage=usage)
+    return Reply(text, usage, _tokens(choice.get("logprobs")))
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise CallError(Remedy.AGAIN, "a body that is not JSON") from None
+    if not isinstance(body, dict):
+        raise CallError(Remedy.AGAIN, "a body that is no JSON object")
+    return body
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    counts = value.get("prompt_tokens"), value.get("completion_tokens")
+    if all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 10**9 for count in counts):
+        return Usage(int(counts[0] or 0), int(counts[1] or 0))
+    return None
+
+
+def _tokens(value: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return ()
+    tokens = []
+    for entry in content:
+        if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
+            return ()
+        others = entry.get("top_logprobs") or [entry]
+        table = {
+            one["token"]: float(one["logprob"])
+            for one in others
+            if isinstance(one, dict) and isinstance(one.get("token"), str) and isinstance(one.get("logprob"), int | float)
+        }
+        tokens.append((entry["token"], table))
+    return tuple(tokens)

@@ -1,0 +1,238 @@
+"""Answers to many questions about many items: what is stored is looked up, the rest asked in calls of many questions each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz_ppl.llm.calling import Caller, Recorded, StoppingError
+from genz_ppl.llm.client import Reply
+from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.probabilities import probability_of_yes
+from genz_ppl.llm.replies import find_object, parse_extract
+from genz_ppl.llm.requests import Request
+from genz_ppl.llm.spending import Spending
+from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.types import FloatArray
+
+# How often a single question is asked before it is given up.
+MOST_TRIES = 3
+# Seconds between looks at what another process has in hand, and between renewals of our own leases.
+GLANCE, RENEWAL = 0.2, 60.0
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Questions for one call: positions of items and of questions. held: their leases are ours already."""
+
+    items: tuple[int, ...]
+    questions: tuple[int, ...]
+    held: bool = False
+    tries: int = 0
+
+    def halves(self) -> tuple[Job, Job]:
+        """The larger side cut in two."""
+        if len(self.items) > 1:
+            middle = len(self.items) // 2
+            return Job(self.items[:middle], self.questions, True), Job(self.items[middle:], self.questions, True)
+        middle = len(self.questions) // 2
+        return Job(self.items, self.questions[:middle], True), Job(self.items, self.questions[middle:], True)
+
+
+class Extraction:
+    """One request for answers: items (by content hash) by questions, run to its end by `run`.
+
+    render: the call that asks some questions (positions) about some items (positions). failures counts answers given up, by
+    reason. progress is told (answers known, answers wanted).
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        items: Sequence[bytes],
+        questions: Sequence[Question],
+        render: Callable[[Sequence[int], Sequence[int]], Request],
+        failures: Counter[str],
+        progress: Progress | None = None,
+    ) -> None:
+        self.caller, self.items, self.questions, self.render, self.failures = caller, items, questions, render, failures
+        self.store: AnswerStore = caller.store
+        self.progress = progress or (lambda done, wanted: None)
+        self.values: FloatArray
+        self.values, self.known = self.store.lookup(questions, items)
+        self._queue: deque[Job] = deque()
+        self._held: set[Pair] = set()
+        self._elsewhere: list[Job] = []
+        self._open = 0
+        self._change = asyncio.Event()
+        self._error: Exception | None = None
+
+    async def run(self) -> FloatArray:
+        """Ask what is not stored; (items, questions) of 1., 0. and NaN.
+
+        Raises what stopped the calls, ModelError or BudgetError, after those under way have ended and are stored.
+        """
+        self._queue.extend(self._jobs())
+        workers = min(self.caller.settings.workers, len(self._queue))
+        keeper = asyncio.ensure_future(self._keep_leases())
+        try:
+            await asyncio.gather(*(self._work() for _ in range(workers)))
+        finally:
+            keeper.cancel()
+            if self._held:
+                self.store.release(list(self._held))
+        if self._error is not None:
+            raise self._error
+        return self.values
+
+    def _jobs(self) -> Iterator[Job]:
+        """The unknown questions, as many as fit in a call at a time; items with the same gaps go together."""
+        settings = self.caller.settings
+        for draw in sorted({question.draw for question in self.questions}):
+            columns = [k for k, question in enumerate(self.questions) if question.draw == draw]
+            for part in _chunks(columns, settings.features_per_call):
+                gaps = ~self.known[:, part]
+                yield from self._rectangles(part, gaps, settings.items_per_call)
+
+    def _rectangles(self, part: Sequence[int], gaps: np.ndarray, size: int, rows: Sequence[int] | None = None) -> Iterator[Job]:
+        patterns: dict[bytes, list[int]] = {}
+        for position, row in enumerate(gaps):
+            if row.any():
+                patterns.setdefault(row.tobytes(), []).append(position if rows is None else rows[position])
+        for pattern, members in patterns.items():
+            asked = tuple(itertools.compress(part, np.frombuffer(pattern, dtype=bool)))
+            for some in _chunks(members, size):
+                yield Job(tuple(some), asked)
+
+    async def _work(self) -> None:
+        """Take jobs until none is left and none can come back as two."""
+        while True:
+            if self._queue:
+                job = self._queue.popleft()
+                self._open += 1
+                try:
+                    await self._do(job)
+                except StoppingError:
+                    pass
+                except Exception as error:  # whatever it is, what is under way is paid for and comes first
+                    self._stop(error)
+                finally:
+                    self._open -= 1
+                    self._wake()
+            elif self._open:
+                await self._change.wait()
+            elif self._elsewhere and not self.caller.stopping.is_set():
+                again, self._elsewhere = self._elsewhere, []
+                self._open += 1
+                await asyncio.sleep(GLANCE)
+                self._open -= 1
+                self._queue.extend(again)
+                self._wake()
+            else:
+                return
+
+    def _wake(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _stop(self, error: Exception) -> None:
+        """Let no further call begin; those under way end and are stored, since they are paid for."""
+        if self._error is None:
+            self._error = error
+        self.caller.stopping.set()
+
+    async def _do(self, job: Job) -> None:
+        if self.caller.stopping.is_set():
+            raise StoppingError
+        for part in [job] if job.held else self._claimed(job):
+            await self._ask(part)
+
+    def _claimed(self, job: Job) -> list[Job]:
+        """The part of a job that is ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
+        pairs = self._pairs(job)
+        claim = self.store.claim(list(pairs))
+        for pair, answer in claim.known.items():
+            self._take(pairs[pair], answer)
+        if len(claim.mine) == len(pairs):
+            self._held.update(claim.mine)
+            return [Job(job.items, job.questions, True)]
+        self._held.update(claim.mine)
+        theirs = {pairs[pair] for pair in claim.theirs}
+        self._elsewhere.extend(self._shaped(job, theirs, held=False))
+        return list(self._shaped(job, {pairs[pair] for pair in claim.mine}, held=True))
+
+    def _shaped(self, job: Job, wanted: set[tuple[int, int]], held: bool) -> Iterator[Job]:
+        gaps = np.array([[(t, k) in wanted for k in job.questions] for t in job.items])
+        for part in self._rectangles(job.questions, gaps, len(job.items), job.items):
+            yield Job(part.items, part.questions, held)
+
+    def _pairs(self, job: Job) -> dict[Pair, tuple[int, int]]:
+        return {(self.questions[k], self.items[t]): (t, k) for t in job.items for k in job.questions}
+
+    async def _ask(self, job: Job) -> None:
+        """Call once, or, after a reply that cannot be used, leave the halves to the queue or give up."""
+        pairs = self._pairs(job)
+        try:
+            recorded = await self.caller.ask(self.render(job.items, job.questions), lambda reply: self._read(reply, job, pairs))
+        except CallError as error:
+            if error.remedy is not Remedy.SPLIT:
+                raise
+            self._less(job, error.reason)
+            return
+        self._finish(pairs, recorded.answers)
+
+    def _read(self, reply: Reply, job: Job, pairs: Mapping[Pair, tuple[int, int]]) -> Recorded:
+        answers = parse_extract(find_object(reply.text), len(job.items), len(job.questions))
+        sure = probability_of_yes(reply.tokens) if len(pairs) == 1 else None
+        found = {
+            (self.questions[k], self.items[t]): StoredAnswer(float(answers[row, column]), "", sure)
+            for row, t in enumerate(job.items)
+            for column, k in enumerate(job.questions)
+        }
+        return Recorded(answers=found)
+
+    def _less(self, job: Job, reason: str) -> None:
+        if len(job.items) * len(job.questions) > 1:
+            self._queue.extendleft(reversed(job.halves()))
+        elif job.tries + 1 < MOST_TRIES and not self.caller.stopping.is_set():
+            self._queue.appendleft(Job(job.items, job.questions, True, job.tries + 1))
+        elif not self.caller.stopping.is_set():
+            self._give_up(job, reason)
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        """No valid answer: NaN, stored with its reason, since the same question would fail and cost again."""
+        pairs = self._pairs(job)
+        answers = {pair: StoredAnswer(float("nan"), reason) for pair in pairs}
+        attempt = self.store.begin(self.caller.run, "given up", self.questions[job.questions[0]].model, Spending())
+        self.store.settle(attempt, reason, Spending(), answers)
+        self.failures[reason] += 1
+        self._finish(pairs, answers)
+
+    def _finish(self, pairs: Mapping[Pair, tuple[int, int]], answers: Mapping[Pair, StoredAnswer]) -> None:
+        for pair, answer in answers.items():
+            self._take(pairs[pair], answer)
+        self._held.difference_update(pairs)
+        self.progress(int(self.known.sum()), self.known.size)
+
+    def _take(self, position: tuple[int, int], answer: StoredAnswer) -> None:
+        self.values[position] = answer.value
+        self.known[position] = True
+
+    async def _keep_leases(self) -> None:
+        """Calls can wait longer than a lease lasts."""
+        while True:
+            await asyncio.sleep(RENEWAL)
+            if self._held:
+                self.store.renew(list(self._held))
+
+
+def _chunks(values: Iterable[int], size: int) -> Iterator[list[int]]:
+    values = list(values)
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

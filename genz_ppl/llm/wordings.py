@@ -1,0 +1,53 @@
+"""Replies in words: proposals, suggestions and descriptions of images, each asked for once and kept in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from genz_ppl.errors import ModelError
+from genz_ppl.llm.calling import Caller, Recorded
+from genz_ppl.llm.extraction import GLANCE, MOST_TRIES
+from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.requests import Request
+
+# The parts of the exemplars that are shown when all of them are too many for the model.
+PARTS = (1.0, 0.5, 0.25, 0.1)
+
+
+async def stored_text(caller: Caller, key: bytes, render: Callable[[float], Request], read: Callable[[str], str]) -> str:
+    """The stored text of a key, or that of a call.
+
+    render: the call that shows this part of the exemplars. read: from the reply to the text to be stored; raises
+    InvalidReplyError. A reply that cannot be used is asked for again, from the second time on with fewer exemplars.
+    Raises ModelError if none can.
+    """
+    while (known := caller.store.text(key)) is None:
+        if caller.store.claim_text(key):
+            try:
+                return await _asked(caller, key, render, read)
+            finally:
+                caller.store.release_text(key)
+        await asyncio.sleep(GLANCE)  # another process is asking
+    return known
+
+
+async def _asked(caller: Caller, key: bytes, render: Callable[[float], Request], read: Callable[[str], str]) -> str:
+    reason = ""
+    for tried in range(MOST_TRIES + len(PARTS) - 1):
+        request = render(PARTS[min(len(PARTS) - 1, max(0, tried - MOST_TRIES + 1))])
+        try:
+            recorded = await caller.ask(request, lambda reply: Recorded(texts={key: read(reply.text)}))
+            return recorded.texts[key]
+        except CallError as error:
+            if error.remedy is not Remedy.SPLIT:
+                raise
+            reason = error.reason
+    raise ModelError(
+        f"{request.model} gave no usable reply to {tried + 1} calls of the kind {request.kind!r} ({reason}); try another model"
+    )
+
+
+def some(values: Sequence[str], part: float) -> list[str]:
+    """The first of the values, at least one of any."""
+    return list(values[: max(1, round(len(values) * part))])
