@@ -1,0 +1,199 @@
+"""What a model's reply must look like, and nothing else is taken: a wrong answer is worse than none.
+
+one item    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0}, ...]}
+many items  {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}
+wordings    {"description": "...", "characteristics": ["...", ...]} or {"questions": ["...", ...]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+
+from genz_ppl.errors import ModelError
+from genz_ppl.types import IntArray
+
+LONGEST_REPLY = 1_000_000  # characters; 500 items by 50 features need a tenth of it
+LONGEST_WORDING = 300  # characters
+_MOST_DIGITS = 9
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_HALF_LETTER = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
+_FAULTS = {"missing": "a key is missing", "extra_forbidden": "an unknown key"}
+
+
+class InvalidReplyError(ModelError):
+    """A reply is not in the form that was asked for. `reason` is short and holds no text of the reply."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"invalid reply: {reason}")
+        self.reason = reason
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Answer(_Strict):
+    feature: int
+    applies: Annotated[int, Field(ge=0, le=1)]
+
+
+class _OneItem(_Strict):
+    characteristics: str
+    answers: Annotated[list[_Answer], FailFast()]
+
+
+class _Match(_Strict):
+    feature: int
+    matched_items: Annotated[list[int], FailFast()]
+
+
+class _ManyItems(_Strict):
+    characteristics: str
+    features: Annotated[list[_Match], FailFast()]
+
+
+class _Characteristics(_Strict):
+    description: str
+    characteristics: Annotated[list[str], FailFast()]
+
+
+class _Questions(_Strict):
+    questions: Annotated[list[str], FailFast()]
+
+
+_Shape = TypeVar("_Shape", bound=_Strict)
+
+
+def parse_extract(text: str, n_items: int, n_features: int) -> IntArray:
+    """The answers of a reply to `Prompts.extract`: (n_items, n_features) int64 of 1 and 0.
+
+    The form is that of one item when n_items is 1, else that of many. Every feature must be there exactly once, in any order.
+    Raises InvalidReplyError for anything else: other or repeated keys, numbers as text, booleans or decimals, numbers out of
+    range or repeated, an unfinished or surrounded object.
+    """
+    answers = np.zeros((n_items, n_features), dtype=np.int64)
+    value = _load(text)
+    if n_items == 1:
+        entries = _read(_OneItem, value).answers
+        _check_numbers([entry.feature for entry in entries], n_features, "a feature", complete=True)
+        for entry in entries:
+            answers[0, entry.feature - 1] = entry.applies
+        return answers
+    matches = _read(_ManyItems, value).features
+    _check_numbers([match.feature for match in matches], n_features, "a feature", complete=True)
+    for match in matches:
+        _check_numbers(match.matched_items, n_items, "an item", complete=False)
+        answers[[item - 1 for item in match.matched_items], match.feature - 1] = 1
+    return answers
+
+
+def parse_wordings(text: str, n: int) -> list[str]:
+    """The feature texts of a reply to `Prompts.mine` or `Prompts.suggest`, in its order.
+
+    At most n, each on one line and cut at `LONGEST_WORDING` characters; empty ones, repeats (letter case aside) and ones that
+    are no valid Unicode are passed over. Raises InvalidReplyError for another form, and when no wording is left.
+    """
+    value = _load(text)
+    found = _read(_Questions, value).questions if "questions" in value else _read(_Characteristics, value).characteristics
+    wordings: dict[str, str] = {}
+    for wording in found:
+        cleaned = " ".join(_CONTROL.sub(" ", wording).split())[:LONGEST_WORDING].rstrip()
+        if cleaned and not _HALF_LETTER.search(cleaned):
+            wordings.setdefault(cleaned.casefold(), cleaned)
+    if not wordings:
+        raise InvalidReplyError("no wording in it")
+    return list(wordings.values())[:n]
+
+
+def find_object(text: str) -> str:
+    """The JSON text of the only object in a reply with words or a fence around it, for servers without a JSON mode.
+
+    A second object, a part of one, or any brace elsewhere makes the reply ambiguous (it may quote an item that holds an
+    answer, and break off before its own): InvalidReplyError.
+    """
+    _check_length(text)
+    start = text.find("{")
+    if start < 0:
+        raise InvalidReplyError("no JSON object")
+    end = start + _decode(text, start)[1]
+    before, after = text[:start], text[end:]
+    if "}" in before or "{" in after or "}" in after:
+        raise InvalidReplyError("more than one JSON object")
+    if before.rstrip().endswith(("[", ",")) or after.lstrip().startswith(("]", ",")):
+        raise InvalidReplyError("a list, not a JSON object")
+    return text[start:end]
+
+
+def _load(text: str) -> dict[str, Any]:
+    """The one object that the text is, with JSON's white space around it at most."""
+    _check_length(text)
+    bare = text.strip(" \t\r\n")
+    value, length = _decode(bare, 0)
+    if length < len(bare):
+        raise InvalidReplyError("text around the JSON object")
+    if not isinstance(value, dict):
+        raise InvalidReplyError("not a JSON object")
+    return value
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_REPLY:
+        raise InvalidReplyError("too long")
+
+
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that starts at `start`, and its length. Nothing of the text stays in the error, its context included."""
+    reason = "not JSON"
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        return value, end - start
+    except RecursionError:
+        reason = "nested too deep"
+    except ValueError:
+        pass
+    raise InvalidReplyError(reason)
+
+
+def _read(shape: type[_Shape], value: dict[str, Any]) -> _Shape:
+    try:
+        return shape.model_validate(value)
+    except ValidationError as error:
+        kind = error.errors(include_url=False, include_context=False, include_input=False)[0]["type"]
+    raise InvalidReplyError(_FAULTS.get(kind, "a value of the wrong type or range"))
+
+
+def _check_numbers(numbers: Collection[int], count: int, what: str, complete: bool) -> None:
+    """All within 1 to count, none twice; with `complete`, all of them."""
+    if any(not 1 <= number <= count for number in numbers):
+        raise InvalidReplyError(f"{what} out of range")
+    if len(set(numbers)) < len(numbers):
+        raise InvalidReplyError(f"{what} twice")
+    if complete and len(numbers) < count:
+        raise InvalidReplyError(f"{what} is missing")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidReplyError("a key twice")
+    return found
+
+
+def _whole(digits: str) -> int:
+    """Numbers count features and items, or are 0 or 1: a sign or many digits are wrong, however the rest looks."""
+    if digits.startswith("-") or len(digits) > _MOST_DIGITS:
+        raise InvalidReplyError("a number out of range")
+    return int(digits)
+
+
+def _no_decimal(_digits: str) -> NoReturn:
+    raise InvalidReplyError("a number that is not whole")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, parse_float=_no_decimal, parse_constant=_no_decimal)
