@@ -92,6 +92,6 @@ def _as_typed(parameter: Any, value: Any, place: str) -> Any:
         parts = [str(part) for part in value]
         if getattr(parameter, "multiple", False):
             return parts
-        if parameter.name == "error_rate_prior":
+        if parameter.name in ("error_rate_prior", "price"):
             return ",".join(parts)
     raise OptionError(f"{place}: expected what one would type after the option, got {value!r}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genz_ppl.cli import options
+from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import resumable, say
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings
@@ -54,6 +54,28 @@ def fit(
     final_steps: options.FinalSteps = None,
     seed: options.Seed = None,
     test_fraction: options.TestFraction = None,
+    mining_model: model_options.MiningModel = None,
+    base_url: model_options.BaseUrl = None,
+    items_per_call: model_options.ItemsPerCall = None,
+    features_per_call: model_options.FeaturesPerCall = None,
+    draws: model_options.Draws = None,
+    log_probabilities: model_options.LogProbabilities = None,
+    images: model_options.Images = None,
+    temperature: model_options.Temperature = None,
+    max_output_tokens: model_options.MaxOutputTokens = None,
+    text_limit: model_options.TextLimit = None,
+    prompts: model_options.Prompts = None,
+    store: model_options.Store = None,
+    workers: model_options.Workers = None,
+    requests_per_minute: model_options.RequestsPerMinute = None,
+    tokens_per_minute: model_options.TokensPerMinute = None,
+    timeout: model_options.Timeout = None,
+    attempts: model_options.Attempts = None,
+    price: model_options.Price = None,
+    max_cost: model_options.MaxCost = None,
+    max_calls: model_options.MaxCalls = None,
+    max_tokens: model_options.MaxTokens = None,
+    batch: model_options.Batch = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
@@ -66,6 +88,7 @@ def fit(
 def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any], quiet: bool) -> None:
     # Imported here: torch takes seconds, and a wrong option should not.
     check_settings(given)
+    served = model_options.given(columns)
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
     from genz_ppl.cli.tables import print_features, print_summary
@@ -79,7 +102,17 @@ def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any],
         items = open_items(source, columns)
         if source != "binary":  # there the number that is read is the target, by design
             warn_of_copies(items)
-        run = discover(items, out=out, source=absolute_source(source), on_step=display, **given)
+        with model_options.flags():
+            run = discover(
+                items,
+                out=out,
+                source=absolute_source(source),
+                on_step=display,
+                on_answers=display.answers,
+                model_settings=served or None,
+                store=columns["store"],
+                **given,
+            )
     print_features(run.features)
     print_summary(run)
 

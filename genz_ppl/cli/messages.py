@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from genz_ppl.errors import GenzError, ModelError
+from genz_ppl.errors import BudgetError, GenzError, ModelError, StoreError
 
 INTERRUPTED = 130
 
@@ -29,13 +29,28 @@ def say(message: object) -> None:
 
 @contextmanager
 def resumable(folder: Path | None) -> Iterator[None]:
-    """Turns a failure of the foundation model and Ctrl-C into RunStoppedError with the way to go on from the run in `folder`."""
+    """Turns what stops a run early into RunStoppedError with the way to go on from the run in `folder`.
+
+    A failing foundation model, an unusable store, a cap that is reached, and Ctrl-C.
+    """
     try:
         yield
-    except ModelError as error:
+    except (BudgetError, ModelError, StoreError) as error:
         raise RunStoppedError(f"{error}; {_way_on(folder)}", error.exit_code) from error
     except KeyboardInterrupt:
         raise RunStoppedError(f"interrupted; {_way_on(folder)}", INTERRUPTED) from None
+
+
+@contextmanager
+def resumable_answers() -> Iterator[None]:
+    """The same for a command that can simply be given again: what was answered is stored and is not paid for twice."""
+    again = "what was answered is stored: give the command again"
+    try:
+        yield
+    except (BudgetError, ModelError, StoreError) as error:
+        raise RunStoppedError(f"{error}; {again}", error.exit_code) from error
+    except KeyboardInterrupt:
+        raise RunStoppedError(f"interrupted; {again}", INTERRUPTED) from None
 
 
 def _way_on(folder: Path | None) -> str:

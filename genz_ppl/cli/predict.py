@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genz_ppl.cli import options
+from genz_ppl.cli import model_options, options
+from genz_ppl.cli.messages import resumable_answers
 from genz_ppl.errors import OptionError
 
 if TYPE_CHECKING:
@@ -17,12 +18,18 @@ _SUFFIXES = (".csv", ".parquet")
 
 
 def predict(
+    context: typer.Context,
     folder: options.Folder,
     source: options.Source,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="A .csv or .parquet file to write.", show_default=False)
     ],
     level: Annotated[float, typer.Option("--level", help="Probability between lower and upper.")] = 0.9,
+    max_cost: model_options.MaxCost = None,
+    max_calls: model_options.MaxCalls = None,
+    max_tokens: model_options.MaxTokens = None,
+    price: model_options.Price = None,
+    workers: model_options.Workers = None,
     config: options.Config = None,
 ) -> None:
     """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id."""
@@ -33,10 +40,12 @@ def predict(
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.run_directory import RunDirectory
 
+    changes = model_options.given(context.params)
     # The source is checked before the state is read: a wrong column is the likelier mistake.
     schema = Schema.from_dict(RunDirectory(folder).record()["schema"])
     items = open_like(source, schema)
-    table = Discovery.load(folder).predict(items, level)
+    with resumable_answers(), model_options.flags():
+        table = Discovery.load(folder).predict(items, level, changes)
     _write(table.reset_index(), output)
     typer.echo(f"{len(table)} predictions written to {output}")
 

@@ -35,7 +35,7 @@ class Display:
         self._clock, self._start = clock, clock()
         self._first: tuple[int, float] | None = None
         self._steps = self._planned = 0
-        self._lines = ["reading the data", ""]
+        self._lines, self._answers = ["reading the data", ""], ""
         self._live = Live(console=Console(stderr=True), get_renderable=self.view, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Display:
@@ -52,6 +52,11 @@ class Display:
         if self._first is None:
             self._first = (progress.step, self._clock())
         self._lines = [_position(progress, settings), _last_change(progress)]
+        self._answers = ""
+
+    def answers(self, known: int, wanted: int) -> None:
+        """What a served model has answered of the present questions; pass it as `on_answers`."""
+        self._answers = f"answers: {known:,} of {wanted:,}".replace(",", " ")
 
     def time_left(self) -> float | None:
         """Seconds at the pace so far, if every planned step is taken; None before the first step is over."""
@@ -67,7 +72,7 @@ class Display:
         shown_left = "" if left is None else f"at most {duration(left)} left"
         steps = ProgressBar(max(self._planned, 1), min(self._steps, self._planned), width=30)
         bar.add_row(steps, f"{duration(self._clock() - self._start)} elapsed", shown_left)
-        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in self._lines if line), bar)
+        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar)
 
 
 def planned_steps(settings: DiscoverSettings) -> int:

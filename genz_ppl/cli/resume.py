@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from genz_ppl.cli import options
+from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import resumable
 
 
-def resume(folder: options.Folder, quiet: options.Quiet = False, config: options.Config = None) -> None:
-    """Go on where the stopped run in DIR was, to the end it would have had."""
-    with resumable(folder):
-        _resume(folder, quiet)
+def resume(
+    context: typer.Context,
+    folder: options.Folder,
+    max_cost: model_options.MaxCost = None,
+    max_calls: model_options.MaxCalls = None,
+    max_tokens: model_options.MaxTokens = None,
+    price: model_options.Price = None,
+    workers: model_options.Workers = None,
+    requests_per_minute: model_options.RequestsPerMinute = None,
+    tokens_per_minute: model_options.TokensPerMinute = None,
+    timeout: model_options.Timeout = None,
+    attempts: model_options.Attempts = None,
+    batch: model_options.Batch = None,
+    quiet: options.Quiet = False,
+    config: options.Config = None,
+) -> None:
+    """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
+    with resumable(folder), model_options.flags():
+        _resume(folder, quiet, model_options.given(context.params))
 
 
-def _resume(folder: options.Folder, quiet: bool) -> None:
+def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any]) -> None:
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
@@ -26,6 +43,7 @@ def _resume(folder: options.Folder, quiet: bool) -> None:
         typer.echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with Display(shown=False if quiet else None) as display:
-        run = discover.resume(folder, reopen_items(record, folder), on_step=display)
+        items = reopen_items(record, folder)
+        run = discover.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes)
     print_features(run.features)
     print_summary(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,25 +22,23 @@ from genz_ppl.discovery.run_record import (
     content_hash,
     make_record,
     metrics,
-    recorded_model,
     recorded_settings,
     recorded_split,
 )
 from genz_ppl.discovery.runner import Runner
-from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
+from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.errors import BudgetError, InputError, ModelError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.registry import open_model
+from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
     from genz_ppl.inference.posterior import FittedItems
-
-OnStep = Callable[[Progress, DiscoverSettings], None]
 
 
 def discover(
@@ -49,49 +47,66 @@ def discover(
     *,
     out: str | Path | None = None,
     store: str | Path | None = None,
+    model_settings: ModelSettings | Mapping[str, Any] | None = None,
     source: str | None = None,
     on_step: OnStep | None = None,
+    on_answers: OnAnswers | None = None,
     **settings: Any,
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
 
-    model: "rules", "table:FILE", "package.module:object", or an object with answer, propose and suggest.
-    out: a new folder for the run directory, which also keeps the answers; without it nothing is written. store: must be
-    None; a file of answers that runs share does not exist yet. source: what `items` was read from, noted in
-    the run directory so that the command line can resume. on_step: called after every step.
+    model: "rules", "table:FILE", "openai:NAME", "package.module:object", or an object with answer, propose and suggest.
+    out: a new folder for the run directory, which also keeps the answers; without it nothing is written.
+    model_settings: how openai:NAME is called (`ModelSettings` or some of its fields: caps, base_url, ...). store: the file
+    of answers that runs with such a model share, by default in the user's cache folder. source: what `items` was read
+    from, noted in the run directory so that the command line can resume. on_step: called after every step;
+    on_answers: called with (answers known, answers wanted) while a served model is asked.
     settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction and the rest of
     `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
-    resumed from `out`).
+    resumed from `out`), BudgetError at a cap (with a higher one it can be resumed) and StoreError.
     """
-    if store is not None:
-        raise OptionError("store: this version keeps a run's answers in its run directory only; leave store out")
-    chosen, oracle = make_settings(model, settings), _open(model)
+    chosen = make_settings(model, settings)
+    service = Service.of(model, model_settings, store)
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     split = items.split_indices(chosen.seed, chosen.test_fraction)
     _check_training_targets(items, split)
-    runner = Runner(items, split, oracle, chosen)
+    runner = Runner(items, split, chosen)
     directory = None if out is None else RunDirectory(Path(out))
-    record = make_record(runner, source)
+    if directory is not None:
+        directory.check_free()
+    opened = service.open(directory, fresh=True)
+    record = make_record(runner, source, service.settings, service.store)
     if directory is not None:
         directory.create(record)
-    return _run(runner, _start(runner), record, directory, on_step)
+    return _run(runner, opened, _start(runner), record, directory, Watchers(on_step, on_answers))
 
 
-def resume(out: str | Path, items: Items, model: str | FoundationModel | None = None, on_step: OnStep | None = None) -> Discovery:
+def resume(
+    out: str | Path,
+    items: Items,
+    model: str | FoundationModel | None = None,
+    on_step: OnStep | None = None,
+    on_answers: OnAnswers | None = None,
+    model_settings: Mapping[str, Any] | None = None,
+) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
-    items: the same items as before (checked). model: needed when the run was given an object.
+    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
+    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
     settings = recorded_settings(record, directory)
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
-    runner = Runner(items, split, _open(recorded_model(record, model)), settings)
+    runner = Runner(items, split, settings)
     progress = directory.load(blank_model(record)) or _start(runner)
-    return _run(runner, progress, record, directory, on_step)
+    service = Service.recorded(record, model, model_settings or {})
+    opened = service.open(directory, fresh=False, counters=progress.counters)
+    record = {**record, "model_settings": None if service.settings is None else service.settings.to_dict()}
+    return _run(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
 
 
 class Discovery:
@@ -146,18 +161,24 @@ class Discovery:
         texts = [record.text for record in self._progress.active]
         return pd.DataFrame(self._progress.state.posterior.numpy(), index=self._record["split"]["train"], columns=texts)
 
-    def predict(self, items: Items, level: float = 0.9) -> pd.DataFrame:
+    def predict(
+        self,
+        items: Items,
+        level: float = 0.9,
+        model_settings: Mapping[str, Any] | None = None,
+        on_answers: OnAnswers | None = None,
+    ) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on.
 
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
         Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
-        asked about the others only.
+        asked about the others only. model_settings: changes for a served model, as in `resume`; caps count from here.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         if items.covariates.shape[1] != len(self.schema.covariates):
             raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
-        answers = torch.from_numpy(self._answers(items))
+        answers = torch.from_numpy(self._answers(items, model_settings or {}, on_answers))
         covariates = torch.tensor(items.covariates)
         seed = self._record["settings"]["seed"]
         with isolated(seed):
@@ -207,7 +228,7 @@ class Discovery:
             raise OptionError("items: a run that was loaded does not hold its data; pass the items it was started on")
         return to_inference_data(self.fitted(known))
 
-    def _answers(self, items: Items) -> FloatArray:
+    def _answers(self, items: Items, changes: Mapping[str, Any], on_answers: OnAnswers | None) -> FloatArray:
         texts = [record.text for record in self._progress.active]
         known: dict[str, FloatArray] = {}
         for side, rows in (("train", self._progress.train_answers), ("test", self._progress.test_answers)):
@@ -221,8 +242,9 @@ class Discovery:
             else:
                 answers[position] = row
         if missing and texts:
-            model = _open(recorded_model(self._record, self._model))
-            answers[missing] = Oracle(model, Counters()).answer([items[i] for i in missing], texts)
+            opened = Service.recorded(self._record, self._model, changes, own_caps=False).open(None, fresh=True)
+            Watchers(None, on_answers).watch(opened)
+            answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
         return answers
 
 
@@ -260,37 +282,38 @@ def _start(runner: Runner) -> Progress:
 
 
 def _run(
-    runner: Runner, progress: Progress, record: dict[str, Any], directory: RunDirectory | None, on_step: OnStep | None
+    runner: Runner,
+    model: FoundationModel,
+    progress: Progress,
+    record: dict[str, Any],
+    directory: RunDirectory | None,
+    watchers: Watchers,
 ) -> Discovery:
     def after_step(current: Progress) -> None:
         if directory is not None:
             directory.save(current, metrics(runner, current))
-        if on_step is not None:
-            on_step(current, runner.settings)
+        if watchers.on_step is not None:
+            watchers.on_step(current, runner.settings)
 
+    watchers.watch(model)
     try:
         if directory is not None:
             directory.write_record({**record, "status": progress.status})
         after_step(progress)
-        runner.run(progress, after_step)
+        runner.run(progress, model, after_step)
     except BaseException as error:
         if directory is not None and not isinstance(error, RunDirectoryError):
-            directory.set_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            directory.set_status(_status_after(error))
         if isinstance(error, InputError | OptionError):  # the user's were checked before: these come from the model
             raise ModelError(f"the foundation model failed: {error}") from error
         raise
     record = {**record, "status": progress.status}
     if directory is not None:
         directory.write_record(record)
-    return Discovery(progress, record, runner.model, directory, runner.items)
+    return Discovery(progress, record, model, directory, runner.items)
 
 
-def _open(model: str | FoundationModel) -> FoundationModel:
-    if isinstance(model, str):
-        return open_model(model)
-    missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(model, name, None))]
-    if missing:
-        raise OptionError(
-            f"model: expected an object with answer, propose and suggest; {type(model).__name__} lacks {missing[0]}"
-        )
-    return model
+def _status_after(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "stopped" if isinstance(error, BudgetError) else "failed"

@@ -10,6 +10,7 @@ import numpy as np
 from genz_ppl.discovery.records import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.spending import Spending
 from genz_ppl.types import Contrast, FloatArray, Item
 
 
@@ -21,7 +22,6 @@ class Oracle:
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(items), len(features)) of 1., 0., NaN. Raises ModelError when the model fails or replies in another shape."""
-        self.counters.calls += 1
         reply = self._call("answer", items, features)
         values = _as_floats(reply)
         if values is None or values.shape != (len(items), len(features)):
@@ -34,7 +34,6 @@ class Oracle:
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings for one contrast, best first."""
-        self.counters.calls += 1
         self.counters.proposals_asked += 1
         reply = self._call("propose", contrast, n)
         if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
@@ -50,6 +49,20 @@ class Oracle:
         except Exception as error:
             name = type(self.model).__name__
             raise ModelError(f"the model {name} failed in {method}(): {type(error).__name__}: {error}") from error
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        """A model that keeps account of its calls knows better than one call for every method called."""
+        spent = getattr(self.model, "spent", None)
+        if isinstance(spent, Spending):
+            self.counters.calls, self.counters.cost = (
+                spent.calls,
+                spent.cost if getattr(self.model, "priced", True) else float("nan"),
+            )
+            self.counters.tokens_in, self.counters.tokens_out = spent.tokens_in, spent.tokens_out
+        else:
+            self.counters.calls += 1
 
 
 def _as_floats(reply: Any) -> FloatArray | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +20,7 @@ from genz_ppl.errors import OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Item
@@ -44,7 +45,7 @@ def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
         "train": _finite(train),
         "test": _finite(test),
         "n_features": len(progress.active),
-        **counters,
+        **_finite(counters),  # a cost that is not known is null
         "seconds": round(progress.seconds, 3),
         "status": progress.status,
     }
@@ -54,12 +55,16 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def make_record(runner: Runner, source: str | None) -> dict[str, Any]:
+def make_record(
+    runner: Runner, source: str | None, model_settings: ModelSettings | None = None, store: str | None = None
+) -> dict[str, Any]:
     """The content of run.json at the start of a run."""
     items, scaling = runner.items, runner.scaling
     return {
         "source": source,
         "settings": runner.settings.to_dict(),
+        "model_settings": None if model_settings is None else model_settings.to_dict(),
+        "store": store,
         "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}
         | {"python": platform.python_version()},
         "schema": items.schema.to_dict(),
@@ -100,6 +105,23 @@ def recorded_model(record: dict[str, Any], model: str | FoundationModel | None) 
     if model is None and name.startswith(OBJECT):
         raise OptionError(f"the run was given the model object {name.removeprefix(OBJECT)}, not a name; pass it again as model=")
     return name if model is None else model
+
+
+def recorded_model_settings(record: dict[str, Any], changes: Mapping[str, Any]) -> ModelSettings | None:
+    """How the run's served model is called, with changes; None where the run has no served model.
+
+    Raises OptionError for changes to what a run cannot change, or of a model that is not served.
+    """
+    settings = record.get("model_settings")
+    given = {name: value for name, value in changes.items() if value is not None}
+    if settings is None:
+        if given:
+            name = next(iter(given))
+            raise OptionError(
+                f"{name}: only for models behind a server (openai:NAME), and the run's is {record['settings']['model']!r}"
+            )
+        return None
+    return ModelSettings.from_dict(settings).changed(**given)
 
 
 def blank_model(record: dict[str, Any]) -> GenZ:

@@ -34,10 +34,10 @@ OnStep = Callable[[Progress], None]
 class Runner:
     """Runs discovery on items, from scratch or from a `Progress`; calls `on_step` after every step."""
 
-    def __init__(self, items: Items, split: Split, model: FoundationModel, settings: DiscoverSettings) -> None:
+    def __init__(self, items: Items, split: Split, settings: DiscoverSettings) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
-        self.items, self.split, self.settings, self.model = items, split, settings, model
+        self.items, self.split, self.settings = items, split, settings
         self.started = time.monotonic()
         self.train, self.test = items.take(split.train), items.take(split.test)
         self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
@@ -70,9 +70,9 @@ class Runner:
         self.record(progress, "start", "")
         return progress
 
-    def run(self, progress: Progress, on_step: OnStep | None = None) -> Progress:
+    def run(self, progress: Progress, model: FoundationModel, on_step: OnStep | None = None) -> Progress:
         """Go on until the run is over."""
-        oracle = Oracle(self.model, progress.counters)
+        oracle = Oracle(model, progress.counters)
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
         self.started = time.monotonic() - progress.seconds
         with one_thread(self.data.targets.numel() < SMALL):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tenacity
@@ -17,7 +17,7 @@ from genz_ppl.llm.client import ChatClient, Reply
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.pacing import Pacer, PauseGate
 from genz_ppl.llm.prices import Price
-from genz_ppl.llm.replies import InvalidReplyError
+from genz_ppl.llm.replies import InvalidReplyError, find_object
 from genz_ppl.llm.requests import FORMATS, Request
 from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.llm.spending import Spending, Usage
@@ -172,7 +172,7 @@ class Caller:
             form = self.form
             reply = await self._send(request, form)
             spent = self._spent(request, reply.usage, reply.text)
-            recorded, outcome = read(reply), "answered"
+            recorded, outcome = read(self._bare(request, form, reply)), "answered"
             self.last_success, self._pauses = time.monotonic(), 0
             return recorded
         except InvalidReplyError as error:
@@ -200,6 +200,15 @@ class Caller:
                 return await self.client.chat(request.body(form, self.settings))
         except TimeoutError:
             raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+
+    def _bare(self, request: Request, form: str, reply: Reply) -> Reply:
+        """The reply without words around its JSON object; only where the server cannot do better are they allowed."""
+        if request.rendered.schema is None or reply.text.lstrip().startswith("{"):
+            return reply
+        bare = replace(reply, text=find_object(reply.text))
+        if form != FORMATS[-1]:
+            raise CallError(Remedy.PLAINER, "the server does not keep to the reply format", usage=reply.usage)
+        return bare
 
     def _plainer(self, form: str) -> None:
         """Ask for replies in the next plainer format from now on."""

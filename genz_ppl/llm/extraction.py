@@ -14,7 +14,7 @@ from genz_ppl.llm.calling import Caller, Recorded, StoppingError
 from genz_ppl.llm.client import Reply
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.probabilities import probability_of_yes
-from genz_ppl.llm.replies import find_object, parse_extract
+from genz_ppl.llm.replies import parse_extract
 from genz_ppl.llm.requests import Request
 from genz_ppl.llm.spending import Spending
 from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
@@ -188,7 +188,7 @@ class Extraction:
         self._finish(pairs, recorded.answers)
 
     def _read(self, reply: Reply, job: Job, pairs: Mapping[Pair, tuple[int, int]]) -> Recorded:
-        answers = parse_extract(find_object(reply.text), len(job.items), len(job.questions))
+        answers = parse_extract(reply.text, len(job.items), len(job.questions))
         sure = probability_of_yes(reply.tokens) if len(pairs) == 1 else None
         found = {
             (self.questions[k], self.items[t]): StoredAnswer(float(answers[row, column]), "", sure)

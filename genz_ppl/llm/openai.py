@@ -20,7 +20,7 @@ from genz_ppl.llm.extraction import Extraction, Progress
 from genz_ppl.llm.keys import canonical, data_address, digest, image_hash, item_hash
 from genz_ppl.llm.loop_thread import LoopThread
 from genz_ppl.llm.prices import find_price
-from genz_ppl.llm.replies import find_object, parse_wordings
+from genz_ppl.llm.replies import parse_wordings
 from genz_ppl.llm.requests import Request
 from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.llm.spending import Spending
@@ -153,7 +153,7 @@ class OpenAIModel:
         settings = self.settings
         sampling = [settings.miner, self._client.endpoint, self.prompts.version(name), settings.temperature]
         key = digest([name, sampling, asked])
-        text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(find_object(reply), n))))
+        text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(reply, n))))
         return [str(wording) for wording in json.loads(text)]
 
     def _texts(self, items: Sequence[Item]) -> list[str]:

@@ -11,17 +11,32 @@ from pathlib import Path
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.llm.table import TableModel
 
-CHOICES = "rules, table:FILE or package.module:object"
+CHOICES = "rules, table:FILE, openai:NAME or package.module:object"
+SERVED = "openai"
 _METHODS = ("answer", "propose", "suggest")
 
 
-def open_model(spec: str) -> FoundationModel:
-    """The model that a text names.
+def is_served(spec: object) -> bool:
+    """Whether a text names a model behind a server: openai:NAME."""
+    return isinstance(spec, str) and spec.strip().partition(":")[0] == SERVED
 
-    `rules`; `table:FILE`; or `package.module:object`, where the object is a model, a class of models or a function without
-    arguments that makes one, and the current directory may hold the module.
+
+def served_name(spec: str) -> str:
+    """The NAME of openai:NAME. Raises OptionError if there is none."""
+    name = spec.strip().partition(":")[2].strip()
+    if not name:
+        raise OptionError(f"the model {spec!r} names none of the server's models; write openai:NAME, such as openai:gpt-5-mini")
+    return name
+
+
+def open_model(spec: str) -> FoundationModel:
+    """The model that a text names; one behind a server with the defaults of `ModelSettings` and the user's own store.
+
+    `rules`; `table:FILE`; `openai:NAME`; or `package.module:object`, where the object is a model, a class of models or a
+    function without arguments that makes one, and the current directory may hold the module.
 
     Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
     """
@@ -33,8 +48,10 @@ def open_model(spec: str) -> FoundationModel:
         if not rest:
             raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")
         return TableModel(rest)
-    if name == "openai":
-        raise OptionError(f"this version has no openai model yet, so {spec!r} cannot be used; choose {CHOICES}")
+    if is_served(spec):
+        from genz_ppl.llm.openai import OpenAIModel  # takes a second to import
+
+        return OpenAIModel(ModelSettings(model=served_name(spec)))
     if colon and name != "rules" and _is_dotted(name) and _is_dotted(rest):
         return _imported(spec, name, rest)
     raise OptionError(f"unknown model {spec!r}; choose {CHOICES}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import check_choice, check_number
@@ -78,12 +79,22 @@ class ModelSettings:
             check_number("temperature", self.temperature, 0, 2, whole=False)
         if self.price is not None:
             self._check_price()
+        if self.base_url is not None:
+            self._check_base_url(self.base_url)
         if self.log_probabilities and self.batch:
             raise OptionError("log_probabilities: cannot go with batch; leave one of the two out")
         if self.prompts is not None and not Path(self.prompts).is_dir():
             raise OptionError(
                 f"prompts: expected a folder of templates, found none at {self.prompts}; see 'genz prompts --write'"
             )
+
+    @staticmethod
+    def _check_base_url(base_url: str) -> None:
+        parts = urlsplit(base_url)
+        if parts.username or parts.password:
+            raise OptionError("base_url: holds a name or password, which would be written down; put the key into the environment")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise OptionError(f"base_url: expected an address such as http://localhost:8080/v1, got {base_url!r}")
 
     def _check_price(self) -> None:
         if not isinstance(self.price, tuple) or len(self.price) != 2:

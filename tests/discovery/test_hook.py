@@ -66,7 +66,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(items: Items, tmp_path: Path
 
 def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> None:
     settings = DiscoverSettings(inference="svi", refit_steps=1, algorithm="basic")
-    runner = Runner(items, items.split_indices(0, 0.2), RulesModel(), settings)
+    runner = Runner(items, items.split_indices(0, 0.2), settings)
     with isolated(0):
         progress = runner.start()
         oracle_free = Cycle(settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
@@ -180,7 +180,7 @@ def test_a_structured_free_feature_is_conditional_on_the_others_modes(items: Ite
     splits = {}
     for inference in ("coordinate", "structured"):
         settings = DiscoverSettings(inference=inference)
-        runner = Runner(items, items.split_indices(0, 0.2), RulesModel(), settings)
+        runner = Runner(items, items.split_indices(0, 0.2), settings)
         with isolated(0):
             progress = runner.start()
             cycle = Cycle(settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
@@ -191,7 +191,7 @@ def test_a_structured_free_feature_is_conditional_on_the_others_modes(items: Ite
 
 
 def test_conditional_split_is_bayes_rule(items: Items) -> None:
-    runner = Runner(items, items.split_indices(0, 0.2), RulesModel(), DiscoverSettings())
+    runner = Runner(items, items.split_indices(0, 0.2), DiscoverSettings())
     with isolated(0):
         progress = runner.start()
         cycle = Cycle(runner.settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))

@@ -69,12 +69,13 @@ def test_an_unusable_object_is_refused_with_the_reason(module: str, name: str, m
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ruels", "unknown model 'ruels'; choose rules, table:FILE or package.module:object"),
+        ("ruels", "unknown model 'ruels'; choose rules, table:FILE, openai:NAME or package.module:object"),
         ("", "unknown model ''; choose rules"),
         ("rules:x", "unknown model 'rules:x'"),
         ("table:", "names no file; write table:FILE"),
         ("table", "unknown model 'table'"),
-        ("openai:gpt", "no openai model yet.*choose rules, table:FILE"),
+        ("openai:gpt", "set the environment variable OPENAI_API_KEY, or name a server by --base-url"),
+        ("openai:", "names none of the server's models"),
         ("no_such_module_here:thing", "ModuleNotFoundError: No module named 'no_such_module_here'"),
         ("a b:c", "unknown model"),
     ],
