@@ -15,17 +15,20 @@ from genz_ppl.cli.diagnose import diagnose
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, say
+from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
 from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.resume import resume
+from genz_ppl.cli.store import store_app
 from genz_ppl.errors import GenzError
 
 # Typer hands on its parser's errors without naming their base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for command in (demo, fit, resume, predict, features, diagnose, compare, prompts):
+for command in (demo, plan, fit, resume, predict, features, diagnose, compare, prompts):
     app.command()(command)
+app.add_typer(store_app, name="store")
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,8 +55,8 @@ def _genz(
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; messages go to stderr, one line each.
 
-    0 done; 2 wrong input or options; 3 a cap is reached, resumable; 4 the foundation model failed, resumable; 130 interrupted, resumable. Anything else
-    that goes wrong is a fault of the program and raises.
+    0 done; 2 wrong input or options; 3 a cap is reached, resumable; 4 the foundation model failed, resumable; 130
+    interrupted, resumable. Anything else that goes wrong is a fault of the program and raises.
     """
     try:
         code = app(args=list(arguments), prog_name="genz", standalone_mode=False)

@@ -55,11 +55,14 @@ def _values(content: Mapping[str, Any], context: typer.Context, file: Path) -> d
             _put(values, key, value, file)
         elif key not in commands:
             raise OptionError(f"{file}: there is no command {key!r} for the table [{key}]; {_near(key, list(commands))}")
-    own: dict[str, Any] = {}
-    table = content.get(str(context.info_name))
-    for key, value in (table if isinstance(table, dict) else {}).items():
-        _put(own, key, value, file)
-    return {**values, **own}
+    tables = ("fit", "plan") if context.info_name == "plan" else (str(context.info_name),)  # what fit would do is planned
+    for name in tables:
+        own: dict[str, Any] = {}
+        table = content.get(name)
+        for key, value in (table if isinstance(table, dict) else {}).items():
+            _put(own, key, value, file)
+        values |= own
+    return values
 
 
 def _put(values: dict[str, Any], key: str, value: Any, file: Path) -> None:

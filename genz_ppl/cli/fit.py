@@ -88,7 +88,7 @@ def fit(
 def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any], quiet: bool) -> None:
     # Imported here: torch takes seconds, and a wrong option should not.
     check_settings(given)
-    served = model_options.given(columns)
+    served = model_options.given_for(given.get("model", "rules"), columns)
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
     from genz_ppl.cli.tables import print_features, print_summary

@@ -36,7 +36,7 @@ def resumable(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except (BudgetError, ModelError, StoreError) as error:
-        raise RunStoppedError(f"{error}; {_way_on(folder)}", error.exit_code) from error
+        raise RunStoppedError(f"{error}; {_way_on(folder, getattr(error, 'option', None))}", error.exit_code) from error
     except KeyboardInterrupt:
         raise RunStoppedError(f"interrupted; {_way_on(folder)}", INTERRUPTED) from None
 
@@ -53,7 +53,9 @@ def resumable_answers() -> Iterator[None]:
         raise RunStoppedError(f"interrupted; {again}", INTERRUPTED) from None
 
 
-def _way_on(folder: Path | None) -> str:
+def _way_on(folder: Path | None, cap: str | None = None) -> str:
+    """cap: the setting to be raised."""
     if folder is not None and (folder / "run.json").exists():
-        return f"what was done is saved, go on with: genz resume {shlex.quote(str(folder))}"
+        raised = "" if cap is None else f" --{cap.replace('_', '-')} MORE"
+        return f"what was done is saved, go on with: genz resume {shlex.quote(str(folder))}{raised}"
     return "nothing was written"

@@ -11,7 +11,7 @@ import typer
 
 from genz_ppl.cli.options import pair
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.settings import IMAGE_WAYS, ModelSettings
+from genz_ppl.llm.settings import IMAGE_WAYS, ModelSettings, is_served
 
 _SERVED, _MONEY = "Served model (openai:NAME)", "Money"
 _DEFAULTS = ModelSettings()
@@ -88,6 +88,18 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: parameters[name] for name in NAMES if parameters.get(name) is not None}
     with flags():
         ModelSettings(**values)
+    return values
+
+
+def given_for(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same; raises OptionError where a model that is not served is given any of them, or a store."""
+    values = given(parameters)
+    if not is_served(model):
+        name = next(iter([*values, *(["store"] if parameters.get("store") is not None else [])]), None)
+        if name is not None:
+            raise OptionError(
+                f"--{name.replace('_', '-')}: only for --model openai:NAME, and the model is {model!r}; leave it out"
+            )
     return values
 
 

@@ -12,8 +12,8 @@ from genz_ppl.discovery.run_directory import RunDirectory
 from genz_ppl.discovery.run_record import recorded_model, recorded_model_settings
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.registry import is_served, open_model, served_name
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.registry import open_model
+from genz_ppl.llm.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.spending import Spending
 from genz_ppl.settings import DiscoverSettings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,8 +100,12 @@ class Budget:
         if reservation not in self._open:
             raise ValueError("the reservation is settled already, or another budget's")
         self._open.remove(reservation)
-        # Summed afresh, so that rounding cannot build up.
-        self._reserved = sum((other.most for other in self._open), Spending())
+        left, most = self._reserved, reservation.most
+        # Costs are summed afresh, so that rounding cannot build up.
+        cost = math.fsum(other.most.cost for other in self._open)
+        self._reserved = Spending(
+            left.calls - most.calls, left.tokens_in - most.tokens_in, left.tokens_out - most.tokens_out, cost
+        )
         self.spent += spent
         self._wake()
 
@@ -131,20 +136,15 @@ class Budget:
 
     def _stop(self, most: Spending) -> CapReachedError:
         option = self.caps.passed(self.spent + most) or ""
+        tokens = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
         cap, used, wanted = {
-            "max_cost": (f"{self.caps.cost or 0:g}", f"{_dollars(self.spent.cost)} dollars", _dollars(most.cost)),
-            "max_calls": (f"{self.caps.calls}", f"{self.spent.calls} calls", f"{most.calls}"),
-            "max_tokens": (
-                f"{self.caps.tokens}",
-                f"{self.spent.tokens_in + self.spent.tokens_out} tokens",
-                f"{most.tokens_in + most.tokens_out}",
-            ),
+            "max_cost": (f"{self.caps.cost or 0:g}", f"{self.spent.cost:.4g} dollars", f"{most.cost:.2g}"),
+            "max_calls": (f"{self.caps.calls}", f"{self.spent.calls}", f"{most.calls}"),
+            "max_tokens": (f"{self.caps.tokens}", f"{tokens[0]}", f"{tokens[1]}"),
         }[option]
         flag = f"--{option.replace('_', '-')}"
-        return CapReachedError(
-            f"stopped by {flag} {cap}: {used} are spent and the next call may take {wanted} more; go on with a higher {flag}",
-            option,
-        )
+        reason = f"{used} used so far, and the next call may take up to {wanted}"
+        return CapReachedError(f"stopped by {flag} {cap}: {reason}; raise {flag} to go on", option)
 
 
 def check_priced(caps: Caps, price: Price | None, model: str = "") -> None:
@@ -172,7 +172,3 @@ def likely_tokens(texts: Sequence[str], n_images: int = 0) -> float:
 
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-def _dollars(amount: float) -> str:
-    return f"{amount:.4g}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -23,6 +23,7 @@ from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.llm.spending import Spending, Usage
 from genz_ppl.llm.store import AnswerStore, Pair, StoredAnswer
 
+Result = TypeVar("Result")
 # Seconds of the first pause after a fault, and of the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 # A server that asks for a longer pause than this will not answer today.
@@ -82,18 +83,38 @@ class Caller:
         Raises CallError with Remedy.SPLIT where a smaller question may do better, ModelError where nothing will,
         BudgetError at a cap, and StoppingError once `stopping` is set.
         """
+
+        async def once() -> Recorded:
+            return await self._attempt(request, read)
+
+        return await self._until_done(once)
+
+    async def repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """The same for a call that costs nothing, such as a look at a batch; each attempt has the deadline of a call."""
+
+        async def once() -> Result:
+            await self.gate.passed()
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    return await call()
+            except TimeoutError:
+                raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+
+        return await self._until_done(once)
+
+    async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
         course = _Course(time.monotonic())
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: self._goes_on(error, course)),
             wait=lambda state: self._pause(state, course),
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         try:
-            recorded: Recorded = await retrying(self._attempt, request, read)
+            done: Result = await retrying(call)
         except CallError as error:
             raise self._verdict(error, course) from None
-        return recorded
+        return done
 
     def _goes_on(self, error: BaseException, course: _Course) -> bool:
         """Whether to call again; counts the fault."""
@@ -122,7 +143,7 @@ class Caller:
             self.gate.pause(_jittered(self._pauses))
         return 0.0
 
-    async def _sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the moment at which the run winds up."""
         await self._unless_stopping(asyncio.sleep(seconds))
 
@@ -164,6 +185,9 @@ class Caller:
         price = self.prices.get(request.model)
         cost = 0.0 if price is None else price.cost(request.most_tokens_in, request.tokens_out)
         reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
+        if self.stopping.is_set():
+            self.budget.settle(reservation, Spending())
+            raise StoppingError
         spent, outcome, recorded = Spending(), "not sent", Recorded()
         attempt: int | None = None
         try:

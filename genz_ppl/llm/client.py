@@ -10,7 +10,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.spending import Usage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+MARK = "genz-ppl"
 # Sent to servers that want no key; the client insists on one.
 NO_KEY = "none"
 _SAFE_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,60}")
@@ -44,6 +46,20 @@ class Reply:
     text: str
     usage: Usage | None
     tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where a batch stands. files: ids of its results and of its errors, as far as there are any."""
+
+    identifier: str
+    status: str
+    files: tuple[str, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in ("completed", "failed", "expired", "cancelled")
 
 
 class ChatClient:
@@ -78,20 +94,64 @@ class ChatClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Send JSON and return the body of a reply with status 200. Raises CallError."""
-        try:
+        with _call_errors():
             response = await self._client.post(path, body=body, cast_to=httpx2.Response)
             return response.content
-        except openai.APIStatusError as error:
-            raise status_error(error.status_code, error.response.headers, error.response.content) from None
-        except openai.APIConnectionError as error:
-            refused = isinstance(error.__cause__, httpx2.ConnectError)
-            raise CallError(Remedy.AGAIN, "no connection" if refused else "the connection failed", free=refused) from None
-        except Exception as error:  # a transport that raises its own errors, whose words may hold the reply
-            raise CallError(Remedy.AGAIN, f"the call failed ({type(error).__name__})") from None
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Put a file of requests on the server; its id there. Raises CallError."""
+        with _call_errors():
+            return str((await self._client.files.create(file=(name, content), purpose="batch")).id)
+
+    async def download(self, file: str) -> bytes:
+        """The content of a file on the server. Raises CallError."""
+        with _call_errors():
+            return (await self._client.files.content(file)).content
+
+    async def start_batch(self, file: str, token: str) -> Batch:
+        """Have the server work on a file of requests. token: a mark by which the batch is found again. Raises CallError."""
+        with _call_errors():
+            created = await self._client.batches.create(
+                input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: token}
+            )
+        return _batch(created)
+
+    async def batch(self, identifier: str) -> Batch:
+        """Where a batch stands. Raises CallError."""
+        with _call_errors():
+            return _batch(await self._client.batches.retrieve(identifier))
+
+    async def find_batch(self, token: str) -> Batch | None:
+        """The batch with this mark, if the server has it. Raises CallError."""
+        with _call_errors():
+            async for batch in self._client.batches.list(limit=100):
+                if isinstance(batch.metadata, dict) and batch.metadata.get(MARK) == token:
+                    return _batch(batch)
+        return None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+@contextmanager
+def _call_errors() -> Iterator[None]:
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise status_error(error.status_code, error.response.headers, error.response.content) from None
+    except openai.APIConnectionError as error:
+        refused = isinstance(error.__cause__, httpx2.ConnectError)
+        raise CallError(Remedy.AGAIN, "no connection" if refused else "the connection failed", free=refused) from None
+    except Exception as error:  # a transport that raises its own errors, whose words may hold the reply
+        raise CallError(Remedy.AGAIN, f"the call failed ({type(error).__name__})") from None
+
+
+def _batch(batch: Any) -> Batch:
+    identifier, files = batch.id, (batch.output_file_id, batch.error_file_id)
+    if not isinstance(identifier, str) or not isinstance(batch.status, str):
+        raise CallError(Remedy.AGAIN, "a batch without id or status")
+    return Batch(identifier, batch.status, tuple(file for file in files if isinstance(file, str)))
 
 
 def status_error(status: int, headers: Mapping[str, str], content: bytes) -> CallError:
@@ -158,7 +218,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def read_reply(content: bytes) -> Reply:
     """The reply in the body of a chat completion. Raises CallError for anything that cannot be used as it stands."""
-    body = _json_object(content)
+    return read_completion(read_object(content))
+
+
+def read_completion(body: Mapping[str, Any]) -> Reply:
+    """The reply in a chat completion. Raises CallError as `read_reply` does."""
     usage = _usage(body.get("usage"))
     if body.get("error") is not None:
         raise CallError(Remedy.AGAIN, "an error in place of a reply", usage=usage)
@@ -183,7 +247,8 @@ def read_reply(content: bytes) -> Reply:
     return Reply(text, usage, _tokens(choice.get("logprobs")))
 
 
-def _json_object(content: bytes) -> dict[str, Any]:
+def read_object(content: bytes) -> dict[str, Any]:
+    """The JSON object that the bytes are. Raises CallError, also for a key that is there twice."""
     try:
         body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):

@@ -18,6 +18,7 @@ from genz_ppl.llm.replies import parse_extract
 from genz_ppl.llm.requests import Request
 from genz_ppl.llm.spending import Spending
 from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.store_batches import BatchJob
 from genz_ppl.types import FloatArray
 
 # How often a single question is asked before it is given up.
@@ -65,7 +66,7 @@ class Extraction:
         self.store: AnswerStore = caller.store
         self.progress = progress or (lambda done, wanted: None)
         self.values: FloatArray
-        self.values, self.known = self.store.lookup(questions, items)
+        self.look_up()
         self._queue: deque[Job] = deque()
         self._held: set[Pair] = set()
         self._elsewhere: list[Job] = []
@@ -73,32 +74,46 @@ class Extraction:
         self._change = asyncio.Event()
         self._error: Exception | None = None
 
+    def look_up(self) -> None:
+        """Take over what the store knows by now."""
+        self.values, self.known = self.store.lookup(self.questions, self.items)
+
+    def named(self, job: Job) -> BatchJob:
+        """A job by what it asks, without positions."""
+        return BatchJob(tuple(self.items[t] for t in job.items), tuple(self.questions[k] for k in job.questions))
+
     async def run(self) -> FloatArray:
         """Ask what is not stored; (items, questions) of 1., 0. and NaN.
 
         Raises what stopped the calls, ModelError or BudgetError, after those under way have ended and are stored.
         """
-        self._queue.extend(self._jobs())
+        self._elsewhere.clear()
+        self._queue.extend(self.jobs())
         workers = min(self.caller.settings.workers, len(self._queue))
         keeper = asyncio.ensure_future(self._keep_leases())
         try:
             await asyncio.gather(*(self._work() for _ in range(workers)))
         finally:
             keeper.cancel()
-            if self._held:
-                self.store.release(list(self._held))
+            self.release()
         if self._error is not None:
             raise self._error
         return self.values
 
-    def _jobs(self) -> Iterator[Job]:
+    def release(self) -> None:
+        """Give up the leases that no call is made for."""
+        held, self._held = self._held, set()
+        if held:
+            self.store.release(list(held))
+
+    def jobs(self) -> Iterator[Job]:
         """The unknown questions, as many as fit in a call at a time; items with the same gaps go together."""
         settings = self.caller.settings
         for draw in sorted({question.draw for question in self.questions}):
             columns = [k for k, question in enumerate(self.questions) if question.draw == draw]
-            for part in _chunks(columns, settings.features_per_call):
+            for part in _chunks(columns, settings.most_features):
                 gaps = ~self.known[:, part]
-                yield from self._rectangles(part, gaps, settings.items_per_call)
+                yield from self._rectangles(part, gaps, settings.most_items)
 
     def _rectangles(self, part: Sequence[int], gaps: np.ndarray, size: int, rows: Sequence[int] | None = None) -> Iterator[Job]:
         patterns: dict[bytes, list[int]] = {}
@@ -150,10 +165,10 @@ class Extraction:
     async def _do(self, job: Job) -> None:
         if self.caller.stopping.is_set():
             raise StoppingError
-        for part in [job] if job.held else self._claimed(job):
+        for part in [job] if job.held else self.claimed(job):
             await self._ask(part)
 
-    def _claimed(self, job: Job) -> list[Job]:
+    def claimed(self, job: Job) -> list[Job]:
         """The part of a job that is ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
         pairs = self._pairs(job)
         claim = self.store.claim(list(pairs))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from genz_ppl.llm.batching import Batching, in_batches
 from genz_ppl.llm.budget import Budget, Caps
 from genz_ppl.llm.calling import Caller, StoppingError
 from genz_ppl.llm.client import ChatClient
@@ -105,7 +106,10 @@ class OpenAIModel:
             )
 
         async def extract() -> FloatArray:
-            return await Extraction(self.caller, unique, questions, render, self.failures, self.progress).run()
+            extraction = Extraction(self.caller, unique, questions, render, self.failures, self.progress)
+            if settings.batch:
+                await in_batches(extraction, Batching(self.caller))
+            return await extraction.run()
 
         drawn = self._wait(extract()).reshape(len(unique), len(features), settings.draws)
         self._note_disagreement(features, drawn)

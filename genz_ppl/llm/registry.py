@@ -11,25 +11,11 @@ from pathlib import Path
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.rules import RulesModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.table import TableModel
 
 CHOICES = "rules, table:FILE, openai:NAME or package.module:object"
-SERVED = "openai"
 _METHODS = ("answer", "propose", "suggest")
-
-
-def is_served(spec: object) -> bool:
-    """Whether a text names a model behind a server: openai:NAME."""
-    return isinstance(spec, str) and spec.strip().partition(":")[0] == SERVED
-
-
-def served_name(spec: str) -> str:
-    """The NAME of openai:NAME. Raises OptionError if there is none."""
-    name = spec.strip().partition(":")[2].strip()
-    if not name:
-        raise OptionError(f"the model {spec!r} names none of the server's models; write openai:NAME, such as openai:gpt-5-mini")
-    return name
 
 
 def open_model(spec: str) -> FoundationModel:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import check_choice, check_number
 
+SERVED = "openai"
 IMAGE_WAYS = ("describe", "direct", "none")
 # What changes what is asked or answered; the rest may differ when a run is resumed.
 _FREE = (
@@ -24,6 +25,19 @@ _FREE = (
     "max_tokens",
     "batch",
 )
+
+
+def is_served(spec: object) -> bool:
+    """Whether a text names a model behind a server: openai:NAME."""
+    return isinstance(spec, str) and spec.strip().partition(":")[0] == SERVED
+
+
+def served_name(spec: str) -> str:
+    """The NAME of openai:NAME. Raises OptionError if there is none."""
+    name = spec.strip().partition(":")[2].strip()
+    if not name:
+        raise OptionError(f"the model {spec!r} names none of the server's models; write openai:NAME, such as openai:gpt-5-mini")
+    return name
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,16 @@ class ModelSettings:
             raise OptionError(f"price: expected two numbers, dollars per million tokens read and written, got {self.price!r}")
         for value in self.price:
             check_number("price", value, 0, whole=False)
+
+    @property
+    def most_items(self) -> int:
+        """Items in one call: log-probabilities can be read for a single question only."""
+        return 1 if self.log_probabilities else self.items_per_call
+
+    @property
+    def most_features(self) -> int:
+        """Features in one call."""
+        return 1 if self.log_probabilities else self.features_per_call
 
     @property
     def miner(self) -> str:

@@ -1,0 +1,122 @@
+"""`genz store`: what is in the store of answers, a table of it, and how to make it smaller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from genz_ppl.llm.store_tools import StoreInfo
+
+store_app = typer.Typer(help="Show, export or prune the store of answers that all runs share.", rich_markup_mode="rich")
+
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="FILE", help="The store \\[~/.cache/genz-ppl/answers.sqlite].", show_default=False),
+]
+
+
+@store_app.callback(invoke_without_command=True)
+def _store(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@store_app.command()
+def info(
+    store: Store = None,
+    check: Annotated[bool, typer.Option("--check", help="Read every row, to find damaged ones.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show how many answers the store holds, of which models and prompts, and what was spent on them."""
+    from genz_ppl.llm import store_tools
+
+    found = store_tools.info(_path(store), check)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+
+
+@store_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new .csv, .parquet or .jsonl file.", show_default=False)],
+    store: Store = None,
+) -> None:
+    """Write all answers to a table: item (a hash), question, answer. Of a damaged store, what can be read."""
+    from genz_ppl.llm import store_tools
+
+    written = store_tools.export(_path(store), file)
+    left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
+    typer.echo(f"{written.rows} answers written to {file}{left_out}")
+
+
+@store_app.command()
+def prune(
+    store: Store = None,
+    model: Annotated[str | None, typer.Option("--model", help="Answers of this model only.", show_default=False)] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", help="Answers to this prompt and version only, as info names it.", show_default=False),
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", metavar="DAYS", help="Older answers only.", show_default=False)
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Questions without a valid answer only: they are asked again.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Take away the answers that meet all conditions (none given: no answers), and what ended runs left; shrink the file."""
+    from genz_ppl.llm import store_tools
+
+    gone = store_tools.prune(_path(store), model, prompt, older_than, failed, dry_run)
+    what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
+    if dry_run:
+        typer.echo(f"would take away {what}; nothing was changed")
+    else:
+        typer.echo(f"took away {what}; {_bytes(gone.size_before)} before, {_bytes(gone.size_after)} now")
+
+
+def _path(store: Path | None) -> Path:
+    from genz_ppl.llm.store import default_path
+
+    return default_path() if store is None else store
+
+
+def _show(found: StoreInfo) -> None:
+    from genz_ppl.cli.tables import print_table
+
+    typer.echo(f"{found.path}: {_bytes(found.size)}, {found.answers} answers about {found.items} items, {found.texts} texts")
+    spent = found.spent
+    typer.echo(
+        f"{found.runs} runs, {found.attempts} attempts ({found.unsettled} never settled): {spent.calls} calls, "
+        f"{spent.tokens_in} tokens read, {spent.tokens_out} written, ${spent.cost:.4f}"
+    )
+    if found.leases or found.orphans:
+        typer.echo(f"{found.leases} questions being asked now, {found.orphans} leases of ended runs")
+    if found.damaged is not None:
+        typer.echo(
+            f"{found.damaged} damaged rows: they count as unknown and are asked again" if found.damaged else "no damage found"
+        )
+    if found.models:
+        headings = ["model", "endpoint", "prompt", "questions", "yes", "no", "failed"]
+        names = [[each.model, each.endpoint, each.prompt] for each in found.models]
+        counts = [(each.questions, each.yes, each.no, each.failed) for each in found.models]
+        rows = [[*name, *(str(number) for number in numbers)] for name, numbers in zip(names, counts, strict=True)]
+        print_table(headings, rows)
+    for reason, times in found.failed.items():
+        typer.echo(f"failed {times} times: {' '.join(reason.split()) or 'no reason given'}")
+
+
+def _bytes(size: int) -> str:
+    """A size as people read it: 512 B, 1.5 MB."""
+    number, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

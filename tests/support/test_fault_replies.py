@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from content_faults import BAD_USAGE, CONTENT_FAULTS
+from fault_server import FAULTS, FaultServer, always, contains_truth, truthful_answerer
+from http_faults import HTML, HTTP_FAULTS, http_bytes
+from raw_client import CLOSED, RESET, SILENT, WHOLE, RawClient, Seen, chat
+
+ITEMS = ["a garden", "a pool", "a garden and a pool"]
+FEATURES = ["garden?", "pool?"]
+MANY = [{"feature": 1, "matched_items": [1, 3]}, {"feature": 2, "matched_items": [2, 3]}]
+ONE = [{"feature": 1, "applies": 1}, {"feature": 2, "applies": 0}]
+RIGHT = {"extract_many": {"characteristics": "as the texts say", "features": MANY}}
+RIGHT |= {"extract_one": {"characteristics": "as the text says", "answers": ONE}}
+HEAD = http_bytes(200, b"").split(b"Content-Length")[0]
+
+
+def asked(name: str | None, body: dict[str, Any], seconds: float = 10.0, **options: Any) -> Seen:
+    with FaultServer(truthful_answerer(contains_truth), always(name) if name else None, **options) as server:
+        with RawClient(server.port) as client:
+            seen = client.ask(body, seconds)
+        assert server.counts == {name or "right": 1}
+        assert [request.fault for request in server.requests] == [name]
+    return seen
+
+
+def many(name: str | None, seconds: float = 10.0, **options: Any) -> Seen:
+    return asked(name, chat(ITEMS, FEATURES), seconds, **options)
+
+
+def one(name: str | None) -> Seen:
+    return asked(name, chat(ITEMS[:1], FEATURES, "extract_one"))
+
+
+def test_every_fault_is_tested_here() -> None:
+    assert {*STATUSES, *BODIES, *CONNECTIONS, *ENTRIES, *MESSAGES, *TEXTS, *APART} == FAULTS.keys()
+    assert FAULTS.keys() == HTTP_FAULTS.keys() | CONTENT_FAULTS.keys()
+    assert not HTTP_FAULTS.keys() & CONTENT_FAULTS.keys()
+
+
+@pytest.mark.parametrize("kind", ["extract_one", "extract_many"])
+def test_right_replies(kind: str) -> None:
+    body = chat(ITEMS if kind == "extract_many" else ITEMS[:1], FEATURES, kind)
+    seen = asked(None, body)
+    assert (seen.status, seen.end) == (200, WHOLE)
+    assert json.loads(seen.content) == RIGHT[kind]
+    assert seen.body["choices"][0]["finish_reason"] == "stop"
+    assert seen.body["choices"][0]["message"]["refusal"] is None
+    prompt = -(-sum(len(message["content"]) for message in body["messages"]) // 4)
+    answer = -(-len(seen.content) // 4)
+    assert seen.body["usage"] == {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+STATUSES: dict[str, tuple[int, str | None]] = {  # status, code of the error
+    "429": (429, "rate_limit_exceeded"),
+    "429_seconds": (429, "rate_limit_exceeded"),
+    "429_date": (429, "rate_limit_exceeded"),
+    "429_nonsense": (429, "rate_limit_exceeded"),
+    "429_quota": (429, "insufficient_quota"),
+    "500": (500, None),
+    "200_error": (200, None),
+    "401_key": (401, "invalid_api_key"),
+    "400_context": (400, "context_length_exceeded"),
+    "400_content_filter": (400, "content_filter"),
+    "400_json_schema": (400, None),
+    "400_response_format": (400, None),
+}
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_error_replies(name: str) -> None:
+    seen = many(name)
+    assert (seen.status, seen.end) == (STATUSES[name][0], WHOLE)
+    assert seen.body.keys() == {"error"}
+    assert seen.body["error"]["code"] == STATUSES[name][1]
+    assert ("sk-planted" in seen.body["error"]["message"]) == (name == "401_key")
+    assert ("retry-after" in seen.headers) == (name in ("429_seconds", "429_date", "429_nonsense"))
+
+
+def test_retry_after() -> None:
+    assert many("429_seconds", retry_after=7).headers["retry-after"] == "7"
+    assert many("429_seconds", retry_after=0.25).headers["retry-after"] == "0.25"
+    assert many("429_nonsense").headers["retry-after"] == "soon"
+    before = time.time()
+    date = many("429_date", retry_after=60).headers["retry-after"]
+    assert date.endswith(" GMT")
+    assert before + 60 <= email.utils.parsedate_to_datetime(date).timestamp() <= time.time() + 61
+
+
+BODIES: dict[str, Callable[[Seen], bool]] = {
+    "503_html": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (503, "text/html", HTML),
+    "200_html": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (200, "text/html", HTML),
+    "empty_body": lambda seen: (seen.status, seen.headers["content-length"], seen.payload) == (200, "0", b""),
+    "bad_json": lambda seen: seen.status == 200 and is_no_json(seen.payload) and is_no_json(seen.payload[:-1]),
+    "bad_utf8": lambda seen: seen.status == 200 and is_no_utf8(seen.payload) and b"matched_items" in seen.payload,
+}
+
+
+def is_no_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except json.JSONDecodeError:
+        return True
+    return False
+
+
+def is_no_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies(name: str) -> None:
+    seen = many(name)
+    assert seen.end == WHOLE
+    assert BODIES[name](seen)
+
+
+CONNECTIONS: dict[str, tuple[str, str]] = {  # how much of the reply came, and the end
+    "close_before": ("nothing", CLOSED),
+    "reset_before": ("nothing", RESET),
+    "reset_head": ("head", RESET),
+    "reset_amid": ("half", RESET),
+    "hang": ("nothing", SILENT),
+    "hang_amid": ("half", SILENT),
+    "trickle": ("bytes", SILENT),
+    "trickle_body": ("head and bytes", SILENT),
+    "content_length_long": ("body", CLOSED),
+    "chunked_cut": ("chunks", CLOSED),
+}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_connections_that_end_early_or_not_at_all(name: str) -> None:
+    part, end = CONNECTIONS[name]
+    start = time.monotonic()
+    seen = many(name, 0.3, trickle_seconds=0.03)
+    assert seen.end == end
+    assert (time.monotonic() - start >= 0.3) == (end == SILENT)
+    promised = int(seen.headers.get("content-length", 0))
+    found: dict[str, Callable[[], bool]] = {
+        "nothing": lambda: seen.data == b"",
+        "head": lambda: seen.data.endswith(b"\r\n\r\n") and promised > 0,
+        "half": lambda: len(seen.payload) == promised - promised // 2,
+        "bytes": lambda: 2 <= len(seen.data) <= 10 and HEAD.startswith(seen.data),
+        "head and bytes": lambda: 2 <= len(seen.payload) <= 10,
+        "body": lambda: len(seen.payload) == promised - 64 and json.loads(seen.content) == RIGHT["extract_many"],
+        "chunks": lambda: (
+            json.loads(json.loads(unchunked(seen.payload))["choices"][0]["message"]["content"]) == RIGHT["extract_many"]
+        ),
+    }
+    assert found[part]()
+
+
+def unchunked(payload: bytes) -> bytes:
+    whole = b""
+    while payload not in (b"", b"0\r\n\r\n"):
+        size, _, rest = payload.partition(b"\r\n")
+        whole, payload = whole + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return whole
+
+
+APART = {"chunked", "content_length_short", "usage_missing", "usage_wrong", "choices_missing", "choices_empty", "choices_two"}
+
+
+def test_chunked_is_right() -> None:
+    seen = many("chunked")
+    assert seen.end == WHOLE
+    assert "content-length" not in seen.headers
+    assert json.loads(json.loads(unchunked(seen.payload))["choices"][0]["message"]["content"]) == RIGHT["extract_many"]
+
+
+def test_short_content_length_leaves_bytes_over() -> None:
+    seen = many("content_length_short")
+    assert int(seen.headers["content-length"]) == len(seen.payload) // 2
+    assert is_no_json(seen.payload[: len(seen.payload) // 2])
+    assert json.loads(seen.content) == RIGHT["extract_many"]
+
+
+def test_trickle_arrives_in_the_end() -> None:
+    seen = many("trickle", trickle_seconds=0.0001)
+    assert (seen.end, json.loads(seen.content)) == (WHOLE, RIGHT["extract_many"])
+
+
+Entries = list[dict[str, Any]]
+ENTRIES: dict[str, tuple[Entries, Entries | None]] = {  # of extract_many and of extract_one; None: as right as ever
+    "length_valid": ([MANY[0], {"feature": 2, "matched_items": [1]}], [ONE[0], {"feature": 2, "applies": 1}]),
+    "content_filter_valid": ([MANY[0], {"feature": 2, "matched_items": [1]}], [ONE[0], {"feature": 2, "applies": 1}]),
+    "wrong_types": (
+        [{"feature": 1, "matched_items": "1, 3"}, {"feature": 2, "matched_items": "2, 3"}],
+        [{"feature": 1, "applies": "yes"}, {"feature": 2, "applies": "no"}],
+    ),
+    "index_out_of_range": ([{"feature": 1, "matched_items": [1, 3, 4]}, MANY[1]], [ONE[0], {"feature": 3, "applies": 0}]),
+    "index_zero": ([{"feature": 1, "matched_items": [1, 3, 0]}, MANY[1]], [ONE[0], {"feature": 0, "applies": 1}]),
+    "index_duplicated": ([*MANY, {"feature": 1, "matched_items": [2]}], [*ONE, {"feature": 1, "applies": 0}]),
+    "index_string": ([{"feature": 1, "matched_items": [1, 3, "2"]}, MANY[1]], [{"feature": "1", "applies": 0}, ONE[1]]),
+    "index_boolean": ([{"feature": 1, "matched_items": [1, 3, True]}, MANY[1]], [{"feature": True, "applies": 0}, ONE[1]]),
+    "index_float": ([{"feature": 1, "matched_items": [1, 3, 2.0]}, MANY[1]], [{"feature": 1.0, "applies": 0}, ONE[1]]),
+    "item_duplicated": ([{"feature": 1, "matched_items": [1, 3, 2, 2]}, MANY[1]], None),
+    "feature_out_of_range": ([MANY[0], {"feature": 3, "matched_items": [2, 3]}], [ONE[0], {"feature": 3, "applies": 0}]),
+    "feature_missing": (MANY[:1], ONE[:1]),
+    "answer_boolean": (MANY, [{"feature": 1, "applies": False}, ONE[1]]),
+}
+DOES_NOT_APPLY = {("answer_boolean", "extract_many"), ("item_duplicated", "extract_one")}
+FINISH = {
+    "length_valid": "length",
+    "content_filter_valid": "content_filter",
+    "length_invalid": "length",
+    "content_filter": "content_filter",
+}
+
+
+@pytest.mark.parametrize("kind", ["extract_one", "extract_many"])
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entries_of_wrong_replies(name: str, kind: str) -> None:
+    applies = (name, kind) not in DOES_NOT_APPLY
+    body = chat(ITEMS if kind == "extract_many" else ITEMS[:1], FEATURES, kind)
+    with FaultServer(truthful_answerer(contains_truth), always(name)) as server, RawClient(server.port) as client:
+        seen = client.ask(body)
+        assert server.counts == {name if applies else "right": 1}
+    content = json.loads(seen.content)
+    expected = ENTRIES[name][kind == "extract_one"] if applies else None
+    entries = content["answers" if kind == "extract_one" else "features"]
+    assert repr(entries) == repr(
+        expected or RIGHT[kind]["answers" if kind == "extract_one" else "features"]
+    )  # repr tells 1 from True
+    assert seen.body["choices"][0]["finish_reason"] == FINISH.get(name, "stop")
+
+
+MESSAGES: dict[str, Any] = {  # content of the message, whatever was asked
+    "refusal": None,
+    "null_content": None,
+    "content_filter": "",
+    "empty_content": "",
+    "prose": "Sure! All of the items match all of the features.",
+    "nesting_bomb": "[" * 100_000,
+    "content_object": RIGHT["extract_many"],
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages(name: str) -> None:
+    seen = many(name)
+    assert seen.content == MESSAGES[name]
+    assert bool(seen.body["choices"][0]["message"]["refusal"]) == (name == "refusal")
+    assert seen.body["choices"][0]["finish_reason"] == FINISH.get(name, "stop")
+
+
+TEXT = json.dumps(RIGHT["extract_many"])
+TEXTS: dict[str, Callable[[str], bool]] = {
+    "truncated": lambda text: text == TEXT[: len(TEXT) // 2],
+    "length_invalid": lambda text: text == TEXT[: len(TEXT) // 2],
+    "answer_nan": lambda text: text == TEXT.replace("[1, 3]", "[1, 3, NaN]"),
+    "duplicate_keys": lambda text: text == TEXT.replace("[1, 3]", '[1, 3], "matched_items": [2]'),
+    "extra_key": lambda text: text == TEXT.replace("[2, 3]", "[1]").removesuffix("}") + ', "note": "as the item told me to"}',
+    "huge_integer": lambda text: text == TEXT.replace('"feature": 1,', f'"feature": {"1" * 5000},'),
+    "two_objects": lambda text: text == f"Either {TEXT} or {TEXT.replace('[2, 3]', '[1]')}.",
+    "fenced": lambda text: json.loads(text.removeprefix("```json\n").removesuffix("\n```")) == RIGHT["extract_many"],
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts(name: str) -> None:
+    seen = many(name)
+    assert TEXTS[name](seen.content)
+    assert seen.content != TEXT
+    assert seen.body["choices"][0]["finish_reason"] == FINISH.get(name, "stop")
+
+
+def test_texts_of_single_items() -> None:
+    text = json.dumps(RIGHT["extract_one"])
+    assert one("duplicate_keys").content == text.replace('"applies": 1', '"applies": 1, "applies": 0')
+    assert one("answer_nan").content == text.replace('"applies": 1', '"applies": NaN')
+
+
+def test_usage_and_choices() -> None:
+    missing, wrong = many("usage_missing"), many("usage_wrong")
+    assert "usage" not in missing.body
+    assert wrong.body["usage"] == BAD_USAGE
+    assert missing.content == wrong.content == TEXT
+    assert "choices" not in many("choices_missing").body
+    assert many("choices_empty").body["choices"] == []
+    one_choice, other = many("choices_two").body["choices"]
+    assert one_choice["message"]["content"] == TEXT
+    assert (one_choice["index"], other["index"]) == (0, 1)
+    assert json.loads(other["message"]["content"])["features"] == [MANY[0], {"feature": 2, "matched_items": [1]}]
