@@ -37,6 +37,10 @@ def print_summary(run: Discovery) -> None:
     errors = f"{metric} {number(last['test_error'])} on test items, {number(last['train_error'])} on training items"
     written = "" if run.directory is None else f"; written to {run.directory.path}"
     typer.echo(f"{features}; {errors}{written}")
+    if int(last["tokens_in"]) > 0:
+        cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
+        tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
+        typer.echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
 
 
 def readable_metric(name: str) -> str:

@@ -126,7 +126,9 @@ class Cycle:
             return None
         answers = np.stack([unpack(progress.pool[text]) for text in usable], axis=1)
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        ranked = rank_candidates(judge, judged, usable, answers, self.settings.refit_steps)
+        ranked = rank_candidates(
+            judge, judged, usable, answers, self.settings.refit_steps, lambda texts: self.oracle.error_rates(self.items, texts)
+        )
         return ranked[0] if ranked and ranked[0].gain > self.settings.smallest_gain else None
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:

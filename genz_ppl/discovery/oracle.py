@@ -41,6 +41,11 @@ class Oracle:
         texts = [" ".join(text.split()) for text in reply]
         return [text for text in dict.fromkeys(texts) if text and text not in contrast.existing][:n]
 
+    def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(features),) error rates of answers as a model that asks repeatedly knows them; NaN where it does not."""
+        known = getattr(self.model, "error_rates", None)
+        return np.full(len(features), np.nan) if known is None else np.asarray(known(items, features), dtype=np.float64)
+
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self.model, method)(*arguments)

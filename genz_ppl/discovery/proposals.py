@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,9 @@ from genz_ppl.types import FloatArray
 FINALISTS = 6
 # Wordings whose answers differ on a smaller share of the items are one feature.
 SAME = 0.01
-STARTING_RATE = 0.01
+STARTING_RATE, HIGHEST_RATE = 0.01, 0.4
+#: The error rates of some wordings, (N,), NaN where nothing is known.
+Rates = Callable[[Sequence[str]], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,21 @@ def missed(state: State, data: Data) -> Tensor:
     return residual
 
 
-def rank_candidates(judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int) -> list[Candidate]:
-    """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`."""
+def rank_candidates(
+    judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int, rates: Rates | None = None
+) -> list[Candidate]:
+    """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
+
+    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
+    """
     order = finalists(quick_gains(judge, data, answers), answers, data.answers.numpy())
     _, base_bound = better_start(judge, data, steps)
     candidates = []
-    for index in order:
+    starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
+    for index, rate in zip(order, starts.tolist(), strict=True):
         column = torch.from_numpy(answers[:, index : index + 1])
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
-        trial, bound = better_start(extended(judge, column), enlarged, steps)
+        trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
         candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
@@ -118,16 +127,18 @@ def _disagreement(one: FloatArray, other: FloatArray) -> float:
     return min(share, 1 - share)
 
 
-def extended(state: State, column: Tensor) -> State:
+def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> State:
     """The state with one more feature whose posterior starts at its answers, (T, 1).
 
-    Its error rate starts low: EM lowers a rate that starts at the prior's mean so slowly that a wording that is simply
-    right would look worthless after the few steps of a trial.
+    known_rate: its error rate as repeated answers tell it, NaN if they do not. Without one it starts low: EM lowers a rate
+    that starts at the prior's mean so slowly that a wording that is simply right would look worthless after the few steps of
+    a trial.
     """
     kept = list(range(state.posterior.shape[1]))
-    rate = torch.tensor([STARTING_RATE], dtype=torch.float64)
+    start = min(max(known_rate, STARTING_RATE), HIGHEST_RATE) if known_rate == known_rate else STARTING_RATE
+    rate = torch.tensor([start], dtype=torch.float64)
     larger = state.with_columns(kept, prior_probability(column, rate))
-    larger.error_rates[-1] = STARTING_RATE
+    larger.error_rates[-1] = start
     return larger
 
 

@@ -17,6 +17,7 @@ from genz_ppl.llm.batching import Batching, in_batches
 from genz_ppl.llm.budget import Budget, Caps
 from genz_ppl.llm.calling import Caller, StoppingError
 from genz_ppl.llm.client import ChatClient
+from genz_ppl.llm.draws import draw_error, majority, majority_error
 from genz_ppl.llm.extraction import Extraction, Progress
 from genz_ppl.llm.keys import canonical, data_address, digest, image_hash, item_hash
 from genz_ppl.llm.loop_thread import LoopThread
@@ -68,7 +69,6 @@ class OpenAIModel:
         self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
         self.failures: Counter[str] = Counter()
         self.progress: Progress | None = None
-        self._disagreement: dict[str, float] = {}
         self._thread = LoopThread()
         self._finalizer = weakref.finalize(self, self._thread.close, self._client.close)
 
@@ -112,7 +112,6 @@ class OpenAIModel:
             return await extraction.run()
 
         drawn = self._wait(extract()).reshape(len(unique), len(features), settings.draws)
-        self._note_disagreement(features, drawn)
         return majority(drawn)[[rows[content] for content in hashes]]
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
@@ -137,9 +136,18 @@ class OpenAIModel:
 
         return self._worded("suggest", [texts, task, n], render, n)
 
-    def disagreement(self, features: Sequence[str]) -> FloatArray:
-        """How far repeated draws contradict each other, as an error rate of one draw; NaN where there were no repetitions."""
-        return np.array([self._disagreement.get(feature, np.nan) for feature in features])
+    def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(features),) how often an answer is wrong, as far as repeated draws contradict each other; no call is made.
+
+        From the draws of these items in the store; NaN where none was repeated.
+        """
+        draws = self.settings.draws
+        if draws == 1 or not items:
+            return np.full(len(features), np.nan)
+        hashes = [item_hash(item, self.settings.images != "none") for item in items]
+        questions = [self._question(feature, draw) for feature in features for draw in range(draws)]
+        drawn = self.store.lookup(questions, hashes)[0].reshape(len(items), len(features), draws)
+        return majority_error(draw_error(drawn), draws)
 
     # ---- parts
 
@@ -202,10 +210,6 @@ class OpenAIModel:
             for path in item.images
         )
 
-    def _note_disagreement(self, features: Sequence[str], drawn: FloatArray) -> None:
-        if self.settings.draws > 1:
-            self._disagreement.update(zip(features, error_rates(drawn).tolist(), strict=True))
-
     def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run in the loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""
         self.caller.stopping.clear()
@@ -213,31 +217,6 @@ class OpenAIModel:
             return self._thread.run(coroutine, self.caller.stopping.set)
         except StoppingError:
             raise KeyboardInterrupt from None
-
-
-def majority(drawn: FloatArray) -> FloatArray:
-    """(T, K) answers from (T, K, R) draws: what more than half of the valid ones say, NaN where none does."""
-    valid = ~np.isnan(drawn)
-    counts = valid.sum(axis=2)
-    yes = np.nansum(drawn, axis=2)
-    answers = np.where(2 * yes > counts, 1.0, 0.0)
-    answers[(counts == 0) | (2 * yes == counts)] = np.nan
-    return answers
-
-
-def error_rates(drawn: FloatArray) -> FloatArray:
-    """(K,) error rate p of one draw from (T, K, R) draws: two draws of an item differ with probability 2 p (1 - p).
-
-    NaN where no item has two valid draws. Errors that all draws of an item share do not show.
-    """
-    valid = (~np.isnan(drawn)).sum(axis=2)
-    yes = np.nansum(drawn, axis=2)
-    pairs = (valid * (valid - 1) / 2).sum(axis=0)
-    differing = (yes * (valid - yes)).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(pairs > 0, differing / pairs, np.nan)
-    rates: FloatArray = 0.5 * (1 - np.sqrt(np.clip(1 - 2 * share, 0.0, 1.0)))
-    return rates
 
 
 def _larger(one: Spending, other: Spending) -> Spending:
