@@ -13,7 +13,8 @@ from genz_ppl.llm.prices import Price
 from genz_ppl.llm.spending import Spending
 
 TOKENS_A_MESSAGE = 16
-TOKENS_AN_IMAGE = 2_000
+# An image: about as many for most models, and the most that one of OpenAI's counts for a large photograph (2 833 + 8 x 5 667).
+TOKENS_AN_IMAGE, MOST_TOKENS_AN_IMAGE = 2_000, 50_000
 BYTES_A_TOKEN = 4
 # Sums of many small costs are off by less than this share of them.
 _ROUNDING = 1e-12
@@ -162,7 +163,7 @@ def most_tokens(texts: Sequence[str], n_images: int = 0) -> int:
 
     texts: the messages, and the schema of the reply as one more.
     """
-    return sum(_bytes(text) + TOKENS_A_MESSAGE for text in texts) + n_images * TOKENS_AN_IMAGE
+    return sum(_bytes(text) + TOKENS_A_MESSAGE for text in texts) + n_images * MOST_TOKENS_AN_IMAGE
 
 
 def likely_tokens(texts: Sequence[str], n_images: int = 0) -> float:
