@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from genz_ppl.errors import ModelError
-from genz_ppl.llm.budget import Budget
+from genz_ppl.llm.budget import Budget, Reservation
 from genz_ppl.llm.client import ChatClient, Reply
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.pacing import Pacer, PauseGate
@@ -22,6 +22,7 @@ from genz_ppl.llm.requests import FORMATS, Request
 from genz_ppl.llm.settings import ModelSettings
 from genz_ppl.llm.spending import Spending, Usage
 from genz_ppl.llm.store import AnswerStore, Pair, StoredAnswer
+from genz_ppl.llm.templates import Rendered
 
 Result = TypeVar("Result")
 # Seconds of the first pause after a fault, and of the longest.
@@ -30,6 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 LONGEST_RETRY_AFTER = 600.0
 # Seconds without one success in which a server may answer "too many requests" before a run is stopped.
 PATIENCE = 900.0
+# What a server is asked when it is in doubt whether it works at all.
+CHECK, CHECK_TOKENS = Rendered("check", "1", "You reply with one word.", "Reply with the word yes.", None, "check"), 1000
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Caller:
         self.stopping = asyncio.Event()
         self.last_success = -1.0
         self._pauses = 0
+        self._checking = asyncio.Lock()
 
     async def ask(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
         """Call until there is a reply that `read` can use, store what it says, and return it.
@@ -87,7 +91,7 @@ class Caller:
         async def once() -> Recorded:
             return await self._attempt(request, read)
 
-        return await self._until_done(once)
+        return await self._until_done(once, request.model)
 
     async def repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """The same for a call that costs nothing, such as a look at a batch; each attempt has the deadline of a call."""
@@ -102,7 +106,8 @@ class Caller:
 
         return await self._until_done(once)
 
-    async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
+    async def _until_done(self, call: Callable[[], Awaitable[Result]], model: str | None = None) -> Result:
+        """model: whose calls may be made smaller when they fail again and again."""
         course = _Course(time.monotonic())
         try:
             return await call()
@@ -125,8 +130,21 @@ class Caller:
         try:
             done: Result = await retrying(again)
         except CallError as error:
+            if error.remedy is Remedy.AGAIN and model is not None and await self._works(model, course):
+                raise CallError(Remedy.SPLIT, error.reason) from None  # it is this call that the server does not like
             raise self._verdict(error, course) from None
         return done
+
+    async def _works(self, model: str, course: _Course) -> bool:
+        """Whether the server replies to other calls; where none was made meanwhile, it is asked something harmless."""
+        async with self._checking:  # of several workers in doubt one asks
+            if self.stopping.is_set() or self.last_success >= course.started:
+                return True
+            try:
+                await self._attempt(Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
+            except CallError as error:
+                return error.remedy is Remedy.SPLIT
+            return True
 
     def _goes_on(self, error: BaseException, course: _Course) -> bool:
         """Whether to call again; counts the fault."""
@@ -176,8 +194,6 @@ class Caller:
         """What a call that is given up means for the run."""
         if error.remedy is Remedy.SPLIT:
             return error
-        if error.remedy is Remedy.AGAIN and (self.last_success >= course.started or self.stopping.is_set()):
-            return CallError(Remedy.SPLIT, error.reason)  # the server is alive: it is this call that it does not like
         saved = "what was answered is stored"
         if error.remedy is Remedy.AGAIN:
             return ModelError(
@@ -189,17 +205,7 @@ class Caller:
 
     async def _attempt(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
         """One attempt, with its entry in the journal and its share of the caps."""
-        if self.gate.remaining > 0:
-            await self._unless_stopping(self.gate.passed())
-        await self.pacer.wait(request.likely_tokens_in + request.tokens_out)
-        if self.stopping.is_set():
-            raise StoppingError
-        price = self.prices.get(request.model)
-        cost = 0.0 if price is None else price.cost(request.most_tokens_in, request.tokens_out)
-        reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
-        if self.stopping.is_set():
-            self.budget.settle(reservation, Spending())
-            raise StoppingError
+        reservation = await self._leave(request)
         spent, outcome, recorded = Spending(), "not sent", Recorded()
         attempt: int | None = None
         try:
@@ -228,6 +234,27 @@ class Caller:
                     self.store.settle(attempt, outcome, spent, recorded.answers, recorded.texts)
             finally:
                 self.budget.settle(reservation, spent)
+
+    async def _leave(self, request: Request) -> Reservation:
+        """Leave to send a call: when no pause is on, within the limits a minute and the caps."""
+        await self._unpaused()
+        if self.settings.requests_per_minute is not None or self.settings.tokens_per_minute is not None:
+            await self._unless_stopping(self.pacer.wait(request.likely_tokens_in + request.tokens_out))
+        price = self.prices.get(request.model)
+        cost = 0.0 if price is None else price.cost(request.most_tokens_in, request.tokens_out)
+        reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
+        try:
+            await self._unpaused()  # a pause may have begun meanwhile
+        except BaseException:
+            self.budget.settle(reservation, Spending())
+            raise
+        return reservation
+
+    async def _unpaused(self) -> None:
+        if self.gate.remaining > 0:
+            await self._unless_stopping(self.gate.passed())
+        if self.stopping.is_set():
+            raise StoppingError
 
     async def _send(self, request: Request, form: str) -> Reply:
         """Send, and take no longer than the deadline, however slowly the bytes come."""

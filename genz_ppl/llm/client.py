@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,10 +27,30 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MARK = "genz-ppl"
 # Sent to servers that want no key; the client insists on one.
 NO_KEY = "none"
-_SAFE_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,60}")
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
 _FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+# The codes that are shown: any other might be an echo of the key or of an item.
+_SHOWN = (
+    _QUOTA
+    | _TOO_LONG
+    | _FILTERED
+    | {
+        "invalid_api_key",
+        "invalid_request_error",
+        "model_not_found",
+        "overloaded_error",
+        "permission_denied",
+        "rate_limit_exceeded",
+        "requests",
+        "server_error",
+        "tokens",
+        "unknown_url",
+        "unsupported_country_region_territory",
+        "unsupported_parameter",
+        "unsupported_value",
+    }
+)
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output")
 _TRANSIENT = {408, 409, 425}
 
@@ -75,9 +94,7 @@ class ChatClient:
         limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
         self._http = openai.DefaultAioHttpClient(limits=limits, timeout=None)
         try:
-            self._client = openai.AsyncOpenAI(
-                api_key=key or NO_KEY, base_url=base_url, max_retries=0, http_client=self._http
-            )
+            self._client = openai.AsyncOpenAI(api_key=key or NO_KEY, base_url=base_url, max_retries=0, http_client=self._http)
         except (openai.OpenAIError, httpx2.InvalidURL) as error:
             raise OptionError(
                 f"--base-url {base_url}: not usable as a server's address ({type(error).__name__}); write http://host:port/v1"
@@ -159,7 +176,7 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes) -> Cal
     """What an HTTP status other than 200 calls for."""
     error = _error_of(content)
     code = _code(error)
-    named = f"status {status}" + (f", {code}" if code else "")
+    named = f"status {status}" + (f", {code}" if code in _SHOWN else "")
     text = str(error.get("message", "")).lower() + str(error.get("param", "")).lower()
     if status == 429 and code in _QUOTA:
         return CallError(Remedy.STOP, f"the account's quota is used up ({named})", free=True)
@@ -192,12 +209,8 @@ def _error_of(content: bytes) -> dict[str, Any]:
 
 
 def _code(error: Mapping[str, Any]) -> str:
-    """The error's code or type, if it looks like one; an echoed key or text does not."""
-    for name in ("code", "type"):
-        value = error.get(name)
-        if isinstance(value, str) and _SAFE_CODE.fullmatch(value.lower()) and not value.startswith("sk-"):
-            return value.lower()
-    return ""
+    """The error's code, else its type."""
+    return next((value.lower() for name in ("code", "type") if isinstance(value := error.get(name), str) and value), "")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

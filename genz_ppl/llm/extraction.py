@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from genz_ppl.types import FloatArray
 MOST_TRIES = 3
 # Seconds between looks at what another process has in hand, and between renewals of our own leases.
 GLANCE, RENEWAL = 0.2, 60.0
+# The most jobs that are claimed in one transaction.
+AHEAD = 16
 Progress = Callable[[int, int], None]
 
 
@@ -77,6 +79,7 @@ class Extraction:
     def look_up(self) -> None:
         """Take over what the store knows by now."""
         self.values, self.known = self.store.lookup(self.questions, self.items)
+        self._n_known = int(self.known.sum())
 
     def named(self, job: Job) -> BatchJob:
         """A job by what it asks, without positions."""
@@ -85,7 +88,8 @@ class Extraction:
     async def run(self) -> FloatArray:
         """Ask what is not stored; (items, questions) of 1., 0. and NaN.
 
-        Raises what stopped the calls, ModelError or BudgetError, after those under way have ended and are stored.
+        Raises what stopped the calls, ModelError or BudgetError, after those under way have ended and are stored; and
+        StoppingError where `stopping` was set by someone else.
         """
         self._elsewhere.clear()
         self._queue.extend(self.jobs())
@@ -98,6 +102,8 @@ class Extraction:
             self.release()
         if self._error is not None:
             raise self._error
+        if self._n_known < self.known.size:
+            raise StoppingError
         return self.values
 
     def release(self) -> None:
@@ -165,22 +171,31 @@ class Extraction:
     async def _do(self, job: Job) -> None:
         if self.caller.stopping.is_set():
             raise StoppingError
-        for part in [job] if job.held else self.claimed(job):
-            await self._ask(part)
+        if job.held:
+            await self._ask(job)
+        else:
+            self._queue.extendleft(reversed(self.claimed(*self._with_next(job))))
 
-    def claimed(self, job: Job) -> list[Job]:
-        """The part of a job that is ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
-        pairs = self._pairs(job)
+    def _with_next(self, job: Job) -> list[Job]:
+        """The job with those next in the queue, to be claimed at once; towards the end fewer, so that other processes find some."""
+        jobs = [job]
+        most = min(AHEAD, len(self._queue) // self.caller.settings.workers)
+        while len(jobs) < most and not self._queue[0].held:
+            jobs.append(self._queue.popleft())
+        return jobs
+
+    def claimed(self, *jobs: Job) -> list[Job]:
+        """The parts of jobs that are ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
+        pairs = {pair: position for job in jobs for pair, position in self._pairs(job).items()}
         claim = self.store.claim(list(pairs))
         for pair, answer in claim.known.items():
             self._take(pairs[pair], answer)
-        if len(claim.mine) == len(pairs):
-            self._held.update(claim.mine)
-            return [Job(job.items, job.questions, True)]
         self._held.update(claim.mine)
-        theirs = {pairs[pair] for pair in claim.theirs}
-        self._elsewhere.extend(self._shaped(job, theirs, held=False))
-        return list(self._shaped(job, {pairs[pair] for pair in claim.mine}, held=True))
+        if len(claim.mine) == len(pairs):
+            return [replace(job, held=True) for job in jobs]
+        mine, theirs = ({pairs[pair] for pair in part} for part in (claim.mine, claim.theirs))
+        self._elsewhere.extend(part for job in jobs for part in self._shaped(job, theirs, held=False))
+        return [part for job in jobs for part in self._shaped(job, mine, held=True)]
 
     def _shaped(self, job: Job, wanted: set[tuple[int, int]], held: bool) -> Iterator[Job]:
         gaps = np.array([[(t, k) in wanted for k in job.questions] for t in job.items])
@@ -233,9 +248,10 @@ class Extraction:
         for pair, answer in answers.items():
             self._take(pairs[pair], answer)
         self._held.difference_update(pairs)
-        self.progress(int(self.known.sum()), self.known.size)
+        self.progress(self._n_known, self.known.size)
 
     def _take(self, position: tuple[int, int], answer: StoredAnswer) -> None:
+        self._n_known += not self.known[position]
         self.values[position] = answer.value
         self.known[position] = True
 

@@ -19,6 +19,7 @@ class LoopThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, Result], wind_up: Callable[[], None], grace: float = 10.0) -> Result:
         """Wait for a coroutine and return its result.
@@ -26,19 +27,20 @@ class LoopThread:
         On Ctrl-C `wind_up` is called in the loop, and what is under way has `grace` seconds to end before it is cancelled;
         a second Ctrl-C cancels it at once. KeyboardInterrupt is raised in either case.
         """
-        loop = self._started()
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            loop.call_soon_threadsafe(wind_up)
-            with suppress(Exception, KeyboardInterrupt):  # the first interrupt is what counts now
-                future.result(grace)
-            raise
-        finally:
-            if not future.done():
-                future.cancel()
-                self._settle()
+        with self._turn:
+            loop = self._started()
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                loop.call_soon_threadsafe(wind_up)
+                with suppress(Exception, KeyboardInterrupt):  # the first interrupt is what counts now
+                    future.result(grace)
+                raise
+            finally:
+                if not future.done():
+                    future.cancel()
+                    self._settle()
 
     def _settle(self) -> None:
         """Let cancelled tasks run to their end: they close their books in `finally`."""

@@ -34,6 +34,8 @@ from genz_ppl.types import Contrast, FloatArray, Item
 Result = TypeVar("Result")
 # Tokens of a reply: at the least; for every item described, feature listed and answer given; for wordings and descriptions.
 LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
+# Stands for an image that the model will not describe.
+NO_DESCRIPTION = "(no description)"
 
 
 class OpenAIModel:
@@ -89,7 +91,8 @@ class OpenAIModel:
         """
         settings = self.settings
         texts = self._texts(items)
-        questions = [self._question(feature, draw) for feature in features for draw in range(settings.draws)]
+        columns = {feature: column for column, feature in enumerate(dict.fromkeys(features))}
+        questions = [self._question(feature, draw) for feature in columns for draw in range(settings.draws)]
         if not items or not questions:
             return np.full((len(items), len(features)), np.nan)
         hashes = [item_hash(item, settings.images != "none") for item in items]
@@ -97,10 +100,10 @@ class OpenAIModel:
         unique = list(first)
         rows = {content: row for row, content in enumerate(unique)}
 
-        def render(asked: Sequence[int], columns: Sequence[int]) -> Request:
+        def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             shown = [first[unique[row]] for row in asked]
-            rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in columns])
-            out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(columns) + ANSWER_OUT * len(asked) * len(columns)
+            rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
+            out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(about) + ANSWER_OUT * len(asked) * len(about)
             return Request(
                 "extract", settings.model, rendered, settings.max_output_tokens or out, self._pictures([items[t] for t in shown])
             )
@@ -111,8 +114,8 @@ class OpenAIModel:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
 
-        drawn = self._wait(extract()).reshape(len(unique), len(features), settings.draws)
-        return majority(drawn)[[rows[content] for content in hashes]]
+        drawn = self._wait(extract()).reshape(len(unique), len(columns), settings.draws)
+        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
@@ -190,7 +193,8 @@ class OpenAIModel:
 
             try:
                 async with room:
-                    return await stored_text(self.caller, digest(["describe", sampling, content.hex()]), render, str.strip)
+                    key = digest(["describe", sampling, content.hex()])
+                    return await stored_text(self.caller, key, render, str.strip, NO_DESCRIPTION)
             except Exception:
                 self.caller.stopping.set()  # those under way are paid for and end first
                 raise
@@ -212,9 +216,13 @@ class OpenAIModel:
 
     def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run in the loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""
-        self.caller.stopping.clear()
+
+        async def begun() -> Result:
+            self.caller.stopping.clear()  # not before: the loop may be winding up for another thread
+            return await coroutine
+
         try:
-            return self._thread.run(coroutine, self.caller.stopping.set)
+            return self._thread.run(begun(), self.caller.stopping.set)
         except StoppingError:
             raise KeyboardInterrupt from None
 

@@ -107,15 +107,13 @@ class AnswerStore:
         """Divide pairs into what is known, what the caller is to ask now, and what someone else is asking; one transaction.
 
         What is claimed stays claimed, for other claims of this object too, until it is settled, released or expired.
-        Damaged rows are taken away and claimed. Raises ValueError for an item that is no 32-byte hash.
+        Damaged rows count as unknown. Raises ValueError for an item that is no 32-byte hash.
         """
         claim, wanted = Claim(), distinct(pairs)
         with self.writing() as tables:
             now = time.time()
             keys = tables.made_keys(wanted)
             stored = dict(tables.answers(keys))
-            if bad := [key for key, answer in stored.items() if answer is None]:
-                tables.remove_answers(bad)
             open_keys = [key for key in keys if stored.get(key) is None]
             held = tables.held(open_keys, now)
             mine = [key for key in open_keys if key not in held]

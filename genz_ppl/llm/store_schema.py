@@ -146,7 +146,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         )
     for pragma in ("synchronous = NORMAL", "cache_size = -32768", "cell_size_check = ON", "trusted_schema = OFF"):
         connection.execute(f"PRAGMA {pragma}")
-    # Moving the log into the file waits for the disk; every 32 MB, not every 4, halves the mean time of a call.
+    # Moving the log into the file waits for the disk, so it is done every 32 MB rather than every 4.
     connection.execute("PRAGMA wal_autocheckpoint = 8192")
     connection.execute("PRAGMA journal_size_limit = 67108864")  # a log that grew once is cut back to 64 MB
 

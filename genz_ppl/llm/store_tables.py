@@ -152,10 +152,6 @@ class Tables:
                 self.damaged.add((question, item))
             yield (question, item), answer
 
-    def remove_answers(self, keys: Iterable[Key]) -> None:
-        """Take damaged rows away."""
-        self.connection.executemany("DELETE FROM answers WHERE question = ? AND item = ?", keys)
-
     def add_answers(self, keys: Mapping[Key, Pair], answers: Mapping[Pair, StoredAnswer], attempt: int) -> None:
         """Write answers; intact ones that are there stay, damaged ones are replaced."""
         rows = {key: answer_row(key, pair, answers[pair], attempt) for key, pair in keys.items()}

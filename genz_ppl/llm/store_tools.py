@@ -87,7 +87,7 @@ class Pruned:
 
 
 def info(path: str | Path, check: bool = False) -> StoreInfo:
-    """Count what the store holds; with `check` read every row (about 10 s for a million answers).
+    """Count what the store holds; with `check` read every row (5 s for a million answers).
 
     Raises StoreError if there is no store at `path` or it cannot be read.
     """

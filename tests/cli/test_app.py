@@ -12,7 +12,7 @@ import genz_ppl
 from genz_ppl.cli.app import app
 from genz_ppl.settings import DiscoverSettings
 
-COMMANDS = ("demo", "fit", "resume", "predict", "features", "diagnose", "compare")
+COMMANDS = ("demo", "plan", "fit", "resume", "predict", "features", "diagnose", "compare", "prompts")
 
 
 def parameters(command: str) -> dict[str, Any]:
