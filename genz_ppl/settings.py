@@ -103,9 +103,11 @@ class DiscoverSettings:
     proposals: wordings asked for a contrast and polarity. polarity: ask what the positives share ("positive"), what the
     negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
-    discarded. smallest_gain: nats by which a wording must raise the bound to be kept. reconsider: wordings answered
+    discarded. smallest_gain: nats by which a wording must raise the bound to be kept; None: the level of chance.
+    screen: items on which wordings are compared before the best is asked about on all of them, for fewer answers; 0: all
+    wordings are asked about on all items. splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before the run ends. reconsider: wordings answered
     earlier compete again at every addition, at no cost. smallest_worth: nats a feature must be worth in the final model
-    (0 keeps all); None: what the best of all wordings tried would reach by chance. final_steps: steps of the last fit.
+    (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
     minibatch (svi, structured).
     """
@@ -128,10 +130,13 @@ class DiscoverSettings:
     inner_steps: int = 10
     refit_steps: int = 10
     smallest_share: float = 0.02
-    smallest_gain: float = 0.0
+    smallest_gain: float | None = None
+    screen: int = 0
     smallest_worth: float | None = None
     final_steps: int = 30
     reconsider: bool = True
+    splits: int = 3
+    patience: int = 5
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
     bayesian: bool = False
     batch_size: int | None = None
@@ -148,7 +153,11 @@ class DiscoverSettings:
         check_number("refit_steps", self.refit_steps, 1)
         check_number("seed", self.seed, 0, 2**32 - 1)
         check_number("final_steps", self.final_steps, 1)
-        check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
+        if self.smallest_gain is not None:
+            check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
+        check_number("screen", self.screen, 0)
+        check_number("splits", self.splits, 1)
+        check_number("patience", self.patience, 1)
         if self.smallest_worth is not None:
             check_number("smallest_worth", self.smallest_worth, 0, whole=False)
         check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)

@@ -115,6 +115,12 @@ SmallestWorth = Annotated[
     float | None,
     _setting("smallest_worth", "Nats a feature must be worth to stay in the end; none: the level of chance.", _SEARCH),
 ]
+Screen = Annotated[
+    int | None,
+    _setting("screen", "Items on which wordings are compared before the best is asked about on all; 0: all on all.", _SEARCH),
+]
+Splits = Annotated[int | None, _setting("splits", "Directions of the residuals from which a split is started.", _SEARCH)]
+Patience = Annotated[int | None, _setting("patience", "Additions in a row that find nothing before a run ends.", _SEARCH)]
 Reconsider = Annotated[
     bool | None, _setting("reconsider", "Let wordings answered earlier compete again at every addition.", _SEARCH)
 ]

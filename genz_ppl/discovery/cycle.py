@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, missed, rank_candidates
-from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, pack, unpack
+from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.discovery.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.worth import chance_gain
 from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.coordinate import refit
@@ -24,6 +26,8 @@ from genz_ppl.models import GenZ, LinearLink
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
+# Splits that are more alike than this are one.
+SAME_SPLIT = 0.95
 # Where an M-step is training, refits make do with this part of the steps.
 TRAINING_STEPS = 5
 
@@ -46,24 +50,59 @@ class Cycle:
         return self.data.with_answers(torch.from_numpy(progress.train_answers))
 
     def add(self, progress: Progress) -> list[tuple[str, str]]:
-        """Algorithm 1 or 2; returns the events, each with the wording it is about."""
-        data = self.training_data(progress)
+        """Algorithm 1 or 2; returns the events, each with the wording it is about.
+
+        With screening, what the pool holds comes first: a wording whose answers are known costs nothing, and one that those
+        it has speak for needs no proposal.
+        """
+        data, screening = self.training_data(progress), self.settings.screen > 0
+        if screening and self.settings.reconsider and (best := self.best_candidate(progress, data, [])) is not None:
+            self.keep(progress, best)
+            return [("add", best.text)]
         posterior = self.free_posterior(progress, data)
-        contrast = self.contrast(progress, data, posterior)
-        wordings = self.wordings(contrast)
-        fresh = [text for text in wordings if text not in progress.pool]
+        positive, negative = self.shown(progress, data, posterior)
+        race = self.race(progress, posterior, np.concatenate([positive, negative]))
+        known = self.unused(progress) if self.settings.reconsider else []
+        answered = [race.recall(known)] if screening else []
+        wordings: dict[str, int] = {}
+        if answered in ([], [None]):
+            wordings = self.wordings(self.contrast(progress, positive, negative))
+            fresh = {text: side for text, side in wordings.items() if text not in progress.pool}
+            race.price = self.price(progress, len(progress.pool) + len(fresh))
+            answered = [race.run(fresh, known)] if screening else self.all_answered(progress, list(fresh))
         events = []
-        if fresh:
-            answers = self.oracle.answer(self.items, fresh)
-            for text, column in zip(fresh, answers.T, strict=True):
-                progress.pool[text] = pack(column)
-                if not is_balanced(column, self.settings.smallest_share):
-                    events.append(("discard", text))
-        best = self.best_candidate(progress, data, wordings)
+        for text in answered:
+            if text is not None and not is_balanced(unpack(progress.pool[text]), self.settings.smallest_share):
+                events.append(("discard", text))
+        best = self.best_candidate(progress, data, list(wordings))
+        progress.failures = progress.failures + 1 if best is None else 0
         if best is not None:
             self.keep(progress, best)
             events.append(("add", best.text))
         return events
+
+    def race(self, progress: Progress, posterior: FloatArray, shown: IntArray) -> Race:
+        """A race among wordings for the split with this posterior, (T,). shown: what the proposer sees."""
+
+        def ask(items: Sequence[int], texts: Sequence[str]) -> FloatArray:
+            return self.oracle.answer([self.items[t] for t in items], texts)
+
+        used = [progress.pool[record.text] for record in progress.active]
+        most = max(1, self.settings.screen)
+        depth = normal_scores(posterior)
+        order = telling_items(depth, shown, np.random.default_rng([self.settings.seed, progress.step, 1]))
+        return Race(progress.pool, depth, order, ask, most, self.price(progress), used, progress.failures)
+
+    def unused(self, progress: Progress) -> list[str]:
+        """The wordings of the pool that are not in the model."""
+        active = {record.text for record in progress.active}
+        return [text for text in progress.pool if text not in active]
+
+    def all_answered(self, progress: Progress, fresh: list[str]) -> list[str | None]:
+        """Put wordings into the pool with answers on all training items."""
+        for text, column in zip(fresh, self.oracle.answer(self.items, fresh).T if fresh else [], strict=True):
+            progress.pool[text] = pack(column)
+        return list(fresh)
 
     def free_posterior(self, progress: Progress, data: Data) -> FloatArray:
         """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,).
@@ -71,25 +110,37 @@ class Cycle:
         With the structured strategy it is conditional on the modes of the other features, which is what Algorithm 2 groups
         items by. Beside a network the free feature enters as a term of its own, y = f(z, x) + w z_i: trained for a few epochs,
         the network would not answer to a new input yet, and the split would be lost.
+
+        Of several starts the one with the highest bound counts; after additions that failed, the next one.
         """
         state, model = progress.state, progress.state.model
         with torch.no_grad():
             model.eval()
             residual = missed(state, data)
-        start = leading_split(residual)[:, None]
+        found: list[tuple[float, FloatArray]] = []
+        for rank in range(min(self.settings.splits, *residual.shape)):
+            start = leading_split(residual, rank=rank)[:, None]
+            bound, posterior = self.split_from(state, data, residual, start)
+            if all(abs(np.corrcoef(posterior, other)[0, 1]) < SAME_SPLIT for _, other in found):
+                found.append((bound, posterior))
+        ranked = sorted(found, key=lambda one: -one[0])
+        return ranked[progress.failures % len(ranked)][1]
+
+    def split_from(self, state: State, data: Data, residual: Tensor, start: Tensor) -> tuple[float, FloatArray]:
+        """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
         blank = torch.full_like(start, float("nan"))
-        if has_closed_form(model):
+        if has_closed_form(state.model):
             free = state.with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
             free_data = Data(blank, torch.zeros(len(start), 0, dtype=torch.float64), residual)
             free = start_state(build_model(1, residual.shape[1], 0), free_data)
-        refit(free, free_data, self.settings.inner_steps)
+        bound = refit(free, free_data, self.settings.inner_steps).total
         split = free.posterior[:, -1] if self.strategy.name != "structured" else conditional_split(free, free_data)
         posterior: FloatArray = split.numpy()
-        return posterior
+        return bound, posterior
 
-    def contrast(self, progress: Progress, data: Data, posterior: FloatArray) -> Contrast:
+    def shown(self, progress: Progress, data: Data, posterior: FloatArray) -> tuple[IntArray, IntArray]:
         """The items to show: from all of them (Algorithm 1) or from the worst explained combination (Algorithm 2)."""
         random = np.random.default_rng([self.settings.seed, progress.step])
         chosen: IntArray = np.arange(len(self.items))
@@ -97,22 +148,31 @@ class Cycle:
             modes = progress.state.posterior.numpy() > 0.5
             errors = weighted_errors(progress.state, data)
             chosen = targeted_items(modes, errors, posterior > 0.5, self.settings.exemplars)
-        positive, negative = exemplars(posterior, chosen, self.settings.exemplars, random)
+        return exemplars(posterior, chosen, self.settings.exemplars, random)
+
+    def contrast(self, progress: Progress, positive: IntArray, negative: IntArray) -> Contrast:
+        """The contrast of those items."""
         texts = [record.text for record in progress.active]
         return build_contrast(self.items, positive, negative, progress.train_answers, texts)
 
-    def wordings(self, contrast: Contrast) -> list[str]:
-        """What the model proposes, asked one way round or both."""
-        asked: list[Contrast] = []
+    def wordings(self, contrast: Contrast) -> dict[str, int]:
+        """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1."""
+        asked: list[tuple[int, Contrast]] = []
         if self.settings.polarity in ("both", "positive"):
-            asked.append(contrast)
+            asked.append((1, contrast))
         if self.settings.polarity in ("both", "negative"):
-            asked.append(contrast.reversed())
-        texts: list[str] = []
-        for one in asked:
-            if one.positive and one.negative:
-                texts.extend(self.oracle.propose(one, self.settings.proposals))
-        return list(dict.fromkeys(texts))
+            asked.append((-1, contrast.reversed()))
+        lists = [
+            [(text, side) for text in self.oracle.propose(one, self.settings.proposals)]
+            for side, one in asked
+            if one.positive and one.negative
+        ]
+        # The best of either side first: which of the two is easier to word is not known.
+        turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
+        sides: dict[str, int] = {}
+        for text, side in turns:
+            sides.setdefault(text, side)
+        return sides
 
     def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
         """The wording with the largest gain of the bound, if that gain is above `smallest_gain`."""
@@ -120,7 +180,10 @@ class Cycle:
         texts = [*wordings, *progress.pool] if self.settings.reconsider else wordings
         usable = []
         for text in dict.fromkeys(texts):
-            if text not in active and is_balanced(unpack(progress.pool[text]), self.settings.smallest_share):
+            entry = progress.pool.get(text)
+            if text in active or entry is None:
+                continue
+            if asked(entry).all() and is_balanced(unpack(entry), self.settings.smallest_share):
                 usable.append(text)
         if not usable:
             return None
@@ -129,7 +192,8 @@ class Cycle:
         ranked = rank_candidates(
             judge, judged, usable, answers, self.settings.refit_steps, lambda texts: self.oracle.error_rates(self.items, texts)
         )
-        return ranked[0] if ranked and ranked[0].gain > self.settings.smallest_gain else None
+        least = self.price(progress) if self.settings.smallest_gain is None else self.settings.smallest_gain
+        return ranked[0] if ranked and ranked[0].gain > least else None
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:
         """Make a candidate part of the model and ask about it on the test items."""
@@ -186,13 +250,15 @@ class Cycle:
             ids = [record.id for record in progress.active]
             progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, judged)
 
-    def price(self, progress: Progress) -> float:
+    def price(self, progress: Progress, tried: int | None = None) -> float:
         """Nats a feature must be worth: as the settings say, or what the best of all wordings tried reaches by chance."""
         if self.settings.smallest_worth is not None:
             return self.settings.smallest_worth
         link = progress.state.model.link
         modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
-        return chance_gain(len(progress.pool), modifiers * progress.state.model.likelihood.n_locations)
+        return chance_gain(
+            len(progress.pool) if tried is None else tried, modifiers * progress.state.model.likelihood.n_locations
+        )
 
     def finish(self, progress: Progress) -> list[tuple[str, str]]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from genz_ppl.inference.state import State
 from genz_ppl.types import FloatArray
 
+UNASKED = -2
 #: What happened ("add", "discard", "prune", "final") and the wording it is about.
 Event = tuple[str, str]
 CURVE_COLUMNS = (
@@ -81,9 +82,11 @@ class Progress:
     """A run at a step boundary.
 
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
-    pool: every wording ever answered on the training items, as int8 of 1, 0 and -1 (no answer); test_pool: the same on the
+    pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid
+    answer) and -2 (not asked); test_pool: the same on the
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
-    features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. settled: its
+    features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. failures:
+    additions in a row that found nothing. settled: its
     cycles are over and it is back at the best model.
     """
 
@@ -102,6 +105,7 @@ class Progress:
     updates_done: int = 0
     cuts_done: int = 0
     added_in_cycle: int = 0
+    failures: int = 0
     settled: bool = False
     seconds: float = 0.0
     status: str = "running"
@@ -124,6 +128,11 @@ class Progress:
     def _columns(self, pool: dict[str, NDArray[np.int8]], n_items: int) -> NDArray[np.float64]:
         columns = [unpack(pool[record.text]) for record in self.active]
         return np.stack(columns, axis=1) if columns else np.zeros((n_items, 0))
+
+
+def asked(packed: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Where a question was asked, whatever came of it."""
+    return packed > UNASKED
 
 
 def pack(answers: FloatArray) -> NDArray[np.int8]:

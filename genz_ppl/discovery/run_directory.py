@@ -39,6 +39,7 @@ _PLAIN = (
     "updates_done",
     "cuts_done",
     "added_in_cycle",
+    "failures",
     "settled",
     "status",
 )

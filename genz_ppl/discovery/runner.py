@@ -109,7 +109,7 @@ class Runner:
         progress.step += 1
         room = settings.max_features is None or len(progress.active) < settings.max_features
         events: list[Event] = []
-        if progress.settled:
+        if progress.settled or progress.failures >= settings.patience:
             events = cycle.finish(progress)
         elif progress.additions_done < settings.add and room:
             progress.additions_done += 1

@@ -104,16 +104,17 @@ def linear_residual(posterior: Tensor, data: Data, targets: Tensor) -> Tensor:
     return targets - posterior @ coefficients[:, 0] - intercept - data.covariates @ slopes
 
 
-def leading_split(residual: Tensor, sharpness: float = 10.0) -> Tensor:
+def leading_split(residual: Tensor, sharpness: float = 10.0, rank: int = 0) -> Tensor:
     """A soft binary split of the items along the leading direction of their whitened residuals.
 
-    residual: (T, D), NaN where missing. Returns (T,), near 1 and 0 at the two ends and one half in the middle.
+    residual: (T, D), NaN where missing. rank: 0 for the first such direction, 1 for the second, up to D - 1.
+    Returns (T,), near 1 and 0 at the two ends and one half in the middle.
     """
     observed = ~torch.isnan(residual)
     there = torch.nan_to_num(residual)
     spread = (there**2).sum(0) / observed.sum(0).clamp(min=1)
     white = there / _positive(spread.sqrt())
     _, _, directions = torch.linalg.svd(white, full_matrices=False)
-    direction = directions[0] * torch.where(directions[0].sum() < 0, -1.0, 1.0)
+    direction = directions[rank] * torch.where(directions[rank].sum() < 0, -1.0, 1.0)
     score = white @ direction
     return torch.sigmoid(sharpness * score / _positive(score.std(unbiased=False)))

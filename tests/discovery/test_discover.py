@@ -292,7 +292,7 @@ def test_answers_that_are_missing_are_no_noes(frame: pd.DataFrame) -> None:
     assert red[unanswered].between(0.02, 0.98).any() or red[unanswered].nunique() > 1  # y alone decides, not "no"
 
 
-def test_a_store_is_refused_until_there_is_one(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="store: this version keeps a run's answers in its run directory only"):
+def test_a_store_is_refused_for_a_model_that_needs_none(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="store: only for models behind a server"):
         discover(open_source("binary"), store=tmp_path / "answers.sqlite", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

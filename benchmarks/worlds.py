@@ -1,0 +1,203 @@
+"""Discovery where the truth is known: how much of what the true features explain is found, and for how many answers?
+
+    python benchmarks/worlds.py                              # libraries of 40 and 240 features, 1 and 8 targets, five seeds
+    python benchmarks/worlds.py --worlds large none --seeds 5
+
+Items list phrases; a library of possible features asks for one phrase each, and a few of them move the targets. Answers are wrong
+for 5 % of item-feature pairs, fixed by a hash. The proposer sees the shown exemplars only and names the features that differ most
+between their two groups. R2 is that of least squares on the answers to the features found, on test items; beside it that of the
+true features, from equally noisy answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from genz_ppl import Items, discover
+from genz_ppl.types import Contrast, FloatArray, Item
+
+
+@dataclass(frozen=True)
+class World:
+    """n_items, of which a fifth test; a library of features, some true; targets; share of the variance they explain.
+
+    interaction: the two strongest features count only together. noise: share of wrong answers.
+    """
+
+    n_items: int = 600
+    library: int = 40
+    true: int = 8
+    targets: int = 1
+    share: float = 0.76
+    interaction: bool = False
+    noise: float = 0.05
+
+
+WORLDS = {
+    "40": World(),
+    "40x8": World(targets=8),
+    "240": World(library=240, share=0.62),
+    "240x8": World(library=240, share=0.62, targets=8),
+    "interaction": World(interaction=True),
+    "large": World(n_items=5000, library=1000, true=30, targets=8),
+    "none": World(share=0.0),
+}
+
+
+@dataclass
+class Oracle:
+    """Answers and proposes for one world. present: (T, L), what each item has."""
+
+    present: FloatArray
+    noise: float
+    seed: int
+    asked: set[str] = field(default_factory=set)
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """What is there, wrong for some pairs: always the same ones."""
+        return np.array([[self.one(int(item.id), feature) for feature in features] for item in items]).reshape(
+            len(items), len(features)
+        )
+
+    def one(self, item: int, feature: str) -> float:
+        """One answer."""
+        value = float(self.present[item, number_of(feature)])
+        digest = hashlib.blake2b(f"{self.seed}/{item}/{feature}".encode(), digest_size=8).digest()
+        return 1 - value if int.from_bytes(digest, "big") < self.noise * 2**64 else value
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """The features whose presence is correlated most with being shown as positive."""
+        shown = [*contrast.positive, *contrast.negative]
+        side = np.array([1.0] * len(contrast.positive) + [0.0] * len(contrast.negative))
+        columns = self.present[[int(item.id) for item in shown]]
+        spread = columns.std(0) * side.std()
+        covariance = ((columns - columns.mean(0)) * (side - side.mean())[:, None]).mean(0)
+        correlation = np.divide(covariance, spread, out=np.full(len(covariance), -2.0), where=spread > 0)
+        known = {number_of(text) for text in contrast.existing}
+        order = [j for j in np.argsort(-correlation, kind="stable").tolist() if j not in known and correlation[j] > 0]
+        return [text_of(j) for j in order[:n]]
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """The first of the library."""
+        return [text_of(j) for j in range(n)]
+
+
+def text_of(number: int) -> str:
+    """The wording of a feature."""
+    return f"mentions phrase {number}"
+
+
+def number_of(text: str) -> int:
+    """The feature of a wording."""
+    return int(text.rsplit(" ", 1)[1])
+
+
+def make(world: World, seed: int) -> tuple[Items, Oracle, list[int]]:
+    """Items with targets, the oracle, and the numbers of the true features."""
+    import pandas as pd
+
+    random = np.random.default_rng([seed, world.library, world.targets])
+    present = (random.random((world.n_items, world.library)) < random.uniform(0.15, 0.5, world.library)).astype(np.float64)
+    true = sorted(random.choice(world.library, world.true, replace=False).tolist())
+    signal = present[:, true].copy()
+    weights = random.choice([-1.0, 1.0], (world.true, world.targets)) * random.uniform(0.5, 1.5, (world.true, world.targets))
+    if world.interaction:
+        both = 2.0 * signal[:, 0] * signal[:, 1]
+        signal[:, :2] = 0.0
+        clean = signal @ weights + both[:, None] * weights[0]
+    else:
+        clean = signal @ weights
+    spread = clean.std(0) * np.sqrt((1 - world.share) / world.share) if world.share > 0 else np.ones(world.targets)
+    targets = (clean if world.share > 0 else 0.0 * clean) + spread * random.normal(size=clean.shape)
+    texts = [", ".join(f"phrase {j}" for j in np.flatnonzero(row)) or "nothing" for row in present]
+    names = [f"y{d}" for d in range(world.targets)]
+    frame = pd.DataFrame(
+        {"id": [str(t) for t in range(world.n_items)], "text": texts, **dict(zip(names, targets.T, strict=True))}
+    )
+    return Items.from_frame(frame, id="id", target=names), Oracle(present, world.noise, seed), true
+
+
+def r2(items: Items, oracle: Oracle, features: Sequence[str], seed: int) -> float:
+    """Test R2 of least squares on the answers to these features, the mean over targets."""
+    assert items.targets is not None
+    split = items.split_indices(seed, 0.2)
+    columns = np.column_stack([np.ones(len(items)), oracle.answer(items.items, features)])
+    weights = np.linalg.lstsq(columns[split.train], items.targets[split.train], rcond=None)[0]
+    test = items.targets[split.test]
+    errors = ((columns[split.test] @ weights - test) ** 2).sum(0) / ((test - items.targets[split.train].mean(0)) ** 2).sum(0)
+    return float(1 - errors.mean())
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one run: R2 of the found and of the true features, answers asked for training items, features, how many are true."""
+
+    found: float
+    ceiling: float
+    answers: int
+    features: int
+    right: int
+
+
+def run(case: tuple[World, int, dict[str, Any]]) -> Score:
+    """One run."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+
+    torch.set_num_threads(1)
+    world, seed, settings = case
+    items, oracle, true = make(world, seed)
+    found = discover(items, oracle, seed=seed, **settings)
+    features = found.features.loc[found.features["active"], "text"].tolist()
+    kept = found.features["text"].nunique()
+    test_items = len(items) - len(items.split_indices(seed, 0.2).train)
+    answers = int(found.curve["answers_asked"].iloc[-1]) - kept * test_items
+    right = len({number_of(text) for text in features} & set(true))
+    return Score(
+        r2(items, oracle, features, seed), r2(items, oracle, [text_of(j) for j in true], seed), answers, len(features), right
+    )
+
+
+def main() -> None:
+    """Run the worlds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", nargs="+", choices=list(WORLDS), default=["40", "40x8", "240", "240x8", "interaction"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the runs")
+    arguments = parser.parse_args()
+    settings = {name: _value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
+    print("| world | R2 of the true | R2 found | share | sd | training answers | features | true ones among them |")
+    print("|---|---|---|---|---|---|---|---|")
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for name in arguments.worlds:
+            scores = list(pool.map(run, [(WORLDS[name], seed, settings) for seed in range(arguments.seeds)]))
+            shares = [score.found / score.ceiling for score in scores]
+            averages = [mean(getattr(score, part) for score in scores) for part in ("answers", "features", "right")]
+            print(
+                f"| {name} | {mean(s.ceiling for s in scores):.3f} | {mean(s.found for s in scores):.3f} | {mean(shares):.3f} "
+                f"| {stdev(shares):.3f} | {averages[0]:.0f} | {averages[1]:.1f} | {averages[2]:.1f} of {WORLDS[name].true} |",
+                flush=True,
+            )
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(text, text)
+
+
+if __name__ == "__main__":
+    main()

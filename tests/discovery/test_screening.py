@@ -1,0 +1,117 @@
+"""Screening: what a few answers tell of a wording, and a race that pays little for the wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genz_ppl.discovery.records import UNASKED, asked
+from genz_ppl.discovery.screening import Race, alike, evidence, normal_scores, telling_items
+from genz_ppl.types import FloatArray
+
+T = 400
+
+
+class World:
+    """Named columns of answers; counts what is asked."""
+
+    def __init__(self, **columns: FloatArray) -> None:
+        self.columns, self.asked = columns, dict.fromkeys(columns, 0)
+
+    def answer(self, items: Sequence[int], texts: Sequence[str]) -> FloatArray:
+        for text in texts:
+            self.asked[text] += len(items)
+        return np.stack([self.columns[text][list(items)] for text in texts], axis=1)
+
+
+@pytest.fixture
+def depth() -> FloatArray:
+    return normal_scores(np.random.default_rng(0).random(T))
+
+
+def column(depth: FloatArray, effect: float, seed: int) -> FloatArray:
+    """Answers whose probability of a yes rises with depth."""
+    return (np.random.default_rng(seed).random(len(depth)) < 0.4 + effect * np.tanh(depth)).astype(np.float64)
+
+
+def race(world: World, pool: dict[str, np.ndarray], depth: FloatArray, care: int = 0) -> Race:
+    order = telling_items(depth, np.zeros(0, dtype=np.int64), np.random.default_rng(0))
+    return Race(pool, depth, order, world.answer, 80, 3.0, care=care)
+
+
+def test_the_right_wording_wins_and_the_wrong_ones_cost_little(depth: FloatArray) -> None:
+    wrong = {f"wrong {n}": column(depth, 0.0, n) for n in range(5)}
+    world = World(right=column(depth, 0.3, 99), **wrong)
+    pool: dict[str, np.ndarray] = {}
+    assert race(world, pool, depth).run({**dict.fromkeys(wrong, 1), "right": 1}, []) == "right"
+    assert world.asked.pop("right") == T
+    assert asked(pool["right"]).all()
+    assert sum(world.asked.values()) <= 5 * 40
+    assert all(world.asked[text] == asked(pool[text]).sum() for text in wrong)
+
+
+def test_without_a_right_wording_nobody_wins(depth: FloatArray) -> None:
+    wins = 0
+    for seed in range(40):
+        world = World(**{f"w{n}": column(depth, 0.0, 1000 * seed + n) for n in range(6)})
+        pool: dict[str, np.ndarray] = {}
+        wins += race(world, pool, depth).run(dict.fromkeys(world.columns, 1), []) is not None
+    # A score of 2.3 on the named side is passed by chance once in 93 times, and three rounds must be passed.
+    assert wins <= 6
+
+
+def test_a_wording_for_the_other_side_does_not_win(depth: FloatArray) -> None:
+    world = World(right=column(depth, 0.3, 99))
+    assert race(world, {}, depth).run({"right": -1}, []) is None
+    assert race(world, {}, depth).run({"right": 1}, []) == "right"
+
+
+def test_what_was_answered_qualifies_at_no_cost(depth: FloatArray) -> None:
+    world = World(right=column(depth, 0.3, 99), other=column(depth, 0.0, 1))
+    pool = {text: np.full(T, UNASKED, dtype=np.int8) for text in world.columns}
+    for text in pool:
+        pool[text][::4] = world.columns[text][::4]
+    assert race(world, pool, depth).recall(list(pool)) == "right"
+    assert world.asked == {"right": T - T // 4, "other": 0}
+
+
+def test_more_care_asks_more_of_every_wording(depth: FloatArray) -> None:
+    world = World(wrong=column(depth, 0.0, 3))
+    first = race(world, {}, depth).rounds
+    assert [size for size, _ in race(world, {}, depth, care=1).rounds] == [2 * size for size, _ in first]
+
+
+def test_a_wording_that_answers_like_another_is_dropped(depth: FloatArray) -> None:
+    right = column(depth, 0.3, 99)
+    world = World(right=right, again=1 - right)
+    pool: dict[str, np.ndarray] = {}
+    assert race(world, pool, depth).run({"right": 1, "again": -1}, []) == "right"
+    assert world.asked["again"] < T
+    assert alike(pool["right"], pool["again"])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 100))
+def test_every_item_is_in_the_order_once_and_shown_ones_last(seed: int, n_shown: int) -> None:
+    random = np.random.default_rng(seed)
+    depth = normal_scores(random.random(101))
+    shown = random.choice(101, n_shown, replace=False).astype(np.int64)
+    order = telling_items(depth, shown, random)
+    assert sorted(order.tolist()) == list(range(101))
+    assert set(order[101 - n_shown :].tolist()) == set(shown.tolist())
+
+
+def test_the_slope_does_not_depend_on_which_depths_were_asked(depth: FloatArray) -> None:
+    """The gain promised from the two ends is that of all items, within its standard error."""
+    gains, whole = [], []
+    for seed in range(200):
+        full = column(depth, 0.2, seed).astype(np.int8)
+        part = np.full(T, UNASKED, dtype=np.int8)
+        ends = telling_items(depth, np.zeros(0, dtype=np.int64), np.random.default_rng(seed))[:160]
+        part[ends] = full[ends]
+        gains.append(np.sqrt(2 * evidence(part, depth).gain / T))
+        whole.append(np.sqrt(2 * evidence(full, depth).gain / T))
+    assert abs(float(np.mean(gains)) - float(np.mean(whole))) < 0.05
