@@ -5,6 +5,7 @@ The only module that imports `openai`. What a server says in words is never pass
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import httpx2
 import openai
+from yarl import URL
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.faults import CallError, Remedy
@@ -27,6 +31,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MARK = "genz-ppl"
 # Sent to servers that want no key; the client insists on one.
 NO_KEY = "none"
+# Bytes from which a body is sent piece by piece.
+LARGE = 2**20
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
 _FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
@@ -91,10 +97,9 @@ class ChatClient:
                 f"the openai model needs a key: set the environment variable {KEY_VARIABLE}, or name a server by --base-url"
             )
         logging.getLogger("openai").setLevel(logging.WARNING)  # at its debug level it would write requests into the user's log
-        limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
-        self._http = openai.DefaultAioHttpClient(limits=limits, timeout=None)
+        http = openai.DefaultAioHttpClient(timeout=None)
         try:
-            self._client = openai.AsyncOpenAI(api_key=key or NO_KEY, base_url=base_url, max_retries=0, http_client=self._http)
+            self._client = openai.AsyncOpenAI(api_key=key or NO_KEY, base_url=base_url, max_retries=0, http_client=http)
         except (openai.OpenAIError, httpx2.InvalidURL) as error:
             raise OptionError(
                 f"--base-url {base_url}: not usable as a server's address ({type(error).__name__}); write http://host:port/v1"
@@ -102,19 +107,45 @@ class ChatClient:
         self.endpoint = str(self._client.base_url)
         if not self.endpoint.startswith(("http://", "https://")):
             raise OptionError(f"--base-url {base_url}: expected an address such as http://localhost:8080/v1")
-        self._address = httpx2.URL(f"{self.endpoint}chat/completions")
-        headers = {**self._http.headers, **self._client.default_headers, **self._client.auth_headers}
-        self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._address = URL(f"{self.endpoint}chat/completions")
+        self._proxy = (
+            None if proxy_bypass(self._address.host or "") else getproxies().get(self._address.scheme, getproxies().get("all"))
+        )
+        headers = {**self._client.default_headers, **self._client.auth_headers}
+        self._headers = {
+            name: value for name, value in headers.items() if isinstance(value, str) and not name.startswith("X-Stainless")
+        }
+        self._workers = workers
+        self._session: aiohttp.ClientSession | None = None
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
         """Send one request of /chat/completions. Raises CallError for anything but a usable reply."""
-        # With the client's connections and headers, but past its building of requests, which takes as long as all else here.
-        request = httpx2.Request("POST", self._address, headers=self._headers, content=json.dumps(body).encode())
+        data = json.dumps(body).encode()
         with _call_errors():
-            response = await self._http.send(request)
-        if not response.is_success:
-            raise status_error(response.status_code, response.headers, response.content)
-        return read_reply(response.content)
+            # No redirects: key and items go where the user said and nowhere else.
+            sending = self._connections().post(
+                self._address,
+                data=data if len(data) < LARGE else io.BytesIO(data),
+                headers=self._headers,
+                proxy=self._proxy,
+                allow_redirects=False,
+            )
+            async with sending as response:
+                content = await response.read()
+        if not 200 <= response.status < 300:
+            raise status_error(response.status, response.headers, content)
+        return read_reply(content)
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """Those for chat completions. Through the layers of the openai client a call takes the processor four times as long."""
+        if self._session is None:  # made here, since it belongs to the running loop
+            secure = httpx2.create_ssl_context() if self._address.scheme == "https" else True
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._workers, ssl=secure),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(),
+            )
+        return self._session
 
     async def upload(self, name: str, content: bytes) -> str:
         """Put a file of requests on the server; its id there. Raises CallError."""
@@ -150,6 +181,8 @@ class ChatClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
 
 @contextmanager
@@ -158,11 +191,18 @@ def _call_errors() -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         raise status_error(error.status_code, error.response.headers, error.response.content) from None
-    except (openai.APIConnectionError, httpx2.TransportError) as error:
-        refused = isinstance(error, httpx2.ConnectError) or isinstance(error.__cause__, httpx2.ConnectError)
+    except (openai.APIConnectionError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+        refused = _is_refused(error)
         raise CallError(Remedy.AGAIN, "no connection" if refused else "the connection failed", free=refused) from None
     except Exception as error:  # a transport that raises its own errors, whose words may hold the reply
         raise CallError(Remedy.AGAIN, f"the call failed ({type(error).__name__})") from None
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether there never was a connection. The openai client calls it a timeout, so it is looked up where it came from."""
+    while error is not None and not isinstance(error, aiohttp.ClientConnectorError):
+        error = error.__cause__
+    return error is not None
 
 
 def _batch(batch: Any) -> Batch:
@@ -184,6 +224,8 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes) -> Cal
         return CallError(Remedy.WAIT, named, free=True, retry_after=retry_after(headers))
     if status >= 500 or status in _TRANSIENT:
         return CallError(Remedy.AGAIN, named, free=True, retry_after=retry_after(headers))
+    if 300 <= status < 400:
+        return CallError(Remedy.STOP, f"the server sends calls to another address ({named}); correct --base-url", free=True)
     if status in (401, 403):
         return CallError(Remedy.STOP, f"the server refuses the key ({named}); check {KEY_VARIABLE}", free=True)
     if status == 404:

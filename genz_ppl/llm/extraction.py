@@ -177,7 +177,7 @@ class Extraction:
             self._queue.extendleft(reversed(self.claimed(*self._with_next(job))))
 
     def _with_next(self, job: Job) -> list[Job]:
-        """The job with those next in the queue, to be claimed at once; towards the end fewer, so that other processes find some."""
+        """The job with those next in the queue, to be claimed at once; towards the end fewer: other processes want some."""
         jobs = [job]
         most = min(AHEAD, len(self._queue) // self.caller.settings.workers)
         while len(jobs) < most and not self._queue[0].held:
@@ -185,7 +185,7 @@ class Extraction:
         return jobs
 
     def claimed(self, *jobs: Job) -> list[Job]:
-        """The parts of jobs that are ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
+        """What of the jobs is ours to ask, as jobs; what is known by now is taken over, what others ask is left to them."""
         pairs = {pair: position for job in jobs for pair, position in self._pairs(job).items()}
         claim = self.store.claim(list(pairs))
         for pair, answer in claim.known.items():

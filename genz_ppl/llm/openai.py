@@ -96,7 +96,9 @@ class OpenAIModel:
         if not items or not questions:
             return np.full((len(items), len(features)), np.nan)
         hashes = [item_hash(item, settings.images != "none") for item in items]
-        first = {content: position for position, content in reversed(list(enumerate(hashes)))}
+        first: dict[bytes, int] = {}
+        for position, content in enumerate(hashes):
+            first.setdefault(content, position)
         unique = list(first)
         rows = {content: row for row, content in enumerate(unique)}
 
@@ -124,20 +126,22 @@ class OpenAIModel:
         def render(part: float) -> Request:
             shown = some(positive, part), some(negative, part)
             rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
-            return Request("mine", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT)
+            pictures = self._pictures([*contrast.positive[: len(shown[0])], *contrast.negative[: len(shown[1])]])
+            return Request("mine", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
 
         groups = [positive, negative, list(contrast.context), list(contrast.existing)]
-        return self._worded("mine", [groups, n], render, n)
+        return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """Up to n questions from a description of the task and some items, none of whose targets is shown."""
         texts = self._texts(items)
 
         def render(part: float) -> Request:
-            rendered = self.prompts.suggest(some(texts, part), task, n)
-            return Request("suggest", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT)
+            shown = some(texts, part)
+            rendered, pictures = self.prompts.suggest(shown, task, n), self._pictures(items[: len(shown)])
+            return Request("suggest", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
 
-        return self._worded("suggest", [texts, task, n], render, n)
+        return self._worded("suggest", [texts, task, n, *self._picture_hashes(items)], render, n)
 
     def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(features),) how often an answer is wrong, as far as repeated draws contradict each other; no call is made.
@@ -213,6 +217,12 @@ class OpenAIModel:
             for number, item in enumerate(items, start=1)
             for path in item.images
         )
+
+    def _picture_hashes(self, items: Sequence[Item]) -> list[list[str]]:
+        """What `_pictures` shows, for keys."""
+        if self.settings.images != "direct":
+            return []
+        return [[image_hash(path).hex() for path in item.images] for item in items]
 
     def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run in the loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""

@@ -53,7 +53,8 @@ async def _asked(
             reason = error.reason
     if otherwise is None:
         raise ModelError(
-            f"{request.model} gave no usable reply to {tried + 1} calls of the kind {request.kind!r} ({reason}); try another model"
+            f"{request.model} gave no usable reply to {tried + 1} calls of the kind {request.kind!r} ({reason}); "
+            "try another model"
         )
     attempt = caller.store.begin(caller.run, "given up", request.model, Spending())
     caller.store.settle(attempt, reason, Spending(), texts={key: otherwise})

@@ -1,0 +1,232 @@
+"""One call: what of a reply is taken, and what each fault calls for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx2
+import pytest
+from fault_server import FAULTS, FaultServer, always, contains_truth, truthful_answerer
+from raw_client import chat
+
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.client import ChatClient, Reply, retry_after, status_error
+from genz_ppl.llm.faults import CallError, Remedy
+
+BODY = chat(["granite", "brick"], ["granite", "brick"])
+TRUE = truthful_answerer(contains_truth)
+CONTENT = TRUE(BODY)
+# What the client says to a fault that it can see; faults inside the content are left to others. `free`: nothing was billed.
+SEEN: dict[str, tuple[Remedy, str, bool]] = {
+    "429": (Remedy.WAIT, "status 429, rate_limit_exceeded", True),
+    "429_seconds": (Remedy.WAIT, "status 429, rate_limit_exceeded", True),
+    "429_date": (Remedy.WAIT, "status 429, rate_limit_exceeded", True),
+    "429_nonsense": (Remedy.WAIT, "status 429, rate_limit_exceeded", True),
+    "429_quota": (Remedy.STOP, "the account's quota is used up (status 429, insufficient_quota)", True),
+    "500": (Remedy.AGAIN, "status 500, server_error", True),
+    "503_html": (Remedy.AGAIN, "status 503", True),
+    "200_html": (Remedy.AGAIN, "a body that is not JSON", False),
+    "200_error": (Remedy.AGAIN, "an error in place of a reply", False),
+    "401_key": (Remedy.STOP, "the server refuses the key (status 401, invalid_api_key); check OPENAI_API_KEY", True),
+    "400_context": (Remedy.SPLIT, "too long for the model (status 400, context_length_exceeded)", True),
+    "400_content_filter": (Remedy.SPLIT, "content filter", True),
+    "400_json_schema": (
+        Remedy.PLAINER,
+        "the server does not know the reply format (status 400, invalid_request_error)",
+        True,
+    ),
+    "empty_body": (Remedy.AGAIN, "a body that is not JSON", False),
+    "bad_json": (Remedy.AGAIN, "a body that is not JSON", False),
+    "bad_utf8": (Remedy.AGAIN, "a body that is not JSON", False),
+    "content_length_short": (Remedy.AGAIN, "a body that is not JSON", False),
+    "hang": (Remedy.AGAIN, "no complete reply in time", False),
+    "hang_amid": (Remedy.AGAIN, "no complete reply in time", False),
+    "trickle": (Remedy.AGAIN, "no complete reply in time", False),
+    "trickle_body": (Remedy.AGAIN, "no complete reply in time", False),
+    "choices_missing": (Remedy.AGAIN, "a reply without exactly one choice", False),
+    "choices_empty": (Remedy.AGAIN, "a reply without exactly one choice", False),
+    "choices_two": (Remedy.AGAIN, "a reply without exactly one choice", False),
+    "refusal": (Remedy.SPLIT, "refusal", False),
+    "content_filter": (Remedy.SPLIT, "content filter", False),
+    "content_filter_valid": (Remedy.SPLIT, "content filter", False),
+    "length_invalid": (Remedy.SPLIT, "the reply was cut off", False),
+    "length_valid": (Remedy.SPLIT, "the reply was cut off", False),
+    "null_content": (Remedy.SPLIT, "an empty reply", False),
+    "empty_content": (Remedy.SPLIT, "an empty reply", False),
+    "content_object": (Remedy.SPLIT, "an empty reply", False),
+}
+SEEN["400_response_format"] = SEEN["400_json_schema"]
+CONNECTION = ("close_before", "reset_before", "reset_head", "reset_amid", "chunked_cut", "content_length_long")
+SEEN |= dict.fromkeys(CONNECTION, (Remedy.AGAIN, "the connection failed", False))
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def call(base_url: str, body: dict[str, Any] = BODY, seconds: float = 5.0) -> Reply:
+    async def once() -> Reply:
+        client = ChatClient(base_url, 2)
+        try:
+            async with asyncio.timeout(seconds):
+                return await client.chat(body)
+        except TimeoutError:
+            raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+        finally:
+            await client.close()
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault(name: str) -> None:
+    with FaultServer(TRUE, always(name), retry_after=0.5, trickle_seconds=0.05) as server:
+        if name in SEEN:
+            with pytest.raises(CallError) as caught:
+                call(server.base_url, seconds=0.2 if name[:4] in ("hang", "tric") else 5)
+            error = caught.value
+            reason = SEEN[name][1] if "(Client" not in error.reason else error.reason
+            assert (error.remedy, error.reason, error.free) == (SEEN[name][0], reason, SEEN[name][2])
+            assert "(Client" not in error.reason or name == "content_length_short"  # bytes too many, seen at once or not at all
+            assert error.__cause__ is None
+            assert str(error) == error.reason
+            if name == "429_seconds":
+                assert error.retry_after == 0.5
+            elif name == "429_date":
+                assert error.retry_after is not None
+                assert 0 < error.retry_after <= 1.5
+            else:
+                assert error.retry_after is None
+            if name in ("refusal", "length_valid", "choices_two", "content_filter_valid"):
+                assert error.usage is not None
+        else:
+            reply = call(server.base_url)
+            assert (reply.usage is None) == (name in ("usage_missing", "usage_wrong"))
+            if name in ("chunked", "usage_missing", "usage_wrong", "item_duplicated", "answer_boolean"):
+                assert reply.text == CONTENT or name == "item_duplicated"
+            else:
+                assert reply.text != CONTENT
+        assert server.total == 1  # no second try here
+
+
+def test_what_is_sent() -> None:
+    body = chat(["\ud83c half", "é \u2028 🏠"], ["x"]) | {"model": "m"}
+    with FaultServer(TRUE) as server:
+        call(server.base_url, body)
+        call(server.base_url + "/", body)
+        (one, two) = server.requests
+    assert one.body == two.body == body
+    assert one.headers["authorization"] == "Bearer sk-planted"
+    assert one.headers["content-type"] == "application/json"
+
+
+def test_no_server() -> None:
+    with FaultServer(TRUE) as server:
+        pass
+    for address in (server.base_url, "http://no-such-host.invalid/v1"):
+        with pytest.raises(CallError) as caught:
+            call(address)
+        assert (caught.value.remedy, caught.value.reason, caught.value.free) == (Remedy.AGAIN, "no connection", True)
+
+
+@pytest.mark.parametrize("address", ["ftp://x/v1", "http://", "localhost:80/v1", "http://[::1/v1", "http://x:port/v1", ""])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(OptionError, match="--base-url"):
+        ChatClient(address or "x", 1)
+
+
+def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer(TRUE) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "  sk-blanks\n")
+        call(server.base_url)
+        monkeypatch.delenv("OPENAI_API_KEY")
+        call(server.base_url)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        assert ChatClient(None, 1).endpoint == server.base_url + "/"
+        assert [request.headers["authorization"] for request in server.requests] == ["Bearer sk-blanks", "Bearer none"]
+
+
+def error_bytes(**error: Any) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "remedy"),
+    [
+        (301, b"", Remedy.STOP),
+        (308, b"", Remedy.STOP),
+        (400, b"", Remedy.STOP),
+        (400, b"\xff", Remedy.STOP),
+        (400, b"[" * 100_000, Remedy.STOP),
+        (400, error_bytes(message="max_tokens is too large", code=None), Remedy.STOP),
+        (400, error_bytes(message="This model's maximum context length is 5"), Remedy.SPLIT),
+        (400, error_bytes(type="exceed_context_size_error"), Remedy.SPLIT),
+        (400, error_bytes(message={"a": 1}, code=["x"], type=3), Remedy.STOP),
+        (400, error_bytes(message="no", param="response_format"), Remedy.PLAINER),
+        (400, b'{"error": "json_schema is not supported"}', Remedy.PLAINER),
+        (400, error_bytes(code="content_policy_violation"), Remedy.SPLIT),
+        (402, b"", Remedy.STOP),
+        (403, b"", Remedy.STOP),
+        (404, error_bytes(code="model_not_found"), Remedy.STOP),
+        (408, b"", Remedy.AGAIN),
+        (409, b"", Remedy.AGAIN),
+        (413, b"", Remedy.SPLIT),
+        (422, error_bytes(message="response_format: extra inputs"), Remedy.PLAINER),
+        (429, b"<html>", Remedy.WAIT),
+        (429, error_bytes(type="insufficient_quota"), Remedy.STOP),
+        (429, error_bytes(code="billing_hard_limit_reached"), Remedy.STOP),
+        (500, error_bytes(code="context_length_exceeded"), Remedy.AGAIN),
+        (502, b"", Remedy.AGAIN),
+        (529, b"", Remedy.AGAIN),
+    ],
+)
+def test_statuses(status: int, content: bytes, remedy: Remedy) -> None:
+    error = status_error(status, httpx2.Headers(), content)
+    assert error.remedy is remedy
+    assert error.free
+    assert f"status {status}" in error.reason or error.reason == "content filter"
+    assert len(error.reason) < 120
+
+
+def test_an_overloaded_server_that_names_a_pause_is_waited_for() -> None:
+    error = status_error(503, httpx2.Headers({"Retry-After": "3"}), b"")
+    assert (error.remedy, error.retry_after) == (Remedy.WAIT, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "low", "high"),
+    [
+        ({"Retry-After": "2"}, 2, 2),
+        ({"retry-after": " 0.25 "}, 0.25, 0.25),
+        ({"Retry-After": "-3"}, 0, 0),
+        ({"retry-after-ms": "1500", "Retry-After": "9"}, 1.5, 1.5),
+        ({"retry-after-ms": "soon", "Retry-After": "9"}, 9, 9),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 1e11, 1e12),
+    ],
+)
+def test_retry_after(headers: dict[str, str], low: float, high: float) -> None:
+    found = retry_after(httpx2.Headers(headers))
+    assert found is not None
+    assert low <= found <= high
+
+
+def test_retry_after_as_a_date() -> None:
+    for seconds, low in ((30, 28), (-30, 0)):
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+        found = retry_after({"retry-after": date})
+        assert found is not None
+        assert low <= found <= max(0, seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "nan", "inf", "-inf", "1e999", "Fri, 99 Zzz 2020", "Wed, 21 Oct 2015 07:28:00", "\x00", "٣"]
+)
+def test_retry_after_that_says_nothing(text: str) -> None:
+    found = retry_after({"retry-after": text})
+    assert found is None or (text == "٣" and found == 3)

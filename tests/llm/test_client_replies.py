@@ -1,0 +1,86 @@
+"""What of a reply's body is taken, and what is not believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from genz_ppl.llm.client import Reply, read_completion, read_object, read_reply
+from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.spending import Usage
+
+
+def reply(**changes: Any) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}, **changes}
+    return {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+
+
+def test_a_right_reply() -> None:
+    assert read_completion(reply()) == Reply("yes", Usage(5, 2))
+    assert read_completion(reply(finish_reason=None)).text == "yes"
+    assert read_reply(json.dumps(reply()).encode()).usage == Usage(5, 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"message": None},
+        {"message": []},
+        {"message": {"content": ["yes"]}},
+        {"message": {"content": [{"type": "text", "text": "yes"}]}},
+        {"message": {"content": 1}},
+        {"message": {"content": " \n"}},
+        {"message": {"content": "yes", "refusal": "no"}},
+        {"finish_reason": "tool_calls"},
+        {"finish_reason": 1},
+        {"finish_reason": "LENGTH"},
+    ],
+    ids=str,
+)
+def test_replies_of_no_use(changes: dict[str, Any]) -> None:
+    with pytest.raises(CallError) as caught:
+        read_completion(reply(**changes))
+    assert caught.value.usage == Usage(5, 2)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"1", b'{"a": 1, "a": 2}', b"{} {}", b"\xff\xfe{\x00}\x00", b"[" * 10**5, b"1" * 5000]
+)
+def test_bodies_that_are_no_object(content: bytes) -> None:
+    with pytest.raises(CallError) as caught:
+        read_object(content)
+    assert caught.value.remedy is Remedy.AGAIN
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        [],
+        {},
+        {"prompt_tokens": 1},
+        *({"prompt_tokens": wrong, "completion_tokens": 1} for wrong in (True, -1, 1.5, "1", 10**12)),
+    ],
+    ids=str,
+)
+def test_usage_that_cannot_be_true_is_none(usage: Any) -> None:
+    assert read_completion(reply() | {"usage": usage}).usage is None
+
+
+def test_log_probabilities() -> None:
+    tops = [
+        {"token": "1", "logprob": -0.1},
+        {"token": "0", "logprob": -2.0},
+        {"token": 3, "logprob": 0},
+        {"token": "x", "logprob": None},
+    ]
+    content = [{"token": "{", "logprob": 0.0}, {"token": "1", "logprob": -0.1, "top_logprobs": tops}]
+    found = read_completion(reply(logprobs={"content": content})).tokens
+    assert found == (("{", {"{": 0.0}), ("1", {"1": -0.1, "0": -2.0}))
+    odd: Any
+    for odd in (None, [], {}, {"content": None}, {"content": [None]}, {"content": [{"token": 1}]}, {"content": [*content, "x"]}):
+        assert read_completion(reply(logprobs=odd)).tokens == ()
+    assert math.isclose(math.exp(found[1][1]["1"]), 0.9048, rel_tol=1e-3)

@@ -1,0 +1,270 @@
+"""What `openai:NAME` asks a server, what it keeps, and what it does not ask again."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from answerers import kind_of, numbered_lines
+from fault_server import FaultServer, contains_truth, first, hash_truth, truthful_answerer
+
+from genz_ppl.errors import ModelError, OptionError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.openai import OpenAIModel
+from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.spending import Spending
+from genz_ppl.types import Contrast, Item
+
+TRUE = truthful_answerer(contains_truth)
+
+
+def test_answers_in_as_few_calls_as_they_fit_in(serving: Any, world: Any, asked: Any) -> None:
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url, items_per_call=5, features_per_call=3)
+        for_typing: FoundationModel = model
+        assert isinstance(for_typing, FoundationModel)
+        told: list[tuple[int, int]] = []
+        model.progress = lambda known, wanted: told.append((known, wanted))
+        answers = model.answer(world.items, world.features)
+        np.testing.assert_array_equal(answers, world.truth)
+        assert answers.dtype == np.float64
+        assert server.total == 5 * 2
+        assert sorted(asked(server.requests)) == sorted((i.text, f) for i in world.items for f in world.features)
+        assert told == sorted(told)
+        assert len(told) == 10
+        assert told[-1] == (92, 92)
+        assert server.requests[0].headers["authorization"] == "Bearer sk-planted-0123456789"
+        assert {request.body["model"] for request in server.requests} == {"m"}
+        assert model.spent.calls == 10
+        assert model.spent.tokens_in > 0
+
+
+def test_no_more_calls_at_a_time_than_workers(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE, latency=0.02) as server:
+        serving(server.base_url, items_per_call=1, workers=7).answer(world.items, world.features)
+        assert server.peak_in_flight == 7
+        assert server.connected == 7
+
+
+def test_a_full_store_is_not_asked_past(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE) as server:
+        serving(server.base_url).answer(world.items, world.features)
+        made = server.total
+        other = serving(server.base_url, workers=1, items_per_call=2, features_per_call=1)
+        renamed = [Item(f"other {item.id}", item.text) for item in world.items]
+        np.testing.assert_array_equal(other.answer(renamed, world.features), world.truth)
+        assert server.total == made
+        assert other.spent == Spending()
+
+
+def test_only_gaps_are_asked(serving: Any, world: Any, asked: Any) -> None:
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url)
+        model.answer(world.items[:20], world.features[:2])
+        model.answer(world.items[10:], world.features[1:3])
+        server.requests.clear()
+        np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
+        pairs = asked(server.requests)
+    expected = {(item.text, world.features[3]) for item in world.items}
+    expected |= {(item.text, world.features[2]) for item in world.items[:10]}
+    expected |= {(item.text, world.features[0]) for item in world.items[20:]}
+    assert len(pairs) == len(expected)
+    assert set(pairs) == expected
+
+
+def test_the_same_item_and_feature_twice(serving: Any, world: Any, asked: Any) -> None:
+    items = [world.items[k] for k in (3, 1, 3, 0, 1)]
+    features = ["pool", "granite", "pool"]
+    with FaultServer(TRUE) as server:
+        answers = serving(server.base_url).answer(items, features)
+        assert len(asked(server.requests)) == 3 * 2
+    expected = [[contains_truth(item.text, feature) for feature in features] for item in items]
+    np.testing.assert_array_equal(answers, np.array(expected, dtype=float))
+
+
+def test_nothing_to_ask(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url)
+        assert model.answer([], world.features).shape == (0, 4)
+        assert model.answer(world.items, []).shape == (23, 0)
+        assert server.total == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"temperature": 0.5},
+        {"text_limit": 100},
+        {"images": "none"},
+        {"log_probabilities": True},
+        {"draws": 2},
+    ],
+    ids=str,
+)
+def test_what_could_change_an_answer_is_asked_anew(serving: Any, world: Any, change: dict[str, Any]) -> None:
+    with FaultServer(TRUE) as server:
+        serving(server.base_url).answer(world.items[:3], world.features)
+        serving(server.base_url, **change).answer(world.items[:3], world.features)
+        assert server.total == (13 if "log_probabilities" in change else 2)
+
+
+def test_another_server_or_field_is_another_question(serving: Any) -> None:
+    with FaultServer(TRUE) as server, FaultServer(TRUE) as other:
+        items = [Item("a", "text", {"rooms": 3}), Item("a", "text", {"rooms": 4})]
+        serving(server.base_url).answer(items, ["x"])
+        assert len(numbered_lines(server.requests[0].body)[0]) == 2
+        serving(other.base_url).answer(items, ["x"])
+        assert (server.total, other.total) == (1, 1)
+
+
+def test_draws(serving: Any, world: Any, asked: Any) -> None:
+    """Draws of one question are asked and kept apart; the majority counts."""
+    said: dict[tuple[str, str], list[bool]] = {}
+
+    def truth(item: str, feature: str) -> bool:
+        draws = said.setdefault((item, feature), [])
+        draws.append(hash_truth(f"{item} {len(draws)}", feature))
+        return draws[-1]
+
+    with FaultServer(truthful_answerer(truth)) as server:
+        three = serving(server.base_url, draws=3, temperature=1.0, workers=1)
+        answers = three.answer(world.items, world.features)
+        pairs = [(item.text, feature) for item in world.items for feature in world.features]
+        assert sorted(asked(server.requests)) == sorted(3 * pairs)
+        majority = [[sum(said[item.text, feature]) >= 2 for feature in world.features] for item in world.items]
+        np.testing.assert_array_equal(answers, np.array(majority, dtype=float))
+        assert len(set(map(tuple, said.values()))) == 8  # the draws differ
+        made = server.total
+        one = serving(server.base_url, draws=1, temperature=1.0).answer(world.items, world.features)
+        np.testing.assert_array_equal(one.ravel(), [said[pair][0] for pair in pairs])
+        two = serving(server.base_url, draws=2, temperature=1.0).answer(world.items, world.features)
+        even = np.array([said[pair][0] if said[pair][0] == said[pair][1] else np.nan for pair in pairs])
+        np.testing.assert_array_equal(two.ravel(), even)
+        assert server.total == made
+        serving(server.base_url, draws=5, temperature=1.0).answer(world.items, world.features)
+        assert {len(draws) for draws in said.values()} == {5}
+        assert server.requests[0].body["temperature"] == 1.0
+
+
+def test_log_probabilities(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE, certainty=0.8) as server:
+        model = serving(server.base_url, log_probabilities=True)
+        np.testing.assert_array_equal(model.answer(world.items[:4], world.features), world.truth[:4])
+        assert server.total == 16  # one question a call
+        assert server.requests[0].body["logprobs"] is True
+        assert server.requests[0].body["top_logprobs"] >= 2
+    rows = serving.rows("SELECT value, probability FROM answers")
+    assert {value for value, _ in rows} == {0, 1}
+    for value, probability in rows:
+        assert probability == pytest.approx(0.8 if value else 0.2)
+
+
+CONTRAST = Contrast(
+    (Item("a", "brick and granite"), Item("b", "granite")), (Item("c", "wood"),), ("It is a house",), ("It is old", "It is red")
+)
+
+
+def test_mining_from_both_sides_with_context(serving: Any) -> None:
+    wordings = [" It has  granite ", "It is large", "it is LARGE", "", "It is new"]
+    with FaultServer(truthful_answerer(contains_truth, wordings)) as server:
+        model = serving(server.base_url, mining_model="miner")
+        assert model.propose(CONTRAST, 3) == ["It has granite", "It is large", "It is new"]
+        assert model.propose(CONTRAST.reversed(), 2) == ["It has granite", "It is large"]
+        assert [kind_of(request.body) for request in server.requests] == ["mine", "mine"]
+        assert {request.body["model"] for request in server.requests} == {"miner"}
+        sides = [numbered_lines(request.body) for request in server.requests]
+        assert sides[0] == (
+            {1: "brick and granite", 2: "granite", 3: "wood"},
+            {1: "It is a house", 2: "It is old", 3: "It is red"},
+        )
+        assert sides[1][0] == {1: "wood", 2: "brick and granite", 3: "granite"}
+        users = [request.body["messages"][1]["content"] for request in server.requests]
+        assert users[0].index("brick and granite") < users[0].index("Negative group") < users[0].index("wood")
+        assert users[1].index("wood") < users[1].index("Negative group") < users[1].index("brick and granite")
+        for user in users:
+            assert user.index("in common") < user.index("It is a house") < user.index("in use already") < user.index("It is old")
+        assert "up to 3 " in users[0]
+        assert "up to 2 " in users[1]
+
+
+def test_mining_without_context_says_nothing_of_it(serving: Any) -> None:
+    with FaultServer(TRUE) as server:
+        serving(server.base_url).propose(Contrast(CONTRAST.positive, CONTRAST.negative), 3)
+        user = server.requests[0].body["messages"][1]["content"]
+    assert "in common" not in user
+    assert "in use already" not in user
+
+
+def test_words_are_asked_for_once(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE, first(1, "prose")) as server:
+        model = serving(server.base_url)
+        proposed, suggested = model.propose(CONTRAST, 3), model.suggest(world.items[:3], "the price of houses", 2)
+        assert len(proposed) == 3
+        assert len(suggested) == 2
+        assert [kind_of(request.body) for request in server.requests] == ["mine", "mine", "suggest"]
+        assert "the price of houses" in server.requests[2].body["messages"][1]["content"]
+        other = serving(server.base_url)
+        assert other.propose(CONTRAST, 3) == proposed
+        assert other.suggest(world.items[:3], "the price of houses", 2) == suggested
+        assert server.total == 3
+        other.propose(CONTRAST, 4)
+        other.propose(CONTRAST.reversed(), 3)
+        other.propose(Contrast(CONTRAST.positive, CONTRAST.negative, (), CONTRAST.existing), 3)
+        other.suggest(world.items[:3], "another task", 2)
+        serving(server.base_url, temperature=0.0).propose(CONTRAST, 3)
+        serving(server.base_url, mining_model="miner").propose(CONTRAST, 3)
+        assert server.total == 3 + 6
+
+
+def test_exemplars_that_are_too_many_become_fewer(serving: Any, world: Any) -> None:
+    contrast = Contrast(tuple(world.items[:12]), tuple(world.items[12:20]))
+    with FaultServer(TRUE, lambda _, body: "400_context" if len(numbered_lines(body)[0]) > 6 else None) as server:
+        serving(server.base_url).propose(contrast, 3)
+        assert [len(numbered_lines(request.body)[0]) for request in server.requests] == [20, 20, 20, 10, 5]
+
+
+def test_no_words_at_all_is_an_error(serving: Any) -> None:
+    with FaultServer(truthful_answerer(contains_truth, [])) as server:
+        with pytest.raises(ModelError, match="m gave no usable reply to 6 calls of the kind 'mine'"):
+            serving(server.base_url).propose(CONTRAST, 3)
+        assert server.total == 6
+
+
+def test_two_threads_share_a_model(serving: Any, world: Any, asked: Any) -> None:
+    """One is stopped by an error of its own; the other gets all of its answers."""
+    found: dict[str, Any] = {}
+    with FaultServer(TRUE, lambda _, body: "429_quota" if "poison" in str(body) else None, latency=0.01) as server:
+        model = serving(server.base_url, items_per_call=1, features_per_call=1)
+
+        def run(name: str, items: list[Item]) -> None:
+            try:
+                found[name] = model.answer(items, world.features)
+            except ModelError as error:
+                found[name] = error
+
+        poisoned = [*world.items[:6], Item("p", "poison"), *world.items[6:9]]
+        threads = [threading.Thread(target=run, args=job) for job in (("poisoned", poisoned), ("healthy", world.items))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(asked(server.requests))) == server.total
+    assert "quota" in str(found["poisoned"])
+    np.testing.assert_array_equal(found["healthy"], world.truth)
+
+
+def test_a_key_is_needed_where_no_server_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OptionError, match="needs a key: set the environment variable OPENAI_API_KEY"):
+        OpenAIModel(ModelSettings(model="m"), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_cap_on_cost_needs_a_price(serving: Any) -> None:
+    with pytest.raises(OptionError, match="the price of m is not known"):
+        serving("http://127.0.0.1:1/v1", max_cost=1.0)
+    assert not serving.path.exists()
