@@ -54,9 +54,11 @@ class BatchServer:
     def upload(self, call: Call) -> Reply:
         head = f"Content-Type: {call.headers['content-type']}\r\n\r\n".encode()
         message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + call.payload)
-        parts = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}  # type: ignore[attr-defined]
+        parts = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}
+        content = parts["file"].get_payload(decode=True)
+        assert isinstance(content, bytes)
         name = f"file-{next(self.numbers)}"
-        self.files[name] = parts["file"].get_payload(decode=True)
+        self.files[name] = content
         return self._reply(
             "upload", {"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"}
         )
