@@ -7,11 +7,15 @@ below, at the present expected squared errors, by a Gaussian with a precision fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from genz_ppl.inference.joint_moves import escape, settle
-from genz_ppl.inference.least_squares import least_squares
+from genz_ppl.inference.least_squares import least_squares, normal_equations
+from genz_ppl.inference.linear_gaussian import LinearGaussian, is_linear_gaussian
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
 
@@ -36,23 +40,30 @@ class ClosedForm:
     def __init__(self, data: Data, joint_moves: bool = True) -> None:
         self.data, self.joint_moves = data, joint_moves
         self.observed = data.observed
-        self.complete = bool(self.observed.all())
-        self.targets = torch.nan_to_num(data.targets)
+        self.targets = data.targets if data.complete else torch.nan_to_num(data.targets)
         self._squared_error: Tensor | None = None
         self._sweeps = 0
 
+    @cached_property
+    def sums(self) -> LinearGaussian:
+        """The steps of a linear link with Gaussian noise and complete targets."""
+        return LinearGaussian(self.data)
+
     def sweep(self, state: State) -> None:
-        """Eq. 27 for one feature after the other, all items; updates state.posterior in place."""
+        """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         self._sweeps += 1
         moves = self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
         precision = self.precision(state)
         self._squared_error = None
-        link = state.model.link
+        if is_linear_gaussian(state.model, self.data):
+            self.sums.sweep(state, precision, moves)
+            return
+        link, log_odds = state.model.link, -torch.logit(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept = link.intercept.detach()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
-            prior = torch.logit(state.prior(self.data.answers[rows]))
+            prior = self.data.signs[:, rows].T * log_odds
             covariates = self.data.covariates[rows]
             residual = self.targets[rows] - intercept - covariates @ slopes
             effects = _effects(coefficients, link.modifiers(covariates))
@@ -61,8 +72,11 @@ class ClosedForm:
 
     def maximise(self, state: State) -> None:
         """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        precision = self.precision(state)
-        modifiers, ridge = state.model.link.modifiers(self.data.covariates), state.model.link.ridge()
+        if is_linear_gaussian(state.model, self.data):
+            self.sums.maximise(state)
+            return
+        precision, ridge = self.precision(state), state.model.link.ridge()
+        modifiers = state.model.link.modifiers(self.data.covariates)
         weights = None if precision.dim() == 1 and ridge is None else precision.expand_as(self.targets)
         solution = least_squares(state.posterior, modifiers, self.data.covariates, self.targets, weights, ridge=ridge)
         state.model.link.set_solution(*solution)
@@ -75,7 +89,7 @@ class ClosedForm:
         likelihood = state.model.likelihood
         with torch.no_grad():
             precision: Tensor = likelihood.precision(self.squared_error(state) if likelihood.robust else self.targets[:1])
-        if precision.dim() == 1 and self.complete:
+        if precision.dim() == 1 and self.data.complete:
             return precision
         return torch.where(self.observed, precision, torch.zeros((), dtype=precision.dtype))
 
@@ -94,8 +108,21 @@ class ClosedForm:
             self._squared_error = error.square_().add_(spread)
         return self._squared_error
 
+    def normal_equations(self, state: State) -> Iterator[Tensor]:
+        """Left sides of the normal equations of each target, with its noise: minus the second derivative of the bound."""
+        precision, ridge = self.precision(state), state.model.link.ridge()
+        if is_linear_gaussian(state.model, self.data):
+            normal = self.sums.sums(state.posterior).normal
+            yield from (one * normal for one in precision)
+            return
+        modifiers, weights = state.model.link.modifiers(self.data.covariates), precision.expand_as(self.targets)
+        for normal, _ in normal_equations(state.posterior, modifiers, self.data.covariates, self.targets, weights, ridge=ridge):
+            yield normal
+
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
+        if is_linear_gaussian(state.model, self.data):
+            return self.sums.observation(state)
         with torch.no_grad():
             density = state.model.likelihood.error_log_density(self.squared_error(state))
         self._squared_error = None  # parameters may change before the next call

@@ -64,7 +64,7 @@ def coordinate(
     method.maximise(state)
     bounds: list[Bound] = []
     for step in range(steps):
-        _step(state, data, method)
+        em_step(state, data, method)
         bounds.append(bound_of(state, data, method.observation(state)))
         if on_step is not None:
             on_step(step, bounds[-1])
@@ -76,11 +76,12 @@ def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bo
     method = expectation_for(state.model, data, expectation, first=False)
     method.maximise(state)
     for _ in range(steps):
-        _step(state, data, method)
+        em_step(state, data, method)
     return bound_of(state, data, method.observation(state))
 
 
-def _step(state: State, data: Data, method: Expectation) -> None:
+def em_step(state: State, data: Data, method: Expectation) -> None:
+    """One E-step and one M-step, in place."""
     method.sweep(state)
     method.maximise(state)
     update_error_rates(state, data)
@@ -88,9 +89,6 @@ def _step(state: State, data: Data, method: Expectation) -> None:
 
 def update_error_rates(state: State, data: Data) -> None:
     """Eq. 14 under the Beta prior, over the items that have an answer; without any answer a rate stays as it is."""
-    answered = ~torch.isnan(data.answers)
-    wrong = torch.where(data.answers > 0.5, 1 - state.posterior, state.posterior)
-    errors = torch.where(answered, wrong, torch.zeros_like(wrong)).sum(0)
-    count = answered.sum(0).to(errors)
-    updated = most_probable_error_rate(errors, count, state.model.features.concentration)
-    state.error_rates = torch.where(count > 0, updated, state.error_rates)
+    wrong = data.wrong_answers(state.posterior)
+    updated = most_probable_error_rate(wrong, data.answered, state.model.features.concentration)
+    state.error_rates = torch.where(data.answered > 0, updated, state.error_rates)

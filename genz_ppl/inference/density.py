@@ -9,6 +9,9 @@ from torch import Tensor
 from genz_ppl.inference.state import Data
 from genz_ppl.models import GenZ
 
+# Rows of one run of the program: what a link makes of them, some hundred numbers each, stays within 50 MB.
+LARGEST_RUN = 50_000
+
 
 def observation_log_density(model: GenZ, z: Tensor, error_rates: Tensor, data: Data) -> Tensor:
     """Log density of each item's targets with z clamped.
@@ -32,3 +35,20 @@ def clamped_log_densities(model: GenZ, z: Tensor, feature: int, error_rates: Ten
     both[len(z) :, feature] = 0.0
     density = observation_log_density(model, both, error_rates, doubled)
     return density[: len(z)], density[len(z) :]
+
+
+def flipped_log_densities(model: GenZ, z: Tensor, error_rates: Tensor, data: Data) -> tuple[Tensor, Tensor]:
+    """Log density of each item's targets at z, (T,), and with each of its features flipped in turn, (K, T).
+
+    Both clamps of every feature at once, in runs of the program over at most LARGEST_RUN rows (or one item).
+    """
+    n_features = z.shape[1]
+    flips = torch.cat([torch.zeros_like(z[:1]), torch.eye(n_features).to(z)]).unsqueeze(1)
+    densities = []
+    for start in range(0, len(z), max(1, LARGEST_RUN // (n_features + 1))):
+        items = slice(start, start + max(1, LARGEST_RUN // (n_features + 1)))
+        rows = (z[items] - flips).abs_().flatten(0, 1)
+        part = data.items(items).repeated(n_features + 1)
+        densities.append(observation_log_density(model, rows, error_rates, part).view(n_features + 1, -1))
+    together = torch.cat(densities, dim=1)
+    return together[0], together[1:]

@@ -136,13 +136,14 @@ def fit(
     bayesian: bool = False,
     batch_size: int | None = None,
     n_classes: int | None = None,
+    device: str = "cpu",
 ) -> FitResult:
     """Fit p(y | z, x) p(z | h) to given answers.
 
     answers: (T, K) of 1, 0 and NaN (no answer; a column of NaN alone is a free feature). targets: (T, D) or (T,), NaN
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
-    if more than occur. The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and
-    classes are not); results are in the user's units.
+    if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. The other arguments: see
+    `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
@@ -153,15 +154,17 @@ def fit(
     y = check_targets(targets, len(h))
     x = check_covariates(covariates, len(h))
     scaling = Scaling.of(y, x, LIKELIHOODS[likelihood])
-    data = scaling.data(h, x, y)
+    place = check_device(device, inference, bayesian)
+    data = scaling.data(h, x, y).to(place)
     strategy = Strategy.of(settings)
     strategy.check(*h.shape)
     with isolated(int(seed)), one_thread(y.numel() < SMALL):
         classes = class_count(y, likelihood, n_classes)
         model = build_model(h.shape[1], y.shape[1], x.shape[1], link, likelihood, settings.error_rate_prior, n_classes=classes)
         model.likelihood.check(y)
-        state = start_state(model, data)
+        state = start_state(model.to(place), data)
         bounds = strategy.fit(state, data, steps)
+        state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())
     last = bounds[-1]
     return FitResult(
@@ -173,6 +176,21 @@ def fit(
         state=state,
         scaling=scaling,
     )
+
+
+def check_device(name: str, inference: str, bayesian: bool = False) -> torch.device:
+    """The device of that name; OptionError if there is none, or if the strategy does not run on it."""
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise OptionError(f"device: expected 'cpu' or 'cuda', got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"device: torch finds no {name!r} on this machine; use 'cpu'")
+    if device.type != "cpu" and (inference != "coordinate" or bayesian):
+        raise OptionError(f"device: {name!r} needs inference 'coordinate' and bayesian=False; use 'cpu'")
+    return device
 
 
 def class_count(targets: Tensor, likelihood: str, n_classes: int | None = None) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.in_turn import update_in_turn
+
 # Up to this many features all pairs are tried; beyond, each feature with its most entangled partners.
 ALL_PAIRS = 16
 PARTNERS = 6
@@ -49,10 +51,16 @@ def climb(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
     active = torch.arange(z.shape[1], device=z.device)
     others = without_diagonal(gram)
     coupling = gram[rows, columns].unsqueeze(1) if gram.dim() == 2 else gram[rows, columns]
+    reach = _reach(rows, columns, coupling, len(z)) if gram.dim() == 2 else coupling
     for _ in range(ROUNDS):
         part = z[:, active]
         sign = 1 - 2 * part
         single = sign * (field[:, active] - coupled(others, part))
+        if gram.dim() == 2:
+            hopeful = _can_rise(single, reach)
+            active, sign, single = active[hopeful], sign[:, hopeful], single[:, hopeful]
+            if len(active) == 0:
+                break
         best, first = single.max(0)
         second = first
         if len(rows):
@@ -72,6 +80,23 @@ def climb(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
         two = first != second
         z[second[two], active[two]] = 1 - z[second[two], active[two]]
     return z
+
+
+def _reach(rows: Tensor, columns: Tensor, coupling: Tensor, n_features: int) -> Tensor:
+    """Half of the strongest coupling of each feature, (K, 1); coupling: (N, 1), of the pairs."""
+    strongest = coupling.new_zeros(n_features)
+    for side in (rows, columns):
+        strongest.scatter_reduce_(0, side, coupling[:, 0].abs(), "amax")
+    return 0.5 * strongest.unsqueeze(1)
+
+
+def _can_rise(single: Tensor, reach: Tensor) -> Tensor:
+    """Items, (B,) bool, that a flip of one feature raises or one of two might: most do not need all pairs looked at.
+
+    single: (K, B), what one flip gains. Two flips gain the sum of theirs and at most the sum of their `reach`.
+    """
+    best = (single + reach).topk(min(2, len(single)), dim=0).values.sum(0)
+    return (best > 0) | (single > 0).any(0)
 
 
 def item_bound(q: Tensor, field: Tensor, gram: Tensor) -> Tensor:
@@ -97,9 +122,11 @@ def settle(q: Tensor, field: Tensor, gram: Tensor, sweeps: int) -> Tensor:
     others = without_diagonal(gram)
     q = q.clone()
     for _ in range(sweeps):
+        if gram.dim() == 2:
+            update_in_turn(q, field.clone(), others)
+            continue
         for k in range(len(q)):
-            pull = others[k] @ q if gram.dim() == 2 else (others[k] * q).sum(0)
-            q[k] = torch.sigmoid(field[k] - pull)
+            q[k] = torch.sigmoid(field[k] - (others[k] * q).sum(0))
     return q
 
 

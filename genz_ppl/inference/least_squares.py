@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -23,26 +25,60 @@ def least_squares(
     weights only.
     Returns coefficients (K, M, D), intercept (D,) and covariate weights (P, D).
     """
+    pairs = normal_equations(posterior, modifiers, covariates, targets, weights, covariance, ridge)
+    solution = torch.cat([solve_normal(normal, right) for normal, right in pairs], dim=1)
     n_features, n_modifiers = posterior.shape[1], modifiers.shape[1]
+    size = n_features * n_modifiers
+    return solution[:size].view(n_features, n_modifiers, targets.shape[1]), solution[size], solution[size + 1 :]
+
+
+def normal_equations(
+    posterior: Tensor,
+    modifiers: Tensor,
+    covariates: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    covariance: Tensor | None = None,
+    ridge: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both sides of the normal equations of `least_squares`: (N, N) and (N, D), with N = K M + 1 + P.
+
+    One pair for all targets, or with weights one for each.
+    """
     products = (posterior.unsqueeze(2) * modifiers.unsqueeze(1)).flatten(1)
     ones = torch.ones(len(posterior), 1, dtype=posterior.dtype, device=posterior.device)
     design = torch.cat([products, ones, covariates], dim=1)
     variance = posterior * (1 - posterior) if covariance is None else covariance
     if weights is None:
-        solution = _solve(design, variance, modifiers, targets)
-    else:
-        columns = []
-        for target, column in enumerate(weights.T):
-            there = column > 0
-            root = column[there].sqrt().unsqueeze(1)
-            weighted = targets[there, target : target + 1] * root
-            columns.append(_solve(design[there] * root, variance[there], modifiers[there] * root, weighted, ridge))
-        solution = torch.cat(columns, dim=1)
-    size = n_features * n_modifiers
-    return solution[:size].view(n_features, n_modifiers, targets.shape[1]), solution[size], solution[size + 1 :]
+        yield _normal(design, variance, modifiers), design.T @ targets
+        return
+    for target, column in enumerate(weights.T):
+        there = column > 0
+        root = column[there].sqrt().unsqueeze(1)
+        left, right = design[there] * root, targets[there, target : target + 1] * root
+        yield _normal(left, variance[there], modifiers[there] * root, ridge), left.T @ right
 
 
-def _solve(design: Tensor, variance: Tensor, modifiers: Tensor, targets: Tensor, ridge: Tensor | None = None) -> Tensor:
+def solve_normal(normal: Tensor, right: Tensor) -> Tensor:
+    """The shortest solution of normal @ solution = right; (N, N) positive semi-definite, (N, D). 0 where a diagonal entry is."""
+    root = root_of_inverse(normal)
+    solution: Tensor = root @ (root.T @ right)
+    return solution
+
+
+def root_of_inverse(normal: Tensor) -> Tensor:
+    """R, (N, N), with R R' the pseudo-inverse of a positive semi-definite matrix."""
+    # Scaling to a unit diagonal makes the tolerance of the pseudo-inverse mean the same for every column.
+    size = normal.diagonal().sqrt()
+    size = torch.where(size > 0, size, torch.ones_like(size))  # a feature that no item has: its coefficient becomes 0
+    values, vectors = torch.linalg.eigh(normal / size[:, None] / size)
+    inverse = torch.where(values > 1e-11 * values[-1], 1 / values, torch.zeros_like(values))
+    root: Tensor = vectors * inverse.sqrt() / size[:, None]
+    return root
+
+
+def _normal(design: Tensor, variance: Tensor, modifiers: Tensor, ridge: Tensor | None = None) -> Tensor:
+    """Left side of the normal equations, (K M + 1 + P,) * 2, of uncertain features."""
     normal = design.T @ design
     n_features, n_modifiers = variance.shape[1], modifiers.shape[1]
     if variance.dim() == 3:
@@ -60,11 +96,4 @@ def _solve(design: Tensor, variance: Tensor, modifiers: Tensor, targets: Tensor,
             normal[rows, rows] += block
     if ridge is not None:
         normal.diagonal()[: n_features * n_modifiers] += ridge.repeat(n_features)
-    # Scaling to a unit diagonal makes the tolerance of the pseudo-inverse mean the same for every column.
-    size = normal.diagonal().sqrt()
-    size = torch.where(size > 0, size, torch.ones_like(size))  # a feature that no item has: its coefficient becomes 0
-    scaled = normal / size[:, None] / size
-    values, vectors = torch.linalg.eigh(scaled)
-    inverse = torch.where(values > 1e-11 * values[-1], 1 / values, torch.zeros_like(values))
-    solution: Tensor = (vectors * inverse) @ (vectors.T @ (design.T @ targets / size[:, None])) / size[:, None]
-    return solution
+    return normal

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pyro
 import torch
 from torch import Tensor
 
 from genz_ppl.inference.closed_form import ClosedForm, has_closed_form
-from genz_ppl.inference.density import clamped_log_densities, observation_log_density
+from genz_ppl.inference.density import clamped_log_densities, flipped_log_densities, observation_log_density
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 
@@ -24,8 +26,17 @@ class PlugIn:
 
     def __init__(self, data: Data, mode: bool = True, first: bool = True) -> None:
         self.data, self.mode, self.first = data, mode, first
-        self.doubled = data.repeated(2)
         self._assignment: Tensor | None = None
+
+    @cached_property
+    def closed_form(self) -> ClosedForm:
+        """The M-step where there is a closed one."""
+        return ClosedForm(self.data)
+
+    @cached_property
+    def doubled(self) -> Data:
+        """All items twice over."""
+        return self.data.repeated(2)
 
     def assignment(self, posterior: Tensor) -> Tensor:
         """z, (T, K) of 0 and 1: the mode of q, or one draw from it."""
@@ -37,17 +48,38 @@ class PlugIn:
         state.model.eval()
         z, prior = self.assignment(state.posterior), torch.logit(state.prior(self.data.answers))
         with one_thread(), pyro.validation_enabled(False):
+            logits = self._logits_of_modes(state, z)
+            stale = torch.full((len(z),), not self.mode, device=z.device)
             for k in range(z.shape[1]):
-                yes, no = clamped_log_densities(state.model, z, k, state.error_rates, self.doubled)
-                state.posterior[:, k] = torch.sigmoid(yes - no + prior[:, k])
-                z[:, k] = self.assignment(state.posterior[:, k])
+                if bool(stale.any()):
+                    logits[stale, k] = self._logit(state, z, k, stale)
+                state.posterior[:, k] = torch.sigmoid(logits[:, k] + prior[:, k])
+                updated = self.assignment(state.posterior[:, k])
+                stale |= updated != z[:, k]
+                z[:, k] = updated
         self._assignment = z
+
+    def _logits_of_modes(self, state: State, z: Tensor) -> Tensor:
+        """log p(y | z_k = 1) - log p(y | z_k = 0) of all features, (T, K), from all clamps at once.
+
+        They hold for an item until one of its z changes, which modes seldom do; draws do, so that these are left open.
+        """
+        if not self.mode:
+            return torch.empty_like(z)
+        density, flipped = flipped_log_densities(state.model, z, state.error_rates, self.data)
+        return (2 * z - 1) * (density.unsqueeze(1) - flipped.T)
+
+    def _logit(self, state: State, z: Tensor, feature: int, some: Tensor) -> Tensor:
+        """The same of one feature for some of the items, (T,) bool."""
+        doubled = self.doubled if bool(some.all()) else self.data.items(some).repeated(2)
+        yes, no = clamped_log_densities(state.model, z[some], feature, state.error_rates, doubled)
+        return yes - no
 
     def maximise(self, state: State) -> None:
         """Eqs. 12 and 13 at z: closed form where there is one, gradient steps otherwise."""
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
         if has_closed_form(state.model):
-            ClosedForm(self.data).maximise(State(state.model, state.error_rates, z))
+            self.closed_form.maximise(State(state.model, state.error_rates, z))
             return
         train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False

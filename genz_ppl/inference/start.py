@@ -82,7 +82,7 @@ def build_model(
 
 def start_state(model: GenZ, data: Data) -> State:
     """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
-    rates = torch.full((data.answers.shape[1],), model.features.prior_mean, dtype=torch.float64)
+    rates = torch.full((data.answers.shape[1],), model.features.prior_mean).to(data.answers)
     model.likelihood.start(torch.nan_to_num(data.targets), data.observed)
     posterior = prior_probability(data.answers, rates)
     free = torch.isnan(data.answers).all(0)
@@ -99,7 +99,7 @@ def linear_residual(posterior: Tensor, data: Data, targets: Tensor) -> Tensor:
     """What a linear fit on the given feature columns, (T, K), leaves of the targets, (T, D), NaN where missing."""
     observed = ~torch.isnan(targets)
     weights = None if bool(observed.all()) else observed.to(targets)
-    ones = torch.ones(len(posterior), 1, dtype=posterior.dtype)
+    ones = torch.ones(len(posterior), 1).to(posterior)
     coefficients, intercept, slopes = least_squares(posterior, ones, data.covariates, torch.nan_to_num(targets), weights)
     return targets - posterior @ coefficients[:, 0] - intercept - data.covariates @ slopes
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.blocks import blocks_of
+from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.moments import Moments
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
+
+# Items whose entropy is computed at once: what a block makes on the way stays in cache.
+BLOCK = 2048
+# So many probabilities above one half have a product that is still a normal number.
+FACTORS = 1000
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,47 @@ class Data:
         """(T, D) bool: which target entries are there."""
         return ~torch.isnan(self.targets)
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no target is missing."""
+        return bool(self.observed.all())
+
+    @cached_property
+    def signs(self) -> Tensor:
+        """(K, T), rows contiguous: 1 for the answer yes, -1 for no, 0 for none."""
+        return (self.answers.T.contiguous() - 0.5).sign_().nan_to_num_(0.0)
+
+    @cached_property
+    def answered(self) -> Tensor:
+        """How many items have an answer, (K,)."""
+        return (~torch.isnan(self.answers)).sum(0).to(self.answers)
+
+    @cached_property
+    def _answered_yes(self) -> Tensor:
+        return 0.5 * (self.answered + self.signs.sum(1))
+
+    @one_thread()
+    def wrong_answers(self, posterior: Tensor) -> Tensor:
+        """How many answers each feature is expected to have wrong, (K,), under q(z = 1) = posterior, (T, K)."""
+        pairs = zip(self.signs, posterior.T, strict=True)
+        agreement = [torch.dot(signs, q) for signs, q in pairs]
+        return (self._answered_yes - torch.stack(agreement)).clamp_(min=0.0) if agreement else self.answered
+
     def with_targets(self, targets: Tensor) -> Data:
         """The same items with other targets, (T, D')."""
         return replace(self, targets=targets)
 
+    def to(self, device: torch.device) -> Data:
+        """The same data on a device."""
+        return Data(self.answers.to(device), self.covariates.to(device), self.targets.to(device))
+
     def with_answers(self, answers: Tensor) -> Data:
         """The same items with other answers, (T, K')."""
         return replace(self, answers=answers)
+
+    def items(self, rows: slice | Tensor) -> Data:
+        """Some of the items: a slice, positions or bool."""
+        return Data(self.answers[rows], self.covariates[rows], self.targets[rows])
 
     def repeated(self, times: int) -> Data:
         """All items several times over, (times x T, ...)."""
@@ -62,13 +105,19 @@ class State:
         """An independent copy: fitting it leaves this one as it is."""
         return State(copy.deepcopy(self.model), self.error_rates.clone(), self.posterior.clone(), self.uncertainty, self.moments)
 
+    def to(self, device: torch.device) -> State:
+        """The state with all tensors on a device; the model itself moves. Not for states of a guide."""
+        self.model.to(device)
+        return State(self.model, self.error_rates.to(device), self.posterior.to(device))
+
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
         n_added = 0 if added is None else added.shape[1]
         features = copy.deepcopy(self.model.features)
         features.n_features = len(kept) + n_added
-        model = GenZ(features, self.model.link.with_columns(kept, n_added), copy.deepcopy(self.model.likelihood))
-        rates = torch.full((n_added,), features.prior_mean, dtype=torch.float64)
+        link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
+        model = GenZ(features, link, copy.deepcopy(self.model.likelihood))
+        rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
         return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone(), moments=moments)
@@ -95,8 +144,31 @@ class Bound:
 
 def bound_of(state: State, data: Data, observation: float) -> Bound:
     """Eqs. 6 and 7 for the current posterior, next to an observation term computed by the strategy."""
-    prior, q = state.prior(data.answers), state.posterior
-    feature = torch.xlogy(q, prior) + torch.xlogy(1 - q, 1 - prior)
-    entropy = -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q))
     penalty = state.model.penalty(state.error_rates)
-    return Bound(observation, float(feature.sum()), float(entropy.sum()), float(penalty))
+    return Bound(observation, float(feature_terms(state, data).sum()), entropy_of(state.posterior), float(penalty))
+
+
+def feature_terms(state: State, data: Data) -> Tensor:
+    """E_q log p(z | h) of every feature, summed over items, (K,)."""
+    wrong, rates = data.wrong_answers(state.posterior), state.error_rates
+    unanswered = len(data.answers) - data.answered
+    return wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates) - math.log(2) * unanswered
+
+
+@one_thread()
+def entropy_of(posterior: Tensor) -> float:
+    """Entropy of independent z ~ Bernoulli(posterior), (T, K), summed.
+
+    With m = max(q, 1 - q) and u = 1 - m it is -log m - u log(u / m), and a product of many m needs one logarithm.
+    """
+    total = torch.zeros((), dtype=posterior.dtype, device=posterior.device)
+    for items in blocks_of(len(posterior), BLOCK):
+        for features in blocks_of(posterior.shape[1], FACTORS):
+            q = posterior.T[features, items]
+            likely = (q - 0.5).abs_()
+            unlikely = 0.5 - likely
+            likely += 0.5
+            total -= likely.prod(0).log_().sum()
+            odds = torch.div(unlikely, likely, out=likely).clamp_(min=1e-300).log_()
+            total -= unlikely.mul_(odds).sum()
+    return float(total)

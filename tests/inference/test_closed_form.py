@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genz_ppl.inference import closed_form
+from genz_ppl.inference import closed_form, linear_gaussian
 from genz_ppl.inference.closed_form import FEW_TARGETS, ClosedForm, has_closed_form
 from genz_ppl.inference.density import observation_log_density
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LIKELIHOODS, LINKS, GenZ, InteractionLink
@@ -188,9 +190,9 @@ def test_m_step_is_a_stationary_point_of_the_enumerated_bound(size: dict[str, An
 def test_masked_path_equals_complete_path_when_nothing_is_missing(size: dict[str, Any], problem: Any) -> None:
     state, data = problem(**{**size, "missing_targets": 0.0, "n_items": size["n_items"] + 25})  # weights are unique
     other = state.copy()
-    complete, masked = ClosedForm(data, joint_moves=False), ClosedForm(data, joint_moves=False)
-    assert complete.complete
-    masked.complete = False
+    complete, masked = ClosedForm(data, joint_moves=False), ClosedForm(replace(data), joint_moves=False)
+    assert is_linear_gaussian(state.model, data) == (size["link"] == "linear" and size["likelihood"] in GAUSSIAN)
+    masked.data.__dict__["complete"] = False  # of its own copy of the data
     with isolated(0):
         for method, target in ((complete, state), (masked, other)):
             method.sweep(target)
@@ -223,6 +225,7 @@ def test_blocks_of_items_do_not_change_the_answer(
     parts = whole.copy()
     for state, block in ((whole, 1000), (parts, 5)):
         monkeypatch.setattr(closed_form, "BLOCK", block)
+        monkeypatch.setattr(linear_gaussian, "BLOCK", block)
         method = ClosedForm(data)
         for _ in range(3):  # the third sweep tries joint moves
             method.sweep(state)
