@@ -105,7 +105,8 @@ class DiscoverSettings:
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
     discarded. smallest_gain: nats by which a wording must raise the bound to be kept; None: the level of chance.
     screen: items on which wordings are compared before the best is asked about on all of them, for fewer answers; 0: all
-    wordings are asked about on all items. splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before the run ends. reconsider: wordings answered
+    wordings are asked about on all items. splits: directions of the residuals from which a split is started. patience:
+    additions in a row that find nothing before the run ends. reconsider: wordings answered
     earlier compete again at every addition, at no cost. smallest_worth: nats a feature must be worth in the final model
     (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a

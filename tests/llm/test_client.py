@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fault_server import FAULTS, FaultServer, always, contains_truth, truthful_answerer
+from fault_server import FAULTS, Call, FaultServer, always, contains_truth, truthful_answerer
 from raw_client import chat
 
 from genz_ppl.errors import OptionError
@@ -133,6 +133,26 @@ def test_no_server() -> None:
         with pytest.raises(CallError) as caught:
             call(address)
         assert (caught.value.remedy, caught.value.reason, caught.value.free) == (Remedy.AGAIN, "no connection", True)
+
+
+def test_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    paths: list[str] = []
+
+    def note(call: Call) -> None:
+        paths.append(call.path)
+
+    with FaultServer(TRUE) as server:
+        server.fallbacks.append(note)
+        monkeypatch.setenv("http_proxy", server.base_url.removesuffix("/v1"))
+        with pytest.raises(CallError, match="status 404"):
+            call("http://model.invalid/v1")
+        assert paths == ["http://model.invalid/v1/chat/completions"]
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert call(server.base_url).text == CONTENT
+        assert len(paths) == 1
 
 
 @pytest.mark.parametrize("address", ["ftp://x/v1", "http://", "localhost:80/v1", "http://[::1/v1", "http://x:port/v1", ""])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class LocalServer:
     def __enter__(self) -> LocalServer:
         numbers = ("--port", str(self.port), "--threads", str(self.threads), "--at-once", str(self.at_once))
         command = [sys.executable, __file__, *numbers, "--until-eof"]
-        with open(self.log, "wb") if self.log else open("/dev/null", "wb") as log:
+        with open(self.log or os.devnull, "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             self._wait_until_healthy()
