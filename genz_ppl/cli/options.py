@@ -80,7 +80,7 @@ Image = Annotated[list[str] | None, _column("--image", "A column of image paths;
 Split = Annotated[str | None, _column("--split", 'A column of "train" and "test".')]
 Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
 
-Model = Annotated[str | None, _setting("model", "rules, table:FILE, openai:NAME or package.module:object.", _MODEL)]
+Model = Annotated[str | None, _setting("model", "rules, similarity, table:FILE, openai:NAME or package.module:object.", _MODEL)]
 Link = Annotated[str | None, _setting("link", f"{_either(LINK_NAMES)}.", _MODEL)]
 Likelihood = Annotated[str | None, _setting("likelihood", f"{_either(LIKELIHOOD_NAMES)}.", _MODEL)]
 Bayesian = Annotated[

@@ -14,15 +14,15 @@ from genz_ppl.llm.rules import RulesModel
 from genz_ppl.llm.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.table import TableModel
 
-CHOICES = "rules, table:FILE, openai:NAME or package.module:object"
+CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object"
 _METHODS = ("answer", "propose", "suggest")
 
 
 def open_model(spec: str) -> FoundationModel:
     """The model that a text names; one behind a server with the defaults of `ModelSettings` and the user's own store.
 
-    `rules`; `table:FILE`; `openai:NAME`; or `package.module:object`, where the object is a model, a class of models or a
-    function without arguments that makes one, and the current directory may hold the module.
+    `rules`; `similarity`; `table:FILE`; `openai:NAME`; or `package.module:object`, where the object is a model, a class of
+    models or a function without arguments that makes one, and the current directory may hold the module.
 
     Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
     """
@@ -30,6 +30,10 @@ def open_model(spec: str) -> FoundationModel:
     name, colon, rest = spec.partition(":")
     if spec == "rules":
         return RulesModel()
+    if spec == "similarity":
+        from genz_ppl.llm.similarity import SimilarityModel  # loads torch and 90 MB of weights
+
+        return SimilarityModel()
     if name == "table" and colon:
         if not rest:
             raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")
@@ -38,7 +42,7 @@ def open_model(spec: str) -> FoundationModel:
         from genz_ppl.llm.openai import OpenAIModel  # takes a second to import
 
         return OpenAIModel(ModelSettings(model=served_name(spec)))
-    if colon and name != "rules" and _is_dotted(name) and _is_dotted(rest):
+    if colon and name not in ("rules", "similarity") and _is_dotted(name) and _is_dotted(rest):
         return _imported(spec, name, rest)
     raise OptionError(f"unknown model {spec!r}; choose {CHOICES}")
 

@@ -107,8 +107,9 @@ class Prompts:
             "n_items": str(len(items)),
             "n_features": str(len(features)),
         }
-        entry = {"applies": _integers([0, 1])} if one else {"matched_items": _list(_numbers(len(items)))}
-        entries = _list(_object({"feature": _numbers(len(features)), **entry}))
+        entry = {"applies": _integers([0, 1])} if one else {"matched_items": _list(_numbers(len(items)), most=len(items))}
+        n = len(features)
+        entries = _list(_object({"feature": _numbers(n), **entry}), least=n, most=n)
         schema = _object({"characteristics": {"type": "string"}, "answers" if one else "features": entries})
         return self._fill("extract_one" if one else "extract_many", values, schema)
 
@@ -133,7 +134,7 @@ class Prompts:
             "existing": _lines("feature", existing, first=1 + len(context)),
             "n": str(n),
         }
-        schema = _object({"description": {"type": "string"}, "characteristics": _list({"type": "string"})})
+        schema = _object({"description": {"type": "string"}, "characteristics": _list({"type": "string"}, most=n)})
         return self._fill("mine", values, schema)
 
     def suggest(self, items: Sequence[str], task: str, n: int) -> Rendered:
@@ -141,7 +142,7 @@ class Prompts:
         if not task.strip():
             raise OptionError("task: expected a description of what is to be predicted, got none; say it in a sentence")
         values = {"task": _line({"task": task}), "items": _lines("item", items), "n": str(n)}
-        return self._fill("suggest", values, _object({"questions": _list({"type": "string"})}))
+        return self._fill("suggest", values, _object({"questions": _list({"type": "string"}, most=n)}))
 
     def describe(self) -> Rendered:
         """Ask for a description of the image that is sent along; the reply is free text."""
@@ -201,8 +202,12 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _list(entries: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": entries}
+def _list(entries: dict[str, Any], least: int = 0, most: int = 10**9) -> dict[str, Any]:
+    """An array. Small models go on listing where nothing ends them; long limits would make a large grammar, and are left out."""
+    limits = {"minItems": least} if 0 < least <= _MOST_LISTED else {}
+    if most <= _MOST_LISTED:
+        limits["maxItems"] = most
+    return {"type": "array", "items": entries, **limits}
 
 
 def _integers(allowed: Sequence[int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
+from genz_ppl.llm.similarity_embedding import missing
 from genz_ppl.types import Contrast, Item
 
 COLOURS = ("red", "green", "blue", None)
@@ -25,10 +26,13 @@ def items() -> list[Item]:
     return made
 
 
-@pytest.fixture(params=["rules", "table"])
+WEIGHTS = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+@pytest.fixture(params=["rules", "table", pytest.param("similarity", marks=[pytest.mark.slow, WEIGHTS])])
 def model(request: pytest.FixtureRequest, items: Sequence[Item], tmp_path: Path) -> FoundationModel:
-    if request.param == "rules":
-        return open_model("rules")
+    if request.param in ("rules", "similarity"):
+        return open_model(request.param)
     rows = ["id,is red,is large"]
     for item in items:
         colour = item.fields["colour"]
