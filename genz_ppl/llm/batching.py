@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.budget import Reservation
 from genz_ppl.llm.calling import Caller
-from genz_ppl.llm.client import Batch, Reply, read_completion, read_object
+from genz_ppl.llm.client import Batch
 from genz_ppl.llm.extraction import GLANCE, Extraction
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.keys import digest
+from genz_ppl.llm.reading import Reply, read_completion, read_object
 from genz_ppl.llm.replies import InvalidReplyError, parse_extract
 from genz_ppl.llm.requests import FORMATS, Request
 from genz_ppl.llm.spending import Spending

@@ -13,10 +13,11 @@ import tenacity
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.budget import Budget, Reservation
-from genz_ppl.llm.client import ChatClient, Reply
+from genz_ppl.llm.client import ChatClient
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.pacing import Pacer, PauseGate
 from genz_ppl.llm.prices import Price
+from genz_ppl.llm.reading import Reply
 from genz_ppl.llm.replies import InvalidReplyError, find_object
 from genz_ppl.llm.requests import FORMATS, Request
 from genz_ppl.llm.settings import ModelSettings

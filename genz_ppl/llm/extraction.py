@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from genz_ppl.llm.calling import Caller, Recorded, StoppingError
-from genz_ppl.llm.client import Reply
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.probabilities import probability_of_yes
+from genz_ppl.llm.reading import Reply
 from genz_ppl.llm.replies import parse_extract
 from genz_ppl.llm.requests import Request
 from genz_ppl.llm.spending import Spending

@@ -15,6 +15,7 @@ from genz_ppl.llm.templates import Rendered
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.
 FORMATS = ("json_schema", "json_object", "text")
 ALTERNATIVES = 5
+OPENAI = "//api.openai.com"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Request:
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": self._content()}],
             "max_completion_tokens": self.tokens_out,
         }
-        if settings.base_url is not None:
+        if settings.base_url is not None and OPENAI not in settings.base_url:
             body["max_tokens"] = self.tokens_out  # the name that servers other than OpenAI's know
         if self.rendered.schema is not None and form != "text":
             body["response_format"] = self._response_format(form)

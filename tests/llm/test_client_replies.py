@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from genz_ppl.llm.client import Reply, read_completion, read_object, read_reply
 from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.reading import Reply, read_completion, read_object, read_reply
 from genz_ppl.llm.spending import Usage
 
 
