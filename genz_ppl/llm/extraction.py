@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from genz_ppl.errors import ModelError
 from genz_ppl.llm.calling import Caller, Recorded, StoppingError
 from genz_ppl.llm.faults import CallError, Remedy
 from genz_ppl.llm.probabilities import probability_of_yes
@@ -23,6 +24,8 @@ from genz_ppl.types import FloatArray
 
 # How often a single question is asked before it is given up.
 MOST_TRIES = 3
+# Questions given up before the first answer that end a run.
+HOPELESS = 20
 # Seconds between looks at what another process has in hand, and between renewals of our own leases.
 GLANCE, RENEWAL = 0.2, 60.0
 # The most jobs that are claimed in one transaction.
@@ -71,6 +74,8 @@ class Extraction:
         self.look_up()
         self._queue: deque[Job] = deque()
         self._held: set[Pair] = set()
+        self._answered = not bool(np.isnan(self.values).all())
+        self._given_up: list[tuple[Job, str]] = []
         self._elsewhere: list[Job] = []
         self._open = 0
         self._change = asyncio.Event()
@@ -97,6 +102,8 @@ class Extraction:
         keeper = asyncio.ensure_future(self._keep_leases())
         try:
             await asyncio.gather(*(self._work() for _ in range(workers)))
+            if self._error is None:
+                self._store_given_up()
         finally:
             keeper.cancel()
             self.release()
@@ -215,6 +222,8 @@ class Extraction:
                 raise
             self._less(job, error.reason)
             return
+        self._answered = True
+        self._store_given_up()
         self._finish(pairs, recorded.answers)
 
     def _read(self, reply: Reply, job: Job, pairs: Mapping[Pair, tuple[int, int]]) -> Recorded:
@@ -236,13 +245,29 @@ class Extraction:
             self._give_up(job, reason)
 
     def _give_up(self, job: Job, reason: str) -> None:
-        """No valid answer: NaN, stored with its reason, since the same question would fail and cost again."""
-        pairs = self._pairs(job)
-        answers = {pair: StoredAnswer(float("nan"), reason) for pair in pairs}
-        attempt = self.store.begin(self.caller.run, "given up", self.questions[job.questions[0]].model, Spending())
-        self.store.settle(attempt, reason, Spending(), answers)
+        """No valid answer: NaN, stored with its reason, since the same question would fail and cost again.
+
+        Not before the model has answered anything, though: one that cannot keep to the form would fill the store with nothing.
+        """
         self.failures[reason] += 1
-        self._finish(pairs, answers)
+        self._given_up.append((job, reason))
+        if self._answered:
+            self._store_given_up()
+        elif len(self._given_up) >= HOPELESS:
+            model = self.questions[job.questions[0]].model
+            raise ModelError(
+                f"{model} gave no valid answer to any of {HOPELESS} questions ({reason}); try another model, a larger "
+                "--max-output-tokens, or --features-per-call 1"
+            )
+
+    def _store_given_up(self) -> None:
+        given_up, self._given_up = self._given_up, []
+        for job, reason in given_up:
+            pairs = self._pairs(job)
+            answers = {pair: StoredAnswer(float("nan"), reason) for pair in pairs}
+            attempt = self.store.begin(self.caller.run, "given up", self.questions[job.questions[0]].model, Spending())
+            self.store.settle(attempt, reason, Spending(), answers)
+            self._finish(pairs, answers)
 
     def _finish(self, pairs: Mapping[Pair, tuple[int, int]], answers: Mapping[Pair, StoredAnswer]) -> None:
         for pair, answer in answers.items():

@@ -229,3 +229,15 @@ def test_a_moment_of_failure_is_no_verdict(serving: Any, world: Any) -> None:
         assert server.total == 3
         assert {kind_of(request.body) for request in server.requests} == {"extract_one"}
         assert not model.failures
+
+
+def test_a_model_that_cannot_keep_to_the_form_ends_the_run_before_it_costs_much(serving: Any, world: Any) -> None:
+    with FaultServer(TRUE, always("prose")) as server:
+        model = serving(server.base_url, workers=4)
+        with pytest.raises(ModelError, match=f"no valid answer to any of {extraction.HOPELESS} questions"):
+            model.answer(world.items, world.features)
+        assert server.total < 6 * extraction.HOPELESS
+    assert not serving.stored(model, world)[1].any()  # nothing is held against a model that may do better with other settings
+    assert serving.rows("SELECT count(*) FROM leases") == [(0,)]
+    with FaultServer(TRUE, port=server.port):
+        np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
