@@ -68,7 +68,7 @@ class Cycle:
         if answered in ([], [None]):
             wordings = self.wordings(self.contrast(progress, positive, negative))
             fresh = {text: side for text, side in wordings.items() if text not in progress.pool}
-            race.price = self.price(progress, len(progress.pool) + len(fresh))
+            race.price = self.chance(progress, len(progress.pool) + len(fresh))
             answered = [race.run(fresh, known)] if screening else self.all_answered(progress, list(fresh))
         events = []
         for text in answered:
@@ -91,7 +91,7 @@ class Cycle:
         most = max(1, self.settings.screen)
         depth = normal_scores(posterior)
         order = telling_items(depth, shown, np.random.default_rng([self.settings.seed, progress.step, 1]))
-        return Race(progress.pool, depth, order, ask, most, self.price(progress), used, progress.failures)
+        return Race(progress.pool, depth, order, ask, most, self.chance(progress), used, progress.failures)
 
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""
@@ -192,7 +192,7 @@ class Cycle:
         ranked = rank_candidates(
             judge, judged, usable, answers, self.settings.refit_steps, lambda texts: self.oracle.error_rates(self.items, texts)
         )
-        least = self.price(progress) if self.settings.smallest_gain is None else self.settings.smallest_gain
+        least = self.chance(progress) if self.settings.smallest_gain is None else self.settings.smallest_gain
         return ranked[0] if ranked and ranked[0].gain > least else None
 
     def keep(self, progress: Progress, candidate: Candidate) -> None:
@@ -250,15 +250,17 @@ class Cycle:
             ids = [record.id for record in progress.active]
             progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, judged)
 
-    def price(self, progress: Progress, tried: int | None = None) -> float:
-        """Nats a feature must be worth: as the settings say, or what the best of all wordings tried reaches by chance."""
-        if self.settings.smallest_worth is not None:
-            return self.settings.smallest_worth
+    def price(self, progress: Progress) -> float:
+        """Nats a feature must be worth in the end: as the settings say, or the level of chance."""
+        worth = self.settings.smallest_worth
+        return self.chance(progress) if worth is None else worth
+
+    def chance(self, progress: Progress, tried: int | None = None) -> float:
+        """What the best of all wordings tried gains by chance. tried: their number, if it is not that of the pool."""
         link = progress.state.model.link
         modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
-        return chance_gain(
-            len(progress.pool) if tried is None else tried, modifiers * progress.state.model.likelihood.n_locations
-        )
+        tried = len(progress.pool) if tried is None else tried
+        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations)
 
     def finish(self, progress: Progress) -> list[tuple[str, str]]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
