@@ -252,7 +252,7 @@ class Caller:
         return reservation
 
     async def _unpaused(self) -> None:
-        if self.gate.remaining > 0:
+        while self.gate.remaining > 0:  # also where a new pause began before this worker's turn came
             await self._unless_stopping(self.gate.passed())
         if self.stopping.is_set():
             raise StoppingError
