@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # A busy machine must not turn a slow example into a failure; every failure prints how to repeat it.
 settings.register_profile("genz", deadline=None, print_blob=True)
 settings.load_profile("genz")
+
+# A shell ignores Ctrl-C for what it starts in the background, and that is inherited; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
