@@ -110,7 +110,9 @@ SmallestShare = Annotated[
     float | None,
     _setting("smallest_share", "Features true of a smaller share of items, or of all but that, are discarded.", _SEARCH),
 ]
-SmallestGain = Annotated[float | None, _setting("smallest_gain", "Nats by which a feature must raise the bound.", _SEARCH)]
+SmallestGain = Annotated[
+    float | None, _setting("smallest_gain", "Nats by which a feature must raise the bound; none: chance.", _SEARCH)
+]
 SmallestWorth = Annotated[
     float | None,
     _setting("smallest_worth", "Nats a feature must be worth to stay in the end; none: the level of chance.", _SEARCH),

@@ -90,8 +90,7 @@ class Cycle:
         used = [progress.pool[record.text] for record in progress.active]
         most = max(1, self.settings.screen)
         depth = normal_scores(posterior)
-        order = telling_items(depth, shown, np.random.default_rng([self.settings.seed, progress.step, 1]))
-        return Race(progress.pool, depth, order, ask, most, self.chance(progress), used, progress.failures)
+        return Race(progress.pool, depth, telling_items(depth, shown), ask, most, self.chance(progress), used, progress.failures)
 
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""

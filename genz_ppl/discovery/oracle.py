@@ -44,7 +44,7 @@ class Oracle:
     def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(features),) error rates of answers as a model that asks repeatedly knows them; NaN where it does not."""
         known = getattr(self.model, "error_rates", None)
-        return np.full(len(features), np.nan) if known is None else np.asarray(known(items, features), dtype=np.float64)
+        return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:

@@ -21,11 +21,8 @@ from genz_ppl.types import FloatArray, IntArray
 FIRST_ROUND, WAVE = 20, 6
 # The score (in standard errors) that a wording needs after the first round, and after the last; in between in proportion.
 FIRST_SCORE, LAST_SCORE = 1.2, 2.3
-# The score from which a wording that failed is worth more answers, where nothing else is left to try.
+# The score from which an entry of the pool is worth more answers after an addition that found nothing.
 CLOSE_SCORE = 1.4
-
-# The share of all items that counts as one end of a split.
-END = 0.0
 # Wordings that differ on a smaller share of the items are one feature, if either answer was given at least so often.
 SAME, FEW_OF_EITHER = 0.01, 4
 
@@ -70,21 +67,15 @@ def evidence(answers: np.ndarray, depth: FloatArray) -> Evidence:
     return Evidence(n, slope * (size / spread) ** 0.5, -0.5 * len(depth) * np.log1p(-(correlation**2)))
 
 
-def telling_items(depth: FloatArray, shown: IntArray, random: np.random.Generator) -> IntArray:
+def telling_items(depth: FloatArray, shown: IntArray) -> IntArray:
     """Items in the order in which they are asked about: from the two ends of a split in turn, then inwards.
 
-    Within an end the order is random: the outermost items are often odd for reasons of their own. Those shown to the
-    proposer, who chose its words by them, come last.
+    Those shown to the proposer, who chose its words by them, come last.
     """
     free = np.setdiff1d(np.arange(len(depth)), shown)
     order = []
     for part in (free, np.asarray(shown, dtype=np.int64)):
         ranked = part[np.argsort(depth[part], kind="stable")]
-        end = min(round(END * len(depth)), len(ranked) // 2)
-        ranked[:end], ranked[len(ranked) - end :] = (
-            random.permutation(ranked[:end]),
-            random.permutation(ranked[len(ranked) - end :]),
-        )
         inwards = np.empty(len(ranked), dtype=np.int64)
         half = (len(ranked) + 1) // 2
         inwards[0::2], inwards[1::2] = ranked[:half], ranked[half:][::-1]
@@ -107,8 +98,8 @@ class Race:
     """One split's search among wordings. pool is extended in place. order: items in the order of asking.
 
     ask: answers of some items (positions) to some wordings, (items, wordings). most: items of the last round. price: nats that
-    the winner must promise. used: the entries of features in use. care: 0 at
-    first; each one more doubles the answers of every round and gives the closest entries of the pool another chance.
+    the winner must promise. used: the entries of features in use. care: 0 at first; each one more doubles the answers of
+    every round and gives the closest entries of the pool another chance.
     """
 
     def __init__(
@@ -138,8 +129,7 @@ class Race:
         """The wording that is worth answers on all items, if there is one; it then has them.
 
         fresh: in the order of the proposer, each with the side of the split it is to name, +1 or -1. known: pool entries that
-        are not in use. Waves of fresh wordings are tried only until one of them is good enough; the pool gets more answers
-        only where none is.
+        are not in use. Waves of wordings are tried only until one of them is good enough.
         """
         self.signs = dict(fresh)
         texts = [*self._closest(known), *fresh] if self.care else list(fresh)

@@ -39,7 +39,7 @@ def column(depth: FloatArray, effect: float, seed: int) -> FloatArray:
 
 
 def race(world: World, pool: dict[str, np.ndarray], depth: FloatArray, care: int = 0) -> Race:
-    order = telling_items(depth, np.zeros(0, dtype=np.int64), np.random.default_rng(0))
+    order = telling_items(depth, np.zeros(0, dtype=np.int64))
     return Race(pool, depth, order, world.answer, 80, 3.0, care=care)
 
 
@@ -99,7 +99,7 @@ def test_every_item_is_in_the_order_once_and_shown_ones_last(seed: int, n_shown:
     random = np.random.default_rng(seed)
     depth = normal_scores(random.random(101))
     shown = random.choice(101, n_shown, replace=False).astype(np.int64)
-    order = telling_items(depth, shown, random)
+    order = telling_items(depth, shown)
     assert sorted(order.tolist()) == list(range(101))
     assert set(order[101 - n_shown :].tolist()) == set(shown.tolist())
 
@@ -110,7 +110,7 @@ def test_the_slope_does_not_depend_on_which_depths_were_asked(depth: FloatArray)
     for seed in range(200):
         full = column(depth, 0.2, seed).astype(np.int8)
         part = np.full(T, UNASKED, dtype=np.int8)
-        ends = telling_items(depth, np.zeros(0, dtype=np.int64), np.random.default_rng(seed))[:160]
+        ends = telling_items(depth, np.zeros(0, dtype=np.int64))[:160]
         part[ends] = full[ends]
         gains.append(np.sqrt(2 * evidence(part, depth).gain / T))
         whole.append(np.sqrt(2 * evidence(full, depth).gain / T))
