@@ -18,6 +18,7 @@ from genz_ppl.llm import calling
 from genz_ppl.llm.keys import item_hash
 from genz_ppl.llm.openai import OpenAIModel
 from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.store import AnswerStore
 from genz_ppl.types import FloatArray, Item
 
 KEY = "sk-planted-0123456789"
@@ -139,3 +140,21 @@ class Watch:
 def watched() -> Watch:
     """See `Watch`."""
     return Watch()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answers.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[AnswerStore]:
+    with AnswerStore(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(path: Path, store: AnswerStore) -> Iterator[AnswerStore]:
+    """A second connection to the same file."""
+    with AnswerStore(path) as opened:
+        yield opened
