@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from written_out import World
 
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model
@@ -117,3 +118,32 @@ def bits() -> Callable[[int], Tensor]:
         return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), n_features)
 
     return make
+
+
+@pytest.fixture
+def world() -> Iterator[Callable[..., World]]:
+    """A maker of worlds; the test runs with random numbers and parameters of its own."""
+
+    def make(likelihood: str = "gaussian", n_features: int = 3, link: str = "linear", n_items: int = 5, seed: int = 0) -> World:
+        generator = torch.Generator().manual_seed(seed + 10 * n_features)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        answers, covariates = (normal(n_items, n_features) > 0).double(), normal(n_items, 2)
+        answers[1, :1] = float("nan")
+        targets = normal(n_items, 2)
+        if likelihood == "poisson":
+            targets = (2 * targets).abs().round()
+        if likelihood == "bernoulli":
+            targets = (targets > 0).double()
+        targets[0, 1] = targets[2, 0] = targets[3, 0] = targets[3, 1] = float("nan")
+        model = build_model(n_features, 2, 2, link=link, likelihood=likelihood)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(0.7 * normal(*parameter.shape))
+        rates = torch.rand(n_features, generator=generator, dtype=torch.float64) * 0.35 + 0.05
+        return World(model, rates, torch.sigmoid(normal(n_items, n_features)), (answers, covariates, targets))
+
+    with isolated(0):
+        yield make
