@@ -45,7 +45,10 @@ def pair(text: str) -> tuple[float, float]:
     return first, second
 
 
-SOURCE_HELP = "A file (.csv, .tsv, .parquet, .jsonl) or binary, houses:DIR, houses-metadata:DIR."
+SOURCE_HELP = (
+    "A file (.csv, .tsv, .parquet, .jsonl) or binary, houses:DIR, houses-metadata:DIR, movielens:DIR, movielens-genres:DIR, "
+    "movielens-plots:DIR, netflix:DIR, things:DIR. Films take options: movielens:DIR,items=512,dimensions=32,alpha=0."
+)
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run (--out of fit).", show_default=False)]

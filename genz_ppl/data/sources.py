@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,11 +15,20 @@ from genz_ppl.data.binary import binary_frame, binary_items
 from genz_ppl.data.columns import Classes, Names, Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
+from genz_ppl.data.movielens import movielens_frame, movielens_items
+from genz_ppl.data.netflix import netflix_frame, netflix_items
 from genz_ppl.data.reading import READERS
-from genz_ppl.data.values import shorten
+from genz_ppl.data.things import things_frame, things_items
+from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import OptionError
 
-LATER_SOURCES = ("movielens", "netflix", "things")
+# What may follow DIR of the films, as ",items=1000,alpha=0.5": the parameter of the function, and its type.
+FILM_OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
+    "items": ("n_items", int),
+    "dimensions": ("dimensions", int),
+    "alpha": ("alpha", float),
+}
+_OPTIONS = re.compile(r"((?:,[^,=/\\]*=[^,/\\]*)*)\Z")
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,56 @@ class NamedSource:
 
 
 def _binary(_: str, group: str | None) -> Items:
-    if group is not None:
-        raise OptionError("'binary' has no groups: drop --group")
+    _refuse_group("binary", group)
     return binary_items()
+
+
+def _films(name: str, items: Callable[..., Items], frame: Callable[..., pd.DataFrame], **variant: bool) -> NamedSource:
+    """Films of a folder, whose name may be followed by `FILM_OPTIONS`. variant: arguments of `items`, those of `frame` too."""
+    frame_variant = {"plots": True} if variant.get("plots") else {}
+
+    def make(argument: str, group: str | None) -> Items:
+        _refuse_group(name, group)
+        folder, options = _film_options(name, argument)
+        return items(folder, **options, **variant)
+
+    def make_frame(argument: str) -> pd.DataFrame:
+        folder, options = _film_options(name, argument)
+        return frame(folder, **options, **frame_variant)
+
+    return NamedSource("DIR", make, make_frame)
+
+
+def _film_options(name: str, argument: str) -> tuple[str, dict[str, Any]]:
+    """The folder, and the options written after it by the names of the functions' parameters."""
+    written = _OPTIONS.search(argument)
+    folder = argument[: written.start()] if written is not None else argument
+    options: dict[str, Any] = {}
+    for piece in argument[len(folder) + 1 :].split(",") if len(folder) < len(argument) else ():
+        option, _, value = piece.partition("=")
+        if option not in FILM_OPTIONS:
+            raise OptionError(f"'{name}' has no option {shorten(option)}: it knows {listing(FILM_OPTIONS)}")
+        parameter, kind = FILM_OPTIONS[option]
+        if parameter in options:
+            raise OptionError(f"the option '{option}' of '{name}' is there twice: give it once")
+        try:
+            options[parameter] = kind(value)
+        except ValueError:
+            expected = "a whole number" if kind is int else "a number"
+            raise OptionError(f"the option '{option}' of '{name}' must be {expected}, not {shorten(value)}") from None
+    if not folder:
+        raise OptionError(f"'{name}' needs a folder: write {name}:DIR, and options after it")
+    return folder, options
+
+
+def _things(folder: str, group: str | None) -> Items:
+    _refuse_group("things", group)
+    return things_items(folder)
+
+
+def _refuse_group(name: str, group: str | None) -> None:
+    if group is not None:
+        raise OptionError(f"'{name}' has no groups: drop --group")
 
 
 NAMED_SOURCES: Mapping[str, NamedSource] = {
@@ -47,6 +105,11 @@ NAMED_SOURCES: Mapping[str, NamedSource] = {
         lambda folder, group: houses_items(folder, annotations=False, group=group),
         lambda folder: houses_frame(folder, annotations=False),
     ),
+    "movielens": _films("movielens", movielens_items, movielens_frame),
+    "movielens-genres": _films("movielens-genres", movielens_items, movielens_frame, genres=True),
+    "movielens-plots": _films("movielens-plots", movielens_items, movielens_frame, plots=True),
+    "netflix": _films("netflix", netflix_items, netflix_frame),
+    "things": NamedSource("DIR", _things, things_frame),
 }
 
 
@@ -63,7 +126,11 @@ def open_source(
     require_target: bool = True,
     classes: Classes = False,
 ) -> Items:
-    """Items of a file (.csv, .tsv, .parquet, .jsonl) or of a named data set: `binary`, `houses:DIR`, `houses-metadata:DIR`.
+    """Items of a file (.csv, .tsv, .parquet, .jsonl) or of a named data set.
+
+    Named are `binary`, `houses:DIR`, `houses-metadata:DIR` (without the annotations), `movielens:DIR` (a model reads title and
+    year), `movielens-genres:DIR`, `movielens-plots:DIR` (genres, director, actors and plot), `netflix:DIR` and `things:DIR`.
+    Films take options after the folder: `movielens:DIR,items=1000,dimensions=16,alpha=0.5`.
 
     The keywords name the columns of a file, as in `Items.from_frame`. Named data sets know their columns and take none of
     them, except that houses take group="listing"; their targets are numbers, never classes. Raises InputError for a fault
@@ -109,8 +176,6 @@ def open_like(source: str, schema: Schema) -> Items:
 def _named_source(source: str) -> tuple[str, str] | None:
     """The name and what follows its colon, or None for a file."""
     name, colon, argument = source.partition(":")
-    if name in LATER_SOURCES:
-        raise OptionError(f"the named data set '{name}' is not in this version; known are {_known()}, or name a file")
     if name in NAMED_SOURCES:
         takes = NAMED_SOURCES[name].takes
         if takes is None and colon:

@@ -62,9 +62,20 @@ def test_a_file_needs_a_target(table: Path) -> None:
         ("houses", {}, "'houses' needs a folder: write houses:DIR"),
         ("houses-metadata:", {}, "write houses-metadata:DIR"),
         ("houses:nowhere", {"group": "zipcode"}, "houses are grouped by 'listing' only, not by 'zipcode'"),
-        ("movielens:x", {}, "'movielens' is not in this version; known are binary, houses:DIR, houses-metadata:DIR"),
-        ("netflix:x", {}, "not in this version"),
-        ("things:x", {}, "not in this version"),
+        ("movielens", {}, "'movielens' needs a folder: write movielens:DIR"),
+        ("movielens:,items=5", {}, "'movielens' needs a folder: write movielens:DIR"),
+        ("movielens:x", {"target": "dimension_1"}, "drop --target"),
+        ("movielens:x", {"group": "year"}, "'movielens' has no groups: drop --group"),
+        ("netflix:x", {"group": "year"}, "'netflix' has no groups: drop --group"),
+        ("things:x", {"group": "category"}, "'things' has no groups: drop --group"),
+        ("things:x", {"classes": True}, "has numbers to explain, not classes"),
+        ("movielens-plots:x,item=5", {}, "'movielens-plots' has no option 'item': it knows items, dimensions, alpha"),
+        ("netflix:x,items=5,items=6", {}, "the option 'items' of 'netflix' is there twice"),
+        ("netflix:x,items=many", {}, "the option 'items' of 'netflix' must be a whole number, not 'many'"),
+        ("netflix:x,items=2.5", {}, "must be a whole number, not '2.5'"),
+        ("netflix:x,alpha=", {}, "the option 'alpha' of 'netflix' must be a number, not ''"),
+        ("netflix:x,alpha=-1", {}, "alpha must be from 0 to 1, not -1"),
+        ("movie:x", {}, "known are binary, houses:DIR"),
         ("house:x", {}, "did you mean 'houses'? known are binary, houses:DIR"),
         ("https://example.org/x", {}, "neither a file (.csv, .tsv, .parquet, .jsonl) nor a named data set"),
     ],
@@ -74,6 +85,15 @@ def test_sources_that_cannot_be(source: str, options: dict[str, str], expected: 
         open_source(source, **options)  # type: ignore[arg-type]
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["movielens", "netflix"])
+@pytest.mark.parametrize("folder", ["films", "films, two", "a=b", "x,items=5/films", "/tmp/nowhere,alpha"])
+def test_options_stand_after_the_folder_whatever_its_name(name: str, folder: str) -> None:
+    for options in ("", ",items=9", ",alpha=0.5,dimensions=2,items=9"):
+        with pytest.raises(InputError) as error:
+            open_source(f"{name}:{folder}{options}")
+        assert str(error.value).startswith(f"{folder}: expected ")
 
 
 @pytest.mark.parametrize("source", ["nowhere.csv", "a:b.jsonl", "./nowhere", "C:\\data.csv", "../x.parquet"])
