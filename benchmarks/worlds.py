@@ -5,8 +5,9 @@
 
 Items list phrases; a library of possible features asks for one phrase each, and a few of them move the targets. Answers are wrong
 for 5 % of item-feature pairs, fixed by a hash. The proposer sees the shown exemplars only and names the features that differ most
-between their two groups. R2 is that of least squares on the answers to the features found, on test items; beside it that of the
-true features, from equally noisy answers.
+between their two groups. R2 is that of least squares on the answers to the features found, on test items, except with
+--predictions: that of the model's own predictions; beside it that of the true features (and the product of two, where they
+interact), from equally noisy answers.
 """
 
 from __future__ import annotations
@@ -126,14 +127,23 @@ def make(world: World, seed: int) -> tuple[Items, Oracle, list[int]]:
     return Items.from_frame(frame, id="id", target=names), Oracle(present, world.noise, seed), true
 
 
-def r2(items: Items, oracle: Oracle, features: Sequence[str], seed: int) -> float:
-    """Test R2 of least squares on the answers to these features, the mean over targets."""
+def least_squares(items: Items, oracle: Oracle, features: Sequence[str], seed: int, product: bool = False) -> float:
+    """Test R2 of least squares on the answers to these features, and the product of the first two."""
     assert items.targets is not None
     split = items.split_indices(seed, 0.2)
     columns = np.column_stack([np.ones(len(items)), oracle.answer(items.items, features)])
+    if product:
+        columns = np.column_stack([columns, columns[:, 1] * columns[:, 2]])
     weights = np.linalg.lstsq(columns[split.train], items.targets[split.train], rcond=None)[0]
+    return r2(items, columns[split.test] @ weights, seed)
+
+
+def r2(items: Items, predicted: FloatArray, seed: int) -> float:
+    """Test R2 of predictions for the test items, the mean over targets."""
+    assert items.targets is not None
+    split = items.split_indices(seed, 0.2)
     test = items.targets[split.test]
-    errors = ((columns[split.test] @ weights - test) ** 2).sum(0) / ((test - items.targets[split.train].mean(0)) ** 2).sum(0)
+    errors = ((predicted - test) ** 2).sum(0) / ((test - items.targets[split.train].mean(0)) ** 2).sum(0)
     return float(1 - errors.mean())
 
 
@@ -148,23 +158,27 @@ class Score:
     right: int
 
 
-def run(case: tuple[World, int, dict[str, Any]]) -> Score:
+def run(case: tuple[World, int, dict[str, Any], bool]) -> Score:
     """One run."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
     torch.set_num_threads(1)
-    world, seed, settings = case
+    world, seed, settings, predictions = case
     items, oracle, true = make(world, seed)
     found = discover(items, oracle, seed=seed, **settings)
     features = found.features.loc[found.features["active"], "text"].tolist()
     kept = found.features["text"].nunique()
-    test_items = len(items) - len(items.split_indices(seed, 0.2).train)
-    answers = int(found.curve["answers_asked"].iloc[-1]) - kept * test_items
+    test = items.take(items.split_indices(seed, 0.2).test)
+    answers = int(found.curve["answers_asked"].iloc[-1]) - kept * len(test)
     right = len({number_of(text) for text in features} & set(true))
-    return Score(
-        r2(items, oracle, features, seed), r2(items, oracle, [text_of(j) for j in true], seed), answers, len(features), right
-    )
+    if predictions:
+        predicted = found.predict(test)
+        reached = r2(items, predicted[[name for name in predicted if str(name).endswith("mean")]].to_numpy(), seed)
+    else:
+        reached = least_squares(items, oracle, features, seed)
+    ceiling = least_squares(items, oracle, [text_of(j) for j in true], seed, world.interaction)
+    return Score(reached, ceiling, answers, len(features), right)
 
 
 def main() -> None:
@@ -174,13 +188,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the runs")
+    parser.add_argument("--predictions", action="store_true", help="R2 of the model's predictions, not of least squares")
     arguments = parser.parse_args()
     settings = {name: _value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
     print("| world | R2 of the true | R2 found | share | sd | training answers | features | true ones among them |")
     print("|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(arguments.workers) as pool:
         for name in arguments.worlds:
-            scores = list(pool.map(run, [(WORLDS[name], seed, settings) for seed in range(arguments.seeds)]))
+            scores = list(
+                pool.map(run, [(WORLDS[name], seed, settings, arguments.predictions) for seed in range(arguments.seeds)])
+            )
             shares = [score.found / score.ceiling for score in scores]
             averages = [mean(getattr(score, part) for score in scores) for part in ("answers", "features", "right")]
             print(

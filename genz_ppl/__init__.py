@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genz_ppl.data import Items
-    from genz_ppl.discovery.discover import Discovery, discover, resume
+    from genz_ppl.discovery.baseline import baseline, resume
+    from genz_ppl.discovery.discover import Discovery, discover
     from genz_ppl.errors import GenzError
     from genz_ppl.llm.base import FoundationModel
     from genz_ppl.types import Answers, Contrast, Feature, Item
@@ -23,8 +24,9 @@ _HOMES = {
     "GenzError": "genz_ppl.errors",
     "Item": "genz_ppl.types",
     "Items": "genz_ppl.data",
+    "baseline": "genz_ppl.discovery.baseline",
     "discover": "genz_ppl.discovery.discover",
-    "resume": "genz_ppl.discovery.discover",
+    "resume": "genz_ppl.discovery.baseline",  # of either kind of run
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Item",
     "Items",
     "__version__",
+    "baseline",
     "discover",
     "resume",
 ]

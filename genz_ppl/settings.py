@@ -93,6 +93,20 @@ class FitSettings:
         check_number("seed", self.seed, 0, 2**32 - 1)
 
 
+# Algorithms 1-4 as published: the first wording of what positives share is taken, whatever the bound says.
+PAPER: dict[str, Any] = {
+    "proposals": 1,
+    "polarity": "positive",
+    "screen": 0,
+    "splits": 1,
+    "reconsider": False,
+    "smallest_gain": -1e9,
+    "smallest_worth": 0.0,
+}
+# Items that wordings of a served model are compared on, unless the settings say otherwise.
+SCREENED = 80
+
+
 @dataclass(frozen=True)
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
@@ -105,10 +119,12 @@ class DiscoverSettings:
     smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
     discarded. smallest_gain: nats by which a wording must raise the bound to be kept; None: the level of chance.
     screen: items on which wordings are compared before the best is asked about on all of them, for fewer answers; 0: all
-    wordings are asked about on all items. splits: directions of the residuals from which a split is started. patience:
-    additions in a row that find nothing before the run ends. reconsider: wordings answered
-    earlier compete again at every addition, at no cost. smallest_worth: nats a feature must be worth in the final model
+    wordings are asked about on all items; None: 80 for a served model, whose answers are paid for, otherwise 0.
+    splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before
+    the run ends. reconsider: wordings answered earlier compete again at every addition, at no cost. smallest_worth: nats a
+    feature must be worth in the final model
     (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
+    paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
     minibatch (svi, structured).
     """
@@ -132,7 +148,7 @@ class DiscoverSettings:
     refit_steps: int = 10
     smallest_share: float = 0.02
     smallest_gain: float | None = None
-    screen: int = 0
+    screen: int | None = None
     smallest_worth: float | None = None
     final_steps: int = 30
     reconsider: bool = True
@@ -141,6 +157,7 @@ class DiscoverSettings:
     error_rate_prior: tuple[float, float] = (1.0, 9.0)
     bayesian: bool = False
     batch_size: int | None = None
+    paper: bool = False
 
     def __post_init__(self) -> None:
         check_choice("link", self.link, LINK_NAMES)
@@ -156,7 +173,8 @@ class DiscoverSettings:
         check_number("final_steps", self.final_steps, 1)
         if self.smallest_gain is not None:
             check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
-        check_number("screen", self.screen, 0)
+        if self.screen is not None:
+            check_number("screen", self.screen, 0)
         check_number("splits", self.splits, 1)
         check_number("patience", self.patience, 1)
         if self.smallest_worth is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from genz_ppl.cli.baseline import baseline
 from genz_ppl.cli.compare import compare
 from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
@@ -18,6 +19,7 @@ from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, say
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
 from genz_ppl.cli.prompts import prompts
+from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
 from genz_ppl.errors import GenzError
@@ -26,7 +28,7 @@ from genz_ppl.errors import GenzError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for command in (demo, plan, fit, resume, predict, features, diagnose, compare, prompts):
+for command in (demo, plan, fit, baseline, resume, predict, features, diagnose, compare, report, prompts):
     app.command()(command)
 app.add_typer(store_app, name="store")
 

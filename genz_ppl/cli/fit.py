@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
     from genz_ppl.data import Items
+    from genz_ppl.discovery.discover import Discovery
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
 
@@ -52,6 +55,7 @@ def fit(
     splits: options.Splits = None,
     patience: options.Patience = None,
     reconsider: options.Reconsider = None,
+    paper: options.Paper = None,
     inner_steps: options.InnerSteps = None,
     refit_steps: options.RefitSteps = None,
     final_steps: options.FinalSteps = None,
@@ -85,16 +89,28 @@ def fit(
     """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     with resumable(out):
-        _fit(source, out, given, context.params, quiet)
+        run = start(source, out, given, context.params, quiet)
+        from genz_ppl.cli.tables import print_features, print_summary
+
+        print_features(run.features)
+        print_summary(run)
 
 
-def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any], quiet: bool) -> None:
+def start(
+    source: str,
+    out: Path,
+    given: dict[str, Any],
+    columns: dict[str, Any],
+    quiet: bool,
+    baseline: Mapping[str, Any] | None = None,
+) -> Discovery:
+    """Check, read, and run to the end: a discovery, or with the arguments of its own in `baseline` a 0-shot baseline."""
     # Imported here: torch takes seconds, and a wrong option should not.
-    check_settings(given)
+    check_settings(given if baseline is None else {**given, "max_features": 1})  # its limit is the number of questions
     served = model_options.given_for(given.get("model", "rules"), columns)
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
-    from genz_ppl.cli.tables import print_features, print_summary
+    from genz_ppl.discovery.baseline import baseline as ask_once
     from genz_ppl.discovery.discover import discover
     from genz_ppl.discovery.run_directory import RunDirectory
 
@@ -106,7 +122,8 @@ def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any],
         if source != "binary":  # there the number that is read is the target, by design
             warn_of_copies(items)
         with model_options.flags():
-            run = discover(
+            begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
+            return begin(
                 items,
                 out=out,
                 source=absolute_source(source),
@@ -116,8 +133,6 @@ def _fit(source: str, out: Path, given: dict[str, Any], columns: dict[str, Any],
                 store=columns["store"],
                 **given,
             )
-    print_features(run.features)
-    print_summary(run)
 
 
 def check_settings(given: dict[str, Any]) -> None:

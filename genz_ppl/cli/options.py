@@ -83,7 +83,10 @@ Image = Annotated[list[str] | None, _column("--image", "A column of image paths;
 Split = Annotated[str | None, _column("--split", 'A column of "train" and "test".')]
 Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
 
-Model = Annotated[str | None, _setting("model", "rules, similarity, table:FILE, openai:NAME or package.module:object.", _MODEL)]
+Model = Annotated[
+    str | None,
+    _setting("model", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", _MODEL),
+]
 Link = Annotated[str | None, _setting("link", f"{_either(LINK_NAMES)}.", _MODEL)]
 Likelihood = Annotated[str | None, _setting("likelihood", f"{_either(LIKELIHOOD_NAMES)}.", _MODEL)]
 Bayesian = Annotated[
@@ -122,12 +125,22 @@ SmallestWorth = Annotated[
 ]
 Screen = Annotated[
     int | None,
-    _setting("screen", "Items on which wordings are compared before the best is asked about on all; 0: all on all.", _SEARCH),
+    _setting(
+        "screen",
+        "Items on which wordings are compared before the best is asked about on all; 0: all on all; "
+        "none: 80 with openai:NAME, else 0.",
+        _SEARCH,
+    ),
 ]
 Splits = Annotated[int | None, _setting("splits", "Directions of the residuals from which a split is started.", _SEARCH)]
 Patience = Annotated[int | None, _setting("patience", "Additions in a row that find nothing before a run ends.", _SEARCH)]
 Reconsider = Annotated[
     bool | None, _setting("reconsider", "Let wordings answered earlier compete again at every addition.", _SEARCH)
+]
+
+Paper = Annotated[
+    bool | None,
+    _setting("paper", "The paper's algorithms: one wording, of what positives share, taken whatever it gains.", _SEARCH),
 ]
 
 InnerSteps = Annotated[int | None, _setting("inner_steps", "E- and M-steps before mining.", _FITTING)]

@@ -56,6 +56,7 @@ def plan(
     splits: options.Splits = None,
     patience: options.Patience = None,
     reconsider: options.Reconsider = None,
+    paper: options.Paper = None,
     inner_steps: options.InnerSteps = None,
     refit_steps: options.RefitSteps = None,
     final_steps: options.FinalSteps = None,
@@ -91,9 +92,11 @@ def plan(
     check_settings(given)
     served = _served(given, context.params)
     from genz_ppl.cli.sources import open_items
+    from genz_ppl.discovery.discover import make_settings
     from genz_ppl.discovery.plan import plan as reckon
 
-    planned = reckon(open_items(source, context.params), DiscoverSettings(**given), served)
+    settings = make_settings(given.get("model", "rules"), {name: value for name, value in given.items() if name != "model"})
+    planned = reckon(open_items(source, context.params), settings, served)
     if as_json:
         typer.echo(json.dumps(planned.to_dict(), ensure_ascii=False))
     else:

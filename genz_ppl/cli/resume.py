@@ -32,10 +32,11 @@ def resume(
 
 
 def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any]) -> None:
+    from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
-    from genz_ppl.discovery import discover
+    from genz_ppl.discovery import baseline
     from genz_ppl.discovery.run_directory import RunDirectory
 
     record = RunDirectory(folder).record()
@@ -44,6 +45,8 @@ def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any]) -> Non
         return
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record, folder)
-        run = discover.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes)
+        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes)
     print_features(run.features)
     print_summary(run)
+    if baseline.is_baseline(record):
+        print_readings(baseline.readings(run.curve))

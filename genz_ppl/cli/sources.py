@@ -74,10 +74,14 @@ def absolute_source(source: str) -> str:
 
 
 def absolute_model(model: str) -> str:
-    """The name of a model as it is found from any working directory."""
-    model = model.strip()
-    file = model.removeprefix("table:")
-    return f"table:{_absolute(file)}" if file != model and file else model
+    """The name of a model, or of several joined by +, as it is found from any working directory."""
+    from genz_ppl.llm.settings import joined_parts
+
+    parts = []
+    for part in joined_parts(model):
+        file = part.removeprefix("table:")
+        parts.append(f"table:{_absolute(file)}" if file != part and file else part)
+    return "+".join(parts)
 
 
 def _absolute(path: str) -> str:

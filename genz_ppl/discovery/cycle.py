@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Cycle:
         With screening, what the pool holds comes first: a wording whose answers are known costs nothing, and one that those
         it has speak for needs no proposal.
         """
-        data, screening = self.training_data(progress), self.settings.screen > 0
+        data, screening = self.training_data(progress), bool(self.settings.screen)
         if screening and self.settings.reconsider and (best := self.best_candidate(progress, data, [])) is not None:
             self.keep(progress, best)
             return [("add", best.text)]
@@ -67,15 +67,17 @@ class Cycle:
         wordings: dict[str, int] = {}
         if answered in ([], [None]):
             wordings = self.wordings(self.contrast(progress, positive, negative))
-            fresh = {text: side for text, side in wordings.items() if text not in progress.pool}
+            fresh = [text for text in wordings if text not in progress.pool]
             race.price = self.chance(progress, len(progress.pool) + len(fresh))
-            answered = [race.run(fresh, known)] if screening else self.all_answered(progress, list(fresh))
+            answered = [race.run(self.unfinished(progress, wordings), known)] if screening else self.all_answered(progress, fresh)
         events = []
         for text in answered:
             if text is not None and not is_balanced(unpack(progress.pool[text]), self.settings.smallest_share):
                 events.append(("discard", text))
         best = self.best_candidate(progress, data, list(wordings))
         progress.failures = progress.failures + 1 if best is None else 0
+        # The first failure turns to another split; only when that fails, too, are the effects sought the weak ones.
+        progress.care = max(progress.care, progress.failures - 1)
         if best is not None:
             self.keep(progress, best)
             events.append(("add", best.text))
@@ -88,9 +90,16 @@ class Cycle:
             return self.oracle.answer([self.items[t] for t in items], texts)
 
         used = [progress.pool[record.text] for record in progress.active]
-        most = max(1, self.settings.screen)
-        depth = normal_scores(posterior)
-        return Race(progress.pool, depth, telling_items(depth, shown), ask, most, self.chance(progress), used, progress.failures)
+        most = max(1, self.settings.screen or 0)
+        depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
+        order, price = telling_items(depth, shown), self.chance(progress)
+        return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
+
+    @staticmethod
+    def unfinished(progress: Progress, wordings: Mapping[str, int]) -> dict[str, int]:
+        """Wordings that lack answers on some training items, with their sides."""
+        answered = {text for text, entry in progress.pool.items() if asked(entry).all()}
+        return {text: side for text, side in wordings.items() if text not in answered}
 
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""

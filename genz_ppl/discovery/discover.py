@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genz_ppl.data import Items, Schema, Split
+from genz_ppl.data import Items, Schema
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, prediction_table
 from genz_ppl.discovery.records import Counters, Progress
@@ -21,20 +21,21 @@ from genz_ppl.discovery.run_record import (
     blank_model,
     content_hash,
     make_record,
-    metrics,
     recorded_settings,
     recorded_split,
 )
 from genz_ppl.discovery.runner import Runner
+from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.errors import BudgetError, InputError, ModelError, OptionError, RunDirectoryError
+from genz_ppl.discovery.target_checks import check_training_targets
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.settings import ModelSettings, is_served
 from genz_ppl.models import CategoricalLikelihood
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def discover(
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     split = items.split_indices(chosen.seed, chosen.test_fraction)
-    _check_training_targets(items, split)
+    check_training_targets(items, split)
     runner = Runner(items, split, chosen)
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
@@ -80,7 +81,7 @@ def discover(
     record = make_record(runner, source, service.settings, service.store)
     if directory is not None:
         directory.create(record)
-    return _run(runner, opened, _start(runner), record, directory, Watchers(on_step, on_answers))
+    return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers))
 
 
 def resume(
@@ -102,11 +103,11 @@ def resume(
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
-    progress = directory.load(blank_model(record)) or _start(runner)
+    progress = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, model, model_settings or {})
     opened = service.open(directory, fresh=False, counters=progress.counters)
     record = {**record, "model_settings": None if service.settings is None else service.settings.to_dict()}
-    return _run(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
+    return finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
 
 
 class Discovery:
@@ -223,10 +224,35 @@ class Discovery:
         """
         from genz_ppl.diagnostics.inference_data import to_inference_data  # ArviZ takes a second to import
 
+        return to_inference_data(self.fitted(self._known(items)))
+
+    def report(
+        self,
+        path: str | Path = "report.html",
+        items: Items | None = None,
+        baseline: Sequence[tuple[int, float]] | None = None,
+        figures: str | Path | None = None,
+    ) -> None:
+        """Write all there is to see of the run into one HTML file that needs no network; needs the extra `report`.
+
+        items: those of the run; not needed where the run was made in this process. baseline: (number of features, test error)
+        along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
+        """
+        from genz_ppl.diagnostics.report import check_destination, write_figures, write_report
+        from genz_ppl.discovery.reporting import gather
+
+        known = self._known(items)
+        check_destination(Path(path), figures)
+        data = gather(self, known, self._record, baseline)
+        write_report(data, Path(path))
+        if figures is not None:
+            write_figures(data, Path(figures))
+
+    def _known(self, items: Items | None) -> Items:
         known = self._items if items is None else items
         if known is None:
             raise OptionError("items: a run that was loaded does not hold its data; pass the items it was started on")
-        return to_inference_data(self.fitted(known))
+        return known
 
     def _answers(self, items: Items, changes: Mapping[str, Any], on_answers: OnAnswers | None) -> FloatArray:
         texts = [record.text for record in self._progress.active]
@@ -255,7 +281,8 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     unknown = [option for option in settings if option not in known]
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
-    return DiscoverSettings(model=name, **settings)
+    chosen = DiscoverSettings(model=name, **(PAPER | settings if settings.get("paper") else settings))
+    return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
 
 
 def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
@@ -264,24 +291,7 @@ def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
         raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
 
 
-def _check_training_targets(items: Items, split: Split) -> None:
-    """A target may vary over the table and yet be constant or absent where the model is fitted."""
-    if items.targets is None:
-        return
-    for name, values in zip(items.target_names, items.targets[split.train].T, strict=True):
-        present = values[~np.isnan(values)]
-        if not present.size or bool((present == present[0]).all()):
-            found = f"is {present[0]:g} wherever it has a value" if present.size else "has no values"
-            raise InputError(f"{items.name}: target '{name}' {found} among the training items; choose another split or target")
-
-
-def _start(runner: Runner) -> Progress:
-    # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
-    with isolated(runner.settings.seed):
-        return runner.start()
-
-
-def _run(
+def finished(
     runner: Runner,
     model: FoundationModel,
     progress: Progress,
@@ -289,31 +299,6 @@ def _run(
     directory: RunDirectory | None,
     watchers: Watchers,
 ) -> Discovery:
-    def after_step(current: Progress) -> None:
-        if directory is not None:
-            directory.save(current, metrics(runner, current))
-        if watchers.on_step is not None:
-            watchers.on_step(current, runner.settings)
-
-    watchers.watch(model)
-    try:
-        if directory is not None:
-            directory.write_record({**record, "status": progress.status})
-        after_step(progress)
-        runner.run(progress, model, after_step)
-    except BaseException as error:
-        if directory is not None and not isinstance(error, RunDirectoryError):
-            directory.set_status(_status_after(error))
-        if isinstance(error, InputError | OptionError):  # the user's were checked before: these come from the model
-            raise ModelError(f"the foundation model failed: {error}") from error
-        raise
-    record = {**record, "status": progress.status}
-    if directory is not None:
-        directory.write_record(record)
+    """The run from `progress` to its end: see `running.run_to_end`."""
+    record = run_to_end(runner, model, progress, record, directory, watchers)
     return Discovery(progress, record, model, directory, runner.items)
-
-
-def _status_after(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "stopped" if isinstance(error, BudgetError) else "failed"

@@ -34,17 +34,23 @@ class Oracle:
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings for one contrast, best first."""
-        self.counters.proposals_asked += 1
-        reply = self._call("propose", contrast, n)
-        if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
-            raise ModelError(f"the model's propose(): expected a list of texts, got {type(reply).__name__}")
-        texts = [" ".join(text.split()) for text in reply]
-        return [text for text in dict.fromkeys(texts) if text and text not in contrast.existing][:n]
+        return [text for text in self._wordings("propose", contrast, n) if text not in contrast.existing][:n]
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """Up to n distinct, non-empty wordings from a description of a task."""
+        return self._wordings("suggest", items, task, n)[:n]
 
     def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(features),) error rates of answers as a model that asks repeatedly knows them; NaN where it does not."""
         known = getattr(self.model, "error_rates", None)
         return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
+
+    def _wordings(self, method: str, *arguments: Any) -> list[str]:
+        self.counters.proposals_asked += 1
+        reply = self._call(method, *arguments)
+        if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
+            raise ModelError(f"the model's {method}(): expected a list of texts, got {type(reply).__name__}")
+        return [text for text in dict.fromkeys(" ".join(text.split()) for text in reply) if text]
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:

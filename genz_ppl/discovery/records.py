@@ -86,8 +86,8 @@ class Progress:
     answer) and -2 (not asked); test_pool: the same on the
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
     features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. failures:
-    additions in a row that found nothing. settled: its
-    cycles are over and it is back at the best model.
+    additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
+    settled: its cycles are over and it is back at the best model.
     """
 
     state: State
@@ -106,6 +106,7 @@ class Progress:
     cuts_done: int = 0
     added_in_cycle: int = 0
     failures: int = 0
+    care: int = 0
     settled: bool = False
     seconds: float = 0.0
     status: str = "running"

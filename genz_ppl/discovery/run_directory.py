@@ -40,6 +40,7 @@ _PLAIN = (
     "cuts_done",
     "added_in_cycle",
     "failures",
+    "care",
     "settled",
     "status",
 )
@@ -213,7 +214,7 @@ def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, An
         pool=dict(zip(plain["pool"], tensors["pool"].numpy(), strict=True)),
         test_pool=dict(zip(plain["test_pool"], tensors["test_pool"].numpy(), strict=True)),
         best=best,
-        **{name: plain[name] for name in _PLAIN},
+        **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
     )
 
 

@@ -27,6 +27,8 @@ from genz_ppl.types import Item
 
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
+# The entry of run.json that only a 0-shot baseline has: what it was asked for besides the settings.
+BASELINE = "baseline"
 
 
 def content_hash(item: Item) -> str:
@@ -88,8 +90,15 @@ def recorded_split(record: dict[str, Any], items: Items) -> Split:
     return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
 
 
-def recorded_settings(record: dict[str, Any], directory: RunDirectory) -> DiscoverSettings:
-    """The settings of the run. Raises RunDirectoryError if they are another version's."""
+def recorded_settings(record: dict[str, Any], directory: RunDirectory, baseline: bool = False) -> DiscoverSettings:
+    """The settings of the run. baseline: whether the caller can go on with a 0-shot baseline.
+
+    Raises RunDirectoryError if the settings are another version's, or a baseline's and the caller cannot go on with it.
+    """
+    if BASELINE in record and not baseline:
+        raise RunDirectoryError(
+            f"{directory.path}: holds a 0-shot baseline; go on with genz_ppl.resume or 'genz resume {directory.path}'"
+        )
     try:
         return DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
     except (TypeError, KeyError, OptionError) as error:

@@ -2,8 +2,8 @@
 
 A wording is proposed for a split of the items; how far its answers follow that split can be told from a few items at the two
 ends of it. Answers on those are asked in rounds, each twice as large as the one before, of the wordings that still look
-right; the best one left is then asked about on all items. What was asked stays in the pool, where later splits meet it again
-at no cost.
+right; the best one left is then asked about on all items. What was asked stays in the pool. A wording that is proposed again
+for a later split counts with the answers it has, as far as they tell of that split: items in the middle of it tell little.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import torch
 from genz_ppl.discovery.records import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
-# Items of the first round; wordings screened at a time.
-FIRST_ROUND, WAVE = 20, 6
+# Items of the first round where the split is vague, and the least share of them where it is sharp; wordings at a time.
+FIRST_ROUND, FEWER, WAVE = 20, 0.6, 3
+# The mean of (2 q - 1)^2 over items up to which a split is vague: the sharper, the fewer items tell as much.
+VAGUE = 0.4
 # The score (in standard errors) that a wording needs after the first round, and after the last; in between in proportion.
 FIRST_SCORE, LAST_SCORE = 1.2, 2.3
-# The score from which an entry of the pool is worth more answers after an addition that found nothing.
-CLOSE_SCORE = 1.4
+# By so much less with every degree of care, which also looks at so many entries of the pool again.
+EASE, MOST_CLOSE = 0.3, 12
+# A round is over for a wording whose answers so far tell at least this share of what those of the round would.
+ENOUGH = 0.8
 # Wordings that differ on a smaller share of the items are one feature, if either answer was given at least so often.
 SAME, FEW_OF_EITHER = 0.01, 4
 
@@ -99,7 +103,8 @@ class Race:
 
     ask: answers of some items (positions) to some wordings, (items, wordings). most: items of the last round. price: nats that
     the winner must promise. used: the entries of features in use. care: 0 at first; each one more doubles the answers of
-    every round and gives the closest entries of the pool another chance.
+    every round, lowers what they must score, and gives the closest entries of the pool another chance. sharpness: of the
+    split, the mean of (2 q - 1)^2 over items.
     """
 
     def __init__(
@@ -112,10 +117,12 @@ class Race:
         price: float,
         used: Sequence[np.ndarray] = (),
         care: int = 0,
+        sharpness: float = 0.0,
     ) -> None:
         self.pool, self.depth, self.ask, self.price, self.used = pool, depth, ask, price, used
         self.order, self.care = order, care
-        self.rounds = _rounds(FIRST_ROUND * 2**care, most * 2**care, len(depth))
+        first = int(FIRST_ROUND * max(FEWER, min(1.0, VAGUE / max(sharpness, VAGUE))))
+        self.rounds = _rounds(first * 2**care, most * 2**care, len(depth), EASE * care)
         self.signs: dict[str, int] = {}
 
     def recall(self, known: Sequence[str]) -> str | None:
@@ -125,34 +132,47 @@ class Race:
         left = [text for text in self._partial(known) if asked(self.pool[text]).sum() >= size]
         return self._completed([text for text in self._distinct(left) if self._score(text) >= least])
 
-    def run(self, fresh: Mapping[str, int], known: Sequence[str]) -> str | None:
+    def run(self, proposed: Mapping[str, int], known: Sequence[str]) -> str | None:
         """The wording that is worth answers on all items, if there is one; it then has them.
 
-        fresh: in the order of the proposer, each with the side of the split it is to name, +1 or -1. known: pool entries that
-        are not in use. Waves of wordings are tried only until one of them is good enough.
+        proposed: in the order of the proposer, each with the side of the split it is to name, +1 or -1; some may have answers
+        already. known: pool entries that are not in use. At first waves of wordings are tried only until one is good enough;
+        with care, the best of all is sought.
         """
-        self.signs = dict(fresh)
-        texts = [*self._closest(known), *fresh] if self.care else list(fresh)
-        for start in range(0, len(texts), WAVE):
-            wave = texts[start : start + WAVE]
-            self.pool.update({text: np.full(len(self.depth), UNASKED, dtype=np.int8) for text in wave if text not in self.pool})
-            winner = self._completed(self._heats(wave))
+        self.signs = dict(proposed)
+        texts = list(dict.fromkeys([*self._closest(known), *proposed])) if self.care else list(proposed)
+        wave = len(texts) if self.care else WAVE
+        for start in range(0, len(texts), max(wave, 1)):
+            some = texts[start : start + wave]
+            self.pool.update({text: np.full(len(self.depth), UNASKED, dtype=np.int8) for text in some if text not in self.pool})
+            winner = self._completed(self._heats(some))
             if winner is not None:
                 return winner
         return None
 
     def _closest(self, known: Sequence[str]) -> list[str]:
         """The few entries of the pool that come closest to passing."""
-        left = [text for text in self._partial(known) if self._score(text) >= CLOSE_SCORE]
-        return sorted(left, key=lambda text: -self._score(text))[: 2 * WAVE]
+        left = [text for text in self._partial(known) if self._score(text) >= self._least(text)]
+        return sorted(left, key=lambda text: -self._score(text))[:MOST_CLOSE]
+
+    def _least(self, text: str) -> float:
+        """The score that a wording needs after as many answers as it has."""
+        sizes, scores = zip(*self.rounds, strict=True)
+        return float(np.interp(np.log(max(1, asked(self.pool[text]).sum())), np.log(sizes), scores))
 
     def _heats(self, left: list[str]) -> list[str]:
         """Those that pass every round."""
         for size, least in self.rounds:
-            short = [text for text in left if asked(self.pool[text]).sum() < size]
+            short = [text for text in left if self._is_short(text, size)]
             self._ask(short, self.order[:size])
+            # Being proposed again speaks for a wording: where its answers are enough for this round, the next one decides.
             left = self._distinct([text for text in left if self._score(text) >= least or text not in short])
         return [text for text in left if self._score(text) >= self.rounds[-1][1]]
+
+    def _is_short(self, text: str, size: int) -> bool:
+        """Whether a wording's answers tell less of this split than answers on the first `size` items would."""
+        there, told = asked(self.pool[text]), self.depth**2
+        return bool(not there.all() and told[there].sum() < ENOUGH * told[self.order[:size]].sum())
 
     def _distinct(self, texts: Sequence[str]) -> list[str]:
         """Without those that answer like a feature in use or an earlier one: they are not worth their answers."""
@@ -195,10 +215,10 @@ class Race:
                     self.pool[text][missing] = np.where(np.isnan(column), -1, column).astype(np.int8)
 
 
-def _rounds(first: int, last: int, limit: int) -> list[tuple[int, float]]:
-    """(items, score needed after them) of each round, doubling."""
+def _rounds(first: int, last: int, limit: int, ease: float) -> list[tuple[int, float]]:
+    """(items, score needed after them) of each round, doubling. ease: taken off every score."""
     sizes = [min(first, last, limit)]
     while sizes[-1] < min(last, limit):
         sizes.append(min(2 * sizes[-1], last, limit))
     steps = np.linspace(FIRST_SCORE, LAST_SCORE, len(sizes)) if len(sizes) > 1 else [LAST_SCORE]
-    return list(zip(sizes, [float(step) for step in steps], strict=True))
+    return list(zip(sizes, [float(step) - ease for step in steps], strict=True))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from genz_ppl.data import Items
+from genz_ppl.data import Items, Split
 from genz_ppl.errors import InputError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
@@ -39,3 +40,14 @@ def check_targets(items: Items, likelihood: str, n_classes: int) -> None:
         names = items.class_names[column] if items.class_names else ()
         shown = f"{names[int(value)]!r}, one of {len(names)} classes" if names else f"{value:g}"
         raise InputError(f"{items.name}: target {name!r}: expected {expected}, got {shown} for item {items.ids[row]!r}; {remedy}")
+
+
+def check_training_targets(items: Items, split: Split) -> None:
+    """Raise InputError for a target that is constant or absent among the training items, though it varies over the table."""
+    if items.targets is None:
+        return
+    for name, values in zip(items.target_names, items.targets[split.train].T, strict=True):
+        present = values[~np.isnan(values)]
+        if not present.size or bool((present == present[0]).all()):
+            found = f"is {present[0]:g} wherever it has a value" if present.size else "has no values"
+            raise InputError(f"{items.name}: target '{name}' {found} among the training items; choose another split or target")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.rules import RulesModel
-from genz_ppl.llm.settings import ModelSettings, is_served, served_name
+from genz_ppl.llm.settings import ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
-CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object"
+CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object, or several joined by +"
 _METHODS = ("answer", "propose", "suggest")
 
 
@@ -22,11 +23,16 @@ def open_model(spec: str) -> FoundationModel:
     """The model that a text names; one behind a server with the defaults of `ModelSettings` and the user's own store.
 
     `rules`; `similarity`; `table:FILE`; `openai:NAME`; or `package.module:object`, where the object is a model, a class of
-    models or a function without arguments that makes one, and the current directory may hold the module.
+    models or a function without arguments that makes one, and the current directory may hold the module. Several of them
+    joined by +, as in rules+table:FILE, are one `JoinedModel`.
 
     Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
     """
     spec = spec.strip()
+    if len(parts := joined_parts(spec)) > 1:
+        if is_served(spec):
+            served_name(spec)  # says why not
+        return JoinedModel([open_model(part) for part in parts])
     name, colon, rest = spec.partition(":")
     if spec == "rules":
         return RulesModel()

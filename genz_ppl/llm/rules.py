@@ -35,6 +35,14 @@ class RulesModel:
             answers[:, column] = [predicate.answer(field_value(item, predicate.field)) for item in items]
         return answers
 
+    def knows(self, text: str) -> bool:
+        """Whether a text is a statement of the language."""
+        try:
+            parse(text)
+        except OptionError:
+            return False
+        return True
+
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n statements that hold for the positive items more often than for the negative ones, best first.
 

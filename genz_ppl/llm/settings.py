@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from genz_ppl.errors import OptionError
 from genz_ppl.settings import check_choice, check_number
 
 SERVED = "openai"
+# A + joins two models where another model's name follows it.
+_JOINT = re.compile(r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))")
 IMAGE_WAYS = ("describe", "direct", "none")
 # What changes what is asked or answered; the rest may differ when a run is resumed.
 _FREE = (
@@ -27,13 +30,22 @@ _FREE = (
 )
 
 
+def joined_parts(spec: str) -> list[str]:
+    """The models that a text joins, rules+table:FILE; one where it joins none. A + inside a NAME or FILE is part of it."""
+    return [part.strip() for part in _JOINT.split(spec.strip())]
+
+
 def is_served(spec: object) -> bool:
-    """Whether a text names a model behind a server: openai:NAME."""
-    return isinstance(spec, str) and spec.strip().partition(":")[0] == SERVED
+    """Whether a text names a model behind a server: openai:NAME, alone or among others."""
+    return isinstance(spec, str) and any(part.partition(":")[0] == SERVED for part in joined_parts(spec))
 
 
 def served_name(spec: str) -> str:
-    """The NAME of openai:NAME. Raises OptionError if there is none."""
+    """The NAME of openai:NAME. Raises OptionError if there is none, or if it is joined with others."""
+    if len(joined_parts(spec)) > 1:
+        raise OptionError(
+            f"the model {spec!r}: served models cannot be joined yet; name one alone, or join the others without it"
+        )
     name = spec.strip().partition(":")[2].strip()
     if not name:
         raise OptionError(f"the model {spec!r} names none of the server's models; write openai:NAME, such as openai:gpt-5-mini")

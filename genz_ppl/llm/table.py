@@ -51,6 +51,10 @@ class TableModel:
             answers[:, index] = 1.0 - known[:, column] if opposite else known[:, column]
         return answers
 
+    def knows(self, text: str) -> bool:
+        """Whether a text is an attribute of the file or the opposite of one."""
+        return self._find(text) is not None
+
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n attributes, or opposites of attributes, that hold for the positive items rather than the negative ones.
 

@@ -12,7 +12,7 @@ import genz_ppl
 from genz_ppl.cli.app import app
 from genz_ppl.settings import DiscoverSettings
 
-COMMANDS = ("demo", "plan", "fit", "resume", "predict", "features", "diagnose", "compare", "prompts")
+COMMANDS = ("demo", "plan", "fit", "baseline", "resume", "predict", "features", "diagnose", "compare", "report", "prompts")
 
 
 def parameters(command: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def items() -> list[Item]:
 WEIGHTS = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
-@pytest.fixture(params=["rules", "table", pytest.param("similarity", marks=[pytest.mark.slow, WEIGHTS])])
+@pytest.fixture(params=["rules", "table", "joined", pytest.param("similarity", marks=[pytest.mark.slow, WEIGHTS])])
 def model(request: pytest.FixtureRequest, items: Sequence[Item], tmp_path: Path) -> FoundationModel:
     if request.param in ("rules", "similarity"):
         return open_model(request.param)
@@ -38,7 +38,7 @@ def model(request: pytest.FixtureRequest, items: Sequence[Item], tmp_path: Path)
         colour = item.fields["colour"]
         rows.append(f"{item.id},{'' if colour is None else int(colour == 'red')},{int(float(str(item.fields['size'])) >= 50)}")
     (tmp_path / "known.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return open_model(f"table:{tmp_path / 'known.csv'}")
+    return open_model(f"{'rules+' * (request.param == 'joined')}table:{tmp_path / 'known.csv'}")
 
 
 def sides(items: Sequence[Item]) -> Contrast:

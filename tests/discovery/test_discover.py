@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from genz_ppl import Items, discover
 from genz_ppl.data import open_source
+from genz_ppl.discovery.discover import make_settings
 from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.llm.rules import RulesModel
 from genz_ppl.types import Contrast, Item
@@ -296,3 +297,19 @@ def test_a_store_is_refused_for_a_model_that_needs_none(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="store: only for models behind a server"):
         discover(open_source("binary"), store=tmp_path / "answers.sqlite", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_algorithms(items: Items, recorder: Any) -> None:
+    run = discover(items, recorder, cycles=1, add=2, cut=0, paper=True)
+    settings = run.settings
+    assert (settings["proposals"], settings["polarity"], settings["reconsider"]) == (1, "positive", False)
+    assert len(run.features) == 2  # taken as they come
+    assert int(run.curve["proposals_asked"].iloc[-1]) == 2
+    given = discover(items, recorder, cycles=1, add=1, cut=0, paper=True, polarity="both")
+    assert given.settings["polarity"] == "both"  # what is given counts
+
+
+def test_only_served_models_are_screened_by_default() -> None:
+    assert make_settings("rules", {}).screen == 0
+    assert make_settings("openai:some", {}).screen == 80
+    assert make_settings("openai:some", {"screen": 0}).screen == 0

@@ -115,3 +115,46 @@ def test_the_slope_does_not_depend_on_which_depths_were_asked(depth: FloatArray)
         gains.append(np.sqrt(2 * evidence(part, depth).gain / T))
         whole.append(np.sqrt(2 * evidence(full, depth).gain / T))
     assert abs(float(np.mean(gains)) - float(np.mean(whole))) < 0.05
+
+
+def test_a_wording_proposed_again_for_another_split_is_asked_about_its_items() -> None:
+    random = np.random.default_rng(1)
+    first, second = normal_scores(random.random(T)), normal_scores(random.random(T))
+    world = World(about_second=column(second, 0.4, 3))
+    pool: dict[str, np.ndarray] = {}
+    assert race(world, pool, first).run({"about_second": 1}, []) is None
+    before = world.asked["about_second"]
+    assert 0 < before < T
+    # Items at the ends of the first split are anywhere in the second: they tell too little of it.
+    assert race(world, pool, second).run({"about_second": 1}, []) == "about_second"
+
+
+def test_a_wording_proposed_again_goes_on_where_it_stopped(depth: FloatArray) -> None:
+    world = World(wrong=column(depth, 0.0, 2))
+    pool: dict[str, np.ndarray] = {}
+    asked_about = []
+    for _ in range(6):
+        assert race(world, pool, depth).run({"wrong": 1}, []) is None
+        asked_about.append(world.asked["wrong"])
+    assert asked_about[:2] == [20, 40]
+    assert asked_about[-1] <= 80  # the items of the last round, never all
+    assert (pool["wrong"] > UNASKED).sum() == asked_about[-1]
+
+
+def test_a_sharp_split_needs_fewer_items(depth: FloatArray) -> None:
+    order = telling_items(depth, np.zeros(0, dtype=np.int64))
+    sizes = []
+    for sharpness in (0.1, 0.4, 0.9):
+        world = World(wrong=1.0 - (depth > 0))
+        Race({}, depth, order, world.answer, 80, 3.0, sharpness=sharpness).run({"wrong": 1}, [])
+        sizes.append(world.asked["wrong"])
+    assert sizes[0] == sizes[1] > sizes[2]
+
+
+def test_care_finds_weaker_wordings(depth: FloatArray) -> None:
+    found = [0, 0]
+    for care in (0, 3):
+        for seed in range(30):
+            world = World(weak=column(depth, 0.12, seed))
+            found[care > 0] += race(world, {}, depth, care=care).run({"weak": 1}, []) is not None
+    assert found[1] > found[0] + 5

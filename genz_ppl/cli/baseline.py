@@ -1,0 +1,134 @@
+"""`genz baseline`: the 0-shot baseline, questions from a task description alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genz_ppl.cli import model_options, options
+from genz_ppl.cli.fit import start
+from genz_ppl.cli.messages import resumable
+from genz_ppl.errors import OptionError
+from genz_ppl.settings import DiscoverSettings
+
+if TYPE_CHECKING:
+    from genz_ppl.discovery.baseline import Readings
+
+_QUESTIONS = "Questions"
+# Arguments of `discovery.baseline.baseline` with the flags they are given by.
+_OWN = {"task": "--task", "n_questions": "--questions", "examples": "--examples"}
+
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TEXT",
+        help="What the questions are for, in words \\[the names of the targets].",
+        rich_help_panel=_QUESTIONS,
+        show_default=False,
+    ),
+]
+Questions = Annotated[
+    int | None, typer.Option("--questions", help="Asked for \\[50].", rich_help_panel=_QUESTIONS, show_default=False)
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(
+        "--examples",
+        help="Training items shown with the task, without their targets \\[200].",
+        rich_help_panel=_QUESTIONS,
+        show_default=False,
+    ),
+]
+
+
+def baseline(
+    context: typer.Context,
+    source: options.Source,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
+    id: options.Id = None,
+    target: options.Target = None,
+    covariate: options.Covariate = None,
+    text: options.Text = None,
+    image: options.Image = None,
+    split: options.Split = None,
+    group: options.Group = None,
+    model: options.Model = None,
+    link: options.Link = None,
+    likelihood: options.Likelihood = None,
+    inference: options.Inference = None,
+    bayesian: options.Bayesian = None,
+    batch_size: options.BatchSize = None,
+    error_rate_prior: options.ErrorRatePrior = None,
+    task: Task = None,
+    questions: Questions = None,
+    examples: Examples = None,
+    smallest_share: options.SmallestShare = None,
+    smallest_worth: options.SmallestWorth = None,
+    refit_steps: options.RefitSteps = None,
+    final_steps: options.FinalSteps = None,
+    seed: options.Seed = None,
+    test_fraction: options.TestFraction = None,
+    mining_model: model_options.MiningModel = None,
+    base_url: model_options.BaseUrl = None,
+    items_per_call: model_options.ItemsPerCall = None,
+    features_per_call: model_options.FeaturesPerCall = None,
+    draws: model_options.Draws = None,
+    log_probabilities: model_options.LogProbabilities = None,
+    images: model_options.Images = None,
+    temperature: model_options.Temperature = None,
+    max_output_tokens: model_options.MaxOutputTokens = None,
+    text_limit: model_options.TextLimit = None,
+    prompts: model_options.Prompts = None,
+    store: model_options.Store = None,
+    workers: model_options.Workers = None,
+    requests_per_minute: model_options.RequestsPerMinute = None,
+    tokens_per_minute: model_options.TokensPerMinute = None,
+    timeout: model_options.Timeout = None,
+    attempts: model_options.Attempts = None,
+    price: model_options.Price = None,
+    max_cost: model_options.MaxCost = None,
+    max_calls: model_options.MaxCalls = None,
+    max_tokens: model_options.MaxTokens = None,
+    batch: model_options.Batch = None,
+    quiet: options.Quiet = False,
+    config: options.Config = None,
+) -> None:
+    """Ask for questions from a task description alone, answer all of them, prune one by one: what `genz fit` has to beat."""
+    names = [name for name in DiscoverSettings.__dataclass_fields__ if context.params.get(name) is not None]
+    given = {name: context.params[name] for name in names}
+    asked = {"task": task, "n_questions": questions, "examples": examples}
+    own = {name: value for name, value in asked.items() if value is not None}
+    with resumable(out):
+        try:
+            run = start(source, out, given, context.params, quiet, own)
+        except OptionError as error:
+            name, colon, rest = str(error).partition(":")
+            raise OptionError(f"{_OWN[name]}:{rest}" if colon and name in _OWN else str(error)) from None
+        from genz_ppl.cli.tables import print_features, print_summary
+        from genz_ppl.discovery.baseline import readings
+
+        print_features(run.features)
+        print_summary(run)
+        print_readings(readings(run.curve))
+
+
+def print_readings(found: Readings) -> None:
+    """What was asked, and the paper's reading of the curve."""
+    from genz_ppl.cli.tables import number, readable_metric
+
+    best, metric = found.best_test, readable_metric(found.metric)
+    typer.echo(
+        f"{_plural(found.suggested, 'question')} suggested, {found.usable} usable; {found.answers_asked} answers, those on test "
+        "items included: the curve needs them"
+    )
+    typer.echo(
+        "these features were chosen on training items; the best point by the test items themselves (the paper's reading): "
+        f"{metric} {number(best.test_error)} with {_plural(best.n_features, 'feature')}"
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

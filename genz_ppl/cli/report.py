@@ -1,0 +1,83 @@
+"""`genz report`: one HTML file with all there is to see of a run, and figures for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genz_ppl.cli import options
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+
+_BASELINE_COLUMNS = ("n_features", "test_error")
+
+
+def report(
+    folder: options.Folder,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="Where the items are now, if not where the run found them.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The .html file to write. \\[DIR/report.html]", show_default=False),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="FOLDER", help="Charts for papers too, as pdf and png.", show_default=False),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="DIR",
+            help="The run of genz baseline to compare with, or a .csv with its n_features and test_error.",
+            show_default=False,
+        ),
+    ] = None,
+    config: options.Config = None,
+) -> None:
+    """Write what the run in DIR found, how, and how well, as one HTML file that needs no network."""
+    path = folder / "report.html" if output is None else output
+    from genz_ppl.cli.sources import absolute_source, reopen_items
+    from genz_ppl.diagnostics.report import check_destination
+    from genz_ppl.discovery.discover import Discovery
+    from genz_ppl.discovery.run_directory import RunDirectory
+
+    record = RunDirectory(folder).record()
+    check_destination(path, figures)
+    curve = None if baseline is None else _curve(baseline)
+    if source is not None:
+        record = {**record, "source": absolute_source(source)}
+    if record["source"] is None:
+        raise RunDirectoryError(
+            f"{folder}: the run was started from Python on a table in memory; give SOURCE: genz report {folder} SOURCE"
+        )
+    items = reopen_items(record, folder)
+    Discovery.load(folder).report(path, items, curve, figures)
+    typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}"))
+
+
+def _curve(path: Path) -> list[tuple[int, float]]:
+    """(number of features, test error) from a csv."""
+    import pandas as pd
+
+    file = path / "curve.csv" if path.is_dir() else path
+    try:
+        table = pd.read_csv(file)
+    except FileNotFoundError:
+        raise OptionError(f"--baseline {path}: there is no {file}; give a .csv file or the folder of a run") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"--baseline {path}: cannot be read as csv ({' '.join(str(error).split())})") from None
+    missing = [name for name in _BASELINE_COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"--baseline {path}: expected the columns n_features and test_error, there is no {missing[0]!r}")
+    if "event" in table.columns:  # of a run: not its start without questions, nor its end, which is one of the others again
+        table = table[table["event"].isin(["add", "prune"])]
+    table = table.drop_duplicates("n_features")
+    try:
+        pairs = [(int(count), float(error)) for count, error in zip(*(table[name] for name in _BASELINE_COLUMNS), strict=True)]
+    except ValueError:
+        raise InputError(f"--baseline {path}: expected numbers in n_features and test_error; correct the file") from None
+    return [(count, error) for count, error in pairs if error == error]

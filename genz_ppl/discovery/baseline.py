@@ -1,0 +1,297 @@
+"""The 0-shot baseline (section 5 of the paper): questions from a task description alone, then pruning on the training items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from genz_ppl.data import Items, Split
+from genz_ppl.discovery import discover as discovery
+from genz_ppl.discovery.cycle import Cycle
+from genz_ppl.discovery.discover import Discovery, check_same_items, make_settings
+from genz_ppl.discovery.proposals import extended, finalists, is_balanced
+from genz_ppl.discovery.records import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
+from genz_ppl.discovery.run_directory import RunDirectory
+from genz_ppl.discovery.run_record import BASELINE, blank_model, make_record, recorded_settings, recorded_split
+from genz_ppl.discovery.runner import Runner
+from genz_ppl.discovery.running import start
+from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.target_checks import check_training_targets
+from genz_ppl.errors import InputError, OptionError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.settings import ModelSettings, is_served
+from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings, check_number
+from genz_ppl.types import FloatArray
+
+# What of `DiscoverSettings` a run without mining can follow.
+SETTINGS = (
+    "link",
+    "likelihood",
+    "inference",
+    "bayesian",
+    "batch_size",
+    "error_rate_prior",
+    "smallest_share",
+    "smallest_worth",
+    "refit_steps",
+    "final_steps",
+    "seed",
+    "test_fraction",
+)
+# Questions answered in one step: a kill loses no more. A served model keeps its answers itself and is asked all at once.
+AT_ONCE = 10
+# Targets that a task names; of more, the first ones.
+NAMED = 6
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a model is asked for: the task in words, how many questions, and how many training items it is shown with it."""
+
+    task: str
+    n_questions: int = 50
+    examples: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.task.strip():
+            raise OptionError("task: expected a description of the task, got an empty text; leave it out for the default")
+        check_number("n_questions", self.n_questions, 1)
+        check_number("examples", self.examples, 1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model of the curve: its number of features, its error on both sides of the split."""
+
+    n_features: int
+    train_error: float
+    test_error: float
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Two ways to read a baseline's curve.
+
+    best_test: the point with the best test error, the fewest features among equals: the paper's reading, which the test
+    items themselves have chosen and which is therefore too good. kept: the model that was kept, chosen on the training
+    items; None before the end of a run. metric: what the errors are. suggested, usable: questions that came, and those of
+    them that were neither too rare, too common nor a repetition; answers_asked: on training and test items together.
+    """
+
+    metric: str
+    best_test: Point
+    kept: Point | None
+    suggested: int
+    usable: int
+    answers_asked: int
+
+
+def baseline(
+    items: Items,
+    model: str | FoundationModel = "rules",
+    *,
+    n_questions: int = 50,
+    task: str | None = None,
+    examples: int = 200,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    model_settings: ModelSettings | Mapping[str, Any] | None = None,
+    source: str | None = None,
+    on_step: OnStep | None = None,
+    on_answers: OnAnswers | None = None,
+    **settings: Any,
+) -> Discovery:
+    """Ask for questions from a task description, answer them all, fit, and prune one by one on the training items.
+
+    n_questions: asked for. task: in words; None: made from the names of the targets and the items (`task_of`). examples:
+    training items shown with it, drawn by the seed; never their targets, and no test item.
+    Questions true of fewer training items than `smallest_share`, or of all but that, and those that answer like an earlier
+    one are discarded. All others are asked about every item, test items too, since the curve shows the test error at every
+    number of features down to none: so many training items times questions, plus test items times usable questions.
+
+    The model kept is the one whose bound on the training items, less the price of chance for each feature, is the highest,
+    as in `discover`; see `readings` for the paper's reading of the same curve. A feature's `gain` is what the bound
+    lost when its turn came to be taken out (NaN where a guide is trained).
+
+    settings: link, likelihood, inference, seed, test_fraction and the others in `SETTINGS`, as in `discover`; so are the
+    remaining arguments, the split, the run directory and what is raised. `resume` goes on with a run that was stopped.
+    """
+    brief = Brief(task_of(items) if task is None else task, n_questions, examples)
+    chosen = _settings(model, brief, settings)
+    service = Service.of(model, model_settings, store)
+    if items.targets is None:
+        raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
+    split = items.split_indices(chosen.seed, chosen.test_fraction)
+    check_training_targets(items, split)
+    runner = BaselineRunner(items, split, chosen, brief)
+    directory = None if out is None else RunDirectory(Path(out))
+    if directory is not None:
+        directory.check_free()
+    opened = service.open(directory, fresh=True)
+    record = {**make_record(runner, source, service.settings, service.store), BASELINE: asdict(brief)}
+    if directory is not None:
+        directory.create(record)
+    return discovery.finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers))
+
+
+def resume(
+    out: str | Path,
+    items: Items,
+    model: str | FoundationModel | None = None,
+    on_step: OnStep | None = None,
+    on_answers: OnAnswers | None = None,
+    model_settings: Mapping[str, Any] | None = None,
+) -> Discovery:
+    """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
+
+    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
+    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change.
+    """
+    directory = RunDirectory(Path(out))
+    record = directory.record()
+    if not is_baseline(record):
+        return discovery.resume(out, items, model, on_step, on_answers, model_settings)
+    settings = recorded_settings(record, directory, baseline=True)
+    check_same_items(items, record, f"the run in {directory.path}")
+    runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
+    progress = directory.load(blank_model(record)) or start(runner)
+    service = Service.recorded(record, model, model_settings or {})
+    opened = service.open(directory, fresh=False, counters=progress.counters)
+    record = {**record, "model_settings": None if service.settings is None else service.settings.to_dict()}
+    return discovery.finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
+
+
+def is_baseline(record: Mapping[str, Any]) -> bool:
+    """Whether a run.json is a baseline's."""
+    return BASELINE in record
+
+
+def pruning_path(curve: pd.DataFrame) -> list[Point]:
+    """From all usable features down to none, along a baseline's learning curve (`Discovery.curve`, curve.csv)."""
+    rows = curve[curve["event"].isin(["add", "prune"])]
+    rows = rows if len(rows) else curve[curve["event"] == "start"]
+    points = {int(row["n_features"]): _point(row) for _, row in rows.iloc[::-1].iterrows()}  # the first row of a number counts
+    return [points[number] for number in sorted(points, reverse=True)]
+
+
+def readings(curve: pd.DataFrame) -> Readings:
+    """How a baseline's learning curve (`Discovery.curve`, curve.csv) reads."""
+    metric = str(curve["metric"].iloc[-1])
+    sign = -1.0 if metric == "cosine" else 1.0  # a similarity is best where it is largest
+    final = curve[curve["event"] == "final"]
+    usable = int((curve["event"] == "add").sum())
+    return Readings(
+        metric=metric,
+        best_test=min(pruning_path(curve), key=lambda point: (sign * point.test_error, point.n_features)),
+        kept=None if final.empty else _point(final.iloc[-1]),
+        suggested=usable + int((curve["event"] == "discard").sum()),
+        usable=usable,
+        answers_asked=int(curve["answers_asked"].iloc[-1]),
+    )
+
+
+def task_of(items: Items) -> str:
+    """The task in words, from the names of targets, classes and items."""
+    names = items.target_names
+    if items.class_names:
+        kinds = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in zip(names, items.class_names, strict=True))
+        return f"Tell for each item of {items.name} its class: {kinds}."
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"Predict for each item of {items.name}: {', '.join(names[:NAMED])}{more}."
+
+
+class BaselineRunner(Runner):
+    """A run that asks for its questions once, and then only takes out."""
+
+    def __init__(self, items: Items, split: Split, settings: DiscoverSettings, brief: Brief) -> None:
+        super().__init__(items, split, settings)
+        self.brief = brief
+
+    def advance(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """One step: the questions, some answers, all features at once, one removal, or the end."""
+        progress.step += 1
+        if progress.settled:
+            return cycle.finish(progress)
+        if progress.step == 1:
+            return self.suggest(progress, cycle)
+        if waiting := [text for text, column in progress.pool.items() if not asked(column).all()]:
+            return self.answer(progress, cycle, waiting if is_served(self.settings.model) else waiting[:AT_ONCE])
+        if progress.test_pool and not progress.features:
+            return self.take_in(progress, cycle)
+        return self.take_out(progress, cycle) if progress.active else cycle.finish(progress)
+
+    def suggest(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """The questions, none of them answered yet."""
+        random = np.random.default_rng(self.settings.seed)
+        n_items = len(cycle.items)
+        shown = sorted(random.permutation(n_items)[: self.brief.examples].tolist())
+        texts = cycle.oracle.suggest([cycle.items[t] for t in shown], self.brief.task, self.brief.n_questions)
+        progress.pool = {text: np.full(n_items, UNASKED, dtype=np.int8) for text in texts}
+        return []
+
+    def answer(self, progress: Progress, cycle: Cycle, texts: list[str]) -> list[Event]:
+        """Answers on the training items and, for the questions that are of use, on the test items."""
+        events: list[Event] = []
+        usable = []
+        columns = [unpack(column) for text, column in progress.pool.items() if text in progress.test_pool]
+        for text, column in zip(texts, cycle.oracle.answer(cycle.items, texts).T, strict=True):
+            progress.pool[text] = pack(column)
+            if is_balanced(column, self.settings.smallest_share) and is_new(column, columns):
+                usable.append(text)
+                columns.append(column)
+            else:
+                events.append(("discard", text))
+        if usable:
+            tested = cycle.oracle.answer(cycle.test_items, usable).T
+            progress.test_pool |= {text: pack(column) for text, column in zip(usable, tested, strict=True)}
+        return events
+
+    def take_in(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """All usable questions become features at once, and the model is fitted to them."""
+        for number, text in enumerate(progress.test_pool, start=1):
+            progress.features.append(FeatureRecord(f"f{number}", text, "suggested", math.nan, progress.step))
+            progress.state = extended(progress.state, torch.from_numpy(unpack(progress.pool[text]))[:, None])
+        if not cycle.strategy.trains:  # a guide in training learns on by itself
+            cycle.last_fit(progress)
+        return [("add", record.text) for record in progress.features]
+
+    def take_out(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """Algorithm 3, once; the feature's gain is what the bound lost."""
+        before = progress.bound
+        events = cycle.prune(progress)
+        if not cycle.strategy.trains:
+            record = next(record for record in progress.features if record.removed_at == progress.step)
+            record.gain = before - progress.bound
+        return events
+
+
+def is_new(column: FloatArray, others: list[FloatArray]) -> bool:
+    """Whether the answers, (T,), are neither those of another question nor the opposite, as `finalists` tells it."""
+    used = np.stack(others, axis=1) if others else np.zeros((len(column), 0))
+    return finalists(np.zeros(1), column[:, None], used) == [0]
+
+
+def _settings(model: str | FoundationModel, brief: Brief, given: dict[str, Any]) -> DiscoverSettings:
+    unknown = [name for name in given if name not in SETTINGS]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no setting of a baseline; known are {', '.join(sorted(SETTINGS))}")
+    most = brief.n_questions
+    if given.get("inference") == "enumeration" and most > MOST_ENUMERATED:
+        raise OptionError(
+            f"n_questions: enumeration is exact for up to {MOST_ENUMERATED} features, got {most}; "
+            f"ask for {MOST_ENUMERATED} or fewer, or choose inference coordinate"
+        )
+    # In the terms of `discover`: one round of so many steps up and so many down.
+    steps = {"cycles": 1, "add": 2 + math.ceil(most / AT_ONCE), "cut": most, "max_features": most}
+    return make_settings(model, {**given, **steps})
+
+
+def _point(row: pd.Series) -> Point:
+    return Point(int(row["n_features"]), float(row["train_error"]), float(row["test_error"]))

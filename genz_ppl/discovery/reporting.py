@@ -1,0 +1,62 @@
+"""What a report needs of a run: its fit on both sides of the split, its tables, its scores beside those of guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.metrics import scores
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.prediction import predictive_mean
+
+if TYPE_CHECKING:
+    from genz_ppl.diagnostics.report_data import ReportData
+    from genz_ppl.discovery.discover import Discovery
+
+
+def gather(
+    run: Discovery, items: Items, record: Mapping[str, Any], baseline: Sequence[tuple[int, float]] | None = None
+) -> ReportData:
+    """The contents of a report. items: those of the run; record: its run.json; baseline: (n_features, test error) pairs."""
+    from genz_ppl.diagnostics.report_contents import report_contents
+    from genz_ppl.diagnostics.report_data import RunFacts
+
+    train, test = run.fitted(items), run.fitted(items, "test")
+    wanted = {*train.item_ids, *test.item_ids}
+    facts = RunFacts(
+        data_name=items.name,
+        features=run.features,
+        curve=run.curve,
+        texts={item.id: item.text for item in items if item.id in wanted},
+        scores={**_scores(train, test), **_guesses(train, test)},
+        settings=run.settings,
+        versions=record["versions"],
+        status=run.status if run.status == "done" else str(record["status"]),
+        baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
+    )
+    return report_contents(train, test, facts)
+
+
+def _scores(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:
+    found = {}
+    for side, part in (("train", train), ("test", test)):
+        with isolated(part.seed):
+            predicted = predictive_mean(part.state, part.scaling, part.answers, part.covariates, part.seed)
+        likelihood = part.state.model.likelihood
+        found[side] = scores(likelihood.comparable(part.targets).numpy(), predicted, likelihood.metric)
+    return found
+
+
+def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:
+    """Scores of always predicting the mean of the training items (where y is a class, the shares of the classes)."""
+    likelihood = train.state.model.likelihood
+    mean = np.nanmean(likelihood.comparable(train.targets).numpy(), axis=0)
+    found = {}
+    for side, part in (("guess_train", train), ("guess_test", test)):
+        targets = likelihood.comparable(part.targets).numpy()
+        found[side] = scores(targets, np.broadcast_to(mean, targets.shape), likelihood.metric)
+    return found

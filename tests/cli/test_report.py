@@ -1,0 +1,83 @@
+"""`genz report`, end to end on a small table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.discover import discover
+
+
+def test_report_is_written_beside_the_run(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
+    assert fit(table, "run").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    done = genz("report", "run")
+    assert (done.code, done.err, done.out) == (0, "", "written to run/report.html\n")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    page = after.pop("report.html").decode()
+    assert after == before
+    assert "colour is red" in page
+    assert "What explains y?" in page
+
+
+def test_report_elsewhere_with_figures_a_baseline_and_moved_items(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
+    assert fit(table, "run").code == 0
+    table.rename(tmp_path / "moved.csv")
+    pd.DataFrame({"n_features": [2, 1], "test_error": [0.7, 0.9]}).to_csv(tmp_path / "base.csv", index=False)
+    done = genz("report", "run", "moved.csv", "-o", "out.html", "--figures", "new/figures", "--baseline", "base.csv")
+    assert (done.code, done.err) == (0, "")
+    assert "baseline, best" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert len(list((tmp_path / "new" / "figures").glob("*.pdf"))) == 4
+    done = genz("report", "run", "moved.csv", "-o", "out.html", "--baseline", "run")
+    assert done.code == 0
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_wrong_use(genz: Any, fit: Any, table: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
+    assert fit(table, "run").code == 0
+    frame.assign(y=0.0 + frame["size"]).to_csv(tmp_path / "other.csv", index=False)
+    (tmp_path / "base.csv").write_text("n_features,error\n1,2\n")
+    (tmp_path / "words.csv").write_text("n_features,test_error\n1,low\n")
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    for arguments, message in (
+        (("nowhere",), "nowhere: expected a run directory, found no run.json; give the folder of --out"),
+        (("run", "other.csv"), "other.csv: the items are not those of the run; give the data it was started on"),
+        (("run", "gone.csv"), "gone.csv"),
+        (("run", "-o", "no/where.html"), "report no/where.html: there is no folder no; make it first"),
+        (("run", "-o", "run.txt"), "report run.txt: expected a name that ends with .html; choose another name"),
+        (("run", "--figures", "toy.csv"), "figures toy.csv: expected a folder, found a file; choose another name"),
+        (("run", "--baseline", "none.csv"), "--baseline none.csv: there is no none.csv; give a .csv file or the folder of a run"),
+        (("run", "--baseline", "base.csv"), "--baseline base.csv: expected the columns n_features and test_error"),
+        (("run", "--baseline", "words.csv"), "--baseline words.csv: expected numbers in n_features and test_error"),
+    ):
+        done = genz("report", *arguments)
+        assert done.code == 2, arguments
+        assert message in done.message
+        assert done.out == ""
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == files
+
+
+def test_a_file_that_cannot_be_written(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
+    assert fit(table, "run").code == 0
+    (tmp_path / "out.html.partial").mkdir()
+    done = genz("report", "run", "-o", "out.html")
+    assert done.code == 2
+    assert done.message.startswith("genz: report out.html: cannot be written (")
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_a_run_on_a_table_in_memory_needs_its_source(genz: Any, frame: pd.DataFrame, table: Path, tmp_path: Path) -> None:
+    discover(Items.from_frame(frame, id="key", target="y", name="toy.csv"), cycles=1, add=1, cut=0, out=tmp_path / "run")
+    done = genz("report", "run")
+    assert done.code == 2
+    assert "started from Python on a table in memory; give SOURCE: genz report run SOURCE" in done.message
+    assert genz("report", "run", table.name).code == 0
+
+
+@pytest.mark.parametrize("option", ["--figures", "--baseline", "--output"])
+def test_help_names_its_options(genz: Any, option: str) -> None:
+    assert option in genz("report", "--help").out
