@@ -56,7 +56,7 @@ slow: $(VENV)/.weights
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy genz_ppl tests $(wildcard benchmarks/*.py examples/*.py)
+	$(BIN)/mypy genz_ppl tests $(wildcard benchmarks/*.py examples/*.py docs/*.py)
 
 bench: $(VENV)/.dev
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done

@@ -1,4 +1,7 @@
-"""The paper's first experiment: the numbers 0 to 511 are explained by their bits, the largest first."""
+"""The paper's first experiment: the numbers 0 to 511 are explained by their bits, the largest first.
+
+python examples/binary.py     # there is no other data; `genz demo` does the same on the command line
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A foundation model of your own: any object with answer, propose and suggest. This one knows three words."""
+"""A foundation model of your own: any object with answer, propose and suggest. This one knows three words.
+
+python examples/custom_model.py
+genz fit products.csv --target price --model my_module:WordModel --out runs/own     # on your own table, the class in a module
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Swapping the observation likelihood in one word: five targets in a hundred are far off, and only one model notices."""
+"""Swapping the observation likelihood in one word: five targets in a hundred are far off, and only one model notices.
+
+python examples/likelihoods.py
+genz fit houses:FOLDER --likelihood student_t --out runs/student_t     # the same swap on real data, see houses.py
+"""
 
 from __future__ import annotations
 

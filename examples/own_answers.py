@@ -1,4 +1,7 @@
-"""Answers you already have, some of them wrong: which ones, and what does each feature weigh?"""
+"""Answers you already have, some of them wrong: which ones, and what does each feature weigh?
+
+python examples/own_answers.py     # put your own arrays in the place of answers and targets
+"""
 
 from __future__ import annotations
 

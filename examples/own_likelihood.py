@@ -1,4 +1,7 @@
-"""A likelihood of your own: errors with a long tail to one side."""
+"""A likelihood of your own: errors with a long tail to one side.
+
+python examples/own_likelihood.py
+"""
 
 from __future__ import annotations
 

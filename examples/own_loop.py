@@ -1,4 +1,7 @@
-"""Plain Pyro: the model, a guide and the local-expectation bound in a training loop of your own, in minibatches."""
+"""Plain Pyro: the model, a guide and the local-expectation bound in a training loop of your own, in minibatches.
+
+python examples/own_loop.py
+"""
 
 from __future__ import annotations
 

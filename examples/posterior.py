@@ -1,4 +1,8 @@
-"""The posterior in ArviZ: effects with intervals, leave-one-out, and features by the texts they have."""
+"""The posterior in ArviZ: effects with intervals, leave-one-out, and features by the texts they have.
+
+python examples/posterior.py
+genz diagnose runs/houses     # of a run on real data, see houses.py; writes posterior.nc, which arviz.from_netcdf opens
+"""
 
 from __future__ import annotations
 
