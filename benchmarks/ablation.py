@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import worlds
@@ -58,16 +58,9 @@ def random_sides(posterior: FloatArray, items: IntArray, n: int, random: np.rand
     return random.permutation(positive)[:n], random.permutation(negative)[:n]
 
 
-@contextmanager
-def exemplars_of(variant: Variant) -> Iterator[None]:
+def exemplars_of(variant: Variant) -> AbstractContextManager[object]:
     """With the variant's way to choose what is shown."""
-    usual = cycle.exemplars
-    if variant.random_exemplars:
-        cycle.exemplars = random_sides
-    try:
-        yield
-    finally:
-        cycle.exemplars = usual
+    return patch.object(cycle, "exemplars", random_sides) if variant.random_exemplars else nullcontext()
 
 
 def in_world(case: tuple[Variant, str, int]) -> worlds.Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
@@ -58,6 +59,15 @@ def check_strategy(inference: str, bayesian: bool, batch_size: int | None) -> No
         if inference not in GUIDED:
             remedy = "choose inference svi (--inference svi) or structured, or leave batch_size out"
             raise OptionError(f"batch_size: {inference} works on all items at once; {remedy}")
+
+
+def check_device_name(device: object, inference: str, bayesian: bool) -> None:
+    """Raise OptionError unless device is a name of one that the strategy can run on; whether it is there, torch must say."""
+    if not isinstance(device, str) or re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise OptionError(f"device: expected 'cpu', 'cuda' or 'cuda:1' and so on, got {device!r}")
+    if device != "cpu" and (inference != "coordinate" or bayesian):
+        asked = f"inference {inference}" + (" with bayesian" if bayesian else "")
+        raise OptionError(f"device: {device} is for inference coordinate, got {asked}; use cpu, or choose coordinate")
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ class DiscoverSettings:
     (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
     paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
-    minibatch (svi, structured).
+    minibatch (svi, structured). device: where the E- and M-steps run, "cpu", "cuda" or "cuda:1" and so on (coordinate); what
+    is written and returned is on the CPU, and a run may be resumed on another device.
     """
 
     model: str = "rules"
@@ -158,11 +169,13 @@ class DiscoverSettings:
     bayesian: bool = False
     batch_size: int | None = None
     paper: bool = False
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_choice("link", self.link, LINK_NAMES)
         check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
         check_strategy(self.inference, self.bayesian, self.batch_size)
+        check_device_name(self.device, self.inference, self.bayesian)
         check_choice("algorithm", self.algorithm, ALGORITHM_NAMES)
         check_choice("polarity", self.polarity, POLARITY_NAMES)
         for option, low in (("cycles", 1), ("add", 1), ("updates", 0), ("cut", 0), ("proposals", 1), ("exemplars", 1)):

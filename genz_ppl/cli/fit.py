@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +62,7 @@ def fit(
     final_steps: options.FinalSteps = None,
     seed: options.Seed = None,
     test_fraction: options.TestFraction = None,
+    device: options.Device = None,
     mining_model: model_options.MiningModel = None,
     base_url: model_options.BaseUrl = None,
     items_per_call: model_options.ItemsPerCall = None,
@@ -121,7 +123,7 @@ def start(
         items = open_items(source, columns)
         if source != "binary":  # there the number that is read is the target, by design
             warn_of_copies(items)
-        with model_options.flags():
+        with model_options.flags(), setting_flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
             return begin(
                 items,
@@ -137,8 +139,15 @@ def start(
 
 def check_settings(given: dict[str, Any]) -> None:
     """Raises OptionError in the words of the command line: "--max-features: …"."""
-    try:
+    with setting_flags():
         DiscoverSettings(**given)
+
+
+@contextmanager
+def setting_flags() -> Iterator[None]:
+    """Errors about a field of `DiscoverSettings` speak of its flag."""
+    try:
+        yield
     except OptionError as error:
         name, colon, rest = str(error).partition(":")
         known = colon and name in _SETTINGS

@@ -149,3 +149,16 @@ FinalSteps = Annotated[int | None, _setting("final_steps", "E- and M-steps of th
 
 Seed = Annotated[int | None, _setting("seed", "Seed of the split and of the search.", _RUN)]
 TestFraction = Annotated[float | None, _setting("test_fraction", "Share of items kept for testing.", _RUN)]
+Device = Annotated[
+    str | None, _setting("device", "Where models are fitted: cpu, cuda or cuda:1 (--inference coordinate).", _RUN, "NAME")
+]
+OtherDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Go on on another device than the run was begun on: cpu, cuda or cuda:1.",
+        rich_help_panel=_RUN,
+        show_default=False,
+    ),
+]

@@ -62,6 +62,7 @@ def plan(
     final_steps: options.FinalSteps = None,
     seed: options.Seed = None,
     test_fraction: options.TestFraction = None,
+    device: options.Device = None,
     mining_model: model_options.MiningModel = None,
     base_url: model_options.BaseUrl = None,
     items_per_call: model_options.ItemsPerCall = None,

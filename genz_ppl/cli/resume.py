@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from genz_ppl.cli import model_options, options
+from genz_ppl.cli.fit import setting_flags
 from genz_ppl.cli.messages import resumable
 
 
@@ -23,15 +24,16 @@ def resume(
     timeout: model_options.Timeout = None,
     attempts: model_options.Attempts = None,
     batch: model_options.Batch = None,
+    device: options.OtherDevice = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
-    with resumable(folder), model_options.flags():
-        _resume(folder, quiet, model_options.given(context.params))
+    with resumable(folder), model_options.flags(), setting_flags():
+        _resume(folder, quiet, model_options.given(context.params), device)
 
 
-def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any]) -> None:
+def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any], device: str | None) -> None:
     from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import reopen_items
@@ -45,7 +47,7 @@ def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any]) -> Non
         return
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record, folder)
-        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes)
+        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes, device=device)
     print_features(run.features)
     print_summary(run)
     if baseline.is_baseline(record):

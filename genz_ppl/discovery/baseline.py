@@ -44,6 +44,7 @@ SETTINGS = (
     "final_steps",
     "seed",
     "test_fraction",
+    "device",
 )
 # Questions answered in one step: a kill loses no more. A served model keeps its answers itself and is asked all at once.
 AT_ONCE = 10
@@ -148,23 +149,25 @@ def resume(
     on_step: OnStep | None = None,
     on_answers: OnAnswers | None = None,
     model_settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
-    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change.
+    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
+    if not where the run was begun.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
     if not is_baseline(record):
-        return discovery.resume(out, items, model, on_step, on_answers, model_settings)
-    settings = recorded_settings(record, directory, baseline=True)
+        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device)
+    settings = discovery.moved(recorded_settings(record, directory, baseline=True), device)
     check_same_items(items, record, f"the run in {directory.path}")
     runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
     progress = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, model, model_settings or {})
     opened = service.open(directory, fresh=False, counters=progress.counters)
-    record = {**record, "model_settings": None if service.settings is None else service.settings.to_dict()}
+    record = discovery.changed(record, settings, service)
     return discovery.finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
 
 
@@ -257,7 +260,8 @@ class BaselineRunner(Runner):
         """All usable questions become features at once, and the model is fitted to them."""
         for number, text in enumerate(progress.test_pool, start=1):
             progress.features.append(FeatureRecord(f"f{number}", text, "suggested", math.nan, progress.step))
-            progress.state = extended(progress.state, torch.from_numpy(unpack(progress.pool[text]))[:, None])
+            column = torch.from_numpy(unpack(progress.pool[text]))[:, None]
+            progress.state = extended(progress.state, column.to(self.device))
         if not cycle.strategy.trains:  # a guide in training learns on by itself
             cycle.last_fit(progress)
         return [("add", record.text) for record in progress.features]

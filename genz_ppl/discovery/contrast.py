@@ -24,7 +24,7 @@ def weighted_errors(state: State, data: Data) -> FloatArray:
     with torch.no_grad():
         mode = (state.posterior > 0.5).to(state.posterior)
         error = state.model.likelihood.residual(state.model.link(mode, data.covariates), data.targets)
-        total: FloatArray = (error**2).sum(1).numpy()
+        total: FloatArray = (error**2).sum(1).cpu().numpy()
     return total
 
 

@@ -35,7 +35,8 @@ TRAINING_STEPS = 5
 class Cycle:
     """Moves a `Progress` forward on the training items.
 
-    items: the training items; data: their standardised tensors, without answers (T, 0). Randomness of a step depends on
+    items: the training items; data: their standardised tensors, without answers (T, 0), on the device of the run, where the
+    states of the `Progress` are, too. Randomness of a step depends on
     the run's seed and the step's number alone, so that a resumed run goes the same way.
     """
 
@@ -47,7 +48,7 @@ class Cycle:
 
     def training_data(self, progress: Progress) -> Data:
         """The training tensors with the answers of the active features."""
-        return self.data.with_answers(torch.from_numpy(progress.train_answers))
+        return self.data.with_answers(torch.from_numpy(progress.train_answers).to(self.data.targets.device))
 
     def add(self, progress: Progress) -> list[tuple[str, str]]:
         """Algorithm 1 or 2; returns the events, each with the wording it is about.
@@ -141,11 +142,11 @@ class Cycle:
             free = state.with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
-            free_data = Data(blank, torch.zeros(len(start), 0, dtype=torch.float64), residual)
-            free = start_state(build_model(1, residual.shape[1], 0), free_data)
+            free_data = Data(blank, start.new_zeros(len(start), 0), residual)
+            free = start_state(build_model(1, residual.shape[1], 0).to(start.device), free_data)
         bound = refit(free, free_data, self.settings.inner_steps).total
         split = free.posterior[:, -1] if self.strategy.name != "structured" else conditional_split(free, free_data)
-        posterior: FloatArray = split.numpy()
+        posterior: FloatArray = split.cpu().numpy()
         return bound, posterior
 
     def shown(self, progress: Progress, data: Data, posterior: FloatArray) -> tuple[IntArray, IntArray]:
@@ -153,7 +154,7 @@ class Cycle:
         random = np.random.default_rng([self.settings.seed, progress.step])
         chosen: IntArray = np.arange(len(self.items))
         if self.settings.algorithm == "targeted" and progress.active:
-            modes = progress.state.posterior.numpy() > 0.5
+            modes = progress.state.posterior.cpu().numpy() > 0.5
             errors = weighted_errors(progress.state, data)
             chosen = targeted_items(modes, errors, posterior > 0.5, self.settings.exemplars)
         return exemplars(posterior, chosen, self.settings.exemplars, random)
@@ -291,7 +292,8 @@ class Cycle:
         if self.climbs(progress):
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
             return
-        model = GenZ(progress.state.model.features, progress.state.model.link.fresh(), progress.state.model.likelihood)
+        link = progress.state.model.link.fresh().to(data.targets.device)
+        model = GenZ(progress.state.model.features, link, progress.state.model.likelihood)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
         progress.bound = self.strategy.fit_anew(progress.state, data, self.steps(progress, self.settings.final_steps)).total
 

@@ -62,8 +62,8 @@ def discover(
     of answers that runs with such a model share, by default in the user's cache folder. source: what `items` was read
     from, noted in the run directory so that the command line can resume. on_step: called after every step;
     on_answers: called with (answers known, answers wanted) while a served model is asked.
-    settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction and the rest of
-    `DiscoverSettings`.
+    settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction, device and the rest
+    of `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
     resumed from `out`), BudgetError at a cap (with a higher one it can be resumed) and StoreError.
     """
@@ -91,22 +91,24 @@ def resume(
     on_step: OnStep | None = None,
     on_answers: OnAnswers | None = None,
     model_settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
-    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change.
+    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
+    if not where the run was begun.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
-    settings = recorded_settings(record, directory)
+    settings = moved(recorded_settings(record, directory), device)
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
     progress = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, model, model_settings or {})
     opened = service.open(directory, fresh=False, counters=progress.counters)
-    record = {**record, "model_settings": None if service.settings is None else service.settings.to_dict()}
+    record = changed(record, settings, service)
     return finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
 
 
@@ -283,6 +285,17 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
     chosen = DiscoverSettings(model=name, **(PAPER | settings if settings.get("paper") else settings))
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
+
+
+def moved(settings: DiscoverSettings, device: str | None) -> DiscoverSettings:
+    """The settings of a run that goes on on another device; None: on the one they name."""
+    return settings if device is None else replace(settings, device=device)
+
+
+def changed(record: dict[str, Any], settings: DiscoverSettings, service: Service) -> dict[str, Any]:
+    """The run.json of a run that goes on with what may differ from its start: the device, and how a served model is called."""
+    model_settings = None if service.settings is None else service.settings.to_dict()
+    return {**record, "settings": {**record["settings"], "device": settings.device}, "model_settings": model_settings}
 
 
 def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:

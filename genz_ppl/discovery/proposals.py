@@ -51,7 +51,7 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     the model misses, as its likelihood sees it: an outlier counts no more than it would in the fit. Where features act
     through products with covariates, the best of the products counts.
     """
-    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers))
+    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers)).to(data.targets.device)
     with torch.no_grad():
         residual = torch.nan_to_num(missed(state, data))
         modifiers = state.model.link.modifiers(data.covariates)
@@ -61,7 +61,7 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
         size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
         share = torch.where(size > 1e-9 * len(columns), (columns.T @ residual) ** 2 / size.clamp(min=1e-300), 0.0)
         gains.append((-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1))
-    gain: FloatArray = torch.stack(gains).amax(0).numpy()
+    gain: FloatArray = torch.stack(gains).amax(0).cpu().numpy()
     return gain
 
 
@@ -81,12 +81,12 @@ def rank_candidates(
 
     rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
     """
-    order = finalists(quick_gains(judge, data, answers), answers, data.answers.numpy())
+    order = finalists(quick_gains(judge, data, answers), answers, data.answers.cpu().numpy())
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
     for index, rate in zip(order, starts.tolist(), strict=True):
-        column = torch.from_numpy(answers[:, index : index + 1])
+        column = torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device)
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
         trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
         candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial))
@@ -136,7 +136,7 @@ def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> 
     """
     kept = list(range(state.posterior.shape[1]))
     start = min(max(known_rate, STARTING_RATE), HIGHEST_RATE) if known_rate == known_rate else STARTING_RATE
-    rate = torch.tensor([start], dtype=torch.float64)
+    rate = torch.tensor([start], dtype=torch.float64, device=column.device)
     larger = state.with_columns(kept, prior_probability(column, rate))
     larger.error_rates[-1] = start
     return larger
@@ -159,7 +159,7 @@ def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
     a, b = state.model.features.concentration.tolist()
     kind = link.name if isinstance(link, LinearLink) else "linear"
     model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], kind, name, (a, b))
-    judge = start_state(model, data)
+    judge = start_state(model.to(data.targets.device), data)
     judge.error_rates = state.error_rates.clone()
     judge.posterior = judge.prior(data.answers)
     refit(judge, data, steps)

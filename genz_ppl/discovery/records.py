@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from genz_ppl.inference.state import State
@@ -87,7 +88,7 @@ class Progress:
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
     features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
-    settled: its cycles are over and it is back at the best model.
+    settled: its cycles are over and it is back at the best model. While a run is under way its states are on the run's device.
     """
 
     state: State
@@ -125,6 +126,14 @@ class Progress:
     def test_answers(self) -> NDArray[np.float64]:
         """Answers to the active features on the test items, (U, K)."""
         return self._columns(self.test_pool, self.n_test)
+
+    def to(self, device: torch.device) -> None:
+        """Move the fitted states, in place."""
+        if device.type == "cpu" == self.state.posterior.device.type:
+            return  # they may be a guide's, which do not move
+        self.state = self.state.to(device)
+        if self.best is not None:
+            self.best.state = self.best.state.to(device)
 
     def _columns(self, pool: dict[str, NDArray[np.int8]], n_items: int) -> NDArray[np.float64]:
         columns = [unpack(pool[record.text]) for record in self.active]

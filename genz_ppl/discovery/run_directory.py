@@ -149,8 +149,8 @@ class RunDirectory:
 
 def feature_table(progress: Progress) -> pd.DataFrame:
     """`Discovery.features`: one row a feature, removed ones included. p_e and prevalence are known for active ones."""
-    rates = progress.state.error_rates.numpy()
-    prevalence = progress.state.posterior.mean(0).numpy()
+    rates = progress.state.error_rates.cpu().numpy()
+    prevalence = progress.state.posterior.mean(0).cpu().numpy()
     position = {record.id: k for k, record in enumerate(progress.active)}
     rows = []
     for record in progress.features:
@@ -185,8 +185,8 @@ def _state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
         tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
     if state.moments is not None:
         tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
-    # A tensor may be a view with any strides; the file holds plain rows.
-    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    # A tensor may be a view with any strides and on any device; the file holds plain rows.
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
 
 
 def _plain(progress: Progress) -> dict[str, Any]:

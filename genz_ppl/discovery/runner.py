@@ -18,10 +18,11 @@ from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Event, Progress
 from genz_ppl.discovery.target_checks import check_targets, count_classes
 from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
-from genz_ppl.inference.state import Data
+from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy
 from genz_ppl.inference.svi import Training
 from genz_ppl.llm.base import FoundationModel
@@ -29,15 +30,21 @@ from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
 
 OnStep = Callable[[Progress], None]
+CPU = torch.device("cpu")
 
 
 class Runner:
-    """Runs discovery on items, from scratch or from a `Progress`; calls `on_step` after every step."""
+    """Runs discovery on items, from scratch or from a `Progress`; calls `on_step` after every step.
+
+    Fits run on the device of the settings; `data` is there, and so are the states of a `Progress` under way. Scores are taken on
+    the CPU.
+    """
 
     def __init__(self, items: Items, split: Split, settings: DiscoverSettings) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
         self.items, self.split, self.settings = items, split, settings
+        self.device = check_device(settings.device, settings.inference, settings.bayesian)
         self.started = time.monotonic()
         self.train, self.test = items.take(split.train), items.take(split.test)
         self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
@@ -47,7 +54,7 @@ class Runner:
         check_targets(items, settings.likelihood, self.n_classes)
         Strategy.of_run(settings).check(len(split.train), settings.max_features or 0)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
-        self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets)
+        self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets).to(self.device)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
 
     def start(self) -> Progress:
@@ -64,14 +71,15 @@ class Runner:
                 settings.error_rate_prior,
                 n_classes=self.n_classes,
             )
-            state = start_state(model, self.data)
+            state = start_state(model.to(self.device), self.data)
             bound = coordinate(state, self.data, settings.refit_steps)[-1].total
         progress = Progress(state, bound, n_test=len(self.test))
         self.record(progress, "start", "")
         return progress
 
     def run(self, progress: Progress, model: FoundationModel, on_step: OnStep | None = None) -> Progress:
-        """Go on until the run is over."""
+        """Go on until the run is over; its states are then on the CPU."""
+        progress.to(self.device)
         oracle = Oracle(model, progress.counters)
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
         self.started = time.monotonic() - progress.seconds
@@ -83,6 +91,7 @@ class Runner:
                     self.settle(progress, cycle, self.advance(progress, cycle))
                 if on_step is not None:
                     on_step(progress)
+        progress.to(CPU)
         return progress
 
     def _train(self, progress: Progress, cycle: Cycle, on_step: OnStep | None) -> None:
@@ -173,14 +182,19 @@ class Runner:
             (progress.train_answers, self.train_covariates, self.train_targets),
             (progress.test_answers, self.test_covariates, self.test_targets),
         )
-        results = []
+        state, results = _on_cpu(progress.state), []
         for rows, covariates, targets in sides:
             answers = torch.from_numpy(rows)
-            predicted = predictive_mean(progress.state, self.scaling, answers, covariates, self.settings.seed)
-            likelihood = progress.state.model.likelihood
+            predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
+            likelihood = state.model.likelihood
             result = scores(likelihood.comparable(targets).numpy(), predicted, likelihood.metric)
             if density:
-                values = log_predictive_density(progress.state, self.scaling, answers, covariates, targets, self.settings.seed)
+                values = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
                 result["log_likelihood"] = float(values.mean())
             results.append(result)
         return results[0], results[1]
+
+
+def _on_cpu(state: State) -> State:
+    """The state itself if it is on the CPU, else a copy that is."""
+    return state if state.posterior.device == CPU else state.copy().to(CPU)

@@ -37,7 +37,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
     def forward(self) -> Tensor:
         """Sample the site "p_e" and return it, (K,) float64. Without features there is no site."""
         if self.n_features == 0:
-            return torch.zeros(0, dtype=torch.float64)
+            return self.concentration.new_zeros(0)
         with pyro.plate("features", self.n_features):
             error_rates: Tensor = pyro.sample("p_e", dist.Beta(self.concentration[0], self.concentration[1]))
         return error_rates

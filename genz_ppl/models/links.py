@@ -159,7 +159,7 @@ class InteractionLink(LinearLink):
 
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""
-        ridge = torch.full((1 + self.n_covariates,), INTERACTION_SPREAD**-2, dtype=torch.float64)
+        ridge = self.interactions.new_full((1 + self.n_covariates,), INTERACTION_SPREAD**-2)
         ridge[0] = 0.0
         return ridge
 
@@ -246,7 +246,7 @@ class NeuralLink(Link):
         columns = [*kept, *range(self.n_features, self.n_features + self.n_covariates)]
         places = [*range(len(kept)), *range(len(kept) + n_added, len(kept) + n_added + self.n_covariates)]
         state = {name: value.clone() for name, value in self.state_dict().items()}
-        first = torch.zeros(self.hidden[0], len(kept) + n_added + self.n_covariates, dtype=torch.float64)
+        first = state["network.0.weight"].new_zeros(self.hidden[0], len(kept) + n_added + self.n_covariates)
         first[:, places] = state["network.0.weight"][:, columns]
         state["network.0.weight"] = first
         link.load_state_dict(state)

@@ -40,7 +40,7 @@ class StudentTLikelihood(ScaleMixtureLikelihood):
     def start(self, targets: Tensor, observed: Tensor) -> None:
         """The noise starts as all of y, with four degrees of freedom."""
         centre = mean_of(targets, observed)
-        self.degrees_of_freedom = torch.full((self.n_targets,), 4.0, dtype=torch.float64)
+        self.degrees_of_freedom = targets.new_full((self.n_targets,), 4.0)
         self.scale = (0.5 * mean_of((targets - centre) ** 2, observed)).clamp(min=SMALLEST_VARIANCE).sqrt()
 
     def update(self, squared_error: Tensor, observed: Tensor) -> bool:

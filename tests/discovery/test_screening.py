@@ -145,7 +145,7 @@ def test_a_sharp_split_needs_fewer_items(depth: FloatArray) -> None:
     order = telling_items(depth, np.zeros(0, dtype=np.int64))
     sizes = []
     for sharpness in (0.1, 0.4, 0.9):
-        world = World(wrong=1.0 - (depth > 0))
+        world = World(wrong=np.where(depth > 0, 0.0, 1.0))
         Race({}, depth, order, world.answer, 80, 3.0, sharpness=sharpness).run({"wrong": 1}, [])
         sizes.append(world.asked["wrong"])
     assert sizes[0] == sizes[1] > sizes[2]
