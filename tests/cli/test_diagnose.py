@@ -81,7 +81,7 @@ def test_wrong_options_of_strategies_in_the_words_of_the_command_line(genz: Any,
     for extra, message in (
         (("--bayesian",), "--bayesian: coordinate fits weights and noise as points; choose inference svi"),
         (("--batch-size", 10), "--batch-size: coordinate works on all items at once; choose inference svi"),
-        (("--inference", "svi", "--batch-size", 100), "batch_size: expected at most the 64 items there are to fit, got 100"),
+        (("--inference", "svi", "--batch-size", 100), "--batch-size: expected at most the 64 items there are to fit, got 100"),
         (("--inference", "enumeration"), "--max-features: enumeration is exact for up to 12 features, got no limit"),
         (
             ("--inference", "enumeration", "--max-features", 13),
