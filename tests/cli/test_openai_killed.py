@@ -37,7 +37,7 @@ def run(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
 def fit(server: FaultServer, out: str) -> list[str]:
     where = ["--model", "openai:m", "--base-url", server.base_url, "--store", f"{out}.sqlite", "--workers", str(WORKERS)]
     sizes = ["--items-per-call", "1", "--features-per-call", "1", "--cycles", "2", "--add", "3", "--cut", "1", "--proposals", "5"]
-    return ["fit", "houses.csv", "--id", "id", "--target", "price", "--out", out, *where, *sizes]
+    return ["fit", "houses.csv", "--id", "id", "--target", "price", "--out", out, "--screen", "0", *where, *sizes]
 
 
 def test_a_run_that_is_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
