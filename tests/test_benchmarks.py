@@ -12,15 +12,19 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
-@pytest.fixture
-def numpy_em(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_numpy_em", BENCHMARKS / "numpy_em.py")
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def numpy_em(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("numpy_em", monkeypatch)
 
 
 def test_numpy_and_package_agree_after_every_step(numpy_em: ModuleType) -> None:
@@ -33,11 +37,28 @@ def test_numpy_and_package_agree_after_every_step(numpy_em: ModuleType) -> None:
 def test_script_prints_its_table(
     numpy_em: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = numpy_em.Comparison(numpy_seconds=0.2, package_seconds=0.1, difference=1e-12, moves_cost=1.25)
+    seconds = {"numpy_seconds": 0.2, "package_seconds": 0.1, "numpy_processor": 0.3, "package_processor": 0.15}
+    found = numpy_em.Comparison(**seconds, difference=1e-12, moves_cost=1.25)
     monkeypatch.setattr(numpy_em, "compare", lambda *sizes: found)
     monkeypatch.setattr(sys, "argv", ["numpy_em.py", "--items", "200", "--features", "3", "--targets", "2", "--steps", "2"])
     numpy_em.main()
     printed = capsys.readouterr().out
     assert "200 items, 3 features, 2 targets, 2 steps" in printed
-    assert "| numpy | 0.2000 |" in printed
+    assert "| numpy | 0.2000 | 0.3000 |" in printed
     assert "takes 0.50 times the seconds of numpy" in printed
+
+
+def test_whole_run_finds_true_features_and_prints_its_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole_run = script("whole_run", monkeypatch)
+    sizes = {"items": 300, "attributes": 8, "true": 3, "targets": 2, "cycles": 1, "add": 2, "cut": 1}
+    words = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["whole_run.py", *words, "--set", "splits=1", "--profile"])
+    whole_run.main()
+    printed = capsys.readouterr().out
+    assert "300 items, 2 targets" in printed
+    row = next(line for line in printed.splitlines() if line.endswith("of 3 |"))
+    features, right = (int(cell.split()[0]) for cell in row.strip("| ").split("|")[-2:])
+    assert 1 <= right <= features
+    assert printed.count("\n| ") == 1 + 1 + 1 + 10  # two headings, a run and ten functions

@@ -9,6 +9,8 @@ import torch
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.closed_form import ClosedForm, has_closed_form
+from genz_ppl.inference.isolation import one_thread
+from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.plug_in import PlugIn
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 from genz_ppl.models import GenZ
@@ -60,24 +62,31 @@ def coordinate(
 
     With exact expectations no step lowers the bound's total.
     """
-    method = expectation_for(state.model, data, expectation, first, joint_moves)
-    method.maximise(state)
     bounds: list[Bound] = []
-    for step in range(steps):
-        em_step(state, data, method)
-        bounds.append(bound_of(state, data, method.observation(state)))
-        if on_step is not None:
-            on_step(step, bounds[-1])
+    with one_thread(_is_short(state.model, data)):
+        method = expectation_for(state.model, data, expectation, first, joint_moves)
+        method.maximise(state)
+        for step in range(steps):
+            em_step(state, data, method)
+            bounds.append(bound_of(state, data, method.observation(state)))
+            if on_step is not None:
+                on_step(step, bounds[-1])
     return bounds
 
 
 def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bound:
     """Fit `state` in place from where it stands and return the bound at the end only."""
-    method = expectation_for(state.model, data, expectation, first=False)
-    method.maximise(state)
-    for _ in range(steps):
-        em_step(state, data, method)
-    return bound_of(state, data, method.observation(state))
+    with one_thread(_is_short(state.model, data)):
+        method = expectation_for(state.model, data, expectation, first=False)
+        method.maximise(state)
+        for _ in range(steps):
+            em_step(state, data, method)
+        return bound_of(state, data, method.observation(state))
+
+
+def _is_short(model: GenZ, data: Data) -> bool:
+    """Whether steps take milliseconds: torch's threads, which wait for each other, then cost more than they bring."""
+    return has_closed_form(model) and is_linear_gaussian(model, data)
 
 
 def em_step(state: State, data: Data, method: Expectation) -> None:

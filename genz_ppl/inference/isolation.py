@@ -14,16 +14,28 @@ import torch
 SMALL = 200_000
 
 
+# How many threads torch had before each `one_thread` that is running, the outermost first.
+_before: list[int] = []
+
+
 @contextmanager
 def one_thread(when: bool = True) -> Iterator[None]:
     """Run a block on one of torch's threads: small tensors are several times faster so, and the same on every machine."""
     threads = torch.get_num_threads()
     if when:
         torch.set_num_threads(1)
+        _before.append(threads)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        if when:
+            _before.pop()
+
+
+def allowed_threads() -> int:
+    """How many threads the caller lets torch use, whatever `one_thread` has made of it."""
+    return _before[0] if _before else torch.get_num_threads()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.blocks import blocks_of
+from genz_ppl.inference.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.in_turn import update_in_turn
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.joint_moves import escape, settle, without_diagonal
@@ -47,14 +47,18 @@ class LinearGaussian:
     """E- and M-step of a linear link with one precision a target.
 
     On one of torch's threads: an operation on a block takes microseconds, and threads would wait for each other after every one.
+    Where there are enough items, several blocks are worked on at once instead.
     """
 
+    @one_thread()
     def __init__(self, data: Data) -> None:
         self.data = data
         ones = data.targets.new_ones(1, len(data.targets))
         self.observations = torch.cat([data.targets.T, ones, data.covariates.T])
         self.moments = self.observations @ self.observations.T
         self.blocks = blocks_of(len(data.targets), BLOCK)
+        self.lanes = lanes_for(self.blocks, data.answers, data.targets)
+        self._rooms: dict[int, Tensor] = {}
         self._counted: tuple[Tensor, int, Sums] | None = None
 
     @one_thread()
@@ -69,27 +73,36 @@ class LinearGaussian:
         gram = precise @ weights.T
         constant = precise @ link.intercept.detach() + 0.5 * gram.diagonal()
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        log_odds, others = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram)
-        buffer = torch.empty_like(columns[:, : -(-len(self.data.targets) // len(self.blocks))])
-        parts = []
-        for items in self.blocks:
+        log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
+
+        def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
             q = columns[:, items]
-            field = torch.mm(pulls, self.observations[:, items], out=buffer[:, : q.shape[1]])
-            field.addcmul_(self.data.signs[:, items], log_odds)
+            field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
+            field.addcmul_(signs[:, items], log_odds)
             if moves:
                 q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
             else:
                 update_in_turn(q, field, others)
-            parts.append(self._products(q, items))
+            return self._products(q, items)
+
+        parts = each_block(update, self.blocks, self.lanes)
         state.posterior = columns.T
         self._keep(state.posterior, parts)
+
+    def fields(self, q: Tensor, lane: int) -> Tensor:
+        """Room for the fields of a block, (K, B), that keeps its place in memory from step to step."""
+        if lane not in self._rooms or len(self._rooms[lane]) != len(q):
+            largest = max(items.stop - items.start for items in self.blocks)
+            self._rooms[lane] = q.new_empty(len(q), largest)
+        return self._rooms[lane][:, : q.shape[1]]
 
     @one_thread()
     def sums(self, posterior: Tensor) -> Sums:
         """The sums for this posterior, (T, K); kept until it changes."""
         if self._counted is None or self._counted[0] is not posterior or self._counted[1] != posterior._version:
             columns = posterior.T.contiguous()
-            self._keep(posterior, [self._products(columns[:, items], items) for items in self.blocks])
+            parts = each_block(lambda items, lane: self._products(columns[:, items], items), self.blocks, self.lanes)
+            self._keep(posterior, parts)
         assert self._counted is not None
         return self._counted[2]
 

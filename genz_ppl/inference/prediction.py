@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,18 +11,20 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.closed_form import has_closed_form
-from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
-from genz_ppl.inference.state import State
+from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import drawn_models
-from genz_ppl.models import GenZ
+from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
 from genz_ppl.types import FloatArray
 
 DRAWS = 400
 # Draws of uncertain link and likelihood parameters among them.
 PARAMETER_DRAWS = 100
-# Entries of z held at once while drawing: about 80 MB.
-CHUNK = 10_000_000
+# Entries of z drawn at once: what is made of them stays in cache, and in memory that the process has already.
+CHUNK = 300_000
+# The same where every draw of the parameters takes its part of them (80 MB): setting a model's parameters takes its time, too.
+SHARED_CHUNK = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling) 
     return drawn
 
 
+@one_thread()
 def log_predictive_density(
     state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: Tensor, seed: int
 ) -> FloatArray:
@@ -94,19 +98,33 @@ def log_predictive_density(
     parts = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, state.prior(answers), seed):
-            densities = []
-            for model, z in draws:
-                observation, observed = model.observation(z, data.covariates[rows], data.targets[rows])
-                densities.append(observation.log_prob(observed))
+            part = data.items(rows)
+            densities = [_log_densities(model, z, part) for model, z in draws]
             parts.append(torch.logsumexp(torch.cat(densities), dim=0) - np.log(DRAWS))
     values: FloatArray = (torch.cat(parts) + scaling.density_shift(targets)).numpy()
     return values
 
 
+def _log_densities(model: GenZ, z: Tensor, data: Data) -> Tensor:
+    """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
+    link, likelihood = model.link, model.likelihood
+    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete:
+        # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
+        still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
+        error = (z @ (link.weights / likelihood.scale)).sub_(still)
+        constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
+        density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
+    else:
+        observation, observed = model.observation(z, data.covariates, data.targets)
+        density = observation.log_prob(observed)
+    return density
+
+
 def _draws(state: State, prior: Tensor, seed: int) -> Iterator[tuple[slice, Iterator[tuple[GenZ, Tensor]]]]:
     """Blocks of items, each with models and draws of its z from p(z | h), (n, B, K), DRAWS together; the same each time."""
     generator = torch.Generator().manual_seed(seed)
-    size = max(1, CHUNK // (DRAWS * max(1, prior.shape[1], state.model.likelihood.n_locations)))
+    entries = CHUNK if state.uncertainty is None else SHARED_CHUNK
+    size = max(1, entries // (DRAWS * max(1, prior.shape[1], state.model.likelihood.n_locations)))
     for start in range(0, len(prior), size):
         rows = slice(start, start + size)
         shape = (DRAWS, *prior[rows].shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.least_squares import least_squares
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import FeatureLayer, GenZ
@@ -104,6 +105,7 @@ def linear_residual(posterior: Tensor, data: Data, targets: Tensor) -> Tensor:
     return targets - posterior @ coefficients[:, 0] - intercept - data.covariates @ slopes
 
 
+@one_thread()  # a decomposition of a tall matrix: on two threads, with one core taken, it takes forty times as long
 def leading_split(residual: Tensor, sharpness: float = 10.0, rank: int = 0) -> Tensor:
     """A soft binary split of the items along the leading direction of their whitened residuals.
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.blocks import blocks_of
+from genz_ppl.inference.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.moments import Moments
 from genz_ppl.inference.uncertainty import Uncertainty
@@ -39,7 +39,8 @@ class Data:
     @cached_property
     def complete(self) -> bool:
         """Whether no target is missing."""
-        return bool(self.observed.all())
+        with one_thread():
+            return bool(self.observed.all())
 
     @cached_property
     def signs(self) -> Tensor:
@@ -161,8 +162,9 @@ def entropy_of(posterior: Tensor) -> float:
 
     With m = max(q, 1 - q) and u = 1 - m it is -log m - u log(u / m), and a product of many m needs one logarithm.
     """
-    total = torch.zeros((), dtype=posterior.dtype, device=posterior.device)
-    for items in blocks_of(len(posterior), BLOCK):
+
+    def of_block(items: slice, lane: int) -> Tensor:
+        total = torch.zeros((), dtype=posterior.dtype, device=posterior.device)
         for features in blocks_of(posterior.shape[1], FACTORS):
             q = posterior.T[features, items]
             likely = (q - 0.5).abs_()
@@ -171,4 +173,7 @@ def entropy_of(posterior: Tensor) -> float:
             total -= likely.prod(0).log_().sum()
             odds = torch.div(unlikely, likely, out=likely).clamp_(min=1e-300).log_()
             total -= unlikely.mul_(odds).sum()
-    return float(total)
+        return total
+
+    blocks = blocks_of(len(posterior), BLOCK)
+    return float(torch.stack(each_block(of_block, blocks, lanes_for(blocks, posterior))).sum())

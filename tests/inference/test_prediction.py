@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from genz_ppl.inference import FitResult, fit, isolated
+from genz_ppl.inference import FitResult, fit, isolated, prediction
 from genz_ppl.inference.prediction import DRAWS, predictive_draws
 
 
@@ -250,3 +250,26 @@ def test_parameters_in_the_users_units(simulate: Any) -> None:
     assert np.sqrt(np.mean((world.targets - location) ** 2)) == pytest.approx(0.2, abs=0.02)
     values["weights"][:] = 0
     assert not np.allclose(result.parameters["weights"], 0)
+
+
+@pytest.mark.parametrize(("n_features", "n_covariates", "missing"), [(0, 0, 0.0), (3, 0, 0.0), (3, 2, 0.0), (3, 2, 0.3)])
+def test_density_at_draws_is_that_of_the_program(n_features: int, n_covariates: int, missing: float, random_problem: Any) -> None:
+    sizes = {"n_features": n_features, "n_covariates": n_covariates, "n_targets": 3}
+    state, data = random_problem(0, missing_targets=missing, **sizes)
+    z = (torch.from_numpy(np.random.default_rng(0).random((5, *state.posterior.shape))) < 0.5).double()
+    with torch.no_grad():
+        distribution, observed = state.model.observation(z, data.covariates, data.targets)
+        found = prediction._log_densities(state.model, z, data)
+        torch.testing.assert_close(found, distribution.log_prob(observed), rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_of_items_draw_their_own_answers_and_agree(simulate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two estimates from other draws differ by their standard errors; the mean over items of each is known to a few of them."""
+    world = simulate(5, n_items=300, n_features=4, n_targets=2, wrong=0.2)
+    result = fit(world.answers, world.targets, steps=10)
+    whole = result.log_likelihood(world.answers, world.targets)
+    monkeypatch.setattr(prediction, "CHUNK", 400 * 4 * 7)
+    parts = result.log_likelihood(world.answers, world.targets)
+    assert not np.array_equal(whole, parts)
+    difference = whole - parts
+    assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
