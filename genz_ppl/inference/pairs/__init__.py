@@ -1,0 +1,1 @@
+"""Inference for the co-occurrence of two sets of items (Appendix C)."""

@@ -1,0 +1,118 @@
+"""One of the two sets of items: its features, and what they say of its embeddings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.closed_form import has_closed_form
+from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.pairs.embedding import Embedding
+from genz_ppl.inference.start import Scaling, build_model, start_state
+from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
+from genz_ppl.models import GaussianLikelihood
+from genz_ppl.models.cooccurrence import EmbeddingPrior
+
+# Standard deviations below this share of the first embedding's are not believed: the noise of a side must not vanish.
+SMALLEST_SCALE = 1e-3
+# E- and M-steps on the first embeddings.
+FIRST_STEPS = 20
+
+
+@dataclass
+class Side:
+    """Features and link of a side, and the scale of its embeddings.
+
+    state: the model of standardised embeddings, E targets with one normal scale each. scaling: those units, fixed.
+    answers: (N, K); covariates: (N, P), in the user's units.
+    """
+
+    state: State
+    scaling: Scaling
+    answers: Tensor
+    covariates: Tensor
+
+    @classmethod
+    def start(
+        cls, answers: Tensor, covariates: Tensor, embedding: Embedding, link: str, error_rate_prior: tuple[float, float]
+    ) -> Side:
+        """A side fitted to first embeddings. Call inside `isolated`."""
+        scaling = Scaling.of(embedding.mean, covariates, GaussianLikelihood)
+        model = build_model(answers.shape[1], embedding.mean.shape[1], covariates.shape[1], link, "gaussian", error_rate_prior)
+        side = cls(start_state(model, scaling.data(answers, covariates, embedding.mean)), scaling, answers, covariates)
+        side.explain(embedding, FIRST_STEPS)
+        return side
+
+    @classmethod
+    def blank(cls, embedding: Embedding, error_rate_prior: tuple[float, float] = (1.0, 9.0)) -> Side:
+        """An undescribed side: all its items have one prior. Its units are those of the pairs."""
+        nothing = embedding.mean.new_zeros(len(embedding.mean), 0)
+        n_entries = embedding.mean.shape[1]
+        scaling = Scaling(torch.zeros(n_entries).to(nothing), torch.ones(n_entries).to(nothing), nothing[0], nothing[0])
+        model = build_model(0, n_entries, 0, "linear", "gaussian", error_rate_prior)
+        side = cls(start_state(model, Data(nothing, nothing, embedding.mean)), scaling, nothing, nothing)
+        side.explain(embedding)
+        return side
+
+    def data(self, embedding: Embedding) -> Data:
+        """Standardised tensors with the embeddings' means as targets."""
+        return self.scaling.data(self.answers, self.covariates, embedding.mean)
+
+    def explain(self, embedding: Embedding, steps: int = 1) -> None:
+        """EM-steps of z, link and scale on q(y) (eqs. 27, 29-31): q's spread adds to the noise, as E_q (y - f)^2 does."""
+        data, likelihood = self.data(embedding), self.state.model.likelihood
+        spread = ((embedding.sd / self.scaling.target_spread) ** 2).mean(0)
+        for _ in range(steps):
+            coordinate(self.state, data, 1, first=False)
+            with torch.no_grad():
+                likelihood.scale = (likelihood.scale**2 + spread).clamp(min=SMALLEST_SCALE**2).sqrt()
+
+    @torch.no_grad()
+    def prior(self) -> EmbeddingPrior:
+        """N(E_q f(z), Sigma) of the side's items in the units of the pairs; f at the modes where it is not linear."""
+        self.state.model.eval()
+        posterior = self.state.posterior
+        z = posterior if has_closed_form(self.state.model) else (posterior > 0.5).to(posterior)
+        location = self.state.model.link(z, self.scaling.covariates(self.covariates))
+        scale = self.state.model.likelihood.scale * self.scaling.target_spread
+        return EmbeddingPrior(self.scaling.location(location).detach(), scale.detach().clone())
+
+    @torch.no_grad()
+    def bound(self, embedding: Embedding) -> float:
+        """E_q [log p(y, z | answers) / (q(z) q(y))] of the side, with the log prior of its error rates relative to its mode."""
+        prior, state = self.prior(), self.state
+        squared = (embedding.mean - prior.location) ** 2 + embedding.sd**2
+        if has_closed_form(state.model):
+            weights = state.model.link.coefficients()[:, 0] * self.scaling.target_spread
+            squared = squared + (state.posterior * (1 - state.posterior)) @ weights**2
+        density = -0.5 * (squared / prior.scale**2 + torch.log(2 * math.pi * prior.scale**2)).sum()
+        data = self.data(embedding)
+        terms = feature_terms(state, data).sum() + state.model.penalty(state.error_rates)
+        return float(density + terms) + entropy_of(state.posterior) + embedding.entropy()
+
+    @torch.no_grad()
+    def predict(self, answers: Tensor, covariates: Tensor, draws: int = 400, seed: int = 0) -> Embedding:
+        """Embeddings of items of which no pair is known: mean and sd over p(z | h) and Sigma.
+
+        Exact for a link linear in z; else over `draws` of z. answers: (N', K); covariates: (N', P).
+        """
+        state, scaling = self.state, self.scaling
+        state.model.eval()
+        prior, x = state.prior(answers), scaling.covariates(covariates)
+        noise = state.model.likelihood.scale**2
+        if has_closed_form(state.model):
+            link = state.model.link
+            mean = link(prior, x)
+            effects = torch.einsum("nm,kme->nke", link.modifiers(x), link.coefficients())
+            variance = torch.einsum("nk,nke->ne", prior * (1 - prior), effects**2)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            drawn = [
+                state.model.link((torch.rand(prior.shape, generator=generator, dtype=prior.dtype) < prior).to(prior), x)
+                for _ in range(draws)
+            ]
+            mean, variance = torch.stack(drawn).mean(0), torch.stack(drawn).var(0, unbiased=False)
+        return Embedding(scaling.location(mean), (variance + noise).sqrt() * scaling.target_spread)
