@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FieldValue = str | int | float | bool | None
 FloatArray = NDArray[np.float64]
@@ -70,3 +70,28 @@ class Answers:
     values: FloatArray
     item_ids: tuple[str, ...]
     features: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Values x of R pairs of a row item and a column item (Appendix C); pairs that are not listed are missing, not zeros.
+
+    rows: (R,) int64 positions from 0 to n_rows - 1. columns: (R,) int64 positions from 0 to n_columns - 1.
+    values: (R,) float64. n_rows, n_columns: how many items there are on each side, those without pairs included.
+    """
+
+    rows: IntArray
+    columns: IntArray
+    values: FloatArray
+    n_rows: int
+    n_columns: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, mask_or_positions: ArrayLike) -> Pairs:
+        """The pairs where a boolean mask of length R is true, or those at these positions, in this order."""
+        chosen = np.asarray(mask_or_positions)
+        if chosen.size == 0 and chosen.dtype != bool:
+            chosen = chosen.astype(np.int64)
+        return replace(self, rows=self.rows[chosen], columns=self.columns[chosen], values=self.values[chosen])
