@@ -205,3 +205,52 @@ class DiscoverSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""
         return asdict(self)
+
+
+# Likelihoods of what is observed between two items, ways to fit, guides of the embeddings.
+PAIR_LIKELIHOOD_NAMES = ("gaussian", "bernoulli", "poisson")
+PAIR_FIT_NAMES = ("joint", "decoupled")
+PAIR_GUIDE_NAMES = ("normal", "point")
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """How the two-item model is fitted (Appendix C).
+
+    dimensions: D, of the embeddings besides their biases. likelihood: of the pairs' values, gaussian, bernoulli or poisson.
+    fit: "decoupled", features are fitted to embeddings that were found without them (eqs. 35-37); "joint", embeddings and
+    features are fitted together from there (eqs. 33-34). guide: posterior of the embeddings, "normal" or "point".
+    epochs: passes over the pairs, for the factorisation and again for each joint fit; None: as many as give some 1 200 gradient
+    steps, from 10 to 150. batch_size: pairs in a minibatch, at most. learning_rate: of Adam; it falls to a fiftieth.
+    link: of both sides. alpha: the power of the singular values that the rows get, the columns get the rest (eq. 36).
+    error_rate_prior: (a, b) of the Beta prior.
+    """
+
+    dimensions: int = 8
+    likelihood: str = "gaussian"
+    fit: str = "joint"
+    guide: str = "normal"
+    epochs: int | None = None
+    batch_size: int = 65536
+    learning_rate: float = 0.05
+    link: str = "linear"
+    alpha: float = 0.5
+    error_rate_prior: tuple[float, float] = (1.0, 9.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("likelihood", self.likelihood, PAIR_LIKELIHOOD_NAMES)
+        check_choice("fit", self.fit, PAIR_FIT_NAMES)
+        check_choice("guide", self.guide, PAIR_GUIDE_NAMES)
+        check_choice("link", self.link, LINK_NAMES)
+        check_number("dimensions", self.dimensions, 1)
+        check_number("batch_size", self.batch_size, 1)
+        if self.epochs is not None:
+            check_number("epochs", self.epochs, 1)
+        check_number("learning_rate", self.learning_rate, 1e-6, 10, whole=False)
+        check_number("alpha", self.alpha, 0, 1, whole=False)
+        check_number("seed", self.seed, 0, 2**32 - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return asdict(self)

@@ -19,7 +19,7 @@ SCALES, MOST_TRIED = tuple(0.7**power for power in range(12)), 200_000
 
 
 def first_embeddings(pairs: PairTensors, likelihood: Likelihood, dimensions: int) -> tuple[Embedding, Embedding]:
-    """Embeddings (N1, 1 + D) and (N2, 1 + D) from the pairs as least squares sees them. Random numbers are torch's global ones."""
+    """Embeddings (N1, 1 + D) and (N2, 1 + D) from the pairs as least squares sees them. Draws from torch's generator."""
     values = likelihood.working(pairs.values)[:, 0]
     rows = _biases(pairs.rows, values, pairs.n_rows)
     values = values - rows[pairs.rows]
@@ -63,10 +63,15 @@ def _singular(pairs: PairTensors, values: Tensor, dimensions: int) -> tuple[Tens
     # An item's observed pairs stand for all of its pairs: entries are scaled by the inverse square roots of both sides' shares.
     shares = [
         (torch.bincount(positions, minlength=size) + SHRINKAGE) / (other + SHRINKAGE)
-        for positions, size, other in ((pairs.rows, pairs.n_rows, pairs.n_columns), (pairs.columns, pairs.n_columns, pairs.n_rows))
+        for positions, size, other in (
+            (pairs.rows, pairs.n_rows, pairs.n_columns),
+            (pairs.columns, pairs.n_columns, pairs.n_rows),
+        )
     ]
     scaled = values / (shares[0][pairs.rows] * shares[1][pairs.columns]).sqrt()
-    matrix = sparse.csr_array((scaled.numpy(), (pairs.rows.numpy(), pairs.columns.numpy())), shape=(pairs.n_rows, pairs.n_columns))
+    matrix = sparse.csr_array(
+        (scaled.numpy(), (pairs.rows.numpy(), pairs.columns.numpy())), shape=(pairs.n_rows, pairs.n_columns)
+    )
     start = np.random.default_rng(0).standard_normal(smallest)
     u, s, vh = svds(matrix, k=wanted, v0=start)
     falling = np.argsort(s)[::-1]

@@ -1,69 +1,40 @@
-"""`fit_cooccurrence`: the two-item model for given answers, decoupled (eqs. 35-37) or joint (eqs. 33-34)."""
+"""The two-item model on given answers: factorise, fit features to the embeddings, and both together (eqs. 33-37)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.data_checks import check_answers, check_covariates
-from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.pairs.embedding import Embedding, balanced
 from genz_ppl.inference.pairs.first import first_embeddings
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.inference.pairs.spread import point_spread
-from genz_ppl.inference.pairs.training import GUIDE_NAMES, EmbeddingTraining, PairTensors
+from genz_ppl.inference.pairs.training import EmbeddingTraining, PairTensors
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.models.cooccurrence import CoOccurrence
-from genz_ppl.models.features import check_error_rate_prior
-from genz_ppl.settings import LINK_NAMES, check_choice, check_number
+from genz_ppl.settings import PairSettings
 
-PAIR_LIKELIHOODS = ("gaussian", "bernoulli", "poisson")
-FIT_NAMES = ("joint", "decoupled")
-# At least so many gradient steps an epoch, so that few pairs are seen as often as they need.
+# Few pairs are cut into at least so many batches.
 STEPS_AN_EPOCH = 8
+# Gradient steps of a fit, unless its epochs are given, and the epochs that this may come to.
+GRADIENT_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1200, 10, 150
+# Gradient steps between two EM-steps of the sides.
+EM_EVERY = 8
 
-
-@dataclass(frozen=True)
-class PairSettings:
-    """How the two-item model is fitted.
-
-    dimensions: D. likelihood: gaussian, bernoulli or poisson. fit: "joint" or "decoupled". guide: of the embeddings, "normal"
-    or "point". epochs: passes over the pairs, for the factorisation and once more for a joint fit. batch_size: pairs in a
-    minibatch. link: of both sides. alpha: which side gets the singular values (eq. 36). error_rate_prior: (a, b) of the Beta.
-    """
-
-    dimensions: int = 8
-    likelihood: str = "gaussian"
-    fit: str = "joint"
-    guide: str = "normal"
-    epochs: int = 100
-    batch_size: int = 65536
-    learning_rate: float = 0.05
-    link: str = "linear"
-    alpha: float = 0.5
-    error_rate_prior: tuple[float, float] = (1.0, 9.0)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_choice("likelihood", self.likelihood, PAIR_LIKELIHOODS)
-        check_choice("fit", self.fit, FIT_NAMES)
-        check_choice("guide", self.guide, GUIDE_NAMES)
-        check_choice("link", self.link, LINK_NAMES)
-        for option in ("dimensions", "epochs", "batch_size"):
-            check_number(option, getattr(self, option), 1)
-        check_number("alpha", self.alpha, 0, 1, whole=False)
-        check_number("seed", self.seed, 0, 2**32 - 1)
-        check_error_rate_prior(self.error_rate_prior)
+OnEpoch = Callable[[int, int, float], None]
 
 
 @dataclass
 class PairState:
-    """A fitted two-item model: program, both sides, q(y) of their items, and the bound after every epoch."""
+    """A fitted two-item model: program, both sides, q(y) of their items, and the bound after every epoch of the last fit.
+
+    The bound, the evidence lower bound of all pairs with the log prior of the error rates relative to its mode, is estimated
+    from one draw of the embeddings a batch.
+    """
 
     model: CoOccurrence
     rows: Side
@@ -71,30 +42,35 @@ class PairState:
     embeddings: tuple[Embedding, Embedding]
     bounds: list[float]
 
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Rows and columns."""
+        return self.rows, self.columns
 
-def factorise(pairs: PairTensors, settings: PairSettings) -> PairState:
+
+def factorise(pairs: PairTensors, settings: PairSettings, on_epoch: OnEpoch | None = None) -> PairState:
     """The first step of a decoupled fit (eq. 35): embeddings without features, turned as eq. 36. Call inside `isolated`."""
     likelihood = LIKELIHOODS[settings.likelihood](1)
     likelihood.check(pairs.values)
     likelihood.start(pairs.values, torch.ones_like(pairs.values, dtype=torch.bool))
     embeddings = first_embeddings(pairs, likelihood, settings.dimensions)
-    sides = [Side.blank(embedding, settings.error_rate_prior) for embedding in embeddings]
-    model = CoOccurrence(sides[0].state.model, sides[1].state.model, likelihood)
-    state = PairState(model, sides[0], sides[1], embeddings, [])
-    train(state, pairs, settings)
+    rows, columns = (Side.blank(embedding, settings.error_rate_prior) for embedding in embeddings)
+    model = CoOccurrence(rows.state.model, columns.state.model, likelihood)
+    state = PairState(model, rows, columns, embeddings, [])
+    train(state, pairs, settings, on_epoch)
     state.embeddings = balanced(*state.embeddings, settings.alpha)
-    return state
+    return joined(state, *(Side.blank(embedding, settings.error_rate_prior) for embedding in state.embeddings))
 
 
 def with_features(
     state: PairState, answers: tuple[Tensor, Tensor], covariates: tuple[Tensor, Tensor], settings: PairSettings
 ) -> PairState:
     """The second step (eq. 37): each side's features, fitted to its embeddings as they are. Call inside `isolated`."""
-    sides = [
+    rows, columns = (
         Side.start(h, x, embedding, settings.link, settings.error_rate_prior)
         for h, x, embedding in zip(answers, covariates, state.embeddings, strict=True)
-    ]
-    return joined(state, sides[0], sides[1])
+    )
+    return joined(state, rows, columns)
 
 
 def joined(state: PairState, rows: Side, columns: Side) -> PairState:
@@ -102,23 +78,41 @@ def joined(state: PairState, rows: Side, columns: Side) -> PairState:
     units = [(side.scaling.target_centre, side.scaling.target_spread) for side in (rows, columns)]
     model = CoOccurrence(rows.state.model, columns.state.model, state.model.likelihood, *units)
     model.offset = state.model.offset
-    return replace(state, model=model, rows=rows, columns=columns, bounds=[])
+    return replace(state, model=model, rows=rows, columns=columns)
 
 
-def train(state: PairState, pairs: PairTensors, settings: PairSettings) -> None:
-    """Epochs of q(y), each followed by one EM-step of either side (eqs. 33 and 34); in place. Call inside `isolated`."""
-    batch_size = min(settings.batch_size, -(-len(pairs) // STEPS_AN_EPOCH))
-    steps = settings.epochs * max(1, round(len(pairs) / batch_size))
-    training = EmbeddingTraining(
-        state.model, pairs, state.embeddings, settings.guide, batch_size, settings.learning_rate, steps
-    )
+@one_thread()  # batches are small tensors: a second thread mostly waits
+def train(state: PairState, pairs: PairTensors, settings: PairSettings, on_epoch: OnEpoch | None = None) -> None:
+    """The joint fit (eqs. 33 and 34): gradient steps of q(y) with EM-steps of either side in between; in place.
+
+    With blank sides it is a factorisation whose priors are learned. on_epoch: called after each with its number,
+    their number and the bound. Call inside `isolated`.
+    """
+    batch_size, epochs = schedule(len(pairs), settings)
+    n_batches = pairs.n_batches(batch_size)
+    training = EmbeddingTraining(state.model, state.embeddings, settings.guide, settings.learning_rate, epochs * n_batches)
     priors = (state.rows.prior(), state.columns.prior())
-    for _ in range(settings.epochs):
-        given = training.epoch(*priors)
-        state.embeddings = training.embeddings()
-        if settings.guide == "point":
-            state.embeddings = point_spread(state.model, pairs, tuple(one.mean for one in state.embeddings), priors)
-        state.bounds.append(given)
-        for side, embedding in zip((state.rows, state.columns), state.embeddings, strict=True):
-            side.explain(embedding)
-        priors = (state.rows.prior(), state.columns.prior())
+    state.bounds, done = [], 0
+    for epoch in range(epochs):
+        estimates = []
+        for batch in pairs.batches(batch_size):
+            estimates.append(training.step(*priors, batch) + sum(side.feature_bound() for side in state.sides))
+            done += 1
+            if done % EM_EVERY == 0 or done == epochs * n_batches:
+                state.embeddings = training.embeddings()
+                if settings.guide == "point":
+                    state.embeddings = point_spread(state.model, pairs, state.embeddings, priors)
+                for side, embedding in zip(state.sides, state.embeddings, strict=True):
+                    side.explain(embedding)
+                priors = (state.rows.prior(), state.columns.prior())
+        state.bounds.append(sum(estimates) / len(estimates))
+        if on_epoch is not None:
+            on_epoch(epoch + 1, epochs, state.bounds[-1])
+
+
+def schedule(n_pairs: int, settings: PairSettings) -> tuple[int, int]:
+    """The batch size and the number of epochs for so many pairs."""
+    batch_size = min(settings.batch_size, max(1, -(-n_pairs // STEPS_AN_EPOCH)))
+    n_batches = max(1, round(n_pairs / batch_size))
+    wanted = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-GRADIENT_STEPS // n_batches)))
+    return batch_size, settings.epochs or wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -81,17 +80,20 @@ class Side:
         return EmbeddingPrior(self.scaling.location(location).detach(), scale.detach().clone())
 
     @torch.no_grad()
-    def bound(self, embedding: Embedding) -> float:
-        """E_q [log p(y, z | answers) / (q(z) q(y))] of the side, with the log prior of its error rates relative to its mode."""
-        prior, state = self.prior(), self.state
-        squared = (embedding.mean - prior.location) ** 2 + embedding.sd**2
+    def feature_bound(self) -> float:
+        """What the side adds to the bound beside q(y) against N(E_q f(z), Sigma).
+
+        E_q log p(z | answers) - log q(z), the log prior of the error rates relative to its mode, and the loss of E_q log p(y | z)
+        by the spread of f(z).
+        """
+        state, q = self.state, self.state.posterior
+        blank = Data(self.answers, self.scaling.covariates(self.covariates), q[:, :0])
+        total = float(feature_terms(state, blank).sum() + state.model.penalty(state.error_rates)) + entropy_of(q)
         if has_closed_form(state.model):
-            weights = state.model.link.coefficients()[:, 0] * self.scaling.target_spread
-            squared = squared + (state.posterior * (1 - state.posterior)) @ weights**2
-        density = -0.5 * (squared / prior.scale**2 + torch.log(2 * math.pi * prior.scale**2)).sum()
-        data = self.data(embedding)
-        terms = feature_terms(state, data).sum() + state.model.penalty(state.error_rates)
-        return float(density + terms) + entropy_of(state.posterior) + embedding.entropy()
+            effects = torch.einsum("nm,kme->nke", state.model.link.modifiers(blank.covariates), state.model.link.coefficients())
+            precision = state.model.likelihood.scale**-2
+            total -= 0.5 * float(torch.einsum("nk,nke,e->", q * (1 - q), effects**2, precision))
+        return total
 
     @torch.no_grad()
     def predict(self, answers: Tensor, covariates: Tensor, draws: int = 400, seed: int = 0) -> Embedding:

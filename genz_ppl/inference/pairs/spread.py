@@ -15,14 +15,17 @@ CHUNK = 1 << 19
 
 @torch.no_grad()
 def point_spread(
-    model: CoOccurrence, pairs: PairTensors, points: tuple[Tensor, Tensor], priors: tuple[EmbeddingPrior, EmbeddingPrior]
+    model: CoOccurrence,
+    pairs: PairTensors,
+    points: tuple[Embedding, Embedding],
+    priors: tuple[EmbeddingPrior, EmbeddingPrior],
 ) -> tuple[Embedding, Embedding]:
     """The points with sd = 1 / sqrt of minus the second derivative of log p(x, y), one entry at a time (Laplace).
 
     Without it a learned scale around f(z) and its points shrink onto each other until the density of points has no limit.
     """
-    rows, columns = points
-    precision = [torch.zeros_like(point) + prior.scale**-2 for point, prior in zip(points, priors, strict=True)]
+    rows, columns = (point.mean for point in points)
+    precision = [(prior.scale**-2).expand_as(prior.location).clone() for prior in priors]
     for start in range(0, len(pairs), CHUNK):
         chosen = slice(start, start + CHUNK)
         first, second = pairs.rows[chosen], pairs.columns[chosen]

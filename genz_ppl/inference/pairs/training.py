@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.models.cooccurrence import CoOccurrence, EmbeddingPrior, PairBatch
 
-GUIDE_NAMES = ("normal", "point")
 # The learning rate falls to this share of its start.
 LAST_SHARE = 0.02
 
@@ -33,10 +32,14 @@ class PairTensors:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def n_batches(self, size: int) -> int:
+        """How many batches of about that size there are."""
+        return max(1, round(len(self) / size))
+
     def batches(self, size: int) -> Iterator[PairBatch]:
         """All pairs once, in random order, in batches of about `size`, all of the same size or one less."""
         order = torch.randperm(len(self))
-        for chosen in order.tensor_split(max(1, round(len(self) / size))):
+        for chosen in order.tensor_split(self.n_batches(size)):
             yield PairBatch(self.rows[chosen], self.columns[chosen], self.values[chosen], len(self))
 
 
@@ -58,39 +61,28 @@ class EmbeddingGuide(PyroModule):  # type: ignore[misc]
 
 
 class EmbeddingTraining:
-    """Trains q(y), offset and likelihood by epochs over the pairs. Make and run it inside `isolated`.
+    """Trains q(y), offset and likelihood on minibatches of pairs. Make and run it inside `isolated`.
 
     steps: how many gradient steps there will be: over them the learning rate falls to a fiftieth.
     """
 
     def __init__(
-        self,
-        model: CoOccurrence,
-        pairs: PairTensors,
-        start: tuple[Embedding, Embedding],
-        guide: str = "normal",
-        batch_size: int = 65536,
-        learning_rate: float = 0.02,
-        steps: int = 1000,
+        self, model: CoOccurrence, start: tuple[Embedding, Embedding], guide: str, learning_rate: float, steps: int
     ) -> None:
-        self.model, self.pairs, self.batch_size = model, pairs, batch_size
-        self.guide = EmbeddingGuide(*start, guide)
+        self.model, self.guide = model, EmbeddingGuide(*start, guide)
         self.elbo = TraceMeanField_ELBO() if self.guide.normal else Trace_ELBO()
         parameters = [*self.guide.parameters(), *model.likelihood.parameters(), model.offset]
-        self.optimiser = torch.optim.Adam([one for one in parameters if one.requires_grad], lr=learning_rate)
+        self.optimiser = torch.optim.Adam(parameters, lr=learning_rate)
         self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, LAST_SHARE ** (1 / max(1, steps)))
 
-    def epoch(self, rows: EmbeddingPrior, columns: EmbeddingPrior) -> float:
-        """One pass over the pairs; returns the mean over batches of the estimated bound, given the features."""
-        losses = []
-        for batch in self.pairs.batches(self.batch_size):
-            self.optimiser.zero_grad(set_to_none=True)
-            loss = self.elbo.differentiable_loss(self.model.given_features, self.guide, rows, columns, batch)
-            loss.backward()
-            self.optimiser.step()
-            self.schedule.step()
-            losses.append(float(loss.detach()))
-        return -sum(losses) / len(losses)
+    def step(self, rows: EmbeddingPrior, columns: EmbeddingPrior, batch: PairBatch) -> float:
+        """One gradient step; returns the estimated bound, given the features, of all pairs."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.elbo.differentiable_loss(self.model.given_features, self.guide, rows, columns, batch)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return -float(loss.detach())
 
     def embeddings(self) -> tuple[Embedding, Embedding]:
         """q(y) of rows and columns as it stands. Points have the spread they had at the start."""
