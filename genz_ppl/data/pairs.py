@@ -21,6 +21,7 @@ from genz_ppl.types import FloatArray, IntArray, Pairs
 
 MOST_CELLS = 50_000_000
 _SHOWN_IDS = 5
+_UNKNOWN, _MISSING = -1, -2
 
 
 @dataclass
@@ -44,31 +45,32 @@ class _Side:
     def locate(self, cells: Cells, first_row: int, source: str) -> NDArray[np.int32]:
         """The position of each row's id, -1 where unknown."""
         codes, written = cells
-        names = [_label(cell) for cell in written]
-        known = np.array([self._position(name) for name in names] + [-1], dtype=np.int32)
-        missing = codes < 0
-        blank = [code for code, name in enumerate(names) if name is None]
-        if blank:
-            missing = missing | np.isin(codes, blank)
-        if missing.any():
-            row = first_row + int(np.argmax(missing))
-            raise InputError(f"{source}: row {row}, column {shorten(self.column)}: the id is missing; fill it in or drop the row")
+        known = np.array([self._position(cell) for cell in written] + [_MISSING], dtype=np.int32)
         found = known[codes]
-        if (found < 0).any():
-            self._note_unknown(codes, names, found, first_row)
+        if not (found < 0).any():
+            return found
+        if (found == _MISSING).any():
+            row = first_row + int(np.argmax(found == _MISSING))
+            raise InputError(f"{source}: row {row}, column {shorten(self.column)}: the id is missing; fill it in or drop the row")
+        self._note_unknown(codes, written, found, first_row)
         return found
 
-    def _position(self, name: str | None) -> int:
+    def _position(self, cell: object) -> int:
+        name = cell if type(cell) is str else _label(cell)
+        position = self.positions.get(name) if name is not None else _MISSING
+        if position is not None:
+            return position
+        name = _label(cell)
         if name is None:
-            return -1
+            return _MISSING
         # pandas writes a column of whole numbers with gaps as "1.0", so this second form counts too, if the first is unknown.
-        return self.positions.get(name, self.positions.get(class_label(name) or name, -1))
+        return self.positions.get(name, self.positions.get(class_label(name) or name, _UNKNOWN))
 
-    def _note_unknown(self, codes: NDArray[Any], names: list[str | None], found: NDArray[Any], first_row: int) -> None:
+    def _note_unknown(self, codes: NDArray[Any], written: list[object], found: NDArray[Any], first_row: int) -> None:
         strange = np.flatnonzero(found < 0)
         distinct, first = np.unique(codes[strange], return_index=True)
         for position, code in sorted(zip(strange[first].tolist(), distinct.tolist(), strict=True)):
-            self.unknown.setdefault(str(names[code]), first_row + position)
+            self.unknown.setdefault(str(_label(written[code])), first_row + position)
 
     def complaint(self) -> str:
         """The unknown ids of this side, "" if there are none."""
