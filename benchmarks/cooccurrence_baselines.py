@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -160,15 +162,21 @@ def _score_parts(
     return found
 
 
+@cache
+def prepared(data_set: str, folder: Path, n_rows: int | None, answers: bool) -> tuple[Pairs, tuple[FloatArray, FloatArray]]:
+    """The pairs of a data set and the features of both sides. answers: the films' recorded answers are features too."""
+    tables = cooccurrence_data.build(data_set, folder, n_rows)
+    rows = tables.rows
+    if answers:
+        rows = pd.concat([rows, cooccurrence_data.movie_answers(folder / "ml-1m", rows["id"].tolist()).fillna(0.5)], axis=1)
+    pairs = pairs_from_frame(tables.pairs, rows["id"].tolist(), tables.columns["id"].tolist())
+    return pairs, (features(rows), features(tables.columns))
+
+
 def run(case: tuple[str, str, Path, int | None, int, bool]) -> tuple[Mapping[str, Score], float]:
     """The scores of one yardstick with one seed, and the seconds it took, the choice of its settings included."""
     data_set, name, folder, n_rows, seed, answers = case
-    tables = cooccurrence_data.build(data_set, folder, n_rows)
-    if answers:
-        known = cooccurrence_data.movie_answers(folder / "ml-1m", tables.rows["id"].tolist()).fillna(0.5)
-        tables = tables._replace(rows=pd.concat([tables.rows, known], axis=1))
-    pairs = pairs_from_frame(tables.pairs, tables.rows["id"].tolist(), tables.columns["id"].tolist())
-    sides = features(tables.rows), features(tables.columns)
+    pairs, sides = prepared(data_set, folder, n_rows, answers)
     binary = data_set in cooccurrence_data.BINARY
     start = time.perf_counter()
     return measure(yardsticks(binary)[name], pairs, sides, seed, binary), time.perf_counter() - start
@@ -188,7 +196,7 @@ def main() -> None:
     if not arguments.data.is_dir():
         print(f"skipped: no data in {arguments.data}; name its folder with --data, or set GENZ_DATA to it")
         return
-    with ProcessPoolExecutor(arguments.workers) as pool:
+    with ProcessPoolExecutor(arguments.workers) if arguments.workers > 1 else nullcontext() as pool:
         for data_set in arguments.data_sets:
             binary = data_set in cooccurrence_data.BINARY
             names = [name for name in yardsticks(binary) if arguments.only.lower() in name.lower()]
@@ -198,7 +206,7 @@ def main() -> None:
             answers = arguments.answers and data_set == "movies"
             for name in names:
                 cases = [(data_set, name, arguments.data, arguments.rows, seed, answers) for seed in range(arguments.seeds)]
-                found = list(pool.map(run, cases))
+                found = list((pool.map if pool else map)(run, cases))
                 cells = [", ".join(_cell([one[0][part][kind] for one in found]) for kind in shown) for part in TEST_PARTS]
                 print(f"| {name} | {' | '.join(cells)} | {mean(one[1] for one in found):.0f} |", flush=True)
 

@@ -52,7 +52,7 @@ _BEFORE_PENNSYLVANIA = frozenset(
         "al ak az ar ca co ct de dc fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or",
     )
 )
-_ADOPTED = re.compile(r"\s*[:;/]?\s*resolution\s*/\s*adopted by the General Assembly\.?", re.IGNORECASE)
+_ADOPTED = re.compile(r"\s*:?\s*\w*\s*/\s*adopted\b.*|\s*:\s*res(?:ol?\w*)?(?:\s*/.*)?$", re.IGNORECASE)  # often cut short
 
 
 class Cooccurrence(NamedTuple):
