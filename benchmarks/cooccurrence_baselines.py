@@ -42,7 +42,7 @@ def yardsticks(binary: bool) -> dict[str, list[Callable[[], Yardstick]]]:
     """The settings of each yardstick to choose from."""
 
     def regressions(rank: int) -> list[Callable[[], Yardstick]]:
-        ridges = ((1.0, 1.0), (10.0, 3.0), (30.0, 30.0))
+        ridges = ((3.0, 1.0), (30.0, 10.0))
         return [lambda own=own, common=common: Regression(binary, own, common, rank) for own, common in ridges]  # type: ignore[misc]
 
     shrinkages = (1.0, 5.0, 20.0)

@@ -59,7 +59,7 @@ class Factors:
 
     ridge: the penalty of each b, c, u and v, towards 0 or, with feature_ridge, towards a ridge regression of them on the
     features of their side; new items get what it says. absent_weight: the weight of pairs that are not listed (listed ones
-    have 1); they count as absent_value, None for the mean of all.
+    have 1); they count as absent_value, None for the mean. centre: what the mean is, None for that of the listed pairs.
     """
 
     rank: int = 10
@@ -67,11 +67,12 @@ class Factors:
     feature_ridge: float | None = None
     absent_weight: float = 0.0
     absent_value: float | None = None
+    centre: float | None = None
     rounds: int = 10
 
     def fit(self, train: Pairs, row_features: FloatArray, column_features: FloatArray) -> None:
         """Learns from the pairs."""
-        self.mean = float(train.values.mean())
+        self.mean = float(train.values.mean()) if self.centre is None else self.centre
         shape = (train.n_rows, train.n_columns)
         values = sparse.csr_array((train.values - self.mean, (train.rows, train.columns)), shape=shape)
         listed = sparse.csr_array((np.ones(len(train)), (train.rows, train.columns)), shape=shape)
@@ -117,8 +118,10 @@ class Implicit(Factors):
 
     def fit(self, train: Pairs, row_features: FloatArray, column_features: FloatArray) -> None:
         """Learns from the pairs."""
-        self.absent_value = 0.0
-        super().fit(train.select(train.values > 0.5), row_features, column_features)
+        present = train.select(train.values > 0.5)
+        cells = len(np.unique(train.rows)) * len(np.unique(train.columns))
+        self.absent_value, self.centre = 0.0, len(present) / cells
+        super().fit(present, row_features, column_features)
 
 
 def _ridge(features: FloatArray, targets: FloatArray, known: FloatArray, penalty: float) -> FloatArray:
@@ -132,14 +135,14 @@ class Regression:
     """s = x'Wz + x'e_c + z'f_r + u_r'v_c, with x and z the features of both sides and a 1; the value is s or its logistic.
 
     W is for all pairs; e_c and f_r are each column's and each row's own and stay 0 for new ones, as u and v do. The squared
-    error or log loss plus common_ridge/2 |W|^2 + own_ridge/2 (|e|^2 + |f|^2 + |u|^2 + |v|^2) is minimised by L-BFGS.
+    error or log loss plus common_ridge/2 |W|^2 + own_ridge/2 (|e|^2 + |f|^2 + |u|^2 + |v|^2) is minimised by `steps` of L-BFGS.
     """
 
     logistic: bool
     own_ridge: float = 3.0
     common_ridge: float = 1.0
     rank: int = 0
-    steps: int = 150
+    steps: int = 60
     _shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def fit(self, train: Pairs, row_features: FloatArray, column_features: FloatArray) -> None:
@@ -202,7 +205,7 @@ class Trees:
 
     logistic: bool
     leaves: int = 31
-    most: int = 150_000
+    most: int = 60_000
 
     def fit(self, train: Pairs, row_features: FloatArray, column_features: FloatArray) -> None:
         """Learns from the pairs."""
@@ -219,7 +222,7 @@ class Trees:
         means[random.random_sample(means.shape) < 0.2] = np.nan
         self._learn_means(train)
         kind = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
-        self.model = kind(max_leaf_nodes=self.leaves, max_iter=300, early_stopping=True, random_state=0)
+        self.model = kind(max_leaf_nodes=self.leaves, max_iter=200, early_stopping=True, random_state=0)
         listed = train.select(chosen)
         self.model.fit(self._design(listed.rows, listed.columns, means[chosen]), listed.values)
 

@@ -121,8 +121,7 @@ def pairs_from_frame(
     def blocks() -> Iterator[Block]:
         for start in range(0, len(chosen), BLOCK_ROWS):
             part = chosen.iloc[start : start + BLOCK_ROWS]
-            ids = [pd.factorize(part[column]) for column in columns[:2]]
-            sides = [(codes, list(uniques.tolist())) for codes, uniques in ids]
+            sides = [_factorized(part[column], name) for column in columns[:2]]
             yield Block(sides[0], sides[1], part[columns[2]] if len(columns) == 3 else None, len(part))
 
     return _collect(blocks(), name, columns, row_ids, column_ids)
@@ -158,7 +157,7 @@ def _collect(
         found[0].append(sides[0].locate(block.row_ids, n_rows + 1, source))
         found[1].append(sides[1].locate(block.column_ids, n_rows + 1, source))
         if block.values is not None:
-            found[2].append(_numbers(block.values, n_rows + 1, f"{source}: row {{}}, column {shorten(columns[2])}"))
+            found[2].append(_numbers(block.values, n_rows + 1, source, columns[2]))
         n_rows += block.n_rows
     if not n_rows:
         raise InputError(f"{source}: there are no pairs; at least one is needed")
@@ -184,7 +183,7 @@ def _check_once(
     raise InputError(f"{source}: {pair} is in rows {first + 1} and {second + 1}; keep one of the two")
 
 
-def _numbers(values: Any, first_row: int, place: str) -> FloatArray:
+def _numbers(values: Any, first_row: int, source: str, column: str) -> FloatArray:
     """The values of a block as float64. Raises InputError for the first one that is missing or no finite number."""
     try:
         found = _fast_numbers(values)
@@ -195,14 +194,15 @@ def _numbers(values: Any, first_row: int, place: str) -> FloatArray:
     cells = values.to_pylist() if isinstance(values, pyarrow.Array) else values.tolist()
     result = np.empty(len(cells))
     for position, cell in enumerate(cells):
+        place = f"{source}: row {first_row + position}, column {shorten(column)}"
         try:
             result[position] = number(cell)
         except (ValueError, TypeError):
-            expected = f"expected a finite number, found {shorten(cell)}"
-            raise InputError(f"{place.format(first_row + position)}: {expected}; correct the cell or drop the row") from None
+            raise InputError(
+                f"{place}: expected a finite number, found {shorten(cell)}; correct the cell or drop the row"
+            ) from None
         if np.isnan(result[position]):
-            expected = "the value is missing"
-            raise InputError(f"{place.format(first_row + position)}: {expected}; fill it in or drop the row")
+            raise InputError(f"{place}: the value is missing; fill it in or drop the row")
     return result
 
 
@@ -214,6 +214,14 @@ def _fast_numbers(values: Any) -> FloatArray:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return np.array(values.to_numpy(dtype=np.float64, na_value=np.nan))
     raise TypeError("not numbers yet")
+
+
+def _factorized(cells: pd.Series, source: str) -> Cells:
+    try:
+        codes, uniques = pd.factorize(cells)
+    except TypeError:
+        raise InputError(f"{source}: column {shorten(str(cells.name))} holds no single values; its cells must be ids") from None
+    return codes, list(uniques.tolist())
 
 
 def _label(cell: object) -> str | None:
