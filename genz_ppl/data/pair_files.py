@@ -104,7 +104,8 @@ def _separated(file: Path, separator: str, header: list[str], chosen: list[str],
             yield _arrow_block(batch)
     except pyarrow.ArrowException as error:
         if broken:
-            found = f"line {broken[0].number} has {broken[0].actual_columns} cells but the header has {len(header)}"
+            row = broken[0].number - skip  # blank lines do not count
+            found = f"row {row} has {broken[0].actual_columns} cells but the header has {len(header)}"
             raise InputError(f"{file}: {found}; put quotes around cells that hold the separator") from None
         read_text(file)  # says which byte is not UTF-8
         if "Empty CSV" in str(error):
@@ -141,7 +142,7 @@ def _arrow_block(batch: pyarrow.RecordBatch) -> Block:
 
 def _encoded(cells: pyarrow.Array) -> Cells:
     found = cells if pyarrow.types.is_dictionary(cells.type) else compute.dictionary_encode(cells)
-    codes = compute.fill_null(found.indices, -1).to_numpy(zero_copy_only=False)
+    codes = compute.fill_null(compute.cast(found.indices, pyarrow.int64()), -1).to_numpy(zero_copy_only=False)
     return codes, list(found.dictionary.to_pylist())
 
 

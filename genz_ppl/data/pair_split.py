@@ -6,6 +6,7 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genz_ppl.data.split import LARGEST_SEED, random_split
 from genz_ppl.errors import OptionError
@@ -57,8 +58,8 @@ def split_pairs(
         raise OptionError(f"the fraction of held-out pairs must be at least 0 and below 1, not {pair_fraction}")
     train_rows, test_rows = _side(pairs.n_rows, seed, fractions[0])
     train_columns, test_columns = _side(pairs.n_columns, _derived(seed, _COLUMNS), fractions[1])
-    new_row = np.isin(pairs.rows, test_rows)
-    new_column = np.isin(pairs.columns, test_columns)
+    new_row = _members(pairs.n_rows, test_rows)[pairs.rows]
+    new_column = _members(pairs.n_columns, test_columns)[pairs.columns]
     known = np.flatnonzero(~new_row & ~new_column)
     order = np.random.RandomState(_derived(seed, _PAIRS)).permutation(known)
     n_held_out = round(len(known) * pair_fraction)
@@ -77,6 +78,12 @@ def _side(n_items: int, seed: int, fraction: float) -> tuple[IntArray, IntArray]
         return np.arange(n_items, dtype=np.int64), np.zeros(0, dtype=np.int64)
     split = random_split(n_items, seed, fraction)
     return split.train, split.test
+
+
+def _members(n_items: int, chosen: IntArray) -> NDArray[np.bool_]:
+    found = np.zeros(n_items, dtype=bool)
+    found[chosen] = True
+    return found
 
 
 def _derived(seed: int, stream: int) -> int:

@@ -21,6 +21,7 @@ from genz_ppl.types import FloatArray, IntArray, Pairs
 
 MOST_CELLS = 50_000_000
 _SHOWN_IDS = 5
+_UNKNOWN, _MISSING = -1, -2
 
 
 @dataclass
@@ -44,31 +45,32 @@ class _Side:
     def locate(self, cells: Cells, first_row: int, source: str) -> NDArray[np.int32]:
         """The position of each row's id, -1 where unknown."""
         codes, written = cells
-        names = [_label(cell) for cell in written]
-        known = np.array([self._position(name) for name in names] + [-1], dtype=np.int32)
-        missing = codes < 0
-        blank = [code for code, name in enumerate(names) if name is None]
-        if blank:
-            missing = missing | np.isin(codes, blank)
-        if missing.any():
-            row = first_row + int(np.argmax(missing))
-            raise InputError(f"{source}: row {row}, column {shorten(self.column)}: the id is missing; fill it in or drop the row")
+        known = np.array([self._position(cell) for cell in written] + [_MISSING], dtype=np.int32)
         found = known[codes]
-        if (found < 0).any():
-            self._note_unknown(codes, names, found, first_row)
+        if not (found < 0).any():
+            return found
+        if (found == _MISSING).any():
+            row = first_row + int(np.argmax(found == _MISSING))
+            raise InputError(f"{source}: row {row}, column {shorten(self.column)}: the id is missing; fill it in or drop the row")
+        self._note_unknown(codes, written, found, first_row)
         return found
 
-    def _position(self, name: str | None) -> int:
+    def _position(self, cell: object) -> int:
+        name = cell if type(cell) is str else _label(cell)
+        position = self.positions.get(name) if name is not None else _MISSING
+        if position is not None:
+            return position
+        name = _label(cell)
         if name is None:
-            return -1
+            return _MISSING
         # pandas writes a column of whole numbers with gaps as "1.0", so this second form counts too, if the first is unknown.
-        return self.positions.get(name, self.positions.get(class_label(name) or name, -1))
+        return self.positions.get(name, self.positions.get(class_label(name) or name, _UNKNOWN))
 
-    def _note_unknown(self, codes: NDArray[Any], names: list[str | None], found: NDArray[Any], first_row: int) -> None:
+    def _note_unknown(self, codes: NDArray[Any], written: list[object], found: NDArray[Any], first_row: int) -> None:
         strange = np.flatnonzero(found < 0)
         distinct, first = np.unique(codes[strange], return_index=True)
         for position, code in sorted(zip(strange[first].tolist(), distinct.tolist(), strict=True)):
-            self.unknown.setdefault(str(names[code]), first_row + position)
+            self.unknown.setdefault(str(_label(written[code])), first_row + position)
 
     def complaint(self) -> str:
         """The unknown ids of this side, "" if there are none."""
@@ -119,8 +121,7 @@ def pairs_from_frame(
     def blocks() -> Iterator[Block]:
         for start in range(0, len(chosen), BLOCK_ROWS):
             part = chosen.iloc[start : start + BLOCK_ROWS]
-            ids = [pd.factorize(part[column]) for column in columns[:2]]
-            sides = [(codes, list(uniques.tolist())) for codes, uniques in ids]
+            sides = [_factorized(part[column], name) for column in columns[:2]]
             yield Block(sides[0], sides[1], part[columns[2]] if len(columns) == 3 else None, len(part))
 
     return _collect(blocks(), name, columns, row_ids, column_ids)
@@ -156,7 +157,7 @@ def _collect(
         found[0].append(sides[0].locate(block.row_ids, n_rows + 1, source))
         found[1].append(sides[1].locate(block.column_ids, n_rows + 1, source))
         if block.values is not None:
-            found[2].append(_numbers(block.values, n_rows + 1, f"{source}: row {{}}, column {shorten(columns[2])}"))
+            found[2].append(_numbers(block.values, n_rows + 1, source, columns[2]))
         n_rows += block.n_rows
     if not n_rows:
         raise InputError(f"{source}: there are no pairs; at least one is needed")
@@ -182,7 +183,7 @@ def _check_once(
     raise InputError(f"{source}: {pair} is in rows {first + 1} and {second + 1}; keep one of the two")
 
 
-def _numbers(values: Any, first_row: int, place: str) -> FloatArray:
+def _numbers(values: Any, first_row: int, source: str, column: str) -> FloatArray:
     """The values of a block as float64. Raises InputError for the first one that is missing or no finite number."""
     try:
         found = _fast_numbers(values)
@@ -193,14 +194,15 @@ def _numbers(values: Any, first_row: int, place: str) -> FloatArray:
     cells = values.to_pylist() if isinstance(values, pyarrow.Array) else values.tolist()
     result = np.empty(len(cells))
     for position, cell in enumerate(cells):
+        place = f"{source}: row {first_row + position}, column {shorten(column)}"
         try:
             result[position] = number(cell)
         except (ValueError, TypeError):
-            expected = f"expected a finite number, found {shorten(cell)}"
-            raise InputError(f"{place.format(first_row + position)}: {expected}; correct the cell or drop the row") from None
+            raise InputError(
+                f"{place}: expected a finite number, found {shorten(cell)}; correct the cell or drop the row"
+            ) from None
         if np.isnan(result[position]):
-            expected = "the value is missing"
-            raise InputError(f"{place.format(first_row + position)}: {expected}; fill it in or drop the row")
+            raise InputError(f"{place}: the value is missing; fill it in or drop the row")
     return result
 
 
@@ -212,6 +214,14 @@ def _fast_numbers(values: Any) -> FloatArray:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return np.array(values.to_numpy(dtype=np.float64, na_value=np.nan))
     raise TypeError("not numbers yet")
+
+
+def _factorized(cells: pd.Series, source: str) -> Cells:
+    try:
+        codes, uniques = pd.factorize(cells)
+    except TypeError:
+        raise InputError(f"{source}: column {shorten(str(cells.name))} holds no single values; its cells must be ids") from None
+    return codes, list(uniques.tolist())
 
 
 def _label(cell: object) -> str | None:

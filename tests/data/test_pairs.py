@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from genz_ppl.data import Items, pair_files, pairs
 from genz_ppl.data.pairs import pairs_from_frame, read_pairs, with_absent
@@ -211,7 +213,8 @@ def test_pairs_that_are_there_twice(tmp_path: Path) -> None:
         ("\n\n", "the file is empty"),
         ("film,user,stars\n", "there are no pairs"),
         ("film\n1\n", "expected columns of row ids, column ids and values"),
-        ("film,user,stars\n1,x,1\n1,z\n2,x,1\n", "line 3 has 2 cells but the header has 3"),
+        ("film,user,stars\n1,x,1\n1,z\n2,x,1\n", "row 2 has 2 cells but the header has 3"),
+        ("\nfilm,user,stars\n\n1,x,1\n\n1,z\n", "row 2 has 2 cells"),
         ("film,film,stars\n1,x,1\n", "duplicate column names (film)"),
         ("1,x,5\n1,z,2\n", "the header (1, x, 5) is itself a pair of known ids"),
         (b"film,user,stars\n1,x,1\n\xe9,x,2\n", "not UTF-8, byte 0xe9 at position 22 (line 3)"),
@@ -238,6 +241,26 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     broken = tmp_path / "p.parquet"
     broken.write_bytes(b"PAR1")
     assert "not a readable parquet file" in fault(lambda: read_pairs(broken, ROWS, COLUMNS))
+
+
+def test_ids_of_other_types(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"r": pd.Categorical(["a b", "é"]), "c": ["x", "x"]})
+    assert pairs_from_frame(frame, ROWS, COLUMNS).rows.tolist() == [2, 3]
+    assert read_pairs(write(frame, tmp_path / "p.parquet"), ROWS, COLUMNS).rows.tolist() == [2, 3]
+    narrow = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.uint8()), ["1", "2"])
+    parquet.write_table(pa.table({"r": narrow, "c": ["x", "x", "x"]}), tmp_path / "n.parquet")
+    assert "row 2, column 'r': the id is missing" in fault(lambda: read_pairs(tmp_path / "n.parquet", ROWS, COLUMNS))
+    parquet.write_table(pa.table({"r": pa.nulls(2), "c": ["x", "x"]}), tmp_path / "0.parquet")
+    assert "row 1, column 'r': the id is missing" in fault(lambda: read_pairs(tmp_path / "0.parquet", ROWS, COLUMNS))
+    lists = pd.DataFrame({"r": [[1], [2]], "c": ["x", "x"]})
+    assert "column 'r' holds no single values" in fault(lambda: pairs_from_frame(lists, ROWS, COLUMNS))
+    fault(lambda: read_pairs(write(lists, tmp_path / "l.parquet"), ROWS, COLUMNS))
+
+
+def test_braces_in_a_name_stay_what_they_are() -> None:
+    frame = pd.DataFrame({"r{0}": [1], "c": ["x"], "{v}": ["?"]})
+    message = fault(lambda: pairs_from_frame(frame, ROWS, COLUMNS, name="{table}"))
+    assert message.startswith("{table}: row 1, column '{v}': expected a finite number")
 
 
 def test_the_items_need_ids_of_their_own() -> None:
