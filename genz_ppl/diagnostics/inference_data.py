@@ -7,7 +7,7 @@ Draws from a fitted guide are independent by construction, so they always look c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.types import FloatArray
 
@@ -68,6 +69,34 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
             coords,
         ),
     }
+    return arviz.InferenceData(**groups)
+
+
+def pair_inference_data(
+    state: PairState, ids: Mapping[str, Sequence[str]], texts: Mapping[str, Sequence[str]], draws: int = 500, seed: int = 0
+) -> Any:
+    """An `arviz.InferenceData` of a fitted two-item model; ids and texts by side, "rows" and "columns".
+
+    Group posterior: of each side the embeddings (item by entry, the bias first), z and p_e (a point, the same in each draw);
+    constant_data: the answers. One chain of independent draws from q.
+    """
+    random = np.random.default_rng(seed)
+    posterior: dict[str, Any] = {}
+    constant: dict[str, Any] = {}
+    coords: dict[str, list[str]] = {}
+    for (name, items), side, embedding in zip(ids.items(), state.sides, state.embeddings, strict=True):
+        mean, sd, q = embedding.mean.numpy(), embedding.sd.numpy(), side.state.posterior.numpy()
+        coords |= {f"{name}_item": list(items), f"{name}_feature": _distinct(tuple(texts[name]))}
+        coords["entry"] = ["bias", *(f"dimension {d}" for d in range(1, mean.shape[1]))]
+        posterior[f"{name}_embedding"] = ((f"{name}_item", "entry"), mean + sd * random.standard_normal((draws, *mean.shape)))
+        if q.shape[1]:
+            features, rates = f"{name}_feature", side.state.error_rates.numpy()
+            posterior[f"{name}_z"] = ((f"{name}_item", features), (random.random((draws, *q.shape)) < q).astype(np.int8))
+            posterior[f"{name}_p_e"] = ((features,), np.broadcast_to(rates, (draws, len(rates))))
+            constant[f"{name}_answers"] = ((f"{name}_item", features), side.answers.numpy())
+    groups = {"posterior": _dataset(posterior, coords, sampled=True)}
+    if constant:
+        groups["constant_data"] = _dataset(constant, coords)
     return arviz.InferenceData(**groups)
 
 

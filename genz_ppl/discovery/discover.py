@@ -138,6 +138,11 @@ class Discovery:
         return cls(progress, record, model, directory)
 
     @property
+    def progress(self) -> Progress:
+        """What the run knows: records, answers and fitted states."""
+        return self._progress
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run, as in run.json."""
         settings = self._record["settings"]
@@ -255,6 +260,12 @@ class Discovery:
         if known is None:
             raise OptionError("items: a run that was loaded does not hold its data; pass the items it was started on")
         return known
+
+    def answers(
+        self, items: Items, model_settings: Mapping[str, Any] | None = None, on_answers: OnAnswers | None = None
+    ) -> FloatArray:
+        """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
+        return self._answers(items, model_settings or {}, on_answers)
 
     def _answers(self, items: Items, changes: Mapping[str, Any], on_answers: OnAnswers | None) -> FloatArray:
         texts = [record.text for record in self._progress.active]

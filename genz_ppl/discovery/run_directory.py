@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ from genz_ppl.models import GenZ
 
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
-_RECORDED = ("source", "settings", "schema", "fingerprint", "scaling", "split", "content", "status")
 _PLAIN = (
     "bound",
     "n_test",
@@ -51,6 +50,17 @@ class RunDirectory:
     """A folder that holds one run."""
 
     path: Path
+    #: What run.json must hold.
+    recorded: ClassVar[tuple[str, ...]] = (
+        "source",
+        "settings",
+        "schema",
+        "fingerprint",
+        "scaling",
+        "split",
+        "content",
+        "status",
+    )
 
     def create(self, record: dict[str, Any]) -> None:
         """Make the folder and write run.json. Raises RunDirectoryError if the folder holds anything."""
@@ -86,7 +96,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
         if not isinstance(record, dict):
             raise RunDirectoryError(f"{self.path / RUN_FILE}: expected a JSON object")
-        missing = [name for name in _RECORDED if name not in record]
+        missing = [name for name in self.recorded if name not in record]
         if missing:
             raise RunDirectoryError(
                 f"{self.path / RUN_FILE}: not written by genz-ppl, {missing[0]!r} is missing; give the folder of a run"
@@ -95,7 +105,7 @@ class RunDirectory:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replace run.json."""
-        self._replace(RUN_FILE, _json(record))
+        self.replace(RUN_FILE, _json(record))
 
     def set_status(self, status: str) -> None:
         """Change the status in run.json."""
@@ -103,10 +113,10 @@ class RunDirectory:
 
     def save(self, progress: Progress, metrics: dict[str, Any]) -> None:
         """Write a step boundary: first the state, then its views."""
-        self._replace(STATE_FILE, save(_tensors(progress), {"progress": json.dumps(_plain(progress))}))
-        self._replace("features.csv", _csv(feature_table(progress)))
-        self._replace("curve.csv", _csv(curve_table(progress)))
-        self._replace("metrics.json", _json(metrics))
+        self.replace(STATE_FILE, save(_tensors(progress), {"progress": json.dumps(_plain(progress))}))
+        self.replace("features.csv", _csv(feature_table(progress)))
+        self.replace("curve.csv", _csv(curve_table(progress)))
+        self.replace("metrics.json", _json(metrics))
 
     def load(self, model: GenZ) -> Progress | None:
         """The last step boundary, or None if the run was stopped before its first. model: of the same kind, any size."""
@@ -132,7 +142,8 @@ class RunDirectory:
             row["seconds"] = value
         progress.seconds = progress.curve[-1]["seconds"] if progress.curve else 0.0
 
-    def _replace(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in one stroke: a kill leaves the old content or the new."""
         partial = self.path / f"{name}.partial"
         try:
             with partial.open("wb") as file:
@@ -169,16 +180,17 @@ def curve_table(progress: Progress) -> pd.DataFrame:
 
 
 def _tensors(progress: Progress) -> dict[str, torch.Tensor]:
-    tensors = _state_tensors("model", progress.state)
+    tensors = state_tensors("model", progress.state)
     if progress.best is not None:
-        tensors |= _state_tensors("best", progress.best.state)
+        tensors |= state_tensors("best", progress.best.state)
     for name in ("pool", "test_pool"):
         columns = list(getattr(progress, name).values())
         tensors[name] = torch.from_numpy(np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8))
     return tensors
 
 
-def _state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
+def state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
+    """A state as tensors whose names start with the prefix."""
     tensors = {f"{prefix}.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
     if state.uncertainty is not None:
@@ -205,9 +217,9 @@ def _plain(progress: Progress) -> dict[str, Any]:
 def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> Progress:
     best = None
     if plain["best"] is not None:
-        best = Snapshot(state=_state("best", model, tensors), **plain["best"])
+        best = Snapshot(state=state_from("best", model, tensors), **plain["best"])
     return Progress(
-        state=_state("model", model, tensors),
+        state=state_from("model", model, tensors),
         features=[FeatureRecord(**record) for record in plain["features"]],
         curve=plain["curve"],
         counters=Counters(**plain["counters"]),
@@ -218,7 +230,8 @@ def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, An
     )
 
 
-def _state(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:
+def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:
+    """The inverse of `state_tensors`. blank: a model of the same kind, any number of features."""
     model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
     model.features.n_features = len(rates)
     model.link = model.link.with_columns([], len(rates))

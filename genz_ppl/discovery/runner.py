@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genz_ppl.data import Items, Split
 from genz_ppl.discovery.cycle import Cycle
@@ -57,13 +58,17 @@ class Runner:
         self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets).to(self.device)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
 
-    def start(self) -> Progress:
-        """A run with no features yet."""
-        settings = self.settings
+    def start(self, previous: Progress | None = None) -> Progress:
+        """A run with no features yet, or with those of an earlier run on the same items, whose targets may have been others.
+
+        It takes over the features that are active and what was ever answered, and counts on.
+        """
+        settings, kept = self.settings, [] if previous is None else previous.active
         n_targets, n_covariates = self.data.targets.shape[1], self.data.covariates.shape[1]
         with isolated(settings.seed):
+            data = self.data if previous is None else self.data.with_answers(self._answers(previous))
             model = build_model(
-                0,
+                len(kept),
                 n_targets,
                 n_covariates,
                 settings.link,
@@ -71,11 +76,18 @@ class Runner:
                 settings.error_rate_prior,
                 n_classes=self.n_classes,
             )
-            state = start_state(model.to(self.device), self.data)
-            bound = coordinate(state, self.data, settings.refit_steps)[-1].total
+            state = start_state(model.to(self.device), data)
+            bound = coordinate(state, data, settings.refit_steps)[-1].total
         progress = Progress(state, bound, n_test=len(self.test))
+        if previous is not None:
+            progress.features = [replace(record, id=f"f{number}", added_at=0) for number, record in enumerate(kept, start=1)]
+            progress.pool, progress.test_pool = dict(previous.pool), dict(previous.test_pool)
+            progress.counters = replace(previous.counters)
         self.record(progress, "start", "")
         return progress
+
+    def _answers(self, previous: Progress) -> Tensor:
+        return torch.from_numpy(previous.train_answers).to(self.device)
 
     def run(self, progress: Progress, model: FoundationModel, on_step: OnStep | None = None) -> Progress:
         """Go on until the run is over; its states are then on the CPU."""

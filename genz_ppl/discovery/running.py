@@ -14,11 +14,11 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.llm.base import FoundationModel
 
 
-def start(runner: Runner) -> Progress:
-    """A run with no features yet."""
+def start(runner: Runner, previous: Progress | None = None) -> Progress:
+    """A run with no features yet, or with those of an earlier one on the same items."""
     # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
     with isolated(runner.settings.seed):
-        return runner.start()
+        return runner.start(previous)
 
 
 def run_to_end(
@@ -48,7 +48,7 @@ def run_to_end(
         runner.run(progress, model, after_step)
     except BaseException as error:
         if directory is not None and not isinstance(error, RunDirectoryError):
-            directory.set_status(_status_after(error))
+            directory.set_status(status_after(error))
         if isinstance(error, InputError | OptionError):  # the user's were checked before: these come from the model
             raise ModelError(f"the foundation model failed: {error}") from error
         raise
@@ -58,7 +58,8 @@ def run_to_end(
     return record
 
 
-def _status_after(error: BaseException) -> str:
+def status_after(error: BaseException) -> str:
+    """What run.json says of a run that this ended."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return "stopped" if isinstance(error, BudgetError) else "failed"

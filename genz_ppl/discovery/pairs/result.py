@@ -1,0 +1,205 @@
+"""`CoOccurrenceRun`: what a run on two sides found, and its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.discover import Discovery
+from genz_ppl.discovery.pairs.directory import PairDirectory
+from genz_ppl.discovery.pairs.problem import SIDE_NAMES
+from genz_ppl.discovery.pairs.record import recorded_models, recorded_settings
+from genz_ppl.discovery.pairs.runner import PairProgress, stages
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.pairs.embedding import Embedding
+from genz_ppl.inference.pairs.fit import PairState
+from genz_ppl.inference.pairs.prediction import predict_pairs
+from genz_ppl.inference.pairs.result import weights_of
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.settings import PairSettings
+
+
+class CoOccurrenceRun:
+    """A finished or interrupted run on two sides: features and affinities, learning curve, predictions of pairs."""
+
+    def __init__(
+        self,
+        progress: PairProgress,
+        record: dict[str, Any],
+        directory: PairDirectory | None = None,
+    ) -> None:
+        self._progress, self._record, self.directory = progress, record, directory
+        self._settings = recorded_settings(record)
+
+    @classmethod
+    def load(
+        cls, out: str | Path, model: FoundationModel | None = None, column_model: FoundationModel | None = None
+    ) -> CoOccurrenceRun:
+        """Read a run directory. model, column_model: for predictions, where the run was given objects instead of names."""
+        directory = PairDirectory(Path(out))
+        record = directory.record()
+        progress, settings = PairProgress(), recorded_settings(record)
+        directory.load_stage(progress, settings)
+        if progress.state is None:
+            raise RunDirectoryError(f"{directory.path}: the run was stopped before its first stage; start it anew or resume it")
+        directory.load_searches(progress, stages(settings, record["rounds"]), recorded_models(record, model, column_model, True))
+        return cls(progress, record, directory)
+
+    @property
+    def settings(self) -> PairSettings:
+        """How the two-item model was fitted."""
+        return self._settings
+
+    @property
+    def status(self) -> str:
+        """ "done", or "running" where the run was stopped before its end."""
+        return self._progress.status
+
+    @property
+    def state(self) -> PairState:
+        """The fitted model, both sides and the embeddings of the items that were fitted."""
+        if self._progress.state is None:
+            raise RunDirectoryError("the run was stopped before its first stage")
+        return self._progress.state
+
+    @property
+    def searches(self) -> dict[str, Discovery | None]:
+        """The last search of each side as an ordinary run, None of an undescribed one."""
+        return dict(zip(SIDE_NAMES, self._progress.searches, strict=True))
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """The features of both sides, rows first: side, and the columns of `Discovery.features` with p_e as last fitted."""
+        parts = []
+        for (name, search), side in zip(self.searches.items(), self.state.sides, strict=True):
+            if search is None:
+                continue
+            table = search.features
+            active = table.active.to_numpy()
+            if int(active.sum()) == len(side.state.error_rates):
+                table.loc[active, "p_e"] = side.state.error_rates.numpy()
+                table.loc[active, "prevalence"] = side.state.posterior.mean(0).numpy()
+            table.insert(0, "side", name)
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["side", "id", "text"])
+
+    @property
+    def affinity(self) -> pd.DataFrame:
+        """Which row feature goes with which column feature: W1 W2', row features by column features, in units of the location.
+
+        What the location of a pair (the value, log-odds or logarithm) rises by when both are there, beside what each does alone.
+        Raises OptionError where a link is not linear.
+        """
+        weights = [weights_of(side) for side in self.state.sides]
+        if weights[0] is None or weights[1] is None:
+            raise OptionError("affinity: only links that are linear in the features have one; fit with link 'linear'")
+        names = [self._texts(number) for number in (0, 1)]
+        return pd.DataFrame(weights[0][:, 1:] @ weights[1][:, 1:].T, index=names[0], columns=names[1])
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row a fit: bound and errors on training pairs, held-out pairs, new rows, new columns and new x new."""
+        return pd.DataFrame(self._progress.curve)
+
+    @property
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """All metrics by part of the split."""
+        return self._progress.scores
+
+    @property
+    def ids(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids of the rows and columns that were fitted, in the order of their embeddings."""
+        split = self._record["split"]
+        return tuple(split["rows"]["train"]), tuple(split["columns"]["train"])
+
+    def embedding(self, side: str, items: Items | None = None) -> tuple[tuple[str, ...], Embedding]:
+        """Ids and embeddings of a side: of items that were fitted from their pairs, of others from answers and covariates.
+
+        side: "rows" or "columns". items: None for all that were fitted.
+        """
+        number = SIDE_NAMES.index(side)
+        known, fitted = self.state.embeddings[number], self.state.sides[number]
+        if items is None:
+            return self.ids[number], known
+        place = {name: position for position, name in enumerate(self.ids[number])}
+        new = [position for position, name in enumerate(items.ids) if name not in place]
+        mean, sd = (torch.zeros(len(items), known.mean.shape[1], dtype=torch.float64) for _ in range(2))
+        for position, name in enumerate(items.ids):
+            if name in place:
+                mean[position], sd[position] = known.mean[place[name]], known.sd[place[name]]
+        if new:
+            search, chosen = self.searches[side], items.take(new)
+            n_features = fitted.answers.shape[1]
+            if n_features != len(self._texts(number)):
+                raise RunDirectoryError("the run was stopped between a search and the fit that follows; resume it first")
+            answers = np.zeros((len(new), 0)) if search is None or not n_features else search.answers(chosen)
+            covariates = torch.from_numpy(chosen.covariates.copy())[:, : fitted.covariates.shape[1]]
+            predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self._settings.seed)
+            mean[new], sd[new] = predicted.mean, predicted.sd
+        return items.ids, Embedding(mean, sd)
+
+    def predict(
+        self,
+        pairs: pd.DataFrame | Sequence[tuple[str, str]],
+        rows: Items | None = None,
+        columns: Items | None = None,
+        level: float = 0.9,
+    ) -> pd.DataFrame:
+        """mean, sd, lower and upper of pairs of ids, in their order.
+
+        pairs: the first two columns are ids. rows, columns: descriptions, needed for ids that were not fitted.
+        Raises InputError for ids that are neither fitted nor described.
+        """
+        if not 0 < level < 1:
+            raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
+        frame = pairs.iloc[:, :2] if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
+        positions, embeddings = [], []
+        for name, items, column in zip(SIDE_NAMES, (rows, columns), frame.columns, strict=True):
+            ids, embedding = self._joined(name, items)
+            place = {identity: position for position, identity in enumerate(ids)}
+            wanted = frame[column].astype(str)
+            unknown = [identity for identity in dict.fromkeys(wanted) if identity not in place]
+            if unknown:
+                shown = ", ".join(repr(one) for one in unknown[:5])
+                raise InputError(
+                    f"pairs: {len(unknown)} {name} were neither fitted nor described: {shown}; pass their descriptions as {name}="
+                )
+            positions.append(torch.tensor([place[identity] for identity in wanted], dtype=torch.int64))
+            embeddings.append(embedding)
+        (first, second), (left, right) = embeddings, positions
+        found = predict_pairs(self.state.model, first, second, left, right, level=level, seed=self._settings.seed)
+        values = {name: getattr(found, name) for name in ("mean", "sd", "lower", "upper")}
+        return frame.reset_index(drop=True).assign(**values)
+
+    def to_inference_data(self, draws: int = 500) -> Any:
+        """Draws of both sides' embeddings and q(z) as an `arviz.InferenceData`."""
+        from genz_ppl.diagnostics.inference_data import pair_inference_data  # ArviZ takes a second to import
+
+        texts = {name: self._texts(number) for number, name in enumerate(SIDE_NAMES)}
+        return pair_inference_data(self.state, dict(zip(SIDE_NAMES, self.ids, strict=True)), texts, draws, self._settings.seed)
+
+    def write_tables(self) -> None:
+        """features.csv and, where the links have one, affinity.csv beside the state."""
+        if self.directory is None:
+            return
+        self.directory.write_table("features.csv", self.features)
+        if all(weights_of(side) is not None for side in self.state.sides):
+            self.directory.write_table("affinity.csv", self.affinity.rename_axis("row feature").reset_index())
+
+    def _joined(self, side: str, items: Items | None) -> tuple[tuple[str, ...], Embedding]:
+        ids, known = self.embedding(side)
+        if items is None:
+            return ids, known
+        more, other = self.embedding(side, items)
+        return ids + more, Embedding(torch.cat([known.mean, other.mean]), torch.cat([known.sd, other.sd]))
+
+    def _texts(self, number: int) -> list[str]:
+        search = self._progress.searches[number]
+        texts = [] if search is None else [record.text for record in search.progress.active]
+        return texts if len(texts) == self.state.sides[number].answers.shape[1] else []

@@ -1,0 +1,66 @@
+"""How well pairs are predicted, part by part of the split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.metrics import OWN_METRICS, r2
+from genz_ppl.discovery.pairs.problem import PairProblem
+from genz_ppl.inference.pairs.embedding import Embedding
+from genz_ppl.inference.pairs.prediction import pair_densities, pair_means
+from genz_ppl.models.cooccurrence import CoOccurrence
+from genz_ppl.types import FloatArray
+
+#: The error of the learning curve, by likelihood.
+PAIR_METRICS = {"gaussian": "rmse", "bernoulli": "log_loss", "poisson": "deviance"}
+# Training pairs that are scored, at most: there are often millions.
+MOST_SCORED = 200_000
+
+
+def part_scores(
+    problem: PairProblem, model: CoOccurrence, rows: Embedding, columns: Embedding, likelihood: str
+) -> dict[str, dict[str, float | None]]:
+    """By part: rmse, r2, auc (of zeros and ones), the likelihood's own metric, log_likelihood and n_pairs; None where undefined.
+
+    rows, columns: of all items of each side.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    for name in problem.split.parts():
+        first, second, values = problem.part(name)
+        chosen = torch.arange(0, len(values), max(1, -(-len(values) // MOST_SCORED)))
+        first, second, values = first[chosen], second[chosen], values[chosen]
+        if not len(values):
+            found[name] = {"n_pairs": 0}
+            continue
+        predicted = pair_means(model, rows, columns, first, second)
+        density = pair_densities(model, rows, columns, first, second, values)
+        found[name] = _scores(values[:, 0].numpy(), predicted, likelihood) | {
+            "log_likelihood": float(density.mean()),
+            "n_pairs": len(problem.split.parts()[name]),
+        }
+    return found
+
+
+def _scores(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[str, float | None]:
+    result: dict[str, float | None] = {
+        "rmse": float(np.sqrt(np.mean((values - predicted) ** 2))),
+        "r2": r2(values[:, None], predicted[:, None]),
+    }
+    if likelihood == "bernoulli":
+        result["auc"] = auc(values, predicted)
+    if likelihood != "gaussian":
+        metric = PAIR_METRICS[likelihood]
+        result[metric] = OWN_METRICS[metric](values, predicted)
+    return {name: value if value is not None and np.isfinite(value) else None for name, value in result.items()}
+
+
+def auc(values: FloatArray, predicted: FloatArray) -> float | None:
+    """P(a one is ranked above a zero), ties as halves; None unless both occur. values: (R,) of 0 and 1."""
+    from scipy.stats import rankdata
+
+    ones = values > 0.5
+    n_ones, n_zeros = int(ones.sum()), int((~ones).sum())
+    if not n_ones or not n_zeros:
+        return None
+    return float((rankdata(predicted)[ones].sum() - n_ones * (n_ones + 1) / 2) / (n_ones * n_zeros))

@@ -1,0 +1,121 @@
+"""The features of one side: a discovery run whose targets are the side's embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.discover import Discovery, finished
+from genz_ppl.discovery.pairs.problem import PairProblem, PairSide
+from genz_ppl.discovery.records import Counters
+from genz_ppl.discovery.run_directory import RUN_FILE, RunDirectory
+from genz_ppl.discovery.run_record import blank_model, make_record
+from genz_ppl.discovery.runner import Runner
+from genz_ppl.discovery.running import start
+from genz_ppl.discovery.service import Service, Watchers
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.pairs.fit import PairState
+from genz_ppl.inference.pairs.fold_in import fold_in
+from genz_ppl.inference.pairs.side import Side
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
+
+# With fewer training items there is nothing to contrast.
+FEWEST_ITEMS = 4
+# Entries that vary by less than this share of the one that varies most are no targets: the pairs say nothing there.
+SMALLEST_SPREAD = 0.01
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """How both sides are searched. models: of rows and columns; model_settings, store: of a served one."""
+
+    settings: DiscoverSettings
+    models: tuple[str | FoundationModel, str | FoundationModel]
+    model_settings: ModelSettings | Mapping[str, Any] | None = None
+    store: str | Path | None = None
+    watchers: Watchers = field(default_factory=Watchers)
+
+    def service(self, number: int) -> Service:
+        """The model of rows (0) or columns (1), not opened yet."""
+        return Service.of(self.models[number], self.model_settings, self.store)
+
+    def search(
+        self, problem: PairProblem, number: int, state: PairState, previous: Discovery | None, directory: RunDirectory | None
+    ) -> Discovery | None:
+        """The features of a side, from those of `previous` on; None where there is nothing to search among.
+
+        A directory that holds a search already is gone on with.
+        """
+        side = problem.sides[number]
+        if side.items is None or len(side.train) < FEWEST_ITEMS:
+            return None
+        targets, names = embedding_targets(problem, number, state)
+        items = side.with_targets(targets, names)
+        runner = Runner(items, items.split_indices(self.settings.seed), self.settings)
+        fresh = directory is None or not (directory.path / RUN_FILE).exists()
+        service = self.service(number)
+        record = make_record(runner, None, service.settings, service.store)
+        progress = None
+        if directory is not None and fresh:
+            directory.create(record)
+        elif directory is not None:
+            record = directory.record()
+            progress = directory.load(blank_model(record))
+        if progress is None:
+            progress = start(runner, None if previous is None else previous.progress)
+        opened = service.open(directory, fresh=fresh, counters=progress.counters)
+        return finished(runner, opened, progress, record, directory, self.watchers)
+
+
+def embedding_targets(problem: PairProblem, number: int, state: PairState) -> tuple[FloatArray, tuple[str, ...]]:
+    """(N, E') embeddings of a side's items and the names of the entries that vary.
+
+    Test items, whose pairs nothing is fitted to, are folded in, without a word from their features: it is what a search scores
+    itself on. Those without pairs are missing.
+    """
+    side, embedding, other = problem.sides[number], state.embeddings[number], state.embeddings[1 - number]
+    targets = np.full((len(side.ids), embedding.mean.shape[1]), np.nan)
+    targets[side.train] = embedding.mean.numpy()
+    if len(side.test):
+        with isolated(0):
+            blank = Side.blank(embedding)
+        items, others, values = _test_pairs(problem, number)
+        nothing = torch.zeros(len(side.test), 0, dtype=torch.float64)
+        folded = fold_in(state.model, blank.predict(nothing, nothing), items, others, values, other, rows=number == 0)
+        known = np.unique(items.numpy())
+        targets[side.test[known]] = folded.mean.numpy()[known]
+    spread = targets[side.train].std(axis=0)
+    chosen = np.flatnonzero(spread >= max(SMALLEST_SPREAD * spread.max(), 1e-12))
+    names = [f"dimension_{entry}" if entry else "bias" for entry in range(targets.shape[1])]
+    return targets[:, chosen], tuple(names[entry] for entry in chosen)
+
+
+def _test_pairs(problem: PairProblem, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pairs of a test item of this side and a training item of the other, at positions among those."""
+    side, other = problem.sides[number], problem.sides[1 - number]
+    parts = problem.part("new_rows" if number == 0 else "new_columns")
+    mine, theirs = parts[number], parts[1 - number]
+    return _places(side, side.test)[mine], _places(other, other.train)[theirs], parts[2]
+
+
+def _places(side: PairSide, chosen: np.ndarray) -> torch.Tensor:
+    places = np.full(len(side.ids), -1, dtype=np.int64)
+    places[chosen] = np.arange(len(chosen))
+    return torch.from_numpy(places)
+
+
+def spent(searches: list[Discovery | None]) -> Counters:
+    """What was asked in the last search of each side, which counts on from those before it."""
+    total = Counters()
+    for run in searches:
+        for name, value in vars(run.progress.counters).items() if run is not None else ():
+            setattr(total, name, getattr(total, name) + value)
+    return total
