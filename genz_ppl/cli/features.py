@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.pair_sources import holds_pairs
 from genz_ppl.errors import OptionError
 
 
@@ -21,15 +22,20 @@ def features(
     """Show the features of the run in DIR: the question, its error rate, its prevalence, its gain in nats."""
     if as_json and as_csv:
         raise OptionError("--json and --csv exclude each other: drop one of the two")
+    from genz_ppl.cli.pair_tables import print_pair_features
     from genz_ppl.cli.tables import print_features
     from genz_ppl.discovery.discover import Discovery
+    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
-    table = Discovery.load(folder).features
+    two_sided = holds_pairs(folder)
+    table = (CoOccurrenceRun if two_sided else Discovery).load(folder).features
     chosen = table if everything else table[table["active"]]
     if as_json:
         rows = json.loads(chosen.to_json(orient="records", double_precision=15))
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif as_csv:
         typer.echo(chosen.to_csv(index=False, lineterminator="\n"), nl=False)
+    elif two_sided:
+        print_pair_features(table, everything)
     else:
         print_features(table, everything)

@@ -7,8 +7,10 @@ from typing import Any
 import typer
 
 from genz_ppl.cli import model_options, options
+from genz_ppl.cli.cooccur import resume_pairs
 from genz_ppl.cli.fit import setting_flags
 from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.pair_sources import holds_pairs
 
 
 def resume(
@@ -30,6 +32,9 @@ def resume(
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
     with resumable(folder), model_options.flags(), setting_flags():
+        if holds_pairs(folder):
+            resume_pairs(folder, quiet, model_options.given(context.params))
+            return
         _resume(folder, quiet, model_options.given(context.params), device)
 
 

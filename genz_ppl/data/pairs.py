@@ -94,17 +94,38 @@ def read_pairs(
     Raises InputError for a file that cannot be read or is empty, missing columns, ids that are missing or not among the
     known ones, values that are no finite number, and pairs that are there twice. Rows are counted from 1, header not counted.
     """
-    file = Path(path).expanduser()
-    opener = OPENERS.get(file.suffix.lower())
-    if opener is None:
-        raise InputError(f"{file}: unknown suffix {file.suffix!r}; known are {', '.join(OPENERS)}: save as one of these")
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file; check the path")
+    file = _pair_file(path)
     try:
-        columns, blocks = opener(file, names)
+        columns, blocks = OPENERS[file.suffix.lower()](file, names)
         return _collect(blocks, str(file), columns, row_ids, column_ids)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}); check the path and its permissions") from None
+
+
+def ids_of_pairs(path: str | Path, side: int, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The distinct row ids (side 0) or column ids (side 1) of a file of pairs, by first appearance: a side without a table.
+
+    Raises InputError as `read_pairs` does for files.
+    """
+    file, found = _pair_file(path), dict[str, None]()
+    for block in OPENERS[file.suffix.lower()](file, names)[1]:
+        codes, written = (block.row_ids, block.column_ids)[side]
+        _, first = np.unique(codes, return_index=True)
+        for position in sorted(first.tolist()):
+            code = int(codes[position])
+            name = None if code < 0 else _label(written[code])
+            if name is not None:
+                found[name] = None
+    return tuple(found)
+
+
+def _pair_file(path: str | Path) -> Path:
+    file = Path(path).expanduser()
+    if file.suffix.lower() not in OPENERS:
+        raise InputError(f"{file}: unknown suffix {file.suffix!r}; known are {', '.join(OPENERS)}: save as one of these")
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; check the path")
+    return file
 
 
 def pairs_from_frame(

@@ -23,7 +23,7 @@ from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.fold_in import fold_in
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.settings import ModelSettings, is_served
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
@@ -45,7 +45,9 @@ class Searcher:
 
     def service(self, number: int) -> Service:
         """The model of rows (0) or columns (1), not opened yet."""
-        return Service.of(self.models[number], self.model_settings, self.store)
+        model = self.models[number]
+        served = is_served(model)
+        return Service.of(model, self.model_settings if served else None, self.store if served else None)
 
     def search(
         self, problem: PairProblem, number: int, state: PairState, previous: Discovery | None, directory: RunDirectory | None

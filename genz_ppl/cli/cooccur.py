@@ -1,0 +1,199 @@
+"""`genz cooccur`: the two-item model, from two tables and the pairs between their items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genz_ppl.cli import model_options, options
+from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
+from genz_ppl.errors import OptionError
+from genz_ppl.settings import (
+    PAIR_FIT_NAMES,
+    PAIR_GUIDE_NAMES,
+    PAIR_LIKELIHOOD_NAMES,
+    DiscoverSettings,
+    PairSettings,
+    check_number,
+)
+
+if TYPE_CHECKING:
+    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+
+_SIDES, _MODEL, _RUN = "Columns of the tables", "Model", "Run"
+_DEFAULTS = PairSettings()
+_NAMES = tuple(dict.fromkeys([*PairSettings.__dataclass_fields__, *DiscoverSettings.__dataclass_fields__]))
+
+
+def _side(flag: str, text: str) -> Any:
+    return typer.Option(flag, help=text, metavar="COLUMN", rich_help_panel=_SIDES, show_default=False)
+
+
+def _setting(name: str, text: str) -> Any:
+    default = getattr(_DEFAULTS, name)
+    shown = "by the number of pairs" if default is None else default
+    return typer.Option(f"--{name.replace('_', '-')}", help=f"{text} \\[{shown}]", rich_help_panel=_MODEL, show_default=False)
+
+
+_TABLE = f"A file (.csv, .tsv, .parquet, .jsonl), or {NOTHING} for items of which only ids are known."
+
+
+def cooccur(
+    context: typer.Context,
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"The row items. {_TABLE}", show_default=False)],
+    columns: Annotated[str, typer.Argument(metavar="COLUMNS", help=f"The column items. {_TABLE}", show_default=False)],
+    pairs: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAIRS", help="Row id, column id, value: .csv, .tsv, .parquet. No values: listed means 1.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
+    row_id: Annotated[str | None, _side("--row-id", "The column of row ids \\[id].")] = None,
+    row_text: Annotated[
+        list[str] | None, _side("--row-text", "A column a model reads of a row; repeatable, or a template.")
+    ] = None,
+    row_covariate: Annotated[
+        list[str] | None, _side("--row-covariate", "A column of numbers given to the link; repeatable.")
+    ] = None,
+    row_image: Annotated[list[str] | None, _side("--row-image", "A column of image paths; repeatable.")] = None,
+    column_id: Annotated[str | None, _side("--column-id", "The column of column ids \\[id].")] = None,
+    column_text: Annotated[list[str] | None, _side("--column-text", "As --row-text, of the columns.")] = None,
+    column_covariate: Annotated[list[str] | None, _side("--column-covariate", "As --row-covariate, of the columns.")] = None,
+    column_image: Annotated[list[str] | None, _side("--column-image", "As --row-image, of the columns.")] = None,
+    pair_column: Annotated[
+        list[str] | None, _side("--pair-column", "The columns of PAIRS: row ids, column ids, values \\[the first three].")
+    ] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent-zero", help="Pairs that are not listed are 0, not missing.", rich_help_panel=_MODEL)
+    ] = False,
+    model: options.Model = None,
+    column_model: Annotated[
+        str | None,
+        typer.Option("--column-model", help="For the columns \\[as --model].", rich_help_panel=_MODEL, show_default=False),
+    ] = None,
+    likelihood: Annotated[str | None, _setting("likelihood", f"Of the values: {', '.join(PAIR_LIKELIHOOD_NAMES)}.")] = None,
+    dimensions: Annotated[int | None, _setting("dimensions", "Of the embeddings, beside their biases.")] = None,
+    fit: Annotated[str | None, _setting("fit", f"{' or '.join(PAIR_FIT_NAMES)}: features with the embeddings or after.")] = None,
+    guide: Annotated[str | None, _setting("guide", f"Posterior of the embeddings: {' or '.join(PAIR_GUIDE_NAMES)}.")] = None,
+    epochs: Annotated[int | None, _setting("epochs", "Passes over the pairs, in every fit.")] = None,
+    batch_size: Annotated[int | None, _setting("batch_size", "Pairs in a minibatch, at most.")] = None,
+    learning_rate: Annotated[float | None, _setting("learning_rate", "Of the embeddings.")] = None,
+    alpha: Annotated[float | None, _setting("alpha", "The power of the singular values that the rows get.")] = None,
+    link: options.Link = None,
+    error_rate_prior: options.ErrorRatePrior = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="Searches of both sides, a joint fit after each.", rich_help_panel=_RUN)
+    ] = 2,
+    cycles: options.Cycles = None,
+    add: options.Add = None,
+    cut: options.Cut = None,
+    max_features: options.MaxFeatures = None,
+    proposals: options.Proposals = None,
+    exemplars: options.Exemplars = None,
+    screen: options.Screen = None,
+    patience: options.Patience = None,
+    seed: options.Seed = None,
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", help="Share of the items of each described side kept out.", rich_help_panel=_RUN)
+    ] = 0.2,
+    pair_fraction: Annotated[
+        float, typer.Option("--pair-fraction", help="Share of the other items' pairs kept out.", rich_help_panel=_RUN)
+    ] = 0.1,
+    base_url: model_options.BaseUrl = None,
+    items_per_call: model_options.ItemsPerCall = None,
+    features_per_call: model_options.FeaturesPerCall = None,
+    store: model_options.Store = None,
+    workers: model_options.Workers = None,
+    requests_per_minute: model_options.RequestsPerMinute = None,
+    price: model_options.Price = None,
+    max_cost: model_options.MaxCost = None,
+    max_calls: model_options.MaxCalls = None,
+    max_tokens: model_options.MaxTokens = None,
+    quiet: options.Quiet = False,
+    config: options.Config = None,
+) -> None:
+    """Find questions about ROWS and COLUMNS that explain the values of PAIRS. Safe to stop; `genz resume` goes on."""
+    given = {name: context.params[name] for name in _NAMES if context.params.get(name) is not None}
+    given.pop("model", None), given.pop("test_fraction", None)
+    with resumable(out), setting_flags():
+        print_run(_start(rows, columns, pairs, out, given, context.params))
+
+
+def _start(
+    rows: str, columns: str, pairs: str, out: Path, given: dict[str, Any], options_given: dict[str, Any]
+) -> CoOccurrenceRun:
+    # Imported after the checks: torch takes seconds, and a wrong option should not.
+    PairSettings(**{name: value for name, value in given.items() if name in PairSettings.__dataclass_fields__})
+    check_number("rounds", options_given["rounds"], 1)
+    models = [options_given["model"] or "rules"]
+    models.append(options_given["column_model"] or models[0])
+    served = {name: value for model in models for name, value in model_options.given_for(model, options_given).items()}
+    source = pair_source(rows, columns, pairs, options_given)
+    from genz_ppl.cli.pair_progress import PairDisplay
+    from genz_ppl.cli.sources import absolute_model
+    from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.run import cooccur as run_cooccur
+
+    PairDirectory(out).check_free()
+    with PairDisplay(shown=False if options_given["quiet"] else None) as display, model_options.flags():
+        first, second, read = open_sides(source)
+        return run_cooccur(
+            first,
+            second,
+            read,
+            absolute_model(models[0]),
+            column_model=absolute_model(models[1]),
+            rounds=options_given["rounds"],
+            test_fraction=options_given["test_fraction"],
+            pair_fraction=options_given["pair_fraction"],
+            out=out,
+            store=options_given["store"],
+            model_settings=served or None,
+            source=source,
+            watchers=display.watchers,
+            **given,
+        )
+
+
+def resume_pairs(folder: Path, quiet: bool, changes: dict[str, Any]) -> None:
+    """`genz resume` of such a run."""
+    from genz_ppl.cli.pair_progress import PairDisplay
+    from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.run import resume_cooccur
+
+    record = PairDirectory(folder).record()
+    if record["status"] == "done":
+        typer.echo(f"{folder}: the run is done already; 'genz features' shows what it found")
+        return
+    with PairDisplay(shown=False if quiet else None) as display:
+        sides = reopen_sides(record, folder)
+        run = resume_cooccur(folder, *sides, model_settings=changes or None, watchers=display.watchers)
+    print_run(run)
+
+
+def print_run(run: CoOccurrenceRun) -> None:
+    """Features of both sides, the strongest pairings, and the errors of every part."""
+    from genz_ppl.cli.pair_tables import print_pair_features, print_pairings, print_scores
+
+    print_pair_features(run.features)
+    print_pairings(run)
+    print_scores(run)
+    if run.directory is not None:
+        typer.echo(f"written to {run.directory.path}")
+
+
+@contextmanager
+def setting_flags() -> Iterator[None]:
+    """Errors about a setting speak of its flag."""
+    try:
+        yield
+    except OptionError as error:
+        name, colon, rest = str(error).partition(":")
+        known = colon and name in (*_NAMES, "rounds")
+        raise OptionError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None
