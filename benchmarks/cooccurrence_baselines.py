@@ -1,7 +1,7 @@
 """Yardsticks for the two-item model on votes, ratings and plants: held-out pairs, new rows, new columns, both new.
 
     python benchmarks/cooccurrence_baselines.py --seeds 3                     # all three data sets
-    python benchmarks/cooccurrence_baselines.py --data-sets movies --only Factors
+    python benchmarks/cooccurrence_baselines.py --data-sets movies --columns 2000 --only factors
 
 A fifth of the rows, a fifth of the columns and a tenth of the pairs of the others are for testing. The yardsticks' settings are
 chosen by a second split of the same kind of the training pairs: for each test part, the setting with the least error on the
@@ -36,13 +36,14 @@ from genz_ppl.types import FloatArray, Pairs
 TEST_PARTS = ("held_out", "new_rows", "new_columns", "new_both")
 LEAST_PROBABILITY = 0.005  # linear predictions of yes/no are cut off there
 Score = dict[str, float]
+Sizes = tuple[int | None, int | None]  # row and column items to take, None for the usual number
 
 
 def yardsticks(binary: bool) -> dict[str, list[Callable[[], Yardstick]]]:
     """The settings of each yardstick to choose from."""
 
     def regressions(rank: int) -> list[Callable[[], Yardstick]]:
-        ridges = ((3.0, 1.0), (30.0, 10.0))
+        ridges = ((1.0, 1.0), (10.0, 3.0), (30.0, 30.0))
         return [lambda own=own, common=common: Regression(binary, own, common, rank) for own, common in ridges]  # type: ignore[misc]
 
     shrinkages = (1.0, 5.0, 20.0)
@@ -163,9 +164,9 @@ def _score_parts(
 
 
 @cache
-def prepared(data_set: str, folder: Path, n_rows: int | None, answers: bool) -> tuple[Pairs, tuple[FloatArray, FloatArray]]:
+def prepared(data_set: str, folder: Path, sizes: Sizes, answers: bool) -> tuple[Pairs, tuple[FloatArray, FloatArray]]:
     """The pairs of a data set and the features of both sides. answers: the films' recorded answers are features too."""
-    tables = cooccurrence_data.build(data_set, folder, n_rows)
+    tables = cooccurrence_data.build(data_set, folder, *sizes)
     rows = tables.rows
     if answers:
         rows = pd.concat([rows, cooccurrence_data.movie_answers(folder / "ml-1m", rows["id"].tolist()).fillna(0.5)], axis=1)
@@ -173,10 +174,10 @@ def prepared(data_set: str, folder: Path, n_rows: int | None, answers: bool) -> 
     return pairs, (features(rows), features(tables.columns))
 
 
-def run(case: tuple[str, str, Path, int | None, int, bool]) -> tuple[Mapping[str, Score], float]:
+def run(case: tuple[str, str, Path, Sizes, int, bool]) -> tuple[Mapping[str, Score], float]:
     """The scores of one yardstick with one seed, and the seconds it took, the choice of its settings included."""
-    data_set, name, folder, n_rows, seed, answers = case
-    pairs, sides = prepared(data_set, folder, n_rows, answers)
+    data_set, name, folder, sizes, seed, answers = case
+    pairs, sides = prepared(data_set, folder, sizes, answers)
     binary = data_set in cooccurrence_data.BINARY
     start = time.perf_counter()
     return measure(yardsticks(binary)[name], pairs, sides, seed, binary), time.perf_counter() - start
@@ -188,7 +189,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENZ_DATA", "../shared/data")))
     parser.add_argument("--data-sets", nargs="+", choices=cooccurrence_data.BUILDERS, default=list(cooccurrence_data.BUILDERS))
     parser.add_argument("--rows", type=int, help="take as many row items, not the usual number")
-    parser.add_argument("--only", default="", help="yardsticks whose name holds this text")
+    parser.add_argument("--columns", type=int, help="films: take as many viewers, not all")
+    parser.add_argument("--only", default="", help="yardsticks whose name matches this pattern")
     parser.add_argument("--answers", action="store_true", help="films: the 114 recorded answers are features too")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
@@ -196,16 +198,17 @@ def main() -> None:
     if not arguments.data.is_dir():
         print(f"skipped: no data in {arguments.data}; name its folder with --data, or set GENZ_DATA to it")
         return
+    sizes = (arguments.rows, arguments.columns)
     with ProcessPoolExecutor(arguments.workers) if arguments.workers > 1 else nullcontext() as pool:
         for data_set in arguments.data_sets:
             binary = data_set in cooccurrence_data.BINARY
-            names = [name for name in yardsticks(binary) if arguments.only.lower() in name.lower()]
+            names = [name for name in yardsticks(binary) if re.search(arguments.only, name)]
             shown = ("auc", "log_loss") if binary else ("rmse", "auc")
             titles = " | ".join(f"{part.replace('_', ' ')}: {' and '.join(shown).replace('_', ' ')}" for part in TEST_PARTS)
             print(f"\n{data_set}\n\n| yardstick | {titles} | seconds |\n|{'---|' * (len(TEST_PARTS) + 2)}", flush=True)
             answers = arguments.answers and data_set == "movies"
             for name in names:
-                cases = [(data_set, name, arguments.data, arguments.rows, seed, answers) for seed in range(arguments.seeds)]
+                cases = [(data_set, name, arguments.data, sizes, seed, answers) for seed in range(arguments.seeds)]
                 found = list((pool.map if pool else map)(run, cases))
                 cells = [", ".join(_cell([one[0][part][kind] for one in found]) for kind in shown) for part in TEST_PARTS]
                 print(f"| {name} | {' | '.join(cells)} | {mean(one[1] for one in found):.0f} |", flush=True)

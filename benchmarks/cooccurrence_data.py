@@ -232,10 +232,12 @@ BUILDERS: dict[str, tuple[Callable[..., Cooccurrence], str]] = {
 BINARY = ("un-votes", "plants")
 
 
-def build(name: str, data: Path, n_rows: int | None = None, seed: int = 0) -> Cooccurrence:
-    """The tables of one of BUILDERS; n_rows: None for its usual number."""
+def build(name: str, data: Path, n_rows: int | None = None, n_columns: int | None = None, seed: int = 0) -> Cooccurrence:
+    """The tables of one of BUILDERS; n_rows: None for its usual number; n_columns: for films, as many viewers."""
     builder, folder = BUILDERS[name]
     sizes = {} if n_rows is None else {"n_rows": n_rows}
+    if n_columns is not None and name == "movies":
+        sizes["n_columns"] = n_columns
     return builder(data / folder, seed=seed, **sizes)
 
 
@@ -245,7 +247,8 @@ def main() -> None:
     parser.add_argument("name", choices=BUILDERS, nargs="?")
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENZ_DATA", "../shared/data")))
-    parser.add_argument("--rows", type=int)
+    parser.add_argument("--rows", type=int, help="not the usual number of row items")
+    parser.add_argument("--columns", type=int, help="films: as many viewers, not all")
     arguments = parser.parse_args()
     if arguments.name is None or arguments.out is None:
         print("nothing to do: name a data set and the folder to write to")
@@ -253,7 +256,7 @@ def main() -> None:
     if not arguments.data.is_dir():
         print(f"skipped: no data in {arguments.data}; name its folder with --data, or set GENZ_DATA to it")
         return
-    found = build(arguments.name, arguments.data, arguments.rows)
+    found = build(arguments.name, arguments.data, arguments.rows, arguments.columns)
     arguments.out.mkdir(parents=True, exist_ok=True)
     found.rows.to_csv(arguments.out / "rows.csv", index=False)
     found.columns.to_csv(arguments.out / "columns.csv", index=False)

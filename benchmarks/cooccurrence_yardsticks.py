@@ -142,7 +142,7 @@ class Regression:
     own_ridge: float = 3.0
     common_ridge: float = 1.0
     rank: int = 0
-    steps: int = 60
+    steps: int = 150
     _shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def fit(self, train: Pairs, row_features: FloatArray, column_features: FloatArray) -> None:
