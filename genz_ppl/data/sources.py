@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from genz_ppl.data import movielens, netflix
 from genz_ppl.data.binary import binary_frame, binary_items
 from genz_ppl.data.columns import Classes, Names, Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
-from genz_ppl.data import movielens, netflix
 from genz_ppl.data.movielens import movielens_frame, movielens_items
 from genz_ppl.data.netflix import netflix_frame, netflix_items
 from genz_ppl.data.reading import READERS

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from genz_ppl.discovery.rated_run import OnItem, RatedRun
 from genz_ppl.errors import OptionError
@@ -21,8 +23,8 @@ CURVES = ("prior", "ratings", "both")
 class ColdStart:
     """Cosine similarity to the embedding that an item has with all its ratings, after 1, 2, ... N of them in random order.
 
-    cosines: by curve, (items, N), NaN where an item has fewer ratings: "prior" is the prediction from the questions, "ratings" the
-    exact fold-in alone, "both" the warm start. items: the ids.
+    cosines: by curve, (items, N), NaN where an item has fewer ratings: "prior" is the prediction from the questions, "ratings"
+    the exact fold-in alone, "both" the warm start. items: the ids.
     """
 
     items: tuple[str, ...]
@@ -35,7 +37,7 @@ class ColdStart:
         the mean) and margin_se (its standard error, items paired)."""
         there = ~np.isnan(self.cosines["ratings"])
         n_items = there.sum(axis=0)
-        columns: dict[str, FloatArray] = {"n_ratings": np.arange(1, len(n_items) + 1), "n_items": n_items}
+        columns: dict[str, NDArray[Any]] = {"n_ratings": np.arange(1, len(n_items) + 1), "n_items": n_items}
         tail = (1.0 - BAND) / 2.0
         for name in CURVES:
             values = np.where(there, self.cosines[name], np.nan)
@@ -66,9 +68,9 @@ def simulate(
     """Take test items out of the ratings one at a time and give them their ratings back in random order.
 
     n_items: how many, drawn without replacement; all, if there are fewer. n_ratings: N; no more than the most rated of them has.
-    on_item: called with (done, all). The users' factors are those of the matrix without the item (`Factors.without`), and they stay as
-    they are while its ratings come back, so all of an item's path is one cumulative sum. Test items only: of the others the
-    model has seen the embedding.
+    on_item: called with (done, all). The users' factors are those of the matrix without the item (`Factors.without`), and they
+    stay as they are while its ratings come back, so all of an item's path is one cumulative sum. Test items only: of the others
+    the model has seen the embedding.
 
     Raises OptionError for numbers below 1.
     """
@@ -91,8 +93,12 @@ def simulate(
         if on_item is not None:
             on_item(done + 1, len(chosen))
     longest = max(len(row) for row in rows["ratings"])
-    padded = {name: np.array([np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in found]) for name, found in rows.items()}
+    padded = {name: np.array([_padded(row, longest) for row in found]) for name, found in rows.items()}
     return ColdStart(tuple(chosen), padded)
+
+
+def _padded(row: FloatArray, length: int) -> FloatArray:
+    return np.pad(row, (0, length - len(row)), constant_values=np.nan)
 
 
 def cosine(vectors: FloatArray, other: FloatArray) -> FloatArray:

@@ -103,8 +103,9 @@ class RatedRun:
         remainder = np.mean((full - stretch * folded) ** 2, axis=0)
         totals = np.diff(table.ratings.indptr)[places].astype(np.int64)
         mean, sd = predicted(run, items.take(train))
-        errors = residual_covariance(factors.embeddings[places] - mean, n_fitted=_n_fitted(run))
-        warm = WarmStart.of([stretch * part for part in parts], totals, remainder)
+        missed = factors.embeddings[places] - mean
+        errors = residual_covariance(missed, n_fitted=_n_fitted(run))
+        warm = WarmStart.of([stretch * part for part in parts], totals, missed, errors, remainder)
         users = {int(user): column for column, user in enumerate(table.users.tolist())}
         return cls(run, items, factors, rows, users, warm, stretch, errors, np.sqrt(np.mean(sd**2, axis=0)))
 
@@ -133,7 +134,8 @@ class RatedRun:
         weights: Weights = self.factors if row is None else self.factors.without(row)
         summed = fold_in(weights, columns, values) * (1.0 if row is None else self.stretch)
         mean, covariance = self.warm.after(prior, len(values), summed)
-        return pd.DataFrame({"mean": mean, "sd": np.sqrt(covariance.diagonal())}, index=pd.Index(items.target_names, name="target"))
+        found = {"mean": mean, "sd": np.sqrt(covariance.diagonal())}
+        return pd.DataFrame(found, index=pd.Index(self.items.target_names, name="target"))
 
     def _one(self, item: str | Items) -> Items:
         if isinstance(item, Items):
@@ -200,10 +202,10 @@ def _check(items: Items, train: IntArray, rows: Mapping[str, int], factors: Fact
     missing = next((name for name in items.ids if name not in rows), None)
     if missing is not None:
         raise InputError(f"{items.name}: item {shorten(missing)} has no ratings; give the ratings of all items of the run")
-    targets = items.targets
     made = factors.embeddings[[rows[items.ids[position]] for position in train]]
-    if targets is None or targets.shape[1] != made.shape[1] or not np.allclose(targets[train], made, rtol=0.0, atol=_CLOSE * np.abs(made).max()):
-        raise InputError(f"{items.name}: the targets are not the embeddings of these ratings; give the data the run was started on")
+    known = np.zeros((0, 0)) if items.targets is None else items.targets[train]
+    if known.shape != made.shape or not np.allclose(known, made, rtol=0.0, atol=_CLOSE * float(np.abs(made).max())):
+        raise InputError(f"{items.name}: the targets are not embeddings of these ratings; give the data the run was started on")
 
 
 def _n_fitted(run: Discovery) -> int:

@@ -116,9 +116,10 @@ class Factors:
         products: list[FloatArray] = []
         vector, before = residual, np.linalg.norm(residual) + self.scale[0]
         while len(found) < most:
-            basis = np.column_stack([self.right, *found])
             for _ in range(2):  # once leaves what rounding took
-                vector = vector - basis @ (basis.T @ vector)
+                vector = vector - self.right @ (self.right.T @ vector)
+                for other in found:
+                    vector = vector - other * (other @ vector)
             length = np.linalg.norm(vector)
             if length <= _NOTHING * before:
                 break

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genz_ppl.types import FloatArray
 
@@ -49,6 +51,6 @@ class GaussianPosterior:
         return GaussianPosterior(self.mean + shift, precision)
 
 
-def _symmetric(matrix: FloatArray) -> FloatArray:
+def _symmetric(matrix: NDArray[Any]) -> FloatArray:
     half: FloatArray = 0.5 * (matrix + matrix.T)
     return half

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from genz_ppl.inference.gaussian_posterior import GaussianPosterior
 from genz_ppl.types import FloatArray, IntArray
 
-MOST_TOTALS = 32
+MOST_TOTALS = 16
+# By how much an item's errors of prediction may be larger, or smaller, in variance than those of the others.
+SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+EM_STEPS = 100
 # Counts of ratings worked on at once.
 BLOCK = 1000
 
@@ -25,29 +29,39 @@ class WarmStart:
         s_n ~ N(f y, v C),    f = n / N,    v = n (1 - f),
 
     C the covariance of g_j within an item (the step from exchangeable g_j to a Gaussian is the central limit theorem). With the
-    prior y ~ N(m, P) this is a linear observation: see `GaussianPosterior.update`. N is not known: it is one of `totals`, equally
-    likely before, those not above n excluded, weighed by the density of s_n that each implies, N(f m, f^2 P + v C). The posterior
-    is the mixture over N, given by its mean and covariance.
+    prior y ~ N(m, t P) this is a linear observation: see `GaussianPosterior.update`. Two things are not known. N is one of
+    `totals`, equally likely before, those not above n excluded. The scale t of the prior's covariance is one of SCALES, as likely
+    before as `odds` says: predictions of some items miss by far more than those of others, and a Gaussian would hold on to them.
+    Each pair is weighed by the density of s_n that it implies, N(f m, t f^2 P + v C), and the posterior is the mixture, given by
+    its mean and covariance.
 
-    spread: C, (D, D). totals: (Q,), rising. remainder: (D,), the variance of what separates the embedding from the sum of all its
-    ratings' parts, since users' factors are those without the item.
+    spread: C, (D, D). totals: (Q,), rising. odds: (6,), of SCALES, summing to 1. remainder: (D,), the variance of what separates
+    the embedding from the sum of all its ratings' parts, since users' factors are those without the item.
     """
 
     spread: FloatArray
     totals: FloatArray
+    odds: FloatArray
     remainder: FloatArray
 
     @classmethod
-    def of(cls, parts: Sequence[FloatArray], totals: IntArray, remainder: FloatArray) -> WarmStart:
-        """From g of some training items, (n_i, D) each, and the numbers of ratings of all, (T,)."""
-        return cls(pooled_covariance(parts), quantiles(totals), remainder)
+    def of(
+        cls, parts: Sequence[FloatArray], totals: IntArray, errors: FloatArray, covariance: FloatArray, remainder: FloatArray
+    ) -> WarmStart:
+        """What training items say: g of some, (n_i, D) each; of all the numbers of ratings, (T,), and prediction errors, (T, D).
+
+        covariance: of the errors, P of the typical item, (D, D). remainder: as kept.
+        """
+        return cls(pooled_covariance(parts), quantiles(totals), scale_odds(errors, covariance), remainder)
 
     def given(self, prior: GaussianPosterior, count: int, summed: FloatArray, total: float) -> GaussianPosterior:
         """The posterior if the item will have `total` ratings: the update by all `count` < total so far at once."""
         share = count / total
         return prior.update(share * np.eye(len(summed)), summed, count * (1.0 - share) * self.spread)
 
-    def one_more(self, known: GaussianPosterior, count: int, summed: FloatArray, part: FloatArray, total: float) -> GaussianPosterior:
+    def one_more(
+        self, known: GaussianPosterior, count: int, summed: FloatArray, part: FloatArray, total: float
+    ) -> GaussianPosterior:
         """The posterior after the next rating, which adds `part`, where `count` ratings adding up to `summed` are in `known`.
 
         Of the N - n ratings to come each has mean (y - s_n) / (N - n), so g ~ N((y - s_n) / (N - n), C (N - n - 1) / (N - n)).
@@ -58,15 +72,15 @@ class WarmStart:
     def after(self, prior: GaussianPosterior, count: int, summed: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean, (D,), and covariance, (D, D), of the embedding after `count` ratings that add up to `summed`."""
         if count == 0:
-            return prior.mean, prior.covariance
+            return prior.mean, prior.covariance * float(self.odds @ SCALES)
         covariance = prior.covariance
         means, covariances, logs = [], [], []
-        for total in self._possible(count):
+        for total, (scale, odds) in product(self._possible(count), zip(SCALES, self.odds, strict=True)):
             share = count / total
-            found = self.given(prior, count, summed, total)
-            implied = share**2 * covariance + count * (1.0 - share) * self.spread
+            found = self.given(GaussianPosterior(prior.mean, prior.precision / scale), count, summed, total)
+            implied = scale * share**2 * covariance + count * (1.0 - share) * self.spread
             error = summed - share * prior.mean
-            logs.append(-0.5 * (error @ np.linalg.solve(implied, error) + np.linalg.slogdet(implied)[1]))
+            logs.append(np.log(odds) - 0.5 * (error @ np.linalg.solve(implied, error) + np.linalg.slogdet(implied)[1]))
             means.append(found.mean)
             covariances.append(found.covariance)
         weights = np.exp(np.array(logs) - max(logs))
@@ -79,8 +93,8 @@ class WarmStart:
     def path(self, prior: GaussianPosterior, sums: FloatArray) -> FloatArray:
         """The posterior means after 1, 2, ... n ratings, (n, D), from the sums so far, (n, D).
 
-        In the coordinates in which C is the identity and the prior's covariance diagonal, diag(l), every N and every n costs D
-        operations: the mean moves by f l / (f^2 l + v) times the error in each.
+        In the coordinates in which C is the identity and the prior's covariance diagonal, diag(l), every N, t and n costs D
+        operations: the mean moves by f t l / (f^2 t l + v) times the error in each.
         """
         root = np.linalg.cholesky(self.spread)
         half = np.linalg.solve(root, prior.covariance)
@@ -96,19 +110,19 @@ class WarmStart:
         """How far the mean has moved, (n, D), in the diagonal coordinates; `first` ratings are in the first sum."""
         counts = np.arange(first, first + len(sums), dtype=np.float64)
         shift, largest, mass = np.zeros_like(sums), np.full(len(sums), -np.inf), np.zeros(len(sums))
-        for total in (*self.totals, None):
+        for total, (scale, odds) in product((*self.totals, None), zip(SCALES, self.odds, strict=True)):
             # None stands for n + 1, where every other total is passed.
             totals = counts + 1.0 if total is None else np.full(len(sums), total)
             allowed = counts >= self.totals[-1] if total is None else totals > counts
             if not allowed.any():
                 continue
             share = (counts / totals)[allowed, None]
-            implied = share**2 * values + counts[allowed, None] * (1.0 - share)
+            implied = scale * share**2 * values + counts[allowed, None] * (1.0 - share)
             error = sums[allowed] - share * mean
-            log = -0.5 * (error**2 / implied + np.log(implied)).sum(axis=1)
+            log = np.log(odds) - 0.5 * (error**2 / implied + np.log(implied)).sum(axis=1)
             higher = np.maximum(largest[allowed], log)
             before, weight = np.exp(largest[allowed] - higher), np.exp(log - higher)
-            shift[allowed] = shift[allowed] * before[:, None] + weight[:, None] * share * values / implied * error
+            shift[allowed] = shift[allowed] * before[:, None] + weight[:, None] * (scale * share * values / implied * error)
             mass[allowed], largest[allowed] = mass[allowed] * before + weight, higher
         moved: FloatArray = shift / mass[:, None]
         return moved
@@ -135,6 +149,23 @@ def quantiles(totals: IntArray) -> FloatArray:
     return np.quantile(totals, (np.arange(MOST_TOTALS) + 0.5) / MOST_TOTALS)
 
 
+def scale_odds(errors: FloatArray, covariance: FloatArray) -> FloatArray:
+    """How many of the items have errors, (T, D), of each of SCALES, (6,), by maximum likelihood of the scale mixture (EM).
+
+    One item is added to each scale, so that none is impossible: a far miss may just not have been met yet.
+    """
+    scales, n_targets = np.array(SCALES), errors.shape[1]
+    distance = (errors * np.linalg.solve(covariance, errors.T).T).sum(axis=1)
+    log = -0.5 * (distance[:, None] / scales + n_targets * np.log(scales))
+    density = np.exp(log - log.max(axis=1, keepdims=True))
+    counts = np.ones(len(scales))
+    for _ in range(EM_STEPS):
+        shares = density * counts
+        counts = (shares / shares.sum(axis=1, keepdims=True)).sum(axis=0) + 1.0
+    odds: FloatArray = counts / counts.sum()
+    return odds
+
+
 def residual_covariance(residuals: FloatArray, n_fitted: int) -> FloatArray:
     """Covariance of the errors of predictions, (T, D), about 0, (D, D).
 
@@ -145,6 +176,6 @@ def residual_covariance(residuals: FloatArray, n_fitted: int) -> FloatArray:
     full = residuals.T @ residuals / max(n_items - n_fitted, 1)
     shrunk = n_targets / (n_items + n_targets)
     variances = np.maximum(full.diagonal(), 1e-9 * full.trace() / n_targets + np.finfo(np.float64).tiny)
-    covariance = (1.0 - shrunk) * full
+    covariance: FloatArray = (1.0 - shrunk) * full
     np.fill_diagonal(covariance, variances)
     return covariance
