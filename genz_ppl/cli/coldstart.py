@@ -38,10 +38,11 @@ def coldstart(
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
-    """What ratings add to the predictions of the run in DIR, whose targets are embeddings of ratings.
+    """How many ratings the predictions of the run in DIR are worth.
 
-    Each item is taken out of the ratings and gets them back in random order: cosine similarity to its full embedding, from the
-    ratings alone, from the prediction alone, and from both (Fig. 5 of the paper and the warm start).
+    The run's targets must be embeddings of ratings (movielens:DIR, netflix:DIR). Each item is taken out of the ratings and gets
+    them back in random order: cosine similarity to its full embedding, from the ratings alone, from the prediction alone, and
+    from both (Fig. 5 of the paper and the warm start).
     """
     path = folder / "coldstart.csv" if output is None else output
     from genz_ppl.discovery.coldstart import simulate
