@@ -67,10 +67,12 @@ def _page(plotly: Any, curves: list[dict[str, Any]], sentence: str) -> str:
         "yaxis": {"title": {"text": "cosine similarity to the full embedding"}, "range": [None, 1.0]},
         "hovermode": "x unified",
         "legend": {"orientation": "h", "y": 1.08},
+        "margin": {"t": 30},
+        "height": 540,
     }
     figure = {"data": curves, "layout": layout}
     drawn = plotly.to_html(
-        figure, include_plotlyjs=True, full_html=False, div_id="coldstart", validate=False, config={"displaylogo": False}
+        figure, include_plotlyjs=True, full_html=False, div_id="coldstart", validate=False, config={"displayModeBar": False}
     )
     words = html.escape(f"{sentence[:1].upper()}{sentence[1:]}.")
     return (
