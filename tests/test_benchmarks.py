@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from made_films import write_films
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -62,3 +64,27 @@ def test_whole_run_finds_true_features_and_prints_its_tables(
     features, right = (int(cell.split()[0]) for cell in row.strip("| ").split("|")[-2:])
     assert 1 <= right <= features
     assert printed.count("\n| ") == 1 + 1 + 1 + 10  # two headings, a run and ten functions
+
+
+def test_coldstart_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    coldstart = script("coldstart", monkeypatch)
+    write_films(tmp_path)
+    answers = tmp_path / "movie_answers.jsonl"
+    rows = [line.split("::") for line in (tmp_path / "movies.dat").read_text().splitlines()]
+    kinds = sorted({kind for row in rows for kind in row[2].split("|")})
+    lines = [json.dumps({"question": kind, "yes": [int(row[0]) for row in rows if kind in row[2]]}) for kind in kinds]
+    answers.write_text("\n".join(lines))
+    words = ["--dimensions", "4", "--cycles", "1", "--ratings", "50"]
+    monkeypatch.setattr(sys, "argv", ["coldstart.py", str(tmp_path), *words])
+    coldstart.main()
+    printed = capsys.readouterr().out
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("| ")] == [
+        "ratings",
+        "1",
+        "2",
+        "5",
+        "10",
+        "20",
+        "50",
+    ]
+    assert "counts 1 to 50: lowest margin" in printed

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from genz_ppl.cli.baseline import baseline
+from genz_ppl.cli.coldstart import coldstart
 from genz_ppl.cli.compare import compare
 from genz_ppl.cli.cooccur import cooccur
 from genz_ppl.cli.demo import demo
@@ -29,7 +30,21 @@ from genz_ppl.errors import GenzError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for command in (demo, plan, fit, baseline, cooccur, resume, predict, features, diagnose, compare, report, prompts):
+for command in (
+    demo,
+    plan,
+    fit,
+    baseline,
+    cooccur,
+    resume,
+    predict,
+    features,
+    diagnose,
+    compare,
+    report,
+    coldstart,
+    prompts,
+):
     app.command()(command)
 app.add_typer(store_app, name="store")
 

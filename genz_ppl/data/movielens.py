@@ -102,8 +102,19 @@ def movielens_frame(
     return rated.frame(chosen, columns)
 
 
+def folder_ratings(directory: str | Path) -> tuple[IntArray, IntArray, sparse.csr_array]:
+    """As `read_table`, of the file in a MovieLens folder."""
+    return read_table(_one_of(Path(directory).expanduser(), RATINGS_FILES))
+
+
 def read_ratings(file: Path) -> tuple[IntArray, sparse.csr_array]:
     """The films' ids, (N,), rising, and the (N, M) matrix of their ratings. Raises InputError for any fault of the file."""
+    ids, _, matrix = read_table(file)
+    return ids, matrix
+
+
+def read_table(file: Path) -> tuple[IntArray, IntArray, sparse.csr_array]:
+    """As `read_ratings`, with the users' ids, (M,), before the matrix."""
     parts = _parquet(file) if file.suffix == ".parquet" else list(stream_ratings(file, _layout(file)))
     users, movies, values = (np.concatenate([part[name] for part in parts]) for name in ("user", "movie", "rating"))
     del parts
@@ -115,7 +126,7 @@ def read_ratings(file: Path) -> tuple[IntArray, sparse.csr_array]:
         twice = int(np.flatnonzero(pd.DataFrame({"row": rows, "column": columns}).duplicated())[0])
         pair = f"user {known[columns[twice]]} has rated movie {ids[rows[twice]]} twice"
         raise InputError(f"{file}: rating {twice + 1}: {pair}; keep one of the two") from None
-    return np.asarray(ids, dtype=np.int64), matrix
+    return np.asarray(ids, dtype=np.int64), np.asarray(known, dtype=np.int64), matrix
 
 
 def read_movies(file: Path) -> dict[int, Movie]:

@@ -97,8 +97,19 @@ def read_titles(file: Path) -> dict[int, tuple[str, int | None]]:
     return titles
 
 
+def folder_ratings(directory: str | Path) -> tuple[IntArray, IntArray, sparse.csr_array]:
+    """As `read_table`, of the files in a folder."""
+    return read_table(training_files(Path(directory).expanduser()))
+
+
 def read_ratings(files: Sequence[Path]) -> tuple[IntArray, sparse.csr_array]:
     """The films' numbers, (N,), and the (N, M) matrix of their ratings, films by users. Raises InputError for any fault."""
+    ids, _, matrix = read_table(files)
+    return ids, matrix
+
+
+def read_table(files: Sequence[Path]) -> tuple[IntArray, IntArray, sparse.csr_array]:
+    """As `read_ratings`, with the users' numbers, (M,), before the matrix."""
     movies: dict[int, None] = {}
     starts: list[int] = []
     users: list[NDArray[np.int32]] = []
@@ -119,11 +130,14 @@ def read_ratings(files: Sequence[Path]) -> tuple[IntArray, sparse.csr_array]:
                 raise InputError(f"{file}: movie {movie} was there before; keep one of the two")
             movies[movie] = None
     ids = np.array(list(movies), dtype=np.int64)
-    return ids, _matrix(users, values, np.array([*starts, n_ratings]), ids)
+    known, matrix = _matrix(users, values, np.array([*starts, n_ratings]), ids)
+    return ids, known, matrix
 
 
-def _matrix(users: list[NDArray[np.int32]], values: list[NDArray[np.int8]], starts: IntArray, ids: IntArray) -> sparse.csr_array:
-    """What the files hold is a sparse matrix but for its types; both lists are emptied while it is filled."""
+def _matrix(
+    users: list[NDArray[np.int32]], values: list[NDArray[np.int8]], starts: IntArray, ids: IntArray
+) -> tuple[IntArray, sparse.csr_array]:
+    """The users' numbers and the matrix. What the files hold is one but for its types; both lists are emptied on the way."""
     from scipy import sparse
 
     present = np.zeros(LARGEST_USER + 1, dtype=np.bool_)
@@ -148,7 +162,7 @@ def _matrix(users: list[NDArray[np.int32]], values: list[NDArray[np.int8]], star
         movie = ids[np.searchsorted(starts, where, side="right") - 1]
         user = np.flatnonzero(present)[matrix.indices[where]]
         raise InputError(f"user {user} has rated movie {movie} twice; keep one of the two ratings")
-    return matrix
+    return np.flatnonzero(present), matrix
 
 
 def _is_movie(cell: str) -> bool:

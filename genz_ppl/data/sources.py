@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from genz_ppl.data import movielens, netflix
 from genz_ppl.data.binary import binary_frame, binary_items
 from genz_ppl.data.columns import Classes, Names, Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
@@ -21,6 +22,10 @@ from genz_ppl.data.reading import READERS
 from genz_ppl.data.things import things_frame, things_items
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import OptionError
+from genz_ppl.types import IntArray
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 # What may follow DIR of the films, as ",items=1000,alpha=0.5": the parameter of the function, and its type.
 FILM_OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
@@ -28,6 +33,8 @@ FILM_OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
     "dimensions": ("dimensions", int),
     "alpha": ("alpha", float),
 }
+# Those of the films' functions.
+DEFAULT_DIMENSIONS, DEFAULT_ALPHA = 32, 0.0
 _OPTIONS = re.compile(r"((?:,[^,=/\\]*=[^,/\\]*)*)\Z")
 
 
@@ -36,12 +43,29 @@ class NamedSource:
     """A data set known by name.
 
     takes: what follows the colon ("DIR"), or None. items: makes the items of the directory, split by the group if one is given.
-    frame: the same data before the columns have roles.
+    frame: the same data before the columns have roles. ratings: where targets are embeddings of ratings, the numbers of the items
+    and of the users and the matrix.
     """
 
     takes: str | None
     items: Callable[[str, str | None], Items]
     frame: Callable[[str], pd.DataFrame]
+    ratings: Callable[[str], tuple[IntArray, IntArray, sparse.csr_array]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RatingTable:
+    """Who rated what, and how the targets are made of it.
+
+    items: (N,) ids as `Items` has them. users: (M,) numbers. ratings: (N, M), 0 where missing. dimensions, alpha: see
+    `genz_ppl.data.embeddings.item_embeddings`.
+    """
+
+    items: tuple[str, ...]
+    users: IntArray
+    ratings: sparse.csr_array
+    dimensions: int
+    alpha: float
 
 
 def _binary(_: str, group: str | None) -> Items:
@@ -51,6 +75,7 @@ def _binary(_: str, group: str | None) -> Items:
 
 def _films(name: str, items: Callable[..., Items], frame: Callable[..., pd.DataFrame], **variant: bool) -> NamedSource:
     """Films of a folder, whose name may be followed by `FILM_OPTIONS`. variant: arguments of `items`, those of `frame` too."""
+    ratings = netflix.folder_ratings if name == "netflix" else movielens.folder_ratings
     frame_variant = {"plots": True} if variant.get("plots") else {}
 
     def make(argument: str, group: str | None) -> Items:
@@ -62,7 +87,7 @@ def _films(name: str, items: Callable[..., Items], frame: Callable[..., pd.DataF
         folder, options = _film_options(name, argument)
         return frame(folder, **options, **frame_variant)
 
-    return NamedSource("DIR", make, make_frame)
+    return NamedSource("DIR", make, make_frame, lambda argument: ratings(_film_options(name, argument)[0]))
 
 
 def _film_options(name: str, argument: str) -> tuple[str, dict[str, Any]]:
@@ -171,6 +196,21 @@ def open_like(source: str, schema: Schema) -> Items:
         return Items.from_file(source, **roles)
     name, argument = named
     return Items.from_frame(NAMED_SOURCES[name].frame(argument), **roles, name=name)
+
+
+def open_ratings(source: str) -> RatingTable | None:
+    """The ratings behind the targets of a source; None where targets are not embeddings of ratings. Raises as `open_source`."""
+    named = _named_source(source)
+    if named is None:
+        return None
+    name, argument = named
+    read = NAMED_SOURCES[name].ratings
+    if read is None:
+        return None
+    _, options = _film_options(name, argument)
+    items, users, ratings = read(argument)
+    dimensions, alpha = options.get("dimensions", DEFAULT_DIMENSIONS), options.get("alpha", DEFAULT_ALPHA)
+    return RatingTable(tuple(str(number) for number in items.tolist()), users, ratings, dimensions, alpha)
 
 
 def _named_source(source: str) -> tuple[str, str] | None:

@@ -39,6 +39,7 @@ from genz_ppl.settings import PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
+    from genz_ppl.discovery.rated_run import RatedRun
     from genz_ppl.inference.posterior import FittedItems
 
 
@@ -143,6 +144,11 @@ class Discovery:
         return self._progress
 
     @property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return self._record
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run, as in run.json."""
         settings = self._record["settings"]
@@ -195,6 +201,24 @@ class Discovery:
         if isinstance(likelihood, CategoricalLikelihood):
             return class_table(outcome, items.ids, targets, self.schema.classes, likelihood.n_classes)
         return prediction_table(outcome, items.ids, targets)
+
+    def update(
+        self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None
+    ) -> pd.DataFrame:
+        """The embedding of an item after its first ratings: a table of mean and sd by target.
+
+        For runs whose targets are embeddings of ratings. The prediction is the prior, a Gaussian, and the ratings update it in
+        closed form (`genz_ppl.inference.warm_start.WarmStart`); without any rating it is the prediction itself.
+
+        item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
+        table with the columns user and rating; users by their numbers in the data set. factors: from
+        `genz_ppl.discovery.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are read again from
+        where the run had them, which takes seconds to minutes.
+        Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
+        """
+        from genz_ppl.discovery.rated_run import RatedRun
+
+        return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
     def fitted(self, items: Items, side: str = "train") -> FittedItems:
         """The fit as diagnostics see it. items: those of the run; side: "train", or "test", where q is the prior of the answers.

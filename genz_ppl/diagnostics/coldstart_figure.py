@@ -1,0 +1,95 @@
+"""The cold start curves as one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from genz_ppl.errors import OptionError
+
+INSTALL = "pip install 'genz-ppl[report]'"
+# Column, name in the legend, colour as red, green, blue.
+CURVES = (
+    ("both", "prediction and ratings", "11,114,104"),
+    ("ratings", "ratings only", "29,95,196"),
+    ("prior", "prediction only", "179,38,30"),
+)
+
+
+def check_destination(path: Path) -> None:
+    """Raise OptionError unless the figure can be written to `path` and plotly is installed."""
+    _plotly()
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OptionError(f"--html {path}: expected a name that ends with .html")
+    if path.is_dir():
+        raise OptionError(f"--html {path}: expected a file, found a folder; choose another name")
+    if not path.parent.is_dir():
+        raise OptionError(f"--html {path}: there is no folder {path.parent}; make it first")
+
+
+def write_figure(table: pd.DataFrame, sentence: str, path: Path) -> None:
+    """The curves of `ColdStart.table` with their bands, and a sentence above. Raises OptionError as `check_destination`."""
+    check_destination(path)
+    page = _page(_plotly(), traces(table), sentence)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OptionError(f"--html {path}: cannot be written ({error.strerror}); check space and permissions") from None
+
+
+def traces(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A band and a line for each curve."""
+    counts, found = table["n_ratings"].tolist(), []
+    for column, name, colour in CURVES:
+        mean, lower, upper = (_rounded(table[f"{column}_{part}"]) for part in ("mean", "lower", "upper"))
+        shared = {"type": "scatter", "mode": "lines", "x": counts, "legendgroup": column}
+        hidden = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        found.append({**shared, **hidden, "y": lower})
+        found.append({**shared, **hidden, "y": upper, "fill": "tonexty", "fillcolor": f"rgba({colour},0.12)"})
+        line = {"color": f"rgb({colour})", "width": 2}
+        found.append({**shared, "name": name, "y": mean, "line": line, "hovertemplate": f"{name} %{{y:.3f}}<extra></extra>"})
+    return found
+
+
+def _page(plotly: Any, curves: list[dict[str, Any]], sentence: str) -> str:
+    layout = {
+        "template": {},
+        "xaxis": {"title": {"text": "ratings"}, "type": "log", "dtick": 1},
+        "yaxis": {"title": {"text": "cosine similarity to the full embedding"}, "range": [None, 1.0]},
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": 1.08},
+        "margin": {"t": 30},
+        "height": 540,
+    }
+    figure = {"data": curves, "layout": layout}
+    drawn = plotly.to_html(
+        figure, include_plotlyjs=True, full_html=False, div_id="coldstart", validate=False, config={"displayModeBar": False}
+    )
+    words = html.escape(f"{sentence[:1].upper()}{sentence[1:]}.")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Cold start</title>'
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}</style></head>\n"
+        f"<body><h1>Cold start</h1><p>{words}</p>\n"
+        "<p>Test items get their ratings back in random order: means over the items and, shaded, the middle 90 % of them.</p>\n"
+        f"{drawn}</body></html>\n"
+    )
+
+
+def _rounded(values: pd.Series[float]) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+def _plotly() -> Any:
+    try:
+        return import_module("plotly.io")
+    except ImportError:
+        raise OptionError(f"--html: needs plotly, which is not installed; run: {INSTALL}") from None
