@@ -86,7 +86,17 @@ def cooccur(
     learning_rate: Annotated[float | None, _setting("learning_rate", "Of the embeddings.")] = None,
     alpha: Annotated[float | None, _setting("alpha", "The power of the singular values that the rows get.")] = None,
     link: options.Link = None,
-    error_rate_prior: options.ErrorRatePrior = None,
+    error_rate_prior: Annotated[
+        str | None,
+        typer.Option(
+            "--error-rate-prior",
+            metavar="A,B",
+            parser=options.pair,
+            help="The Beta prior of error rates; by default answers are facts \\[1,1e+06].",
+            rich_help_panel=_MODEL,
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[
         int, typer.Option("--rounds", help="Searches of both sides, a joint fit after each.", rich_help_panel=_RUN)
     ] = 2,

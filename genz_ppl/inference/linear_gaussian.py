@@ -152,7 +152,7 @@ class LinearGaussian:
         total = self.sums(state.posterior).squared_error(solution)
         if total is None:
             q = state.posterior
-            design = torch.cat([q, torch.ones_like(q[:, :1]), self.data.covariates], dim=1)
+            design = torch.cat([q, q.new_ones(len(q), 1), self.data.covariates], dim=1)
             total = (self.data.targets - design @ solution).square().sum(0)
             total += (q * (1 - q)).sum(0) @ solution[: q.shape[1]] ** 2
         return (total / len(self.data.targets)).unsqueeze(0)

@@ -33,7 +33,8 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(of_pairs | of_search))}")
     chosen = PairSettings(**{name: value for name, value in settings.items() if name in of_pairs})
-    return chosen, {name: value for name, value in settings.items() if name in of_search}
+    search = {name: value for name, value in settings.items() if name in of_search}
+    return chosen, {**search, "error_rate_prior": chosen.error_rate_prior}
 
 
 def make_record(

@@ -17,6 +17,7 @@ from genz_ppl.discovery.pairs.problem import SIDE_NAMES
 from genz_ppl.discovery.pairs.record import recorded_models, recorded_settings
 from genz_ppl.discovery.pairs.runner import PairProgress, stages
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.prediction import predict_pairs
@@ -140,7 +141,8 @@ class CoOccurrenceRun:
                 raise RunDirectoryError("the run was stopped between a search and the fit that follows; resume it first")
             answers = np.zeros((len(new), 0)) if search is None or not n_features else search.answers(chosen)
             covariates = torch.from_numpy(chosen.covariates.copy())[:, : fitted.covariates.shape[1]]
-            predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self._settings.seed)
+            with isolated(self._settings.seed):
+                predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self._settings.seed)
             mean[new], sd[new] = predicted.mean, predicted.sd
         return items.ids, Embedding(mean, sd)
 

@@ -91,7 +91,7 @@ class PairRunner:
             else:
                 with isolated(self.seed_of(progress.stage)):
                     self.fit(progress, what)
-                self.note(progress, what)
+                    self.note(progress, what)
             progress.stage += 1
             progress.seconds = time.monotonic() - started
             if progress.curve and what not in SIDE_NAMES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.pairs.spread import derivatives
 from genz_ppl.models.cooccurrence import CoOccurrence
@@ -18,6 +19,7 @@ CONVERGED = 1e-9
 CHUNK = 1 << 16
 
 
+@isolated(0)
 @torch.no_grad()
 def fold_in(
     model: CoOccurrence, prior: Embedding, items: Tensor, others: Tensor, values: Tensor, other_side: Embedding, rows: bool = True

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding, location_moments
 from genz_ppl.models.cooccurrence import CoOccurrence
 from genz_ppl.types import FloatArray
@@ -28,6 +29,7 @@ class PairPrediction:
     upper: FloatArray
 
 
+@isolated(0)  # calling a module outside would put its parameters into Pyro's global store
 @torch.no_grad()
 def pair_means(model: CoOccurrence, rows: Embedding, columns: Embedding, first: Tensor, second: Tensor) -> FloatArray:
     """E[x] of the pairs (first[r], second[r]), positions in the two embeddings, (R,)."""
@@ -37,6 +39,7 @@ def pair_means(model: CoOccurrence, rows: Embedding, columns: Embedding, first: 
     return np.concatenate(parts)
 
 
+@isolated(0)
 @torch.no_grad()
 def pair_densities(
     model: CoOccurrence, rows: Embedding, columns: Embedding, first: Tensor, second: Tensor, values: Tensor
@@ -71,8 +74,7 @@ def predict_pairs(
         chosen = slice(start, start + size)
         one, other = rows.take(first[chosen]), columns.take(second[chosen])
         location = model.location(_drawn(one, draws, generator), _drawn(other, draws, generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + start)
+        with isolated(seed + start):
             x = model.likelihood(location).sample()[..., 0].numpy()
         spread.append(x.std(axis=0))
         bounds.append(np.quantile(x, [(1 - level) / 2, (1 + level) / 2], axis=0))

@@ -40,7 +40,8 @@ class SideFit:
     @classmethod
     def of(cls, side: Side, embedding: Embedding) -> SideFit:
         """From tensors."""
-        prior = side.prior()
+        with isolated(0):
+            prior = side.prior()
         return cls(
             embedding.mean.numpy(),
             embedding.sd.numpy(),

@@ -121,7 +121,7 @@ def test_predictions_agree_with_draws(likelihood: str) -> None:
 def test_an_item_without_pairs_has_the_prior_of_its_features() -> None:
     world = make_world(0, sizes=(40, 30), density=0.5)
     pairs = world.pairs()
-    result = fit_cooccurrence(pairs.select(pairs.rows > 0), *world.answers, **SMALL)
+    result = fit_cooccurrence(pairs.select(pairs.rows > 0), *world.answers, dimensions=2, epochs=60)
     prior = result.state.rows.prior()
     assert np.allclose(result.rows.mean[0], prior.location[0], atol=0.5 * float(prior.scale.max()))
     assert (result.rows.sd[0] > result.rows.sd[1:].mean(0)).all()
