@@ -113,6 +113,9 @@ PAPER: dict[str, Any] = {
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
 }
+# Embeddings have tens of targets, and the odds of a wrong answer add up over all of them: whatever the features leave out of an
+# item passes for wrong answers then. So answers count as facts, unless the settings say otherwise.
+DIRECTION: dict[str, Any] = {"error_rate_prior": (1.0, 1e6)}
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80
 
@@ -135,6 +138,9 @@ class DiscoverSettings:
     feature must be worth in the final model
     (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
     paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
+    direction: for targets that are an embedding: each item's vector of targets is divided by its length, so that long vectors,
+    which have large errors, count no more than others; explained and predicted is the direction, all that cosine similarity
+    sees. It changes the defaults to `DIRECTION` (answers count as facts), and what is given still counts.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
     minibatch (svi, structured). device: where the E- and M-steps run, "cpu", "cuda" or "cuda:1" and so on (coordinate); what
     is written and returned is on the CPU, and a run may be resumed on another device.
@@ -169,6 +175,7 @@ class DiscoverSettings:
     bayesian: bool = False
     batch_size: int | None = None
     paper: bool = False
+    direction: bool = False
     device: str = "cpu"
 
     def __post_init__(self) -> None:

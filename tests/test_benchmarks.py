@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import pandas as pd
 import pytest
 from made_films import write_films
+
+from genz_ppl import Items
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -88,3 +92,29 @@ def test_coldstart_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         "50",
     ]
     assert "counts 1 to 50: lowest margin" in printed
+
+
+def test_regressions_beside_the_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    films = script("films", monkeypatch)
+    random = np.random.default_rng(0)
+    columns = (random.random((120, 9)) < 0.4).astype(np.float64)
+    weights = np.zeros((9, 5))
+    weights[[2, 6]] = random.normal(size=(2, 5))
+    targets = 1.0 + columns @ weights
+    assert sorted(films.greedy(columns, targets + 0.1 * random.normal(size=targets.shape), 2)) == [2, 6]
+    np.testing.assert_allclose(films.ridge(columns[:80], targets[:80], columns[80:]), targets[80:], atol=0.05)  # next to no noise
+    noise = random.normal(size=targets.shape)  # nothing to learn: shrunk all the way to the mean, or nearly
+    predicted = films.ridge(columns[:80], noise[:80], columns[80:])
+    assert np.abs(predicted - noise[:80].mean(0)).max() < 0.3
+
+
+def test_questions_that_the_regressions_beside_the_films_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    films = script("films", monkeypatch)
+    (tmp_path / "movie_answers.jsonl").write_text('{"question": "is old", "yes": [1, 3]}\n')
+    frame = pd.DataFrame(
+        {"movie": [1, 2, 3], "genres": ["Crime, War", "War", "Crime"], "year": [1950, 1999, 1970], "y": [1.0, 2.0, 3.0]}
+    )
+    items = Items.from_frame(frame, id="movie", target="y", text=["genres", "year"])
+    assert films.known_columns(items, tmp_path, "movielens").T.tolist() == [[1, 0, 1]]
+    every = {tuple(column) for column in films.known_columns(items, tmp_path, "movielens-genres").T.tolist()}
+    assert {(1, 0, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0)} <= every  # is old, war, from 1955 on, from 1980 on

@@ -62,6 +62,7 @@ def baseline(
     bayesian: options.Bayesian = None,
     batch_size: options.BatchSize = None,
     error_rate_prior: options.ErrorRatePrior = None,
+    direction: options.Direction = None,
     task: Task = None,
     questions: Questions = None,
     examples: Examples = None,

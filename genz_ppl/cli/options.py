@@ -101,6 +101,11 @@ ErrorRatePrior = Annotated[
     _setting("error_rate_prior", "The Beta prior of the error rates of answers.", _MODEL, "A,B", pair),
 ]
 
+Direction = Annotated[
+    bool | None,
+    _setting("direction", "Targets are an embedding: explain its direction only, and take answers for facts.", _MODEL),
+]
+
 Algorithm = Annotated[str | None, _setting("algorithm", f"{_either(ALGORITHM_NAMES)}.", _SEARCH)]
 Cycles = Annotated[int | None, _setting("cycles", "Rounds of additions and cuts.", _SEARCH)]
 Add = Annotated[int | None, _setting("add", "Additions in a round.", _SEARCH)]

@@ -40,6 +40,7 @@ def plan(
     bayesian: options.Bayesian = None,
     batch_size: options.BatchSize = None,
     error_rate_prior: options.ErrorRatePrior = None,
+    direction: options.Direction = None,
     algorithm: options.Algorithm = None,
     cycles: options.Cycles = None,
     add: options.Add = None,

@@ -38,6 +38,7 @@ SETTINGS = (
     "bayesian",
     "batch_size",
     "error_rate_prior",
+    "direction",
     "smallest_share",
     "smallest_worth",
     "refit_steps",

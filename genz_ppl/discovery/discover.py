@@ -27,7 +27,7 @@ from genz_ppl.discovery.run_record import (
 from genz_ppl.discovery.runner import Runner
 from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.discovery.target_checks import check_training_targets
+from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
@@ -35,7 +35,7 @@ from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.settings import ModelSettings, is_served
 from genz_ppl.models import CategoricalLikelihood
-from genz_ppl.settings import PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Discovery:
             scaling=self._scaling,
             answers=answers,
             covariates=torch.tensor(part.covariates),
-            targets=torch.tensor(part.targets),
+            targets=torch.tensor(explained(part, self.settings.get("direction", False))),
             item_ids=part.ids,
             feature_texts=tuple(record.text for record in progress.active),
             target_names=self.schema.target,
@@ -318,7 +318,8 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     unknown = [option for option in settings if option not in known]
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
-    chosen = DiscoverSettings(model=name, **(PAPER | settings if settings.get("paper") else settings))
+    presets = (PAPER if settings.get("paper") else {}) | (DIRECTION if settings.get("direction") else {})
+    chosen = DiscoverSettings(model=name, **(presets | settings))
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
 
 

@@ -17,7 +17,7 @@ from genz_ppl.discovery.hook import MiningHook
 from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Event, Progress
-from genz_ppl.discovery.target_checks import check_targets, count_classes
+from genz_ppl.discovery.target_checks import check_direction, check_targets, count_classes, explained
 from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
@@ -48,7 +48,10 @@ class Runner:
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
         self.started = time.monotonic()
         self.train, self.test = items.take(split.train), items.take(split.test)
-        self.train_targets, self.test_targets = (torch.tensor(items.targets[part]) for part in (split.train, split.test))
+        if settings.direction:
+            check_direction(items, settings.likelihood)
+        sides = (self.train, self.test)
+        self.train_targets, self.test_targets = (torch.tensor(explained(part, settings.direction)) for part in sides)
         self.train_covariates, self.test_covariates = (torch.tensor(items.covariates[part]) for part in (split.train, split.test))
         self.scaling = Scaling.of(self.train_targets, self.train_covariates, LIKELIHOODS[settings.likelihood])
         self.n_classes = count_classes(items, settings.likelihood)

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from genz_ppl.data import Items, Split
-from genz_ppl.errors import InputError
+from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.models import LIKELIHOODS
+from genz_ppl.types import FloatArray
 
 
 def count_classes(items: Items, likelihood: str) -> int:
@@ -51,3 +52,34 @@ def check_training_targets(items: Items, split: Split) -> None:
         if not present.size or bool((present == present[0]).all()):
             found = f"is {present[0]:g} wherever it has a value" if present.size else "has no values"
             raise InputError(f"{items.name}: target '{name}' {found} among the training items; choose another split or target")
+
+
+def explained(items: Items, direction: bool) -> FloatArray:
+    """The targets that a run explains, (T, D): those of the items, or with `direction` each item's vector over its length.
+
+    An item without targets stays one.
+    """
+    if items.targets is None:
+        raise ValueError("discovery needs targets")
+    if not direction:
+        return items.targets
+    length = np.linalg.norm(items.targets, axis=1, keepdims=True)
+    divided: FloatArray = items.targets / np.where(length > 0, length, 1.0)
+    return divided
+
+
+def check_direction(items: Items, likelihood: str) -> None:
+    """Raise OptionError or InputError unless the targets, (T, D), have directions: vectors of numbers, none 0 or incomplete."""
+    if items.targets is None:
+        return
+    if not LIKELIHOODS[likelihood].standardised:
+        raise OptionError(f"direction: is for vectors of numbers, and the {likelihood} likelihood is not; leave one of them out")
+    if items.targets.shape[1] < 2:
+        raise OptionError(f"direction: expected at least two targets, got {items.target_names[0]!r} alone; leave direction out")
+    missing = np.isnan(items.targets)
+    incomplete = (missing.any(1) & ~missing.all(1), "some targets are missing")
+    for wrong, found in (incomplete, ((items.targets == 0).all(1), "all targets are 0")):
+        if wrong.any():
+            item = items.ids[int(np.flatnonzero(wrong)[0])]
+            expected = "direction needs a vector of targets of each item"
+            raise InputError(f"{items.name}: {expected}, but {found} for item {item!r}; leave the item out")

@@ -75,6 +75,17 @@ def test_a_table_of_answers_is_found_again_from_elsewhere(
     assert genz("predict", "../out", "../changed.csv", "-o", "predicted.csv").code == 0
 
 
+def test_directions_of_vectors(fit: Any, table: Path, frame: pd.DataFrame) -> None:
+    outcome = fit(table.name, "single", "--direction")
+    assert outcome.code == 2
+    assert outcome.err.splitlines() == ["genz: --direction: expected at least two targets, got 'y' alone; leave direction out"]
+    assert not Path("single").exists()
+    frame.assign(other=1.0 - frame["size"] % 3).to_csv(table.name, index=False)
+    assert fit(table.name, "out", "--target", "other", "--direction").code == 0
+    settings = json.loads(Path("out/run.json").read_text())["settings"]
+    assert (settings["direction"], settings["error_rate_prior"]) == (True, [1.0, 1e6])
+
+
 @pytest.mark.parametrize(
     "content",
     [
