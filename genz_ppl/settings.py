@@ -134,8 +134,8 @@ class DiscoverSettings:
     wordings are asked about on all items; None: 80 for a served model, whose answers are paid for, otherwise 0.
     splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before
     the run ends. reconsider: wordings answered earlier compete again at every addition, at no cost. smallest_worth: nats a
-    feature must be worth in the final model (0 keeps all); None: what the best of all wordings tried reaches by chance, which
-    is most for the first feature. final_steps: steps of the last fit.
+    feature must be worth in the final model (0 keeps all); None: what the best of all wordings tried reaches by chance.
+    final_steps: steps of the last fit.
     paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
     bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
     minibatch (svi, structured). device: where the E- and M-steps run, "cpu", "cuda" or "cuda:1" and so on (coordinate); what

@@ -91,7 +91,7 @@ class Cycle:
         used = [progress.pool[record.text] for record in progress.active if record.text != replaced]
         most = max(1, self.settings.screen or 0)
         depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
-        order, price = telling_items(depth, shown), self.chance(progress, len(used) + 1)
+        order, price = telling_items(depth, shown), self.chance(progress, first=not used)
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
     @staticmethod
@@ -108,7 +108,7 @@ class Cycle:
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
         """Ask about wordings: with screening as far as they win their race, else all of them; those answered now on all items."""
         fresh = [text for text in wordings if text not in progress.pool]
-        race.price = self.chance(progress, len(race.used) + 1, len(progress.pool) + len(fresh))
+        race.price = self.chance(progress, not race.used, len(progress.pool) + len(fresh))
         if self.settings.screen:
             return [race.run(self.unfinished(progress, wordings), known)]
         return self.all_answered(progress, fresh)
@@ -220,7 +220,7 @@ class Cycle:
     def least_gain(self, progress: Progress) -> float:
         """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
         least = self.settings.smallest_gain
-        return self.chance(progress, len(progress.active) + 1) if least is None else least
+        return self.chance(progress, first=not progress.active) if least is None else least
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
         """Make a candidate part of the model and ask about it on the test items."""
@@ -278,29 +278,29 @@ class Cycle:
 
     def cost(self, progress: Progress, n_features: int) -> float:
         """The price of so many features together, in nats."""
-        return sum(self.price(progress, number) for number in range(1, n_features + 1))
+        return sum(self.price(progress, first=number == 0) for number in range(n_features))
 
-    def price(self, progress: Progress, number: int) -> float:
-        """Nats that the feature of this number, from 1, must be worth in the end: as the settings say, or the level of chance."""
+    def price(self, progress: Progress, first: bool) -> float:
+        """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
         worth = self.settings.smallest_worth
-        return self.chance(progress, number) if worth is None else worth
+        return self.chance(progress, first) if worth is None else worth
 
-    def chance(self, progress: Progress, number: int, tried: int | None = None) -> float:
-        """What the best of all wordings tried gains by chance, as the feature of this number, from 1. See `chance_gain`.
+    def chance(self, progress: Progress, first: bool, tried: int | None = None) -> float:
+        """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
 
         tried: how many there are, if not as many as the pool holds.
         """
         link = progress.state.model.link
         modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
         tried = len(progress.pool) if tried is None else tried
-        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, number)
+        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, first)
 
     def finish(self, progress: Progress) -> list[Event]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
-        price = self.price(progress, len(progress.active))
+        price = self.price(progress, first=len(progress.active) == 1)
         events = self.prune(progress, price) if progress.active and price > 0 else []
         if events:
             return events
