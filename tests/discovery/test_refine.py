@@ -25,6 +25,7 @@ class Surveyor:
 
     knows_better: bool = True
     interrupted: bool = False
+    first: str = ROUGH
     contrasts: list[Contrast] = field(default_factory=list)
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
@@ -39,7 +40,7 @@ class Surveyor:
             if self.interrupted:
                 raise KeyboardInterrupt
             return [EXACT if self.knows_better else UNRELATED]
-        return [ROUGH]
+        return [self.first]
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         return []
@@ -64,6 +65,9 @@ def test_a_better_wording_takes_the_place(estates: Items, screen: int) -> None:
     run = discover(estates, model, refinements=1, screen=screen, **SETTINGS)
     events = [(row.event, row.feature) for row in run.curve.itertuples()]
     assert events == [("start", ""), ("add", ROUGH), ("prune", ROUGH), ("add", EXACT), ("final", "")]
+    alone = discover(estates, Surveyor(first=EXACT), screen=screen, **SETTINGS)
+    for column in ("bound", "test_error"):  # the model is the one that the new wording makes by itself
+        assert run.curve[column].iloc[-1] == pytest.approx(alone.curve[column].iloc[-1], rel=1e-3)
     active = run.features[run.features["active"]]
     assert list(active["text"]) == [EXACT]
     assert list(active["origin"]) == ["refined"]
