@@ -109,6 +109,7 @@ PAPER: dict[str, Any] = {
     "polarity": "positive",
     "screen": 0,
     "splits": 1,
+    "refinements": 0,
     "reconsider": False,
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
@@ -125,7 +126,8 @@ class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
     model: the foundation model's name, kept for the record. cycles: rounds of `add` additions, `updates`
-    replacements (prune one, add one) and `cut` prunings.
+    replacements (prune one, add one), `refinements` (features for which a better wording is sought, from items where answer
+    and posterior disagree) and `cut` prunings.
     max_features: an upper limit on active features. exemplars: items shown on either side of a contrast.
     proposals: wordings asked for a contrast and polarity. polarity: ask what the positives share ("positive"), what the
     negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
@@ -135,8 +137,8 @@ class DiscoverSettings:
     wordings are asked about on all items; None: 80 for a served model, whose answers are paid for, otherwise 0.
     splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before
     the run ends. reconsider: wordings answered earlier compete again at every addition, at no cost. smallest_worth: nats a
-    feature must be worth in the final model
-    (0 keeps all); None: what the best of all wordings tried reaches by chance. final_steps: steps of the last fit.
+    feature must be worth in the final model (0 keeps all); None: what the best of all wordings tried reaches by chance.
+    final_steps: steps of the last fit.
     paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
     direction: for targets that are an embedding: each item's vector of targets is divided by its length, so that long vectors,
     which have large errors, count no more than others; explained and predicted is the direction, all that cosine similarity
@@ -155,6 +157,7 @@ class DiscoverSettings:
     add: int = 5
     cut: int = 2
     updates: int = 0
+    refinements: int = 0
     max_features: int | None = None
     seed: int = 0
     test_fraction: float = 0.2
@@ -185,7 +188,15 @@ class DiscoverSettings:
         check_device_name(self.device, self.inference, self.bayesian)
         check_choice("algorithm", self.algorithm, ALGORITHM_NAMES)
         check_choice("polarity", self.polarity, POLARITY_NAMES)
-        for option, low in (("cycles", 1), ("add", 1), ("updates", 0), ("cut", 0), ("proposals", 1), ("exemplars", 1)):
+        for option, low in (
+            ("cycles", 1),
+            ("add", 1),
+            ("updates", 0),
+            ("refinements", 0),
+            ("cut", 0),
+            ("proposals", 1),
+            ("exemplars", 1),
+        ):
             check_number(option, getattr(self, option), low)
         check_number("inner_steps", self.inner_steps, 1)
         check_number("refit_steps", self.refit_steps, 1)

@@ -110,6 +110,7 @@ Algorithm = Annotated[str | None, _setting("algorithm", f"{_either(ALGORITHM_NAM
 Cycles = Annotated[int | None, _setting("cycles", "Rounds of additions and cuts.", _SEARCH)]
 Add = Annotated[int | None, _setting("add", "Additions in a round.", _SEARCH)]
 Updates = Annotated[int | None, _setting("updates", "Replacements in a round: prune one, add one.", _SEARCH)]
+Refinements = Annotated[int | None, _setting("refinements", "Features of a round for which a better wording is sought.", _SEARCH)]
 Cut = Annotated[int | None, _setting("cut", "Cuts in a round.", _SEARCH)]
 MaxFeatures = Annotated[int | None, _setting("max_features", "The most features at a time.", _SEARCH)]
 Polarity = Annotated[

@@ -45,6 +45,7 @@ def plan(
     cycles: options.Cycles = None,
     add: options.Add = None,
     updates: options.Updates = None,
+    refinements: options.Refinements = None,
     cut: options.Cut = None,
     max_features: options.MaxFeatures = None,
     polarity: options.Polarity = None,

@@ -76,8 +76,8 @@ class Display:
 
 
 def planned_steps(settings: DiscoverSettings) -> int:
-    """The steps of a run in which no cycle ends early: additions, updates, cuts and the turn of each cycle."""
-    return settings.cycles * (settings.add + settings.updates + settings.cut + 1)
+    """The steps of a run in which no cycle ends early: additions, updates, refinements, cuts and the turn of each cycle."""
+    return settings.cycles * (settings.add + settings.updates + settings.refinements + settings.cut + 1)
 
 
 def duration(seconds: float) -> str:

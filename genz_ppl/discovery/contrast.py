@@ -60,19 +60,41 @@ def exemplars(posterior: FloatArray, items: IntArray, n: int, random: np.random.
     return sides[0], sides[1]
 
 
+def disputed_exemplars(
+    posterior: FloatArray, answers: FloatArray, n: int, random: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Up to n items that a feature holds for and up to n that it does not, by its posterior, in random order.
+
+    posterior, answers: (T,) of one feature. Up to half of either side are items whose answer says otherwise (or is missing),
+    the surest first; the others are from the confident end, as in `exemplars`.
+    """
+    sides = []
+    for value in (1.0, 0.0):
+        side = np.flatnonzero((posterior > 0.5) == (value == 1.0))
+        disputed = side[answers[side] != value]
+        surest = disputed[np.argsort(-np.abs(posterior[disputed] - 0.5), kind="stable")][: (n + 1) // 2]
+        agreed = exemplars(posterior, side[answers[side] == value], n - len(surest), random)[0 if value == 1.0 else 1]
+        sides.append(random.permutation(np.concatenate([surest, agreed])))
+    return sides[0], sides[1]
+
+
 def build_contrast(
     items: Sequence[Item],
     positive: IntArray,
     negative: IntArray,
     answers: FloatArray,
     texts: Sequence[str],
+    replaced: tuple[str, ...] = (),
 ) -> Contrast:
-    """The contrast to show. answers: (T, K) of the features in use; those that all shown items share become context."""
+    """The contrast to show. answers: (T, K) of the features in use; those that all shown items share become context.
+
+    replaced: wordings in use that another is sought for: not to be proposed again, whatever the items share.
+    """
     shown = np.concatenate([positive, negative])
     context = [text for k, text in enumerate(texts) if len(shown) and bool((answers[shown, k] == 1).all())]
     return Contrast(
         positive=tuple(items[i] for i in positive),
         negative=tuple(items[i] for i in negative),
         context=tuple(context),
-        existing=tuple(texts),
+        existing=(*texts, *replaced),
     )

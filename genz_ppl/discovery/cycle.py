@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, missed, rank_candidates
-from genz_ppl.discovery.records import FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.discovery.records import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.discovery.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.worth import chance_gain
 from genz_ppl.inference.closed_form import has_closed_form
@@ -50,7 +50,7 @@ class Cycle:
         """The training tensors with the answers of the active features."""
         return self.data.with_answers(torch.from_numpy(progress.train_answers).to(self.data.targets.device))
 
-    def add(self, progress: Progress) -> list[tuple[str, str]]:
+    def add(self, progress: Progress) -> list[Event]:
         """Algorithm 1 or 2; returns the events, each with the wording it is about.
 
         With screening, what the pool holds comes first: a wording whose answers are known costs nothing, and one that those
@@ -68,13 +68,8 @@ class Cycle:
         wordings: dict[str, int] = {}
         if answered in ([], [None]):
             wordings = self.wordings(self.contrast(progress, positive, negative))
-            fresh = [text for text in wordings if text not in progress.pool]
-            race.price = self.chance(progress, len(progress.pool) + len(fresh))
-            answered = [race.run(self.unfinished(progress, wordings), known)] if screening else self.all_answered(progress, fresh)
-        events = []
-        for text in answered:
-            if text is not None and not is_balanced(unpack(progress.pool[text]), self.settings.smallest_share):
-                events.append(("discard", text))
+            answered = self.answered(progress, race, wordings, known)
+        events = self.discarded(progress, answered)
         best = self.best_candidate(progress, data, list(wordings))
         progress.failures = progress.failures + 1 if best is None else 0
         # The first failure turns to another split; only when that fails, too, are the effects sought the weak ones.
@@ -84,16 +79,19 @@ class Cycle:
             events.append(("add", best.text))
         return events
 
-    def race(self, progress: Progress, posterior: FloatArray, shown: IntArray) -> Race:
-        """A race among wordings for the split with this posterior, (T,). shown: what the proposer sees."""
+    def race(self, progress: Progress, posterior: FloatArray, shown: IntArray, replaced: str = "") -> Race:
+        """A race among wordings for the split with this posterior, (T,). shown: what the proposer sees.
+
+        replaced: a wording in use that the winner may take the place of, so that it may answer much like it.
+        """
 
         def ask(items: Sequence[int], texts: Sequence[str]) -> FloatArray:
             return self.oracle.answer([self.items[t] for t in items], texts)
 
-        used = [progress.pool[record.text] for record in progress.active]
+        used = [progress.pool[record.text] for record in progress.active if record.text != replaced]
         most = max(1, self.settings.screen or 0)
         depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
-        order, price = telling_items(depth, shown), self.chance(progress)
+        order, price = telling_items(depth, shown), self.chance(progress, first=not used)
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
     @staticmethod
@@ -106,6 +104,20 @@ class Cycle:
         """The wordings of the pool that are not in the model."""
         active = {record.text for record in progress.active}
         return [text for text in progress.pool if text not in active]
+
+    def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
+        """Ask about wordings: with screening as far as they win their race, else all of them; those answered now on all items."""
+        fresh = [text for text in wordings if text not in progress.pool]
+        race.price = self.chance(progress, not race.used, len(progress.pool) + len(fresh))
+        if self.settings.screen:
+            return [race.run(self.unfinished(progress, wordings), known)]
+        return self.all_answered(progress, fresh)
+
+    def discarded(self, progress: Progress, answered: Sequence[str | None]) -> list[Event]:
+        """The events of wordings that are true of too few items or too many."""
+        texts = [text for text in answered if text is not None]
+        share = self.settings.smallest_share
+        return [("discard", text) for text in texts if not is_balanced(unpack(progress.pool[text]), share)]
 
     def all_answered(self, progress: Progress, fresh: list[str]) -> list[str | None]:
         """Put wordings into the pool with answers on all training items."""
@@ -185,26 +197,32 @@ class Cycle:
 
     def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
         """The wording with the largest gain of the bound, if that gain is above `smallest_gain`."""
-        active = {record.text for record in progress.active}
-        texts = [*wordings, *progress.pool] if self.settings.reconsider else wordings
-        usable = []
-        for text in dict.fromkeys(texts):
-            entry = progress.pool.get(text)
-            if text in active or entry is None:
-                continue
-            if asked(entry).all() and is_balanced(unpack(entry), self.settings.smallest_share):
-                usable.append(text)
-        if not usable:
+        texts = self.usable(progress, [*wordings, *progress.pool] if self.settings.reconsider else wordings)
+        if not texts:
             return None
-        answers = np.stack([unpack(progress.pool[text]) for text in usable], axis=1)
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        ranked = rank_candidates(
-            judge, judged, usable, answers, self.settings.refit_steps, lambda texts: self.oracle.error_rates(self.items, texts)
-        )
-        least = self.chance(progress) if self.settings.smallest_gain is None else self.settings.smallest_gain
-        return ranked[0] if ranked and ranked[0].gain > least else None
+        ranked = self.ranked(progress, judge, judged, texts)
+        return ranked[0] if ranked and ranked[0].gain > self.least_gain(progress) else None
 
-    def keep(self, progress: Progress, candidate: Candidate) -> None:
+    def usable(self, progress: Progress, texts: Iterable[str]) -> list[str]:
+        """Those that have answers on all training items, neither too rare nor too common, and are not in the model."""
+        active, share = {record.text for record in progress.active}, self.settings.smallest_share
+        known = [text for text in dict.fromkeys(texts) if text not in active and text in progress.pool]
+        whole = [text for text in known if asked(progress.pool[text]).all()]
+        return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
+
+    def ranked(self, progress: Progress, judge: State, data: Data, texts: list[str]) -> list[Candidate]:
+        """Wordings of the pool by what each would bring to a model of `judge_of`, the best first; none like one in it."""
+        answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
+        steps = self.settings.refit_steps
+        return rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
+
+    def least_gain(self, progress: Progress) -> float:
+        """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
+        least = self.settings.smallest_gain
+        return self.chance(progress, first=not progress.active) if least is None else least
+
+    def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
         """Make a candidate part of the model and ask about it on the test items."""
         if candidate.text not in progress.test_pool:
             progress.test_pool[candidate.text] = pack(self.oracle.answer(self.test_items, [candidate.text])[:, 0])
@@ -215,10 +233,10 @@ class Cycle:
             progress.state = progress.state.with_columns(kept, candidate.state.posterior[:, -1:])
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
-        progress.features.append(FeatureRecord(f"f{number}", candidate.text, "mined", candidate.gain, progress.step))
+        progress.features.append(FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step))
         self.refit(progress)
 
-    def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[tuple[str, str]]:
+    def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[Event]:
         """Algorithm 3: take out the feature whose removal costs the bound least, if it costs less than `least_loss`."""
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
@@ -254,29 +272,35 @@ class Cycle:
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
         judged = progress.bound if judge is progress.state else refit(judge, data, steps).total
-        best, price = progress.best, self.price(progress)
-        if best is None or judged - price * len(progress.active) > best.judged - price * len(best.ids):
-            ids = [record.id for record in progress.active]
+        best, ids = progress.best, [record.id for record in progress.active]
+        if best is None or judged - self.cost(progress, len(ids)) > best.judged - self.cost(progress, len(best.ids)):
             progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, judged)
 
-    def price(self, progress: Progress) -> float:
-        """Nats a feature must be worth in the end: as the settings say, or the level of chance."""
-        worth = self.settings.smallest_worth
-        return self.chance(progress) if worth is None else worth
+    def cost(self, progress: Progress, n_features: int) -> float:
+        """The price of so many features together, in nats."""
+        return sum(self.price(progress, first=number == 0) for number in range(n_features))
 
-    def chance(self, progress: Progress, tried: int | None = None) -> float:
-        """What the best of all wordings tried gains by chance. tried: their number, if it is not that of the pool."""
+    def price(self, progress: Progress, first: bool) -> float:
+        """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
+        worth = self.settings.smallest_worth
+        return self.chance(progress, first) if worth is None else worth
+
+    def chance(self, progress: Progress, first: bool, tried: int | None = None) -> float:
+        """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
+
+        tried: how many there are, if not as many as the pool holds.
+        """
         link = progress.state.model.link
         modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
         tried = len(progress.pool) if tried is None else tried
-        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations)
+        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, first)
 
-    def finish(self, progress: Progress) -> list[tuple[str, str]]:
+    def finish(self, progress: Progress) -> list[Event]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
-        price = self.price(progress)
+        price = self.price(progress, first=len(progress.active) == 1)
         events = self.prune(progress, price) if progress.active and price > 0 else []
         if events:
             return events

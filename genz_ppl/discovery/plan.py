@@ -127,9 +127,9 @@ def polarities(settings: DiscoverSettings) -> int:
 def most_additions(settings: DiscoverSettings) -> int:
     """The most times a feature is looked for. A cycle that adds none is the last one."""
     cycles, most = settings.cycles, settings.max_features
-    if most is not None and settings.updates == 0 and (settings.cut == 0 or most == 1):
+    if most is not None and settings.updates == settings.refinements == 0 and (settings.cut == 0 or most == 1):
         cycles = min(cycles, most)  # nothing is ever taken out, so each cycle but the last fills a place for good
-    return cycles * (settings.add + settings.updates)
+    return cycles * (settings.add + settings.updates + settings.refinements)
 
 
 def most_features(settings: DiscoverSettings) -> int:

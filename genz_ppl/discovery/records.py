@@ -86,7 +86,7 @@ class Progress:
     pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid
     answer) and -2 (not asked); test_pool: the same on the
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
-    features, so far. additions_done, updates_done, cuts_done, added_in_cycle: where in its cycle the run is. failures:
+    features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
     settled: its cycles are over and it is back at the best model. While a run is under way its states are on the run's device.
     """
@@ -104,6 +104,7 @@ class Progress:
     cycle: int = 1
     additions_done: int = 0
     updates_done: int = 0
+    refinements_done: int = 0
     cuts_done: int = 0
     added_in_cycle: int = 0
     failures: int = 0

@@ -36,6 +36,7 @@ _PLAIN = (
     "cycle",
     "additions_done",
     "updates_done",
+    "refinements_done",
     "cuts_done",
     "added_in_cycle",
     "failures",

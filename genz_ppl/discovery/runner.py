@@ -17,6 +17,7 @@ from genz_ppl.discovery.hook import MiningHook
 from genz_ppl.discovery.metrics import error_metric, scores
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.records import Event, Progress
+from genz_ppl.discovery.refine import refine
 from genz_ppl.discovery.target_checks import check_direction, check_targets, count_classes, explained
 from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.fit import check_device
@@ -145,6 +146,10 @@ class Runner:
             added = cycle.add(progress)
             progress.added_in_cycle += not any(("add", text) in added for _, text in pruned)
             events = pruned + added
+        elif progress.refinements_done < settings.refinements and progress.active:
+            progress.refinements_done += 1
+            events = refine(cycle, progress)
+            progress.added_in_cycle += any(event == "add" for event, _ in events)
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
@@ -152,7 +157,8 @@ class Runner:
             events = cycle.finish(progress)
         else:
             progress.cycle += 1
-            progress.additions_done = progress.updates_done = progress.cuts_done = progress.added_in_cycle = 0
+            progress.additions_done = progress.updates_done = progress.refinements_done = 0
+            progress.cuts_done = progress.added_in_cycle = 0
         return events
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:

@@ -63,7 +63,7 @@ def test_a_long_question_keeps_to_its_line(frame: pd.DataFrame) -> None:
 
 
 def test_the_plan_counts_every_step() -> None:
-    assert planned_steps(DiscoverSettings(cycles=3, add=4, updates=1, cut=2)) == 24
+    assert planned_steps(DiscoverSettings(cycles=3, add=4, updates=1, refinements=2, cut=2)) == 30
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (7.4, "0:07"), (59.9, "1:00"), (750, "12:30"), (3723, "1:02:03")])

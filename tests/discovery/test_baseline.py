@@ -80,7 +80,8 @@ def test_the_kept_point_is_the_best_bound_less_the_price_of_chance(items: Items)
     run = baseline(items, Asker(), seed=0)
     curve = run.curve
     path = curve[curve["event"].isin(["add", "prune"])].drop_duplicates("n_features", keep="last")
-    worth = path["bound"] - chance_gain(len(QUESTIONS), 1) * path["n_features"]
+    price = [chance_gain(len(QUESTIONS), 1, first=number == 1) for number in range(1, 6)]
+    worth = path["bound"] - [sum(price[:n]) for n in path["n_features"]]
     assert run.curve["n_features"].iloc[-1] == path["n_features"].iloc[worth.argmax()] == 3
     bounds = path["bound"].to_numpy()
     pruned = path["feature"].tolist()[1:]

@@ -93,6 +93,7 @@ def test_a_run_with_rules_stays_below_its_plan(items: Items, recorder: Any) -> N
         ({"cycles": 3, "add": 2, "cut": 5}, 6, 3),  # one feature is never cut
         ({"cycles": 10, "add": 1, "cut": 1}, 10, 2),
         ({"cycles": 2, "add": 3, "cut": 0, "updates": 2}, 10, 6),
+        ({"cycles": 2, "add": 3, "cut": 0, "updates": 2, "refinements": 1}, 12, 6),
         ({"cycles": 10, "add": 3, "cut": 0, "max_features": 4}, 12, 4),
         ({"cycles": 10, "add": 3, "cut": 1, "max_features": 4}, 30, 4),
         ({"cycles": 10, "add": 3, "cut": 1, "max_features": 1}, 3, 1),
