@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from genz_ppl.discovery.pairs.scores import auc
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.types import Pairs
 
-SETTINGS = {"dimensions": 3, "epochs": 20, "cycles": 2, "add": 3, "cut": 1, "proposals": 3, "splits": 1}
+SETTINGS: dict[str, Any] = {"dimensions": 3, "epochs": 20, "cycles": 2, "add": 3, "cut": 1, "proposals": 3, "splits": 1}
 Sides = tuple[Items, Items, Pairs]
 
 

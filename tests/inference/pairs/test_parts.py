@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyro.distributions import Normal
 from two_sides import make_world
 
 from genz_ppl.errors import InputError, OptionError
@@ -22,7 +25,7 @@ from genz_ppl.models.cooccurrence import CoOccurrence
 from genz_ppl.settings import PairSettings
 from genz_ppl.types import Pairs
 
-SMALL = {"dimensions": 2, "epochs": 8}
+SMALL: dict[str, Any] = {"dimensions": 2, "epochs": 8}
 
 
 def normal(random: np.random.Generator, n_items: int, n_entries: int) -> Embedding:
@@ -93,7 +96,7 @@ def test_folding_in_other_pairs_finds_the_mode(likelihood: str) -> None:
     values = torch.from_numpy(random.integers(0, 2, (60, 1)).astype(float))
     folded = fold_in(model, prior, items, others, values, other)
     at = folded.mean.clone().requires_grad_(True)
-    density = torch.distributions.Normal(prior.mean, prior.sd).log_prob(at).sum()
+    density = Normal(prior.mean, prior.sd).log_prob(at).sum()
     density = density + model.likelihood(model.location(at[items], other.mean[others])).log_prob(values).sum()
     (slope,) = torch.autograd.grad(density, at)
     assert slope.abs().max() < 1e-5
