@@ -29,10 +29,16 @@ def needed(module: str) -> Any:
         raise OptionError(f"report: needs {module}, which is not installed; run: {INSTALL}") from None
 
 
-def page_of(template: str, content: Mapping[str, Any], charts: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]) -> str:
+def page_of(
+    template: str,
+    content: Mapping[str, Any],
+    charts: Mapping[str, Mapping[str, Any]],
+    more: Mapping[str, Any],
+    styles: Sequence[str] = ("report.css",),
+) -> str:
     """HTML from a template of this package.
 
-    charts: by name, drawn by the page's program; more: what else that program is told (steps and texts).
+    charts: by name, drawn by the page's program; more: what else that program is told (steps and texts). styles: its style sheets.
     """
     jinja2 = needed("jinja2")
     markup = needed("markupsafe").Markup
@@ -52,7 +58,7 @@ def page_of(template: str, content: Mapping[str, Any], charts: Mapping[str, Mapp
         "version": version("genz-ppl"),
         "json": markup(_json({"charts": drawn, **more})),
         "plotly": markup(_packed_plotly()),
-        "css": markup(_template("report.css")),
+        "css": markup("".join(_template(name) for name in styles)),
         "js": markup(_template("report.js")),
     }
     page: str = environment.get_template(template).render({**shared, **content})
