@@ -38,7 +38,7 @@ def page_of(
 ) -> str:
     """HTML from a template of this package.
 
-    charts: by name, drawn by the page's program; more: what else that program is told (steps and texts). styles: its style sheets.
+    charts: by name, drawn by the page's program; more: what else that program is told (steps, texts). styles: sheets.
     """
     jinja2 = needed("jinja2")
     markup = needed("markupsafe").Markup
