@@ -17,8 +17,8 @@ from genz_ppl.types import FloatArray
 # Points of a scatter chart, and groups of pairs whose mean is compared.
 MOST_POINTS = 2_500
 GROUPS = 10
-# Cells with their number written in, at most.
-MOST_LABELLED = 400
+# Rows and columns of cells with their number written in, at most: more cannot be read on a phone.
+MOST_LABELLED = (14, 8)
 _LINES = {"train": ("@@train", "dot"), "held_out": ("@@test", "solid"), "new_rows": ("@@blue", "solid")}
 _LINES |= {"new_columns": ("@@red", "dash"), "new_both": ("@@purple", "solid")}
 #: Columns of the table of scores: a metric, and what it is beside.
@@ -47,7 +47,7 @@ def affinity_chart(data: PairReportData, affinity: FloatArray) -> Chart:
         "x": names[1],
         "y": names[0],
         "z": [numbers(row) for row in affinity],
-        "text": [[number(value, 2, signed=True) for value in row] for row in affinity.tolist()],
+        "text": [[_to_the_same_decimal(value, most) for value in row] for row in affinity.tolist()],
         "customdata": [[f"{row}<br>{column}" for column in texts[1]] for row in texts[0]],
         "hovertemplate": "%{y} with %{x}: %{z:+.3g}<br>%{customdata}<extra></extra>",
         "colorscale": [[0, "@@red"], [0.5, "@@card"], [1, "@@blue"]],
@@ -57,7 +57,7 @@ def affinity_chart(data: PairReportData, affinity: FloatArray) -> Chart:
         "ygap": 2,
         "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 0.9, "tickfont": {"color": "@@muted"}},
     }
-    if affinity.size <= MOST_LABELLED:
+    if affinity.shape[0] <= MOST_LABELLED[0] and affinity.shape[1] <= MOST_LABELLED[1]:
         trace["texttemplate"] = "%{text}"
     axis = {"type": "category", "showgrid": False, **({"dtick": 1} if max(affinity.shape) <= 24 else {})}
     layout = {
@@ -81,6 +81,13 @@ def affinity_chart(data: PairReportData, affinity: FloatArray) -> Chart:
         table_of(("feature of the rows", *across), rows),
         traces=[trace],
     )
+
+
+def _to_the_same_decimal(value: float, most: float) -> str:
+    """The largest has two digits; what is too small for that is 0."""
+    decimals = min(6, max(0, 1 - math.floor(math.log10(most))))
+    shown = f"{value:+.{decimals}f}"
+    return "0" if float(shown) == 0 else shown.replace("-", "−")
 
 
 def stage_chart(data: PairReportData) -> Chart:

@@ -83,6 +83,10 @@ def test_affinities_are_those_of_the_run(gaussian: Crossing) -> None:
     assert f"the value is higher by {number(strongest)} than" in page_of(run, sides).words
     assert max(abs(value) for row in trace["z"] for value in row) == pytest.approx(trace["zmax"], rel=1e-4)
     assert trace["zmin"] == -trace["zmax"]
+    assert trace["texttemplate"] == "%{text}"
+    for texts, values in zip(trace["text"], trace["z"], strict=True):
+        for text, value in zip(texts, values, strict=True):
+            assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.051)
 
 
 def test_what_a_yes_adds_is_what_predictions_of_new_rows_differ_by(gaussian: Crossing) -> None:
