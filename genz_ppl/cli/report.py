@@ -40,6 +40,12 @@ def report(
 ) -> None:
     """Write what the run in DIR found, how, and how well, as one HTML file that needs no network."""
     path = folder / "report.html" if output is None else output
+    if _is_on_two_sides(folder):
+        for name, given in (("SOURCE", source), ("--figures", figures), ("--baseline", baseline)):
+            if given is not None:
+                raise OptionError(f"{name}: the report of a run on two sides does not take it; leave it out")
+        _report_on_two_sides(folder, path)
+        return
     from genz_ppl.cli.sources import absolute_source, reopen_items
     from genz_ppl.diagnostics.report import check_destination
     from genz_ppl.discovery.discover import Discovery
@@ -57,6 +63,26 @@ def report(
     items = reopen_items(record, folder)
     Discovery.load(folder).report(path, items, curve, figures)
     typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}"))
+
+
+def _is_on_two_sides(folder: Path) -> bool:
+    from genz_ppl.discovery.pairs.directory import PairDirectory
+
+    try:
+        PairDirectory(folder).record()
+    except RunDirectoryError:  # an ordinary run, or none: that is said later
+        return False
+    return True
+
+
+def _report_on_two_sides(folder: Path, path: Path) -> None:
+    """Without texts and predictions: the descriptions and pairs are not read again."""
+    from genz_ppl.diagnostics.report import check_destination
+    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+
+    check_destination(path)
+    CoOccurrenceRun.load(folder).report(path)
+    typer.echo(f"written to {path}")
 
 
 def _curve(path: Path) -> list[tuple[int, float]]:

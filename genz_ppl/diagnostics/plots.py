@@ -25,7 +25,7 @@ def charts(data: ReportData) -> dict[str, Chart]:
         found["baseline"] = baseline_chart(data)
     if data.kind != "classes":
         found["check"] = check_chart(data)
-    found["cost"] = cost_chart(data)
+    found["cost"] = cost_chart(data.facts.curve)
     return found
 
 
@@ -145,19 +145,19 @@ COSTS = {
 }
 
 
-def cost_chart(data: ReportData) -> Chart:
-    """What the run had cost after each step."""
-    curve = data.facts.curve
+def cost_chart(curve: pd.DataFrame, step: str = "step", shape: str = "hv") -> Chart:
+    """What the run had cost after each step. step: the column that counts them; shape: of the line between them."""
     shown = [name for name in COSTS if name in ("answers_asked", "seconds") or float(np.nan_to_num(curve[name]).max()) > 0]
     options = []
     for name in shown:
-        trace = line(COSTS[name], curve["step"].tolist(), numbers(curve[name].to_numpy()), "@@test")
-        trace |= {"line": {"color": "@@test", "width": 2, "shape": "hv"}, "fill": "tozeroy", "fillcolor": "@@fill"}
+        trace = line(COSTS[name], curve[step].tolist(), numbers(curve[name].to_numpy()), "@@test")
+        trace |= {"line": {"color": "@@test", "width": 2, "shape": shape}, "fill": "tozeroy", "fillcolor": "@@fill"}
         options.append({"label": COSTS[name], "traces": [trace], "layout": {"yaxis": {"title": {"text": COSTS[name]}}}})
     last = curve.iloc[-1]
+    ticks = {} if step == "step" else _whole(len(curve))
     rows = [[COSTS[name], number(float(last[name]))] for name in COSTS]
-    alt = f"Cumulative cost by step; in the end {number(float(last['answers_asked']))} answers."
-    layout = {"xaxis": {"title": {"text": "step of the run"}}, "yaxis": {"rangemode": "tozero"}}
+    alt = f"Cumulative cost by {step}; in the end {number(float(last['answers_asked']))} answers."
+    layout = {"xaxis": {"title": {"text": f"{step} of the run"}, **ticks}, "yaxis": {"rangemode": "tozero"}}
     return chart("What the run cost", alt, layout, table_of(("what", "in the end"), rows), options=options)
 
 

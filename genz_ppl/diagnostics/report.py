@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import importlib
-import json
-import math
-import zlib
-from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from genz_ppl.diagnostics.checks import LEVELS
+from genz_ppl.diagnostics.page import needed, page_of, save_page, setting
 from genz_ppl.diagnostics.plots import charts, score_rows
 from genz_ppl.diagnostics.report_data import FeatureFacts, ReportData
 from genz_ppl.diagnostics.report_steps import Step
 from genz_ppl.diagnostics.report_words import (
     STOPPED,
-    clean,
     counted,
     effect,
     metric_name,
@@ -45,14 +35,13 @@ _EVENTS = {
     "return": "Back to the best list",
     "final": "Last fit",
 }
-INSTALL = "pip install 'genz-ppl[report]'"
 SUFFIXES = (".html", ".htm")
 
 
 def check_destination(path: Path, figures: str | Path | None = None) -> None:
     """Raise OptionError unless the report can be written to `path`, figures to that folder, and what it takes is installed."""
     for module in ("jinja2", "plotly", *(() if figures is None else ("matplotlib",))):
-        _needed(module)
+        needed(module)
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"report {path}: expected a name that ends with .html; choose another name")
     if path.is_dir():
@@ -66,19 +55,12 @@ def check_destination(path: Path, figures: str | Path | None = None) -> None:
 def write_report(data: ReportData, path: Path) -> None:
     """Replace the file in one stroke. Raises OptionError where it cannot be written or a package of the extra is missing."""
     check_destination(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(render(data).encode("utf-8", "replace"))
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OptionError(f"report {path}: cannot be written ({error.strerror}); check space and permissions") from None
+    save_page(render(data), path)
 
 
 def write_figures(data: ReportData, folder: Path) -> None:
     """The charts for papers, as pdf and png. Raises OptionError where they cannot be written or matplotlib is missing."""
-    _needed("matplotlib")
+    needed("matplotlib")
     from genz_ppl.diagnostics.figures import save_figures
 
     try:
@@ -88,25 +70,11 @@ def write_figures(data: ReportData, folder: Path) -> None:
         raise OptionError(f"figures {folder}: cannot be written ({error.strerror}); check space and permissions") from None
 
 
-def _needed(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise OptionError(f"report: needs {module}, which is not installed; run: {INSTALL}") from None
-
-
 def render(data: ReportData) -> str:
     """The report as HTML; the same for the same data."""
-    jinja2 = _needed("jinja2")
-    markup = _needed("markupsafe").Markup
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"clean": clean, "short": shortened, "n": _n, "percent": percent, "words": _is_words}
     drawn = charts(data)
     content = {
         "data": data,
-        "charts": drawn,
         "title": title(data),
         "summary": summary(data),
         "tiles": tiles(data),
@@ -124,38 +92,13 @@ def render(data: ReportData) -> str:
         "scores": score_rows(data),
         "coverage": _coverage(data),
         "check_words": _check_words(data),
-        "settings": [[name, _setting(value)] for name, value in data.facts.settings.items()],
+        "settings": [[name, setting(value)] for name, value in data.facts.settings.items()],
         "versions": [[name, str(value)] for name, value in data.facts.versions.items()],
-        "version": version("genz-ppl"),
-        "json": markup(_json(_page_data(data, drawn))),
-        "plotly": markup(_packed_plotly()),
-        "css": markup(_template("report.css")),
-        "js": markup(_template("report.js")),
     }
-    page: str = environment.from_string(_template("report.html.j2")).render(content)
-    return page.lstrip()
+    return page_of("report.html.j2", content, drawn, _page_data(data))
 
 
-def _template(name: str) -> str:
-    return files("genz_ppl.diagnostics").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _packed_plotly() -> str:
-    """plotly.js, compressed and in base64: 2 MB instead of 5."""
-    source: str = _needed("plotly.offline").get_plotlyjs()
-    return base64.b64encode(zlib.compress(source.encode(), 9)).decode()
-
-
-def _json(content: dict[str, Any]) -> str:
-    """JSON that may stand inside a script element, whatever its texts hold."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _page_data(data: ReportData, drawn: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _page_data(data: ReportData) -> dict[str, Any]:
     texts = list(dict.fromkeys(text for step in data.steps for text in (*step.active, *step.removed)))
     place = {text: position for position, text in enumerate(texts)}
     steps = [
@@ -167,12 +110,7 @@ def _page_data(data: ReportData, drawn: dict[str, dict[str, Any]]) -> dict[str, 
         }
         for step in data.steps
     ]
-    kept = ("layout", "traces", "options")
-    return {
-        "charts": {name: {key: chart[key] for key in kept if key in chart} for name, chart in drawn.items()},
-        "steps": steps,
-        "texts": [shortened(text, 400) for text in texts],
-    }
+    return {"steps": steps, "texts": [shortened(text, 400) for text in texts]}
 
 
 def _step_words(data: ReportData, step: Step) -> str:
@@ -181,14 +119,6 @@ def _step_words(data: ReportData, step: Step) -> str:
         what = f"Added {counted(len(step.added), 'question')}"
     errors = f"{number(step.test_error)} on unseen items, {number(step.train_error)} on training items"
     return f"{what} (cycle {step.cycle}): {counted(len(step.active), 'question')}, {metric_name(data)} {errors}."
-
-
-def _n(value: float, signed: bool = False) -> str:
-    return number(float(value), signed=signed)
-
-
-def _is_words(cell: str) -> bool:
-    return any(c.isalpha() for c in cell) and len(cell) > 24
 
 
 def _effect_heading(data: ReportData) -> str:
@@ -245,13 +175,3 @@ def _check_words(data: ReportData) -> str:
         f"{number(len(odd))} of {number(len(data.check))} statistics (mean, sd, smallest and largest of each target) of data "
         "drawn from the model differ from those of the data. Another likelihood may fit better."
     )
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_setting(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -6,9 +6,12 @@ import math
 import unicodedata
 from dataclasses import dataclass
 
+import pandas as pd
+
 from genz_ppl.diagnostics.report_data import FeatureFacts, ReportData
 
 METRICS = {
+    "auc": "area under the ROC curve",
     "median_absolute_error": "median absolute error",
     "mean_absolute_error": "mean absolute error",
     "rmse": "root mean squared error",
@@ -137,7 +140,7 @@ def tiles(data: ReportData) -> list[Tile]:
         found.append(Tile(shown, "of the variation explained on unseen items", f"R² {number(explained)}"))
     test, guess = scores["test"].get(data.metric, math.nan), scores["guess_test"].get(data.metric, math.nan)
     found.append(Tile(number(test), f"{metric_name(data)} on unseen items", f"{_guess(data)}: {number(guess)}"))
-    return [*found, Tile(*_cost_tile(data))]
+    return [*found, cost_tile(data.facts.curve)]
 
 
 def _answer_quality(data: ReportData) -> str:
@@ -152,18 +155,19 @@ def _guess(data: ReportData) -> str:
     return "guessing by frequency" if data.kind == "classes" else "guessing the mean"
 
 
-def _cost_tile(data: ReportData) -> tuple[str, str, str]:
-    last = data.facts.curve.iloc[-1]
+def cost_tile(curve: pd.DataFrame) -> Tile:
+    """What the run cost: time, or money where it paid for answers."""
+    last = curve.iloc[-1]
     asked = f"{number(float(last['answers_asked']))} answers asked"
     if int(last["tokens_in"]) == 0:
-        return f"{number(float(last['seconds']), 2)}\u202fs", "for the whole run", asked
+        return Tile(f"{number(float(last['seconds']), 2)}\u202fs", "for the whole run", asked)
     money = "unknown" if last["cost"] != last["cost"] else f"${number(float(last['cost']))}"
-    return money, "for the whole run", f"{asked}, {number(float(last['calls']))} calls"
+    return Tile(money, "for the whole run", f"{asked}, {number(float(last['calls']))} calls")
 
 
 def summary(data: ReportData) -> list[str]:
     """The result in a few sentences."""
-    return [_found(data), _quality(data), *_baseline(data), *_cost(data)]
+    return [_found(data), _quality(data), *_baseline(data), cost_words(data.facts.curve)]
 
 
 def _found(data: ReportData) -> str:
@@ -211,16 +215,17 @@ def _baseline(data: ReportData) -> list[str]:
     ]
 
 
-def _cost(data: ReportData) -> list[str]:
-    last = data.facts.curve.iloc[-1]
+def cost_words(curve: pd.DataFrame) -> str:
+    """What the run asked for and what it cost, by the last row of its curve."""
+    last = curve.iloc[-1]
     paid = ""
     if int(last["tokens_in"]) > 0:
         money = "a price that is not known" if last["cost"] != last["cost"] else f"${number(float(last['cost']))}"
         paid = f", {number(float(last['tokens_in']) + float(last['tokens_out']))} tokens and {money}"
-    return [
+    return (
         f"The run took {number(float(last['answers_asked']))} answers, {number(float(last['proposals_asked']))} requests for "
         f"questions{paid} and {number(float(last['seconds']), 2)} seconds."
-    ]
+    )
 
 
 def worth(data: ReportData, feature: FeatureFacts) -> str:

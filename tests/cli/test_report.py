@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import discover
+from genz_ppl.discovery.pairs.run import cooccur
+from genz_ppl.types import Pairs
 
 
 def test_report_is_written_beside_the_run(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
@@ -76,6 +79,35 @@ def test_a_run_on_a_table_in_memory_needs_its_source(genz: Any, frame: pd.DataFr
     assert done.code == 2
     assert "started from Python on a table in memory; give SOURCE: genz report run SOURCE" in done.message
     assert genz("report", "run", table.name).code == 0
+
+
+def test_a_run_on_two_sides(genz: Any, frame: pd.DataFrame, tmp_path: Path) -> None:
+    rows, columns = (
+        Items.from_frame(part, id="key", text=["colour", "size"], require_target=False, name=name)
+        for part, name in ((frame[:25], "left.csv"), (frame[25:], "right.csv"))
+    )
+    red, large = frame["colour"][:25].eq("red").to_numpy(), frame["size"][25:].ge(5).to_numpy()
+    first, second = (part.ravel() for part in np.indices((25, 15)))
+    values = 2.0 * red[first] * large[second] + 0.1 * np.random.default_rng(1).normal(size=len(first))
+    pairs = Pairs(first, second, values, 25, 15)
+    source = {"rows": "data/left.csv", "columns": "data/right.csv", "pairs": "data/pairs.csv"}
+    short = {"dimensions": 2, "rounds": 1, "epochs": 4, "cycles": 1, "add": 1, "cut": 0}
+    cooccur(rows, columns, pairs, out=tmp_path / "run", source=source, **short)
+    done = genz("report", "run")
+    assert (done.code, done.err, done.out) == (0, "", "written to run/report.html\n")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "What explains the pairs of left.csv and right.csv?" in page
+    assert genz("report", "run", "-o", "out.html").code == 0
+    assert (tmp_path / "out.html").read_text(encoding="utf-8") == page
+    for arguments, message in (
+        (("left.csv",), "SOURCE: the report of a run on two sides does not take it; leave it out"),
+        (("--figures", "figures"), "--figures: the report of a run on two sides does not take it"),
+        (("--baseline", "run"), "--baseline: the report of a run on two sides does not take it"),
+        (("-o", "out.txt"), "expected a name that ends with .html"),
+    ):
+        done = genz("report", "run", *arguments)
+        assert done.code == 2
+        assert message in done.message
 
 
 @pytest.mark.parametrize("option", ["--figures", "--baseline", "--output"])

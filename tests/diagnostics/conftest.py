@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import Discovery, discover
+from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+from genz_ppl.discovery.pairs.run import cooccur
 from genz_ppl.inference import FitResult, fit
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
-from genz_ppl.types import Contrast, Item
+from genz_ppl.types import Contrast, Item, Pairs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -141,6 +143,44 @@ def explained() -> Callable[..., tuple[Discovery, Items]]:
         wordings = {f"is it c{k}?{' ' + HOSTILE[k] if hostile else ''}": f"c{k}" for k in range(3)}
         options = {"cycles": 1, "add": 3, "cut": 1, "likelihood": likelihood, "algorithm": "basic", **settings}
         return discover(items, model or Asker(wordings, wrong=0.05), **options), items
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def crossed() -> Callable[..., tuple[CoOccurrenceRun, tuple[Items | tuple[str, ...], ...], Pairs]]:
+    """Makes a run on 50 rows and 40 columns with three yes/no fields each: (likelihood, described sides, model or None, ...)."""
+
+    def make(
+        likelihood: str = "gaussian",
+        described: tuple[bool, bool] = (True, True),
+        model: Any = None,
+        hostile: bool = False,
+        **settings: Any,
+    ) -> Any:
+        random = np.random.default_rng(3)
+        fields = [random.integers(0, 2, (n, 3)) for n in (50, 40)]
+        signs = [2.0 * one - 1 for one in fields]
+        location = 1.5 * signs[0][:, :1] * signs[1][:, 0] + signs[0][:, 1:2] * signs[1][:, 1] + 0.5 * signs[0][:, 2:]
+        values = {
+            "gaussian": location + 0.3 * random.normal(size=location.shape),
+            "bernoulli": (random.random(location.shape) < 1 / (1 + np.exp(-location))).astype(float),
+            "poisson": random.poisson(np.exp(0.5 * location)).astype(float),
+        }[likelihood]
+        sides: list[Items | tuple[str, ...]] = []
+        for name, one, known in zip(("row", "column"), fields, described, strict=True):
+            table = pd.DataFrame({f"c{k}": one[:, k] for k in range(3)})
+            table["key"] = [f"{name} {i} {HOSTILE[i % 6] if hostile else ''}".strip() for i in range(len(one))]
+            table["note"] = [HOSTILE[i % 6] if hostile else f"{name} number {i}" for i in range(len(one))]
+            label = f"{name}s {HOSTILE[0]}" if hostile else f"{name}s.csv"
+            items = Items.from_frame(table, id="key", text=["c0", "c1", "c2", "note"], require_target=False, name=label)
+            sides.append(items if known else items.ids)
+        seen = np.nonzero(random.random(values.shape) < 0.4)
+        pairs = Pairs(*seen, values[seen], *values.shape)
+        wordings = {f"is it c{k}?{' ' + HOSTILE[k] if hostile else ''}": f"c{k}" for k in range(3)}
+        options = {"dimensions": 3, "rounds": 1, "epochs": 6, "cycles": 1, "add": 2, "cut": 0, "refit_steps": 3, "final_steps": 3}
+        options |= {"likelihood": likelihood, "algorithm": "basic", **settings}
+        return cooccur(*sides, pairs, model or Asker(wordings, wrong=0.03), **options), tuple(sides), pairs
 
     return make
 

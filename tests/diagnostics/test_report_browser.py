@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, browser_path, open_browser
+from browser import Page, browser_path, visit
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,14 +34,6 @@ def pages(explained: Any, asker: Any, tmp_path_factory: pytest.TempPathFactory) 
         explained(kind, hostile=True)[0].report(folder / f"hostile-{kind}.html")
     explained(model=asker({}))[0].report(folder / "none.html")
     return folder
-
-
-def visit(folder: Path, story: Callable[[Page], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        async with open_browser(folder) as page:
-            await story(page)
-
-    asyncio.run(whole())
 
 
 def test_every_page_draws_without_a_complaint(pages: Path, tmp_path: Path) -> None:

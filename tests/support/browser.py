@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,16 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
     finally:
         process.terminate()
         process.wait(timeout=PATIENCE)
+
+
+def visit(folder: Path, story: Callable[[Page], Awaitable[None]]) -> None:
+    """Do with a page what the story says; the browser's profile is made in the folder."""
+
+    async def whole() -> None:
+        async with open_browser(folder) as page:
+            await story(page)
+
+    asyncio.run(whole())
 
 
 async def _port(file: Path, process: subprocess.Popen[bytes]) -> str:

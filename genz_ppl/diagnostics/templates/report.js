@@ -137,6 +137,7 @@
     return entry;
   };
   function showStep(position, redraw = true) {
+    if (!byId("step")) return; // a page without a curve to play
     shown = Math.max(0, Math.min(data.steps.length - 1, position));
     const step = data.steps[shown], added = new Set(step.added);
     byId("step").value = String(shown);
@@ -156,17 +157,17 @@
     byId("play").setAttribute("aria-pressed", "false");
     byId("play").innerHTML = '<span aria-hidden="true">▶</span> Play';
   }
-  byId("play").addEventListener("click", () => {
+  byId("play")?.addEventListener("click", () => {
     if (timer) return stop();
     if (shown === data.steps.length - 1) showStep(0);
     byId("play").setAttribute("aria-pressed", "true");
     byId("play").innerHTML = '<span aria-hidden="true">❚❚</span> Pause';
     timer = setInterval(() => (shown < data.steps.length - 1 ? showStep(shown + 1) : stop()), 700);
   });
-  byId("step").addEventListener("input", (event) => { stop(); showStep(Number(event.target.value)); });
+  byId("step")?.addEventListener("input", (event) => { stop(); showStep(Number(event.target.value)); });
 
   // ---- Sortable table --------------------------------------------------------------------------------------------------------
-  for (const table of document.querySelectorAll("#feature-table")) {
+  for (const table of document.querySelectorAll("table.features")) {
     const headings = [...table.querySelectorAll("th")], body = table.tBodies[0];
     for (const row of body.rows) [...row.cells].forEach((cell, i) => { if (i > 1) cell.dataset.label = headings[i].textContent; });
     headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => {

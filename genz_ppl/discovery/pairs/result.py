@@ -13,8 +13,8 @@ import torch
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.pairs.directory import PairDirectory
-from genz_ppl.discovery.pairs.problem import SIDE_NAMES
-from genz_ppl.discovery.pairs.record import recorded_models, recorded_settings
+from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
+from genz_ppl.discovery.pairs.record import recorded_models, recorded_problem, recorded_settings
 from genz_ppl.discovery.pairs.runner import PairProgress, stages
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
@@ -24,6 +24,7 @@ from genz_ppl.inference.pairs.prediction import predict_pairs
 from genz_ppl.inference.pairs.result import weights_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import PairSettings
+from genz_ppl.types import Pairs
 
 
 class CoOccurrenceRun:
@@ -34,8 +35,9 @@ class CoOccurrenceRun:
         progress: PairProgress,
         record: dict[str, Any],
         directory: PairDirectory | None = None,
+        problem: PairProblem | None = None,
     ) -> None:
-        self._progress, self._record, self.directory = progress, record, directory
+        self._progress, self._record, self.directory, self._problem = progress, record, directory, problem
         self._settings = recorded_settings(record)
 
     @classmethod
@@ -185,6 +187,33 @@ class CoOccurrenceRun:
 
         texts = {name: self._texts(number) for number, name in enumerate(SIDE_NAMES)}
         return pair_inference_data(self.state, dict(zip(SIDE_NAMES, self.ids, strict=True)), texts, draws, self._settings.seed)
+
+    def report(
+        self,
+        path: str | Path = "report.html",
+        rows: Items | Sequence[str] | None = None,
+        columns: Items | Sequence[str] | None = None,
+        pairs: Pairs | None = None,
+    ) -> None:
+        """Write all there is to see of the run into one HTML file that needs no network; needs the extra `report`.
+
+        rows, columns: the items of the run, whose texts are shown; the ids of an undescribed side say nothing more. pairs: with
+        both, for the chart of predictions. Not needed where the run was made in this process.
+        Raises InputError for data that are not the run's, OptionError where the file cannot be written.
+        """
+        from genz_ppl.diagnostics.pair_report import write_pair_report
+        from genz_ppl.diagnostics.report import check_destination
+        from genz_ppl.discovery.pairs.reporting import gather_pairs
+
+        check_destination(Path(path))
+        problem = self._problem
+        if pairs is not None and self.directory is not None:
+            if rows is None or columns is None:
+                raise OptionError("pairs: they are positions among rows and columns; pass rows= and columns= too")
+            problem = recorded_problem(rows, columns, pairs, self._record, self.directory)
+        known = [side.items for side in problem.sides] if problem is not None else [None, None]
+        first, second = (given if isinstance(given, Items) else own for given, own in zip((rows, columns), known, strict=True))
+        write_pair_report(gather_pairs(self, self._progress, self._record, (first, second), problem), Path(path))
 
     def write_tables(self) -> None:
         """features.csv and, where the links have one, affinity.csv beside the state."""

@@ -134,7 +134,7 @@ def _finish(
         if directory is not None and not isinstance(error, RunDirectoryError):
             directory.set_status(status_after(error))
         raise
-    run = CoOccurrenceRun(progress, {**record, "status": progress.status}, directory)
+    run = CoOccurrenceRun(progress, {**record, "status": progress.status}, directory, problem)
     if directory is not None:
         run.write_tables()
     return run

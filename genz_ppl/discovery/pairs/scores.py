@@ -23,8 +23,9 @@ def part_scores(
 ) -> dict[str, dict[str, float | None]]:
     """By part: rmse, r2, auc (of zeros and ones), the likelihood's own metric, log_likelihood and n_pairs; None where undefined.
 
-    rows, columns: of all items of each side.
+    "guess_rmse" and so on: of always predicting the mean of the training pairs. rows, columns: of all items of each side.
     """
+    mean = problem.training.values.mean().item()
     found: dict[str, dict[str, float | None]] = {}
     for name in problem.split.parts():
         first, second, values = problem.part(name)
@@ -35,7 +36,11 @@ def part_scores(
             continue
         predicted = pair_means(model, rows, columns, first, second)
         density = pair_densities(model, rows, columns, first, second, values)
-        found[name] = _scores(values[:, 0].numpy(), predicted, likelihood) | {
+        actual = values[:, 0].numpy()
+        guess = _errors(actual, np.full(len(actual), mean), likelihood)
+        found[name] = {
+            **_scores(actual, predicted, likelihood),
+            **{f"guess_{metric}": value for metric, value in guess.items()},
             "log_likelihood": float(density.mean()),
             "n_pairs": len(problem.split.parts()[name]),
         }
@@ -43,16 +48,17 @@ def part_scores(
 
 
 def _scores(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[str, float | None]:
-    result: dict[str, float | None] = {
-        "rmse": float(np.sqrt(np.mean((values - predicted) ** 2))),
-        "r2": r2(values[:, None], predicted[:, None]),
-    }
+    result: dict[str, float | None] = {**_errors(values, predicted, likelihood), "r2": r2(values[:, None], predicted[:, None])}
     if likelihood == "bernoulli":
         result["auc"] = auc(values, predicted)
-    if likelihood != "gaussian":
-        metric = PAIR_METRICS[likelihood]
-        result[metric] = OWN_METRICS[metric](values, predicted)
     return {name: value if value is not None and np.isfinite(value) else None for name, value in result.items()}
+
+
+def _errors(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[str, float]:
+    """rmse and, where it is another one, the error of the learning curve."""
+    found = {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
+    metric = PAIR_METRICS[likelihood]
+    return found if metric == "rmse" else {**found, metric: OWN_METRICS[metric](values, predicted)}
 
 
 def auc(values: FloatArray, predicted: FloatArray) -> float | None:

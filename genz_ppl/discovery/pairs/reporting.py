@@ -1,0 +1,190 @@
+"""What a report needs of a run on two sides: features, affinities, scores and, where the pairs are at hand, predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
+from genz_ppl.discovery.pairs.runner import PairProgress, PairRunner, stages
+from genz_ppl.discovery.pairs.search import Searcher
+from genz_ppl.errors import InputError
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.pairs.prediction import pair_means
+from genz_ppl.inference.pairs.result import weights_of
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
+
+if TYPE_CHECKING:
+    from genz_ppl.diagnostics.pair_report_data import PairFeature, PairPoints, PairReportData, PairSideFacts
+    from genz_ppl.diagnostics.report_data import Example
+    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+
+EXAMPLES = 3
+LONGEST_TEXT = 1500
+# Pairs of a part that are predicted for the charts, at most.
+MOST_PREDICTED = 20_000
+# Entries of run.json that are settings, besides those of the fit and the searches.
+_OWN_SETTINGS = ("models", "rounds", "test_fraction", "pair_fraction")
+
+
+def gather_pairs(
+    run: CoOccurrenceRun,
+    progress: PairProgress,
+    record: Mapping[str, Any],
+    described: tuple[Items | None, Items | None],
+    problem: PairProblem | None = None,
+) -> PairReportData:
+    """The contents of a report. record: the run's run.json; described: items, for their texts; problem: for predictions.
+
+    Raises InputError for items that are not those of the run.
+    """
+    from genz_ppl.diagnostics.pair_report_data import PairReportData
+
+    (rows, order), (columns, other) = (_side(run, progress, record, number, described[number]) for number in (0, 1))
+    linear = all(weights_of(side) is not None for side in run.state.sides)
+    stale = "stale" in (rows.state, columns.state)
+    own = {name: record[name] for name in _OWN_SETTINGS}
+    return PairReportData(
+        rows=rows,
+        columns=columns,
+        n_pairs=int(record["pairs"]),
+        likelihood=run.settings.likelihood,
+        link=run.settings.link,
+        affinity=run.affinity.to_numpy(dtype=np.float64)[np.ix_(order, other)] if order and other and linear else None,
+        curve=run.curve,
+        scores={part: {name: _number(value) for name, value in found.items()} for part, found in run.scores.items()},
+        points={} if problem is None or stale else _points(run, progress, problem),
+        settings={**own, **run.settings.to_dict(), **{f"search: {name}": value for name, value in record["search"].items()}},
+        versions=record["versions"],
+        status=run.status if run.status == "done" else str(record["status"]),
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _side(
+    run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, Any], number: int, items: Items | None
+) -> tuple[PairSideFacts, list[int]]:
+    """A side, and the positions of its features in the order of the report."""
+    from genz_ppl.diagnostics.pair_report_data import PairSideFacts
+
+    name = SIDE_NAMES[number]
+    split = record["split"][name]
+    texts = {} if items is None else {item.id: item.text for item in items}
+    missing = [one for part in ("train", "test") for one in split[part] if one not in texts] if items is not None else []
+    if missing:
+        raise InputError(
+            f"{name}: {len(missing)} items of the run are not among those given, such as {missing[0]!r}; give them all"
+        )
+    state = _state(run, progress, record, number)
+    features, order = _features(run, number, texts) if state == "found" else ((), [])
+    label = items.name if items is not None else _source_name(record, name)
+    return PairSideFacts(name, label, len(split["train"]), len(split["test"]), state, features), order
+
+
+def _source_name(record: Mapping[str, Any], name: str) -> str:
+    """The file that a side was read from, if it was."""
+    source = (record["source"] or {}).get(name)
+    return Path(source).name if isinstance(source, str) else ""
+
+
+def _state(run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, Any], number: int) -> str:
+    """See `PairSideFacts`."""
+    done = [what for what, _ in stages(run.settings, record["rounds"])[: progress.stage]]
+    search = progress.searches[number]
+    if SIDE_NAMES[number] not in done:
+        return "waiting"
+    if search is None:
+        return "undescribed"
+    last_fit = max(position for position, what in enumerate(done) if what not in SIDE_NAMES)
+    if SIDE_NAMES[number] in done[last_fit:]:
+        return "stale"
+    return "found" if search.progress.active else "none"
+
+
+def _features(run: CoOccurrenceRun, number: int, texts: Mapping[str, str]) -> tuple[tuple[PairFeature, ...], list[int]]:
+    """Those of a side, the strongest first (where the link is not linear, those that raised the evidence most), and which."""
+    from genz_ppl.diagnostics.checks import LOOSE
+    from genz_ppl.diagnostics.pair_report_data import PairFeature
+
+    side, ids = run.state.sides[number].state, run.ids[number]
+    table = run.features
+    table = table[(table["side"] == SIDE_NAMES[number]) & table["active"]]
+    average, spread, bias = _added(run, number, len(table))
+    q, rates = side.posterior.numpy(), side.error_rates.numpy()
+    gains = table["gain"].to_numpy(dtype=np.float64)
+    rank = np.where(np.isnan(average), np.nan_to_num(gains), np.hypot(average, spread))
+    order: list[int] = np.argsort(-rank, kind="stable").tolist()
+    found = []
+    for place, k in enumerate(order, start=1):
+        yes, no = _surest(q[:, k], ids, texts)
+        found.append(
+            PairFeature(
+                number=place,
+                text=str(table["text"].iloc[k]),
+                average=float(average[k]),
+                spread=float(spread[k]),
+                bias=float(bias[k]),
+                error_rate=float(rates[k]),
+                prevalence=float(q[:, k].mean()),
+                gain=float(gains[k]),
+                loose=bool(rates[k] >= LOOSE),
+                yes=yes,
+                no=no,
+            )
+        )
+    return tuple(found), order
+
+
+def _added(run: CoOccurrenceRun, number: int, n_features: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What a yes adds to the location of a pair: mean and sd over the items of the other side, and the bias alone, (K,) each.
+
+    The split of the mean into bias and the rest depends on where the other side's embeddings are centred; the mean does not.
+    """
+    weights = weights_of(run.state.sides[number])
+    if weights is None:
+        nothing = np.full(n_features, np.nan)
+        return nothing, nothing, nothing
+    other = run.state.embeddings[1 - number].mean.numpy()
+    added = weights[:, :1] + weights[:, 1:] @ other[:, 1:].T
+    return added.mean(axis=1), added.std(axis=1), weights[:, 0]
+
+
+def _surest(q: FloatArray, ids: Sequence[str], texts: Mapping[str, str]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    ranked = np.argsort(-q, kind="stable").tolist()
+    yes = [row for row in ranked[:EXAMPLES] if q[row] > 0.5]
+    no = [row for row in ranked[::-1][:EXAMPLES] if q[row] <= 0.5]
+    return tuple(_example(ids[row], texts) for row in yes), tuple(_example(ids[row], texts) for row in no)
+
+
+def _example(name: str, texts: Mapping[str, str]) -> Example:
+    from genz_ppl.diagnostics.report_data import Example
+
+    text = texts.get(name, "")
+    return Example(name, text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …", "")
+
+
+def _points(run: CoOccurrenceRun, progress: PairProgress, problem: PairProblem) -> dict[str, PairPoints]:
+    from genz_ppl.diagnostics.pair_report_data import PairPoints
+
+    nobody = Searcher(DiscoverSettings(), ("rules", "rules"))  # nothing is searched
+    runner = PairRunner(problem, run.settings, nobody, 1)
+    found = {}
+    with isolated(run.settings.seed):
+        rows, columns = runner.whole(progress, 0), runner.whole(progress, 1)
+        for part in problem.split.parts():
+            first, second, values = problem.part(part)
+            chosen = torch.arange(0, len(values), max(1, -(-len(values) // MOST_PREDICTED)))
+            if len(chosen):
+                predicted = pair_means(run.state.model, rows, columns, first[chosen], second[chosen])
+                found[part] = PairPoints(values[chosen, 0].numpy(), predicted)
+    return found
