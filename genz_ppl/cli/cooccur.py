@@ -128,7 +128,10 @@ def cooccur(
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
-    """Find questions about ROWS and COLUMNS that explain the values of PAIRS. Safe to stop; `genz resume` goes on."""
+    """Find questions about rows and columns that explain their pairs.
+
+    Appendix C of the paper. Safe to stop with Ctrl-C; `genz resume` goes on.
+    """
     given = {name: context.params[name] for name in _NAMES if context.params.get(name) is not None}
     given.pop("model", None), given.pop("test_fraction", None)
     with resumable(out), setting_flags():

@@ -75,6 +75,12 @@ def open_side(source: Mapping[str, Any], side: str, path: str | None = None) -> 
     )
 
 
+def has_tables(record: Mapping[str, Any]) -> bool:
+    """Whether the files that a run was started on can be read again."""
+    source = record["source"]
+    return source is not None and all(source[name] is None or Path(source[name]).is_file() for name in (*SIDES, "pairs"))
+
+
 def reopen_sides(record: Mapping[str, Any], folder: Path) -> tuple[Items | Sequence[str], Items | Sequence[str], Pairs]:
     """What the run in `folder` was started on, from its run.json."""
     if record["source"] is None:

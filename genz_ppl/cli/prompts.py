@@ -26,7 +26,10 @@ Write = Annotated[
 
 
 def prompts(folder: Own = None, write: Write = None, config: options.Config = None) -> None:
-    """Show the prompts with their versions; those of a folder are checked and take the place of the built-in ones."""
+    """Show the prompts with their versions.
+
+    Those of a folder are checked and take the place of the built-in ones.
+    """
     if folder is not None and write is not None:
         raise OptionError("--prompts and --write exclude each other: --write copies the built-in prompts; drop one of the two")
     if write is not None:

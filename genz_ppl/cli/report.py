@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.pair_sources import has_tables, holds_pairs, reopen_sides
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 
 _BASELINE_COLUMNS = ("n_features", "test_error")
@@ -40,7 +41,7 @@ def report(
 ) -> None:
     """Write what the run in DIR found, how, and how well, as one HTML file that needs no network."""
     path = folder / "report.html" if output is None else output
-    if _is_on_two_sides(folder):
+    if holds_pairs(folder):
         for name, given in (("SOURCE", source), ("--figures", figures), ("--baseline", baseline)):
             if given is not None:
                 raise OptionError(f"{name}: the report of a run on two sides does not take it; leave it out")
@@ -65,23 +66,19 @@ def report(
     typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}"))
 
 
-def _is_on_two_sides(folder: Path) -> bool:
-    from genz_ppl.discovery.pairs.directory import PairDirectory
-
-    try:
-        PairDirectory(folder).record()
-    except RunDirectoryError:  # an ordinary run, or none: that is said later
-        return False
-    return True
-
-
 def _report_on_two_sides(folder: Path, path: Path) -> None:
-    """Without texts and predictions: the descriptions and pairs are not read again."""
+    """With texts and predictions where the tables are still there, else without."""
     from genz_ppl.diagnostics.report import check_destination
+    from genz_ppl.discovery.pairs.directory import PairDirectory
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
     check_destination(path)
-    CoOccurrenceRun.load(folder).report(path)
+    record = PairDirectory(folder).record()
+    if not has_tables(record):
+        CoOccurrenceRun.load(folder).report(path)
+        typer.echo(f"written to {path}, without texts and predictions: the tables of the run are not there any more")
+        return
+    CoOccurrenceRun.load(folder).report(path, *reopen_sides(record, folder))
     typer.echo(f"written to {path}")
 
 
@@ -99,10 +96,13 @@ def _curve(path: Path) -> list[tuple[int, float]]:
     missing = [name for name in _BASELINE_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(f"--baseline {path}: expected the columns n_features and test_error, there is no {missing[0]!r}")
-    if "event" in table.columns:  # of a run: not its start without questions, nor its end, which is one of the others again
-        table = table[table["event"].isin(["add", "prune"])]
-    table = table.drop_duplicates("n_features")
     try:
+        if "event" in table.columns:  # of a run
+            from genz_ppl.discovery.baseline import pruning_path
+
+            points = [(point.n_features, point.test_error) for point in pruning_path(table)]
+            table = pd.DataFrame(points, columns=list(_BASELINE_COLUMNS))
+        table = table.drop_duplicates("n_features")
         pairs = [(int(count), float(error)) for count, error in zip(*(table[name] for name in _BASELINE_COLUMNS), strict=True)]
     except ValueError:
         raise InputError(f"--baseline {path}: expected numbers in n_features and test_error; correct the file") from None

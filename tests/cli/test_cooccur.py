@@ -39,6 +39,8 @@ def test_a_run_from_tables_to_predictions(tables: Path, capsys: pytest.CaptureFi
     assert "written to out" in printed
     assert run(["features", "out", "--csv"]) == 0
     assert capsys.readouterr().out.startswith("side,id,text,")
+    assert run(["report", "out"]) == 0
+    assert capsys.readouterr().out == "written to out/report.html\n"
     pd.DataFrame({"row": ["r0", "r1"], "column": ["c0", "c1"]}).to_csv("ask.csv", index=False)
     assert run(["predict", "out", "ask.csv", "-o", "found.csv"]) == 0
     assert list(pd.read_csv("found.csv").columns) == ["row", "column", "mean", "sd", "lower", "upper"]

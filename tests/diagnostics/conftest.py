@@ -176,11 +176,20 @@ def crossed() -> Callable[..., tuple[CoOccurrenceRun, tuple[Items | tuple[str, .
             items = Items.from_frame(table, id="key", text=["c0", "c1", "c2", "note"], require_target=False, name=label)
             sides.append(items if known else items.ids)
         seen = np.nonzero(random.random(values.shape) < 0.4)
-        pairs = Pairs(*seen, values[seen], *values.shape)
+        pairs = Pairs(seen[0], seen[1], values[seen], len(values), values.shape[1])
         wordings = {f"is it c{k}?{' ' + HOSTILE[k] if hostile else ''}": f"c{k}" for k in range(3)}
-        options = {"dimensions": 3, "rounds": 1, "epochs": 6, "cycles": 1, "add": 2, "cut": 0, "refit_steps": 3, "final_steps": 3}
+        options: dict[str, Any] = {
+            "dimensions": 3,
+            "rounds": 1,
+            "epochs": 6,
+            "cycles": 1,
+            "add": 2,
+            "cut": 0,
+            "refit_steps": 3,
+            "final_steps": 3,
+        }
         options |= {"likelihood": likelihood, "algorithm": "basic", **settings}
-        return cooccur(*sides, pairs, model or Asker(wordings, wrong=0.03), **options), tuple(sides), pairs
+        return cooccur(sides[0], sides[1], pairs, model or Asker(wordings, wrong=0.03), **options), tuple(sides), pairs
 
     return make
 

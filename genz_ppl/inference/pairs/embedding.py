@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Directions with a smaller share of the largest singular value are rounding errors.
+SMALLEST_SINGULAR = 1e-7
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -25,10 +28,16 @@ class Embedding:
         return Embedding(self.mean[positions], self.sd[positions])
 
     def rotated(self, by: Tensor) -> Embedding:
-        """Coordinates y -> y A, A (D, D); biases stay. Of the covariance the diagonal is kept."""
+        """Coordinates y -> y A, A (D, D); biases stay. Of the covariance the diagonal is kept.
+
+        A column of zeros leaves a coordinate that says nothing: mean 0, with the spread that coordinates have on average.
+        """
         mean = torch.cat([self.mean[:, :1], self.mean[:, 1:] @ by], 1)
-        sd = torch.cat([self.sd[:, :1], (self.sd[:, 1:] ** 2 @ by**2).sqrt()], 1)
-        return Embedding(mean, sd)
+        variance = self.sd[:, 1:] ** 2 @ by**2
+        empty = (by == 0).all(0)
+        if bool(empty.any()):
+            variance[:, empty] = (self.sd[:, 1:] ** 2).mean(1, keepdim=True)
+        return Embedding(mean, torch.cat([self.sd[:, :1], variance.sqrt()], 1))
 
 
 def location_moments(rows: Embedding, columns: Embedding) -> tuple[Tensor, Tensor]:
@@ -53,10 +62,11 @@ def balanced(rows: Embedding, columns: Embedding, alpha: float = 0.5) -> tuple[E
     _, first = torch.linalg.qr(_tall(left))
     _, second = torch.linalg.qr(_tall(right))
     u, s, vh = torch.linalg.svd(first @ second.T)
-    s = s.clamp(min=float(s[0]) * 1e-9)
+    there = s > SMALLEST_SINGULAR * s[0]
+    s = torch.where(there, s, torch.ones_like(s))
     # Y1 A = Q1 U S^alpha, so A = R1^-1 U S^alpha, which is R2' V S^(alpha - 1) and needs no inverse.
-    by = second.T @ vh.T * s ** (alpha - 1)
-    other = first.T @ u * s**-alpha
+    by = second.T @ vh.T * s ** (alpha - 1) * there
+    other = first.T @ u * s**-alpha * there
     turned = left @ by
     signs = torch.where(turned.gather(0, turned.abs().argmax(0, keepdim=True))[0] < 0, -1.0, 1.0).to(turned)
     return rows.rotated(by * signs), columns.rotated(other * signs)

@@ -14,7 +14,7 @@ from genz_ppl.inference.pairs.first import first_embeddings
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.inference.pairs.spread import point_spread
 from genz_ppl.inference.pairs.training import EmbeddingTraining, PairTensors
-from genz_ppl.models import LIKELIHOODS
+from genz_ppl.models import LIKELIHOODS, FeatureLayer, GenZ
 from genz_ppl.models.cooccurrence import CoOccurrence
 from genz_ppl.settings import PairSettings
 
@@ -74,11 +74,21 @@ def with_features(
 
 
 def joined(state: PairState, rows: Side, columns: Side) -> PairState:
-    """The same embeddings with other sides."""
+    """The same embeddings with other sides. Their models are copied: Pyro takes no submodule that has run on its own."""
+    for side in (rows, columns):
+        side.state.model = _unused(side.state.model)
     units = [(side.scaling.target_centre, side.scaling.target_spread) for side in (rows, columns)]
     model = CoOccurrence(rows.state.model, columns.state.model, state.model.likelihood, *units)
     model.offset = state.model.offset
     return replace(state, model=model, rows=rows, columns=columns)
+
+
+def _unused(model: GenZ) -> GenZ:
+    """The same model, never run."""
+    likelihood = type(model.likelihood)(model.likelihood.n_targets)
+    likelihood.load_state_dict(model.likelihood.state_dict())
+    features = FeatureLayer(model.features.n_features, tuple(model.features.concentration.tolist()))
+    return GenZ(features, model.link.with_columns(list(range(model.features.n_features)), 0), likelihood)
 
 
 @one_thread()  # batches are small tensors: a second thread mostly waits

@@ -141,6 +141,19 @@ def test_a_side_with_one_item_and_an_undescribed_side() -> None:
     assert result.columns.posterior.shape == (1, 0)
 
 
+@pytest.mark.parametrize("link", ["interaction", "neural"])
+@pytest.mark.parametrize("guide", ["normal", "point"])
+def test_other_links_and_points(link: str, guide: str) -> None:
+    world = make_world(0, sizes=(60, 40), density=0.6)
+    result = fit_cooccurrence(world.pairs(), *world.answers, link=link, guide=guide, **SMALL)
+    assert result.affinity is None
+    assert result.bounds[-1] > result.bounds[0]
+    new = result.new_rows(world.answers[0][:5])
+    prediction = result.predict([0, 1], [2, 3], new_rows=new)
+    assert np.isfinite(prediction.sd).all()
+    assert (result.rows.sd > 0).all()
+
+
 def test_equal_seeds_give_equal_bits() -> None:
     world = make_world(0, sizes=(30, 20), density=0.5)
     first, second = (fit_cooccurrence(world.pairs(), *world.answers, **SMALL) for _ in range(2))
