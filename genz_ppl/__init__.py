@@ -8,15 +8,18 @@ if TYPE_CHECKING:
     from genz_ppl.data import Items
     from genz_ppl.discovery.baseline import baseline, resume
     from genz_ppl.discovery.discover import Discovery, discover
+    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+    from genz_ppl.discovery.pairs.run import cooccur, resume_cooccur
     from genz_ppl.errors import GenzError
     from genz_ppl.llm.base import FoundationModel
-    from genz_ppl.types import Answers, Contrast, Feature, Item
+    from genz_ppl.types import Answers, Contrast, Feature, Item, Pairs
 
 __version__ = version("genz-ppl")
 
 # Where the public names live. They are imported when first used: torch takes seconds, `genz --help` should not.
 _HOMES = {
     "Answers": "genz_ppl.types",
+    "CoOccurrenceRun": "genz_ppl.discovery.pairs.result",
     "Contrast": "genz_ppl.types",
     "Discovery": "genz_ppl.discovery.discover",
     "Feature": "genz_ppl.types",
@@ -24,13 +27,17 @@ _HOMES = {
     "GenzError": "genz_ppl.errors",
     "Item": "genz_ppl.types",
     "Items": "genz_ppl.data",
+    "Pairs": "genz_ppl.types",
     "baseline": "genz_ppl.discovery.baseline",
+    "cooccur": "genz_ppl.discovery.pairs.run",
     "discover": "genz_ppl.discovery.discover",
     "resume": "genz_ppl.discovery.baseline",  # of either kind of run
+    "resume_cooccur": "genz_ppl.discovery.pairs.run",
 }
 
 __all__ = [
     "Answers",
+    "CoOccurrenceRun",
     "Contrast",
     "Discovery",
     "Feature",
@@ -38,10 +45,13 @@ __all__ = [
     "GenzError",
     "Item",
     "Items",
+    "Pairs",
     "__version__",
     "baseline",
+    "cooccur",
     "discover",
     "resume",
+    "resume_cooccur",
 ]
 
 

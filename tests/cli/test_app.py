@@ -12,7 +12,21 @@ import genz_ppl
 from genz_ppl.cli.app import app
 from genz_ppl.settings import DiscoverSettings
 
-COMMANDS = ("demo", "plan", "fit", "baseline", "resume", "predict", "features", "diagnose", "compare", "report", "prompts")
+COMMANDS = (
+    "demo",
+    "plan",
+    "fit",
+    "baseline",
+    "cooccur",
+    "resume",
+    "predict",
+    "features",
+    "diagnose",
+    "compare",
+    "report",
+    "coldstart",
+    "prompts",
+)
 
 
 def parameters(command: str) -> dict[str, Any]:

@@ -157,12 +157,15 @@ class CoOccurrenceRun:
     ) -> pd.DataFrame:
         """mean, sd, lower and upper of pairs of ids, in their order.
 
-        pairs: the first two columns are ids. rows, columns: descriptions, needed for ids that were not fitted.
+        pairs: the first two columns are ids. rows, columns: descriptions, needed for ids that were not fitted, where the run was
+        loaded from its folder.
         Raises InputError for ids that are neither fitted nor described.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         frame = pairs.iloc[:, :2] if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
+        if self._problem is not None:  # the items that were kept out are described already
+            rows, columns = (given or side.items for given, side in zip((rows, columns), self._problem.sides, strict=True))
         positions, embeddings = [], []
         for name, items, column in zip(SIDE_NAMES, (rows, columns), frame.columns, strict=True):
             ids, embedding = self._joined(name, items)

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from genz_ppl.data import Items
+from genz_ppl.data.pairs import pairs_from_frame, read_pairs
 from genz_ppl.discovery.discover import make_settings
 from genz_ppl.discovery.pairs.directory import PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
@@ -45,7 +48,7 @@ class PairWatchers:
 def cooccur(
     rows: Items | Sequence[str],
     columns: Items | Sequence[str],
-    pairs: Pairs,
+    pairs: Pairs | pd.DataFrame | str | Path,
     model: str | FoundationModel = "rules",
     *,
     column_model: str | FoundationModel | None = None,
@@ -61,17 +64,19 @@ def cooccur(
 ) -> CoOccurrenceRun:
     """Find yes/no questions about rows and columns that explain the values of their pairs (Appendix C).
 
-    rows, columns: items, or only the ids of a side without descriptions, whose embeddings are free. pairs: positions among
-    them and values. model: asked about the rows, and about the columns unless column_model is given. rounds: of searching
-    both sides and fitting them to the pairs together; a decoupled fit has one. test_fraction: the share of the items of each
-    described side that is kept out; pair_fraction: of the pairs of the others. out: a new folder for the run directory.
-    source: where it all was read from, noted in the run directory. settings: fields of `PairSettings` (dimensions, likelihood,
-    fit, guide, ...) and, for the searches, of `DiscoverSettings` (cycles, add, screen, ...).
+    rows, columns: items, or only the ids of a side without descriptions, whose embeddings are free. pairs: row ids, column ids
+    and values in the first three columns of a table or file (.csv, .tsv, .parquet), or positions and values as `Pairs`; pairs
+    that are not listed are missing (`genz_ppl.data.pairs.with_absent` makes them zeros). model: asked about the rows, and about
+    the columns unless column_model is given. rounds: of searching both sides and fitting them to the pairs together; a
+    decoupled fit has one. test_fraction: the share of the items of each described side that is kept out; pair_fraction: of the
+    pairs of the others. out: a new folder for the run directory. source: where it all was read from, noted in the run
+    directory. settings: fields of `PairSettings` (dimensions, likelihood, fit, guide, ...) and, for the searches, of
+    `DiscoverSettings` (cycles, add, screen, ...).
     Raises InputError and OptionError before anything is asked, and what `discover` raises.
     """
     chosen, search = split_settings(settings)
     check_number("rounds", rounds, 1)
-    problem = PairProblem.of(rows, columns, pairs, chosen.seed, test_fraction, pair_fraction)
+    problem = PairProblem.of(rows, columns, as_pairs(pairs, rows, columns), chosen.seed, test_fraction, pair_fraction)
     problem.check(chosen.likelihood)
     models = (model, model if column_model is None else column_model)
     searcher = Searcher(make_settings(models[0], search), models, model_settings, store)
@@ -91,7 +96,7 @@ def resume_cooccur(
     out: str | Path,
     rows: Items | Sequence[str],
     columns: Items | Sequence[str],
-    pairs: Pairs,
+    pairs: Pairs | pd.DataFrame | str | Path,
     model: FoundationModel | None = None,
     column_model: FoundationModel | None = None,
     model_settings: Mapping[str, Any] | None = None,
@@ -103,7 +108,7 @@ def resume_cooccur(
     """
     directory = PairDirectory(Path(out))
     record = directory.record()
-    problem = recorded_problem(rows, columns, pairs, record, directory)
+    problem = recorded_problem(rows, columns, as_pairs(pairs, rows, columns), record, directory)
     settings = recorded_settings(record)
     models = recorded_models(record, model, column_model)
     changed = {**(record["model_settings"] or {}), **(model_settings or {})} or None
@@ -112,6 +117,14 @@ def resume_cooccur(
     directory.load_stage(progress, settings)
     directory.load_searches(progress, stages(settings, record["rounds"]), models)
     return _finish(problem, settings, searcher, record["rounds"], progress, directory, record, watchers)
+
+
+def as_pairs(pairs: Pairs | pd.DataFrame | str | Path, rows: Items | Sequence[str], columns: Items | Sequence[str]) -> Pairs:
+    """Pairs of a table or file, their ids matched to those of both sides. Raises InputError as `read_pairs`."""
+    if isinstance(pairs, Pairs):
+        return pairs
+    ids = [side.ids if isinstance(side, Items) else side for side in (rows, columns)]
+    return pairs_from_frame(pairs, ids[0], ids[1]) if isinstance(pairs, pd.DataFrame) else read_pairs(pairs, ids[0], ids[1])
 
 
 def _finish(

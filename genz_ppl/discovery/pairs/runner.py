@@ -110,8 +110,8 @@ class PairRunner:
         """Search the features of a side, in a run directory of its own."""
         assert progress.state is not None
         directory = None if self.directory is None else self.directory.side(number, round_number)
-        previous = progress.searches[number]
-        progress.searches[number] = self.searcher.search(self.problem, number, progress.state, previous, directory)
+        searches = progress.searches
+        searches[number] = self.searcher.search(self.problem, number, progress.state, searches, directory)
 
     def fit(self, progress: PairProgress, what: str) -> None:
         """Factorise, or fit the features of both sides to the embeddings and, in a joint fit, everything to the pairs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from genz_ppl.discovery.discover import Discovery, finished
 from genz_ppl.discovery.pairs.problem import PairProblem, PairSide
-from genz_ppl.discovery.records import Counters
+from genz_ppl.discovery.records import Counters, Progress
 from genz_ppl.discovery.run_directory import RUN_FILE, RunDirectory
 from genz_ppl.discovery.run_record import blank_model, make_record
 from genz_ppl.discovery.runner import Runner
@@ -23,6 +23,7 @@ from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.fold_in import fold_in
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.budget import CapReachedError
 from genz_ppl.llm.settings import ModelSettings, is_served
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
@@ -43,18 +44,29 @@ class Searcher:
     store: str | Path | None = None
     watchers: Watchers = field(default_factory=Watchers)
 
-    def service(self, number: int) -> Service:
-        """The model of rows (0) or columns (1), not opened yet."""
+    def service(self, number: int, spent_elsewhere: Counters | None = None) -> Service:
+        """The model of rows (0) or columns (1), not opened yet. spent_elsewhere: by the other side, whose caps are the same ones.
+
+        Raises BudgetError where that leaves nothing.
+        """
         model = self.models[number]
-        served = is_served(model)
-        return Service.of(model, self.model_settings if served else None, self.store if served else None)
+        if not is_served(model):
+            return Service.of(model, None, None)
+        given = self.model_settings
+        settings = given.to_dict() if isinstance(given, ModelSettings) else dict(given or {})
+        return Service.of(model, settings | _left(settings, spent_elsewhere or Counters()), self.store)
 
     def search(
-        self, problem: PairProblem, number: int, state: PairState, previous: Discovery | None, directory: RunDirectory | None
+        self,
+        problem: PairProblem,
+        number: int,
+        state: PairState,
+        searches: Sequence[Discovery | None],
+        directory: RunDirectory | None,
     ) -> Discovery | None:
-        """The features of a side, from those of `previous` on; None where there is nothing to search among.
+        """The features of a side, from those of its last search on; None where there is nothing to search among.
 
-        A directory that holds a search already is gone on with.
+        searches: the last of each side. A directory that holds a search already is gone on with.
         """
         side = problem.sides[number]
         if side.items is None or len(side.train) < FEWEST_ITEMS:
@@ -63,7 +75,8 @@ class Searcher:
         items = side.with_targets(targets, names)
         runner = Runner(items, items.split_indices(self.settings.seed), self.settings)
         fresh = directory is None or not (directory.path / RUN_FILE).exists()
-        service = self.service(number)
+        other = progress_of(searches[1 - number])
+        service = self.service(number, None if other is None else other.counters)
         record = make_record(runner, None, service.settings, service.store)
         progress = None
         if directory is not None and fresh:
@@ -72,9 +85,24 @@ class Searcher:
             record = directory.record()
             progress = directory.load(blank_model(record))
         if progress is None:
-            progress = start(runner, None if previous is None else previous.progress)
+            progress = start(runner, progress_of(searches[number]))
         opened = service.open(directory, fresh=fresh, counters=progress.counters)
         return finished(runner, opened, progress, record, directory, self.watchers)
+
+
+def progress_of(search: Discovery | None) -> Progress | None:
+    """What a search knows, if there was one."""
+    return None if search is None else search.progress
+
+
+def _left(settings: Mapping[str, Any], spent: Counters) -> dict[str, Any]:
+    """The caps that are set, less what was spent."""
+    used = {"max_cost": spent.cost, "max_calls": spent.calls, "max_tokens": spent.tokens_in + spent.tokens_out}
+    left = {name: settings[name] - amount for name, amount in used.items() if settings.get(name) is not None and amount > 0}
+    for name, amount in left.items():
+        if amount <= 0:
+            raise CapReachedError(f"the cap {name} of {settings[name]} is reached by the search of the other side", name)
+    return left
 
 
 def embedding_targets(problem: PairProblem, number: int, state: PairState) -> tuple[FloatArray, tuple[str, ...]]:
