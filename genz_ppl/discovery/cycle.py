@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,18 +12,19 @@ from torch import Tensor
 
 from genz_ppl.discovery.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.proposals import Candidate, better_start, is_balanced, judge_of, missed, rank_candidates
 from genz_ppl.discovery.records import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.discovery.screening import Race, normal_scores, telling_items
-from genz_ppl.discovery.worth import chance_gain
 from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.coordinate import refit
+from genz_ppl.inference.freedom import freedoms
 from genz_ppl.inference.guides import StructuredGuide
 from genz_ppl.inference.prune import least_useful
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy
-from genz_ppl.models import GenZ, LinearLink
+from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -91,7 +93,7 @@ class Cycle:
         used = [progress.pool[record.text] for record in progress.active if record.text != replaced]
         most = max(1, self.settings.screen or 0)
         depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
-        order, price = telling_items(depth, shown), self.chance(progress, first=not used)
+        order, price = telling_items(depth, shown), chance(progress, first=not used)
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
     @staticmethod
@@ -108,7 +110,7 @@ class Cycle:
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
         """Ask about wordings: with screening as far as they win their race, else all of them; those answered now on all items."""
         fresh = [text for text in wordings if text not in progress.pool]
-        race.price = self.chance(progress, not race.used, len(progress.pool) + len(fresh))
+        race.price = chance(progress, not race.used, tried=len(progress.pool) + len(fresh))
         if self.settings.screen:
             return [race.run(self.unfinished(progress, wordings), known)]
         return self.all_answered(progress, fresh)
@@ -196,13 +198,16 @@ class Cycle:
         return sides
 
     def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
-        """The wording with the largest gain of the bound, if that gain is above `smallest_gain`."""
+        """The wording whose gain of the bound is furthest above what it must be, `least_gain`, if one is."""
         texts = self.usable(progress, [*wordings, *progress.pool] if self.settings.reconsider else wordings)
         if not texts:
             return None
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        ranked = self.ranked(progress, judge, judged, texts)
-        return ranked[0] if ranked and ranked[0].gain > self.least_gain(progress) else None
+        excess = [
+            (one.gain - least_gain(self.settings, progress, one), one) for one in self.ranked(progress, judge, judged, texts)
+        ]
+        most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
+        return best if most > 0 else None
 
     def usable(self, progress: Progress, texts: Iterable[str]) -> list[str]:
         """Those that have answers on all training items, neither too rare nor too common, and are not in the model."""
@@ -216,11 +221,6 @@ class Cycle:
         answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
         steps = self.settings.refit_steps
         return rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
-
-    def least_gain(self, progress: Progress) -> float:
-        """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
-        least = self.settings.smallest_gain
-        return self.chance(progress, first=not progress.active) if least is None else least
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
         """Make a candidate part of the model and ask about it on the test items."""
@@ -236,12 +236,18 @@ class Cycle:
         progress.features.append(FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step))
         self.refit(progress)
 
-    def prune(self, progress: Progress, least_loss: float = float("inf")) -> list[Event]:
-        """Algorithm 3: take out the feature whose removal costs the bound least, if it costs less than `least_loss`."""
+    def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
+        """Algorithm 3: take out the feature whose removal costs the bound least.
+
+        priced: the one whose removal costs least beside the price it saves, if it costs less than that.
+        """
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
-        removal = least_useful(judge, data, steps)
-        if refit(judge.copy(), data, steps).total - removal.bound >= least_loss:
+        least = prices(self.settings, progress, freedoms(judge, data)) if priced else [float("inf")] * len(progress.active)
+        # Where all prices are equal, they make no difference, and none by rounding either.
+        saved = data.targets.new_tensor([each - min(least) for each in least]) if priced else None
+        removal = least_useful(judge, data, steps, prices=saved)
+        if refit(judge.copy(), data, steps).total - removal.bound >= least[removal.feature]:
             return []
         record = progress.active[removal.feature]
         record.removed_at = progress.step
@@ -273,35 +279,16 @@ class Cycle:
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
         judged = progress.bound if judge is progress.state else refit(judge, data, steps).total
         best, ids = progress.best, [record.id for record in progress.active]
-        if best is None or judged - self.cost(progress, len(ids)) > best.judged - self.cost(progress, len(best.ids)):
-            progress.best = Snapshot(progress.step, ids, progress.state.copy(), progress.bound, judged)
-
-    def cost(self, progress: Progress, n_features: int) -> float:
-        """The price of so many features together, in nats."""
-        return sum(self.price(progress, first=number == 0) for number in range(n_features))
-
-    def price(self, progress: Progress, first: bool) -> float:
-        """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
-        worth = self.settings.smallest_worth
-        return self.chance(progress, first) if worth is None else worth
-
-    def chance(self, progress: Progress, first: bool, tried: int | None = None) -> float:
-        """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
-
-        tried: how many there are, if not as many as the pool holds.
-        """
-        link = progress.state.model.link
-        modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
-        tried = len(progress.pool) if tried is None else tried
-        return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, first)
+        now = Snapshot(progress.step, ids, progress.state, progress.bound, judged, freedoms(judge, data))
+        if best is None or judged - cost(self.settings, progress, now) > best.judged - cost(self.settings, progress, best):
+            progress.best = replace(now, state=progress.state.copy())
 
     def finish(self, progress: Progress) -> list[Event]:
         """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
-        price = self.price(progress, first=len(progress.active) == 1)
-        events = self.prune(progress, price) if progress.active and price > 0 else []
+        events = self.prune(progress, priced=True) if progress.active and self.settings.smallest_worth != 0 else []
         if events:
             return events
         self.last_fit(progress)

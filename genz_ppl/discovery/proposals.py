@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.coordinate import refit
+from genz_ppl.inference.freedom import freedoms
 from genz_ppl.inference.start import build_model, linear_residual, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LinearLink, ScaleMixtureLikelihood
@@ -28,12 +29,16 @@ Rates = Callable[[Sequence[str]], FloatArray]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A wording with its answers on the training items, (T,), and the nats it adds to the bound."""
+    """A wording with its answers on the training items, (T,), and the nats it adds to the bound.
+
+    freedoms: of its coefficients, see `freedoms`; None where all are whole.
+    """
 
     text: str
     answers: FloatArray
     gain: float
     state: State
+    freedoms: tuple[float, ...] | None = None
 
 
 def is_balanced(answers: FloatArray, smallest_share: float) -> bool:
@@ -89,7 +94,9 @@ def rank_candidates(
         column = torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device)
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
         trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
-        candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial))
+        shares = freedoms(trial, enlarged)
+        own = None if shares is None else tuple(shares[-1])
+        candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial, own))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 

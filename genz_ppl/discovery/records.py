@@ -69,6 +69,7 @@ class Snapshot:
     """The model of an earlier step: ids of its features in column order, fitted state and bound.
 
     judged: the bound of the model that ranks steps, which is the same where its steps have closed forms.
+    freedoms: of its features' coefficients, see `freedoms`; None where all are whole.
     """
 
     step: int
@@ -76,6 +77,7 @@ class Snapshot:
     state: State
     bound: float
     judged: float
+    freedoms: list[list[float]] | None = None
 
 
 @dataclass

@@ -6,6 +6,7 @@ import numpy as np
 
 from genz_ppl.discovery.contrast import build_contrast, disputed_exemplars
 from genz_ppl.discovery.cycle import Cycle
+from genz_ppl.discovery.price import least_gain
 from genz_ppl.discovery.proposals import judge_of
 from genz_ppl.discovery.records import Event, Progress, unpack
 
@@ -39,7 +40,7 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     judge, judged = judge_of(without, data.with_answers(data.answers[:, others]), cycle.settings.refit_steps)
     present, found = (cycle.ranked(progress, judge, judged, some) for some in ([record.text], rivals))
     worth = present[0].gain if present else 0.0
-    if not found or found[0].gain - worth <= cycle.least_gain(progress):
+    if not found or found[0].gain - worth <= least_gain(cycle.settings, progress, found[0]):
         return events
     record.removed_at, progress.state = progress.step, without
     cycle.keep(progress, found[0], "refined")

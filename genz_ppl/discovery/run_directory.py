@@ -211,7 +211,7 @@ def _plain(progress: Progress) -> dict[str, Any]:
         "counters": asdict(progress.counters),
         "pool": list(progress.pool),
         "test_pool": list(progress.test_pool),
-        "best": None if best is None else {"step": best.step, "ids": best.ids, "bound": best.bound, "judged": best.judged},
+        "best": None if best is None else {name: getattr(best, name) for name in ("step", "ids", "bound", "judged", "freedoms")},
     }
 
 

@@ -45,16 +45,23 @@ def removals(
     return outcomes
 
 
-def least_useful(state: State, data: Data, steps: int, expectation: str = "auto", exhaustive: bool = False) -> Removal:
+def least_useful(
+    state: State, data: Data, steps: int, expectation: str = "auto", exhaustive: bool = False, prices: Tensor | None = None
+) -> Removal:
     """The removal that leaves the highest bound (line 21 of Algorithm 3); the first one among equals.
+
+    prices: (K,), nats that the removal of each feature counts for besides.
 
     Only the features that cost least by `removal_losses` are refitted, or all of them: if exhaustive, and where the steps
     have no closed form.
     """
+    saved = torch.zeros_like(state.error_rates) if prices is None else prices
     features = None
     if not exhaustive and has_closed_form(state.model) and len(state.error_rates) > FINALISTS:
-        features = removal_losses(state, data).argsort(stable=True)[:FINALISTS].tolist()
-    return max(removals(state, data, steps, expectation, features), key=lambda removal: removal.bound)
+        features = (removal_losses(state, data) - saved).argsort(stable=True)[:FINALISTS].tolist()
+    return max(
+        removals(state, data, steps, expectation, features), key=lambda removal: removal.bound + float(saved[removal.feature])
+    )
 
 
 @torch.no_grad()
