@@ -95,9 +95,11 @@ def test_new_items_are_predicted_from_their_descriptions(run: CoOccurrenceRun, s
     rows, columns, _ = sides
     new = next(identity for identity in rows.ids if identity not in run.ids[0])
     with pytest.raises(InputError, match=f"1 rows were neither fitted nor described: '{new}'"):
-        run.predict([(new, run.ids[1][0])])
+        CoOccurrenceRun.load(folder_of(run)).predict([(new, run.ids[1][0])])
     table = run.predict([(new, run.ids[1][0]), (run.ids[0][0], run.ids[1][0])], rows=rows, columns=columns)
     assert table["sd"].iloc[0] > table["sd"].iloc[1]
+    known = run.predict([(new, run.ids[1][0])])  # made in this process, so the items that were kept out are known
+    assert known["mean"].iloc[0] == table["mean"].iloc[0]
     assert np.isfinite(table[["mean", "sd", "lower", "upper"]].to_numpy()).all()
 
 
