@@ -57,6 +57,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
+    if not given.data.is_dir():
+        print(f"skipped: no data in {given.data}; name its folder with --data, or set GENZ_DATA to it")
+        return
     settings = {name: _value(text) for name, _, text in (pair.partition("=") for pair in given.set)}
     for name in given.data_sets:
         metrics = ("auc", "log_loss") if name in BINARY else ("rmse", "log_likelihood")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_films import write_films
+from two_sides import make_world
 
 from genz_ppl import Items
 
@@ -118,3 +119,23 @@ def test_questions_that_the_regressions_beside_the_films_ask(monkeypatch: pytest
     assert films.known_columns(items, tmp_path, "movielens").T.tolist() == [[1, 0, 1]]
     every = {tuple(column) for column in films.known_columns(items, tmp_path, "movielens-genres").T.tolist()}
     assert {(1, 0, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0)} <= every  # is old, war, from 1955 on, from 1980 on
+
+
+def test_cooccurrence_runs_both_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    cooccurrence = script("cooccurrence", monkeypatch)
+    world = make_world(0, sizes=(60, 40), density=0.5)
+    tables = [
+        pd.DataFrame({"id": [f"{name}{i}" for i in range(len(h))], **{f"{name}q{k}": h[:, k] for k in range(h.shape[1])}})
+        for name, h in zip("rc", world.answers, strict=True)
+    ]
+    pairs = world.pairs()
+    ids = tables[0]["id"].to_numpy()[pairs.rows], tables[1]["id"].to_numpy()[pairs.columns]
+    listed = pd.DataFrame({"id_row": ids[0], "id_column": ids[1], "value": (pairs.values > 0).astype(float)})
+    table = cooccurrence.cooccurrence_data.Cooccurrence(*tables, listed)
+    monkeypatch.setattr(cooccurrence.cooccurrence_data, "build", lambda *_: table)
+    settings = {"dimensions": 2, "epochs": 4, "cycles": 1, "add": 1, "rounds": 1}
+    for fit in ("decoupled", "joint"):
+        scores, n_rows, n_columns, _ = cooccurrence.run(("plants", fit, tmp_path, None, None, 0, settings))
+        assert 0.0 < scores["new_both"]["log_loss"] < 2.0
+        assert (n_rows, n_columns) <= (1, 1)
