@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_films import write_films
 
 import genz_ppl
@@ -143,12 +145,15 @@ def houses(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def yardsticks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def yardsticks(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("houses_yardsticks")
     monkeypatch.setattr(module, "BOOSTING", [{"loss": "squared_error", "min_samples_leaf": 3}])
     monkeypatch.setattr(module, "MOST_TREES", 60)
-    return module
+    yield module
+    torch.set_num_threads(threads)
 
 
 def test_yardsticks_of_the_houses_learn_what_each_can_and_from_training_items_alone(yardsticks: ModuleType, houses: Path) -> None:
