@@ -6,10 +6,11 @@
 
 The median absolute error of log price over random 80/20 splits; each method sees the training items of the split only.
 Discovery ("linear/student_t", "neural/gaussian": link and likelihood) has the default settings otherwise; "0-shot" is
-`genz_ppl.baseline`, its questions made and answered by the same oracle, with that link and likelihood. "best test step" reads a
-curve as the paper does, at the step with the best test error, which the test items themselves have chosen. The others are those
-of `houses_yardsticks.py`. p: paired t-test of the splits' errors against the first method's. With --group listing houses of equal
-area and zip code, double listings among them, stay on one side. With --keep, results that are in that file are not made again.
+`genz_ppl.baseline`, its questions made and answered by the same oracle, with that link and likelihood ("0-shot:200
+linear/student_t": so many questions, not 50). "best test step" reads a curve as the paper does, at the step with the best test
+error, which the test items themselves have chosen. The others are those of `houses_yardsticks.py`. p: paired t-test of the splits'
+errors against the first method's. With --group listing houses of equal area and zip code, double listings among them, stay on one
+side. With --keep, results that are in that file are not made again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import pandas as pd
 from houses_yardsticks import YARDSTICKS, fields_frame
 
 METHODS = ["linear/student_t", "neural/gaussian", "0-shot linear/student_t", *YARDSTICKS]
-ZERO_SHOT = "0-shot "
+QUESTIONS = 50
 CHOSEN_BY_TEST = ", best test step"
 
 
@@ -74,9 +75,11 @@ def run(case: Case) -> Outcome:
         y, split = items.targets[:, 0], items.split_indices(case.seed, 0.2)
         errors = np.abs(YARDSTICKS[case.method](fields_frame(items), y, split.train) - y)
         return Outcome(float(np.median(errors[split.train])), float(np.median(errors[split.test])))
-    link, likelihood = case.method.removeprefix(ZERO_SHOT).split("/")
-    if case.method.startswith(ZERO_SHOT):
-        found = genz_ppl.baseline(items, "rules", link=link, likelihood=likelihood, seed=case.seed)
+    asked, _, model = case.method.rpartition(" ")
+    link, likelihood = model.split("/")
+    if asked:
+        count = int(asked.partition(":")[2] or QUESTIONS)
+        found = genz_ppl.baseline(items, "rules", link=link, likelihood=likelihood, seed=case.seed, n_questions=count)
         best = readings(found.curve).best_test
         points = pruning_path(found.curve)
         path = tuple((point.n_features, point.n_features, point.train_error, point.test_error) for point in points)

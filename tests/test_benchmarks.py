@@ -198,8 +198,8 @@ def test_houses_compared_prints_its_tables_and_keeps_results(
 ) -> None:
     compared = script("houses_compared", monkeypatch)
     monkeypatch.setattr(genz_ppl, "discover", partial(genz_ppl.discover, cycles=1, add=2, cut=0, splits=1, final_steps=2))
-    monkeypatch.setattr(genz_ppl, "baseline", partial(genz_ppl.baseline, n_questions=6, final_steps=2))
-    methods = ["linear/gaussian", "0-shot linear/gaussian", "ridge"]
+    monkeypatch.setattr(genz_ppl, "baseline", partial(genz_ppl.baseline, final_steps=2))
+    methods = ["linear/gaussian", "0-shot:6 linear/gaussian", "ridge"]
     kept = tmp_path / "kept.jsonl"
     words = [str(houses), "--seeds", "2", "--every", "2", "--keep", str(kept), "--group", "listing", "--methods", *methods]
     monkeypatch.setattr(sys, "argv", ["houses_compared.py", *words])
@@ -214,7 +214,7 @@ def test_houses_compared_prints_its_tables_and_keeps_results(
     assert final == pytest.approx(np.mean([line["outcome"]["test_error"] for line in lines[:2]]), abs=1e-4)
     assert at_best <= final
     assert "linear/gaussian, learning curve:" in printed
-    assert "0-shot linear/gaussian, by number of features:" in printed
+    assert "0-shot:6 linear/gaussian, by number of features:" in printed
     monkeypatch.setattr(compared, "run", lambda case: pytest.fail("kept results are not made again"))
     compared.main()
     assert capsys.readouterr().out == printed
