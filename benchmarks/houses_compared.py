@@ -6,11 +6,11 @@
 
 The median absolute error of log price over random 80/20 splits; each method sees the training items of the split only.
 Discovery ("linear/student_t", "neural/gaussian": link and likelihood) has the default settings otherwise; "0-shot" is
-`genz_ppl.baseline`, its questions made and answered by the same oracle, with that link and likelihood ("0-shot:200
-linear/student_t": so many questions, not 50). "best test step" reads a curve as the paper does, at the step with the best test
-error, which the test items themselves have chosen. The others are those of `houses_yardsticks.py`. p: paired t-test of the splits'
-errors against the first method's. With --group listing houses of equal area and zip code, double listings among them, stay on one
-side. With --keep, results that are in that file are not made again.
+`genz_ppl.baseline`, its questions made and answered by the same oracle, with that link and likelihood
+("0-shot:200": so many questions, not 50). "best test step" reads a curve as the paper does, at the step with the best test
+error, which the test items themselves have chosen. The others are those of `houses_yardsticks.py`. p: paired t-test of the
+splits' errors against the first method's. With --group listing houses of equal area and zip code, double listings among them,
+stay on one side. With --keep, results that are in that file are not made again.
 """
 
 from __future__ import annotations
