@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import math
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_films import write_films
 from two_sides import make_world
 
+import genz_ppl
 from genz_ppl import Items
+from genz_ppl.data import open_source
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -139,3 +146,108 @@ def test_cooccurrence_runs_both_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         scores, n_rows, n_columns, _ = cooccurrence.run(("plants", fit, tmp_path, None, None, 0, settings))
         assert 0.0 < scores["new_both"]["log_loss"] < 2.0
         assert (n_rows, n_columns) <= (1, 1)
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    """160 houses: log price is 12 + 0.3 for each bedroom, and 1 more with a pool in the first zip code."""
+    random = np.random.default_rng(0)
+    (tmp_path / "Houses-dataset").mkdir()
+    rows, notes = [], []
+    for house in range(1, 161):
+        bedrooms, first, pool = int(random.integers(1, 6)), bool(random.random() < 0.5), bool(random.random() < 0.5)
+        price = math.exp(12 + 0.3 * bedrooms + (first and pool) + 0.01 * random.normal())
+        rows.append(f"{bedrooms} 2 {1000 + 5 * house} {'85255' if first else '92276'} {price:.3f}")
+        text = "Has a pool." if pool else "No pool."
+        notes.append({"house": house, "stories": None if house == 3 else 1.0, "pool": pool, "text": text})
+    (tmp_path / "Houses-dataset" / "HousesInfo.txt").write_text("\n".join(rows))
+    (tmp_path / "annotations.jsonl").write_text("\n".join(json.dumps(note) for note in notes))
+    return tmp_path
+
+
+@pytest.fixture
+def yardsticks(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = importlib.import_module("houses_yardsticks")
+    monkeypatch.setattr(module, "BOOSTING", [{"loss": "squared_error", "min_samples_leaf": 3}])
+    monkeypatch.setattr(module, "MOST_TREES", 60)
+    yield module
+    torch.set_num_threads(threads)
+
+
+def test_yardsticks_of_the_houses_learn_what_each_can_and_from_training_items_alone(yardsticks: ModuleType, houses: Path) -> None:
+    items = open_source(f"houses:{houses}")
+    assert items.targets is not None
+    frame, y, split = yardsticks.fields_frame(items), items.targets[:, 0], items.split_indices(0, 0.2)
+    hidden = y.copy()
+    hidden[split.test] = np.nan
+    errors = {}
+    for name, method in yardsticks.YARDSTICKS.items():
+        predicted = method(frame, hidden, split.train)
+        assert predicted.shape == y.shape
+        errors[name] = np.abs(predicted - y)[split.test].mean()
+    # A sum over fields misses a product of two, 1 in a quarter of the houses, by a quarter everywhere; trees do not.
+    assert errors["ridge"] == pytest.approx(0.25, abs=0.05)
+    assert errors["ridge, words too"] == pytest.approx(0.25, abs=0.05)
+    assert errors["gradient boosting"] < 0.15
+    additive = y - ((frame["zipcode"] == "85255") & (frame["pool"] == "True")).to_numpy()
+    for name in ("ridge", "Gaussian process"):
+        predicted = yardsticks.YARDSTICKS[name](frame, additive, split.train)
+        assert np.abs(predicted - additive)[split.test].mean() < 0.04
+
+
+def test_columns_of_the_houses(yardsticks: ModuleType, houses: Path) -> None:
+    items = open_source(f"houses:{houses}")
+    frame, train = yardsticks.fields_frame(items), items.split_indices(0, 0.2).train
+    numbers = yardsticks.number_columns(frame, train)
+    assert numbers.shape == (160, 4)  # bedrooms, bathrooms, area, stories
+    assert numbers[2].tolist() == [items[2].fields["bedrooms"], 2.0, 1015.0, 1.0]  # stories are missing there: the mean
+    columns = yardsticks.indicator_columns(frame, ["zipcode", "pool", "stories"])
+    assert columns.shape == (160, 2 + 2 + 1)
+    assert columns[:, :4].reshape(160, 2, 2).sum(2).tolist() == [[1, 1]] * 160
+    assert np.flatnonzero(columns[:, 4]).tolist() == [2]
+    assert yardsticks.word_columns(["a pool", "no pool", "a pool", "no pool"], np.arange(4)).T.tolist() == [
+        [1, 0, 1, 0],
+        [0, 1, 0, 1],
+    ]
+
+
+def test_houses_compared_prints_its_tables_and_keeps_results(
+    yardsticks: ModuleType, houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared = script("houses_compared", monkeypatch)
+    monkeypatch.setattr(genz_ppl, "discover", partial(genz_ppl.discover, cycles=1, add=2, cut=0, splits=1, final_steps=2))
+    monkeypatch.setattr(genz_ppl, "baseline", partial(genz_ppl.baseline, final_steps=2))
+    methods = ["linear/gaussian", "0-shot:6 linear/gaussian", "ridge"]
+    kept = tmp_path / "kept.jsonl"
+    words = [str(houses), "--seeds", "2", "--every", "2", "--keep", str(kept), "--group", "listing", "--methods", *methods]
+    monkeypatch.setattr(sys, "argv", ["houses_compared.py", *words])
+    compared.main()
+    printed = capsys.readouterr().out
+    best = [f"{name}, best test step" for name in methods[:2]]
+    table = [line.split(" | ")[0] for line in printed.splitlines()[2:7]]
+    assert table == [f"| {name}" for name in (methods[0], best[0], methods[1], best[1], methods[2])]
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [line["case"]["method"] for line in lines] == [name for name in methods for _ in range(2)]
+    final, at_best = (float(row.split(" | ")[1]) for row in printed.splitlines()[2:4])
+    assert final == pytest.approx(np.mean([line["outcome"]["test_error"] for line in lines[:2]]), abs=1e-4)
+    assert at_best <= final
+    assert "linear/gaussian, learning curve:" in printed
+    assert "0-shot:6 linear/gaussian, by number of features:" in printed
+    monkeypatch.setattr(compared, "run", lambda case: pytest.fail("kept results are not made again"))
+    compared.main()
+    assert capsys.readouterr().out == printed
+
+
+def test_learning_curves_of_the_houses_end_with_the_last_row(yardsticks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = script("houses_compared", monkeypatch)
+    short, long = (((0, 0, 0.8, 0.9), (1, 1, 0.4, 0.5)), ((0, 0, 0.6, 0.7), (1, 1, 0.4, 0.5), (2, 2, 0.2, 0.3)))
+    found = [compared.Outcome(rows[-1][2], rows[-1][3], rows[-1][1], None, rows) for rows in (short, long)]
+    assert compared.learning_curve(found, 2)[2:] == ["| 0 | 0.7000 | 0.8000 | 0.0 | 2 |", "| 2 | 0.3000 | 0.4000 | 1.5 | 1 |"]
+    paths = [compared.Outcome(0.1, 0.1, path=rows) for rows in (((3, 3, 0.2, 0.2), (2, 2, 0.4, 0.4)), ((2, 2, 0.2, 0.4),))]
+    assert compared.pruning(paths, 1)[2:] == ["| 2 | 0.3000 | 0.4000 |"]
+    # Differences of 1, 2 and 3: t is 2 / (1 / sqrt 3), with two degrees of freedom.
+    t = 2 * math.sqrt(3)
+    assert compared.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
