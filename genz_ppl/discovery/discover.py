@@ -57,8 +57,8 @@ def discover(
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
 
-    model: "rules", "similarity", "table:FILE", several joined as "rules+table:FILE", "openai:NAME", "package.module:object", or an
-    object with answer, propose and suggest.
+    model: "rules", "similarity", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME", "package.module:object",
+    or an object with answer, propose and suggest.
     out: a new folder for the run directory, which also keeps the answers; without it nothing is written.
     model_settings: how openai:NAME is called (`ModelSettings` or some of its fields: caps, base_url, ...). store: the file
     of answers that runs with such a model share, by default in the user's cache folder. source: what `items` was read

@@ -103,11 +103,11 @@ def _state(run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, An
     search = progress.searches[number]
     if SIDE_NAMES[number] not in done:
         return "waiting"
-    if search is None:
-        return "undescribed"
     last_fit = max(position for position, what in enumerate(done) if what not in SIDE_NAMES)
     if SIDE_NAMES[number] in done[last_fit:]:
         return "stale"
+    if search is None:
+        return "undescribed"
     return "found" if search.progress.active else "none"
 
 

@@ -51,7 +51,11 @@ class CoOccurrenceRun:
         directory.load_stage(progress, settings)
         if progress.state is None:
             raise RunDirectoryError(f"{directory.path}: the run was stopped before its first stage; start it anew or resume it")
-        directory.load_searches(progress, stages(settings, record["rounds"]), recorded_models(record, model, column_model, True))
+        # A search that no fit has followed yet has other features than the model.
+        done = stages(settings, record["rounds"])[: progress.stage]
+        while done and done[-1][0] in SIDE_NAMES:
+            done.pop()
+        directory.load_searches(progress, done, recorded_models(record, model, column_model, True))
         return cls(progress, record, directory)
 
     @property
