@@ -18,6 +18,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
@@ -49,22 +50,30 @@ class LoopThread:
             asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result(5.0)
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Run a last coroutine, if there is one, and end the thread. Does nothing if it never started."""
+        """Run a last coroutine, if there is one, and end the thread once it is over. Does nothing if it never started.
+
+        It is waited for, five seconds at most; not by the thread itself, where the garbage collector may call this.
+        """
         loop = self._loop
         if loop is None or loop.is_closed():
             return
-        if last is not None:
-            with suppress(FutureTimeoutError):
-                asyncio.run_coroutine_threadsafe(last(), loop).result(5.0)
         self._loop = None
-        loop.call_soon_threadsafe(loop.stop)
+        if last is None:
+            loop.call_soon_threadsafe(loop.stop)
+            return
+        future = asyncio.run_coroutine_threadsafe(last(), loop)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        if threading.current_thread() is not self._thread:
+            with suppress(FutureTimeoutError):
+                future.result(5.0)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 ready = threading.Event()
                 loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(loop, ready), name="genz-calls", daemon=True).start()
+                self._thread = threading.Thread(target=_serve, args=(loop, ready), name="genz-calls", daemon=True)
+                self._thread.start()
                 ready.wait()
                 self._loop = loop
             return self._loop

@@ -75,7 +75,7 @@ class Side:
         self.state.model.eval()
         posterior = self.state.posterior
         z = posterior if has_closed_form(self.state.model) else (posterior > 0.5).to(posterior)
-        location = self.state.model.link(z, self.scaling.covariates(self.covariates))
+        location = self.state.model.link.function()(z, self.scaling.covariates(self.covariates))
         scale = self.state.model.likelihood.scale * self.scaling.target_spread
         return EmbeddingPrior(self.scaling.location(location).detach(), scale.detach().clone())
 
@@ -107,13 +107,14 @@ class Side:
         noise = state.model.likelihood.scale**2
         if has_closed_form(state.model):
             link = state.model.link
-            mean = link(prior, x)
+            mean = link.function()(prior, x)
             effects = torch.einsum("nm,kme->nke", link.modifiers(x), link.coefficients())
             variance = torch.einsum("nk,nke->ne", prior * (1 - prior), effects**2)
         else:
             generator = torch.Generator().manual_seed(seed)
+            function = state.model.link.function()
             drawn = [
-                state.model.link((torch.rand(prior.shape, generator=generator, dtype=prior.dtype) < prior).to(prior), x)
+                function((torch.rand(prior.shape, generator=generator, dtype=prior.dtype) < prior).to(prior), x)
                 for _ in range(draws)
             ]
             mean, variance = torch.stack(drawn).mean(0), torch.stack(drawn).var(0, unbiased=False)

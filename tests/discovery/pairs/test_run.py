@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyro
 import pytest
 from two_sides import make_world
 
@@ -57,6 +58,13 @@ def test_features_of_both_sides_are_found_and_tell_of_what_was_kept_out(run: CoO
     for part in ("new_rows", "new_columns", "new_both"):
         assert curve[f"{part}_error"].iloc[-1] < 0.95 * curve[f"{part}_error"].iloc[0]
     assert sum(scores["n_pairs"] or 0 for scores in run.scores.values()) == len(make_world(0, (100, 80), 0.4).pairs())
+
+
+def test_nothing_is_left_in_the_caller_s_parameter_store(run: CoOccurrenceRun, sides: Sides) -> None:
+    before = list(pyro.get_param_store().keys())
+    again = cooccur(*sides, **{**SETTINGS, "cycles": 1, "epochs": 3, "link": "neural"}, rounds=1)
+    again.predict([(run.ids[0][0], run.ids[1][0])])
+    assert list(pyro.get_param_store().keys()) == before
 
 
 def test_the_folder_holds_the_same_run(run: CoOccurrenceRun) -> None:
