@@ -251,3 +251,5 @@ def test_learning_curves_of_the_houses_end_with_the_last_row(yardsticks: ModuleT
     # Differences of 1, 2 and 3: t is 2 / (1 / sqrt 3), with two degrees of freedom.
     t = 2 * math.sqrt(3)
     assert compared.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    t = 2 / math.sqrt(1 / 3 + 2 / 3)  # two test items to three for training
+    assert compared.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0], 2 / 3) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
