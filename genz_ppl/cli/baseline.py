@@ -55,6 +55,7 @@ def baseline(
     image: options.Image = None,
     split: options.Split = None,
     group: options.Group = None,
+    varying: options.Varying = None,
     model: options.Model = None,
     link: options.Link = None,
     likelihood: options.Likelihood = None,

@@ -81,6 +81,9 @@ Text = Annotated[
 ]
 Image = Annotated[list[str] | None, _column("--image", "A column of image paths; repeatable.")]
 Split = Annotated[str | None, _column("--split", 'A column of "train" and "test".')]
+Varying = Annotated[
+    str | None, _column("--varying", "Intercept and covariate weights vary by this column's values, partially pooled.")
+]
 Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
 
 Model = Annotated[

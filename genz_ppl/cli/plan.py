@@ -33,6 +33,7 @@ def plan(
     image: options.Image = None,
     split: options.Split = None,
     group: options.Group = None,
+    varying: options.Varying = None,
     model: options.Model = None,
     link: options.Link = None,
     likelihood: options.Likelihood = None,

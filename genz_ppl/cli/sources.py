@@ -33,6 +33,7 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         images=given["image"] or (),
         split=given["split"],
         group=given["group"],
+        varying=given.get("varying"),
         classes=given.get("likelihood") in _CLASS_LIKELIHOODS,
     )
 
@@ -49,7 +50,7 @@ def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
         )
     schema = Schema.from_dict(record["schema"])
     if source.partition(":")[0] in NAMED_SOURCES:
-        return open_source(source, group=schema.group)
+        return open_source(source, group=schema.group, varying=schema.varying)
     return open_source(
         source,
         id=schema.id,
@@ -59,6 +60,7 @@ def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
         images=schema.images,
         split=schema.split,
         group=schema.group,
+        varying=schema.varying,
         classes=schema.classes,
     )
 

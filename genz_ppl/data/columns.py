@@ -28,6 +28,7 @@ class Roles(TypedDict, total=False):
     images: Names
     split: str | None
     group: str | None
+    varying: str | None
     require_target: bool
     classes: Classes
 
@@ -36,7 +37,7 @@ class Roles(TypedDict, total=False):
 class Schema:
     """The role of each column.
 
-    id, split, group: a column each, or None. target, covariates, images: columns in order.
+    id, split, group, varying: a column each, or None. target, covariates, images: columns in order.
     text: the columns a model reads, in order, or a template such as "{title} ({year})"; None: not settled yet.
     classes: the labels of each target in the order of their codes 0, 1, …; () where targets are numbers.
     Raises InputError if there are classes for more or fewer targets than there are.
@@ -50,6 +51,7 @@ class Schema:
     split: str | None = None
     group: str | None = None
     classes: tuple[tuple[str, ...], ...] = ()
+    varying: str | None = None
 
     def __post_init__(self) -> None:
         if self.classes and len(self.classes) != len(self.target):
@@ -129,6 +131,7 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
         images=as_names(roles.get("images")),
         split=roles.get("split"),
         group=roles.get("group"),
+        varying=roles.get("varying"),
         classes=_classes_role(roles.get("classes", False)),
     )
     _check_roles(schema)
@@ -168,8 +171,10 @@ def _check_roles(schema: Schema) -> None:
             raise OptionError(f"column {shorten(twice)} is named twice as {role}: name it once")
     for role, name in (("covariate", schema.covariates), ("image", schema.images)):
         _check_clash(schema.target, name, "target", role)
-    for role, single in (("id", schema.id), ("split", schema.split), ("group", schema.group)):
+    for role, single in (("id", schema.id), ("split", schema.split), ("group", schema.group), ("varying", schema.varying)):
         _check_clash(schema.target, as_names(single), "target", role)
+    for role, other in (("id", as_names(schema.id)), ("covariate", schema.covariates)):
+        _check_clash(other, as_names(schema.varying), role, "varying")
     for role, hidden in (("target", schema.target), ("id", as_names(schema.id))):
         leak = next((name for name in schema.readable if name in hidden), None)
         if leak is not None:
@@ -195,6 +200,7 @@ def _check_presence(schema: Schema, columns: Sequence[str], source: str, require
         "image": schema.images,
         "split": as_names(schema.split),
         "group": as_names(schema.group),
+        "varying": as_names(schema.varying),
     }
     present = set(columns)
     for role, names in wanted.items():

@@ -85,13 +85,13 @@ def split_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ..
     return check_split_labels([label(cell) for cell in table.cells(column)], ids, column, table.name)
 
 
-def group_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """The group of each row. Raises InputError for a missing one."""
+def group_labels(table: Table, column: str, ids: Sequence[str], role: str = "group") -> tuple[str, ...]:
+    """The group of each row. Raises InputError for a missing one. role: of the column, for the message."""
     labels = []
     for row, cell in enumerate(table.cells(column)):
         name = label(cell)
         if name is None:
-            raise InputError(f"{_place(table, 'group column', column, row, ids)}: the cell is empty; fill it in")
+            raise InputError(f"{_place(table, f'{role} column', column, row, ids)}: the cell is empty; fill it in")
         labels.append(name)
     return tuple(labels)
 

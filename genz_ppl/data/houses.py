@@ -20,23 +20,26 @@ METADATA_FILE = "HousesInfo.txt"
 FOLDER = "Houses-dataset"
 ANNOTATIONS_FILE = "annotations.jsonl"
 LISTING = "listing"
+ZIPCODE = "zipcode"
 _ROOMS = ("frontal", "bedroom", "bathroom", "kitchen")
-_METADATA = ("bedrooms", "bathrooms", "area", "zipcode")
+_METADATA = ("bedrooms", "bathrooms", "area", ZIPCODE)
 _COVARIATES = ("area", "bedrooms", "bathrooms")
 _TARGET = "log_price"
 _ID = "house"
 
 
-def houses_items(directory: str | Path, annotations: bool = True, group: str | None = None) -> Items:
+def houses_items(directory: str | Path, annotations: bool = True, group: str | None = None, varying: str | None = None) -> Items:
     """Houses "1", "2", … with the natural logarithm of the price as target and area, bedrooms and bathrooms as covariates.
 
     directory: holds Houses-dataset/HousesInfo.txt (or is Houses-dataset itself), the photographs {i}_{room}.jpg, those that
     are there, and maybe annotations.jsonl: attributes of each house, which are read too. annotations: False leaves them out.
     The price is never read. Houses of equal area and zip code, double listings among them, share a group label;
-    the split keeps them together only with group="listing".
+    the split keeps them together only with group="listing". varying: "zipcode" for effects that vary by it.
 
-    Raises InputError if the files are missing or broken, OptionError for another group.
+    Raises InputError if the files are missing or broken, OptionError for another group or another column to vary by.
     """
+    if varying not in (None, ZIPCODE):
+        raise OptionError(f"houses vary by '{ZIPCODE}' only, not by {shorten(varying)}: --varying {ZIPCODE}, or drop --varying")
     if group not in (None, LISTING):
         raise OptionError(f"houses are grouped by '{LISTING}' only, not by {shorten(group)}: --group {LISTING}, or drop --group")
     frame = houses_frame(directory, annotations)
@@ -49,9 +52,10 @@ def houses_items(directory: str | Path, annotations: bool = True, group: str | N
         text=schema.readable,
         images=schema.images,
         group=LISTING,
+        varying=varying,
         name="houses" if annotations else "houses-metadata",
     )
-    return replace(items, schema=replace(schema, group=group))
+    return replace(items, schema=replace(schema, group=group, varying=varying))
 
 
 def houses_schema(frame: pd.DataFrame) -> Schema:
@@ -118,7 +122,7 @@ def _metadata_rows(file: Path) -> list[tuple[str, ...]]:
 
 
 def _cell(name: str, written: str) -> FieldValue:
-    if name == "zipcode":  # a name of a place, not a quantity
+    if name == ZIPCODE:  # a name of a place, not a quantity
         return written
     return _whole(float(written))
 

@@ -31,7 +31,8 @@ class Items(Sequence[Item]):
     targets: (T, D) float64, NaN where missing; None where the source has no target columns. Where targets are classes they
     are positions in `class_names`.
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
-    the split keeps groups together only if the schema names a group. The arrays are read-only.
+    the split keeps groups together only if the schema names a group. varying_labels: the group of each item that intercept and
+    covariate weights vary by, or None. The arrays are read-only.
     Raises InputError if the sizes do not agree.
     """
 
@@ -42,6 +43,7 @@ class Items(Sequence[Item]):
     split_labels: tuple[str, ...] | None = None
     group_labels: tuple[str, ...] | None = None
     name: str = "items"
+    varying_labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
@@ -51,6 +53,7 @@ class Items(Sequence[Item]):
         for role, column, labels in (
             ("split", self.schema.split, self.split_labels),
             ("group", self.schema.group, self.group_labels),
+            ("varying", self.schema.varying, self.varying_labels),
         ):
             if labels is None and column is not None:
                 raise InputError(f"the schema names the {role} column '{column}', but there are no {role} labels")
@@ -105,6 +108,7 @@ class Items(Sequence[Item]):
         images: Names = (),
         split: str | None = None,
         group: str | None = None,
+        varying: str | None = None,
         require_target: bool = True,
         classes: Classes = False,
         name: str = "the DataFrame",
@@ -115,6 +119,7 @@ class Items(Sequence[Item]):
         covariates: columns of finite numbers. text: the columns a model reads, or a template "{title} ({year})";
         None: all but id, target, split and images. images: columns of image paths (relative to the file, here to the
         working directory). split: a column of "train" and "test". group: rows of one group stay on one side of the split.
+        varying: a column of names by whose values intercept and covariate weights vary, partially pooled.
         require_target: False for prediction: targets may be absent, then `targets` is None, and unreadable ones count as
         missing. classes: True: the target columns hold class labels, words or numbers; `class_names` are the sorted distinct
         labels of each and `targets` their positions 0, 1, …. To code new items as known ones, give their `class_names`
@@ -123,7 +128,8 @@ class Items(Sequence[Item]):
         Raises InputError for a fault of the data and OptionError for roles that are missing or clash, one line each.
         """
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        return _assemble(table_from_frame(frame, name), Roles(**roles, require_target=require_target, classes=classes))
+        roles |= Roles(varying=varying, require_target=require_target, classes=classes)
+        return _assemble(table_from_frame(frame, name), roles)
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
@@ -164,6 +170,7 @@ class Items(Sequence[Item]):
             split_labels=_take_labels(self.split_labels, positions),
             group_labels=_take_labels(self.group_labels, positions),
             name=self.name,
+            varying_labels=_take_labels(self.varying_labels, positions),
         )
 
     def split_indices(self, seed: int, test_fraction: float = 0.2) -> Split:
@@ -179,7 +186,10 @@ class Items(Sequence[Item]):
         return random_split(len(self), seed, test_fraction)
 
     def fingerprint(self) -> str:
-        """The sha256 of ids, texts, fields, targets, covariates and classes, in order: equal only if none of them has changed."""
+        """The sha256 of all that the items are; equal only if none of it has changed.
+
+        That is ids, texts, fields, targets, covariates, classes and the groups that effects vary by, in order.
+        """
         digest = hashlib.sha256()
         for item in self.items:
             digest.update(json.dumps([item.id, item.text, dict(item.fields)]).encode() + b"\n")
@@ -190,6 +200,8 @@ class Items(Sequence[Item]):
                 digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
         if self.class_names:  # numbers keep the fingerprint they had before there were classes
             digest.update(json.dumps(self.class_names).encode() + b"\n")
+        if self.varying_labels is not None:
+            digest.update(json.dumps([self.schema.varying, self.varying_labels]).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -245,4 +257,5 @@ def _assemble(table: Table, roles: Roles) -> Items:
         split_labels=None if schema.split is None else extract.split_labels(table, schema.split, ids),
         group_labels=None if schema.group is None else extract.group_labels(table, schema.group, ids),
         name=Path(table.name).name,
+        varying_labels=None if schema.varying is None else extract.group_labels(table, schema.varying, ids, "varying"),
     )

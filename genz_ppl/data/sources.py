@@ -42,13 +42,14 @@ _OPTIONS = re.compile(r"((?:,[^,=/\\]*=[^,/\\]*)*)\Z")
 class NamedSource:
     """A data set known by name.
 
-    takes: what follows the colon ("DIR"), or None. items: makes the items of the directory, split by the group if one is given.
+    takes: what follows the colon ("DIR"), or None. items: makes the items of the directory, split by the group and varying by the
+    column, if given.
     frame: the same data before the columns have roles. ratings: where targets are embeddings of ratings, the numbers of the items
     and of the users and the matrix.
     """
 
     takes: str | None
-    items: Callable[[str, str | None], Items]
+    items: Callable[[str, str | None, str | None], Items]
     frame: Callable[[str], pd.DataFrame]
     ratings: Callable[[str], tuple[IntArray, IntArray, sparse.csr_array]] | None = None
 
@@ -68,8 +69,8 @@ class RatingTable:
     alpha: float
 
 
-def _binary(_: str, group: str | None) -> Items:
-    _refuse_group("binary", group)
+def _binary(_: str, group: str | None, varying: str | None) -> Items:
+    _refuse_groups("binary", group, varying)
     return binary_items()
 
 
@@ -78,8 +79,8 @@ def _films(name: str, items: Callable[..., Items], frame: Callable[..., pd.DataF
     ratings = netflix.folder_ratings if name == "netflix" else movielens.folder_ratings
     frame_variant = {"plots": True} if variant.get("plots") else {}
 
-    def make(argument: str, group: str | None) -> Items:
-        _refuse_group(name, group)
+    def make(argument: str, group: str | None, varying: str | None) -> Items:
+        _refuse_groups(name, group, varying)
         folder, options = _film_options(name, argument)
         return items(folder, **options, **variant)
 
@@ -112,22 +113,23 @@ def _film_options(name: str, argument: str) -> tuple[str, dict[str, Any]]:
     return folder, options
 
 
-def _things(folder: str, group: str | None) -> Items:
-    _refuse_group("things", group)
+def _things(folder: str, group: str | None, varying: str | None) -> Items:
+    _refuse_groups("things", group, varying)
     return things_items(folder)
 
 
-def _refuse_group(name: str, group: str | None) -> None:
-    if group is not None:
-        raise OptionError(f"'{name}' has no groups: drop --group")
+def _refuse_groups(name: str, group: str | None, varying: str | None) -> None:
+    for option, given in (("--group", group), ("--varying", varying)):
+        if given is not None:
+            raise OptionError(f"'{name}' has no groups: drop {option}")
 
 
 NAMED_SOURCES: Mapping[str, NamedSource] = {
     "binary": NamedSource(None, _binary, lambda _: binary_frame()),
-    "houses": NamedSource("DIR", lambda folder, group: houses_items(folder, group=group), houses_frame),
+    "houses": NamedSource("DIR", lambda folder, group, varying: houses_items(folder, True, group, varying), houses_frame),
     "houses-metadata": NamedSource(
         "DIR",
-        lambda folder, group: houses_items(folder, annotations=False, group=group),
+        lambda folder, group, varying: houses_items(folder, False, group, varying),
         lambda folder: houses_frame(folder, annotations=False),
     ),
     "movielens": _films("movielens", movielens_items, movielens_frame),
@@ -148,6 +150,7 @@ def open_source(
     images: Names = (),
     split: str | None = None,
     group: str | None = None,
+    varying: str | None = None,
     require_target: bool = True,
     classes: Classes = False,
 ) -> Items:
@@ -158,13 +161,14 @@ def open_source(
     Films take options after the folder: `movielens:DIR,items=1000,dimensions=16,alpha=0.5`.
 
     The keywords name the columns of a file, as in `Items.from_frame`. Named data sets know their columns and take none of
-    them, except that houses take group="listing"; their targets are numbers, never classes. Raises InputError for a fault
-    of the data and OptionError for an unknown name and for keywords that are missing or do not go with the source.
+    them, except that houses take group="listing" and varying="zipcode"; their targets are numbers, never classes.
+    Raises InputError for a fault of the data and OptionError for an unknown name and for keywords that are missing or do
+    not go with the source.
     """
     named = _named_source(source)
     if named is None:
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        roles |= Roles(require_target=require_target, classes=classes)
+        roles |= Roles(varying=varying, require_target=require_target, classes=classes)
         return Items.from_file(source, **roles)
     given = {"id": id, "target": target, "covariate": covariates, "text": text, "image": images, "split": split}
     _refuse(source, [f"--{option}" for option, value in given.items() if value])
@@ -173,7 +177,7 @@ def open_source(
             f"{shorten(source)} has numbers to explain, not classes: drop classes (--likelihood on the command line)"
         )
     name, argument = named
-    return NAMED_SOURCES[name].items(argument, group)
+    return NAMED_SOURCES[name].items(argument, group, varying)
 
 
 def open_like(source: str, schema: Schema) -> Items:
@@ -188,6 +192,7 @@ def open_like(source: str, schema: Schema) -> Items:
         covariates=schema.covariates,
         text=schema.text,
         images=schema.images,
+        varying=schema.varying,
         require_target=False,
         classes=schema.classes,
     )

@@ -73,6 +73,6 @@ def _slopes(fitted: FittedItems, draws: PosteriorDraws) -> FloatArray:
     """Draws of the weights, (S, K, D); of products with covariates, at the items' means."""
     slopes = draws.parameters["weights"]
     if "interactions" in draws.parameters:
-        centre = fitted.covariates.mean(0).numpy()
+        centre = fitted.numbers.mean(0).numpy()
         slopes = slopes + np.einsum("p,skpd->skd", centre, draws.parameters["interactions"])
     return slopes

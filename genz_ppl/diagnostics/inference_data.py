@@ -49,8 +49,9 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
     draws = posterior_draws(fitted) if draws is None else draws
     values = _value_names(fitted)
     coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts), "target": values}
-    numbered = tuple(f"covariate {p}" for p in range(fitted.covariates.shape[1]))
+    numbered = tuple(f"covariate {p}" for p in range(fitted.numbers.shape[1]))
     coords["covariate"] = _distinct(fitted.covariate_names or numbered)
+    coords |= {"group": list(fitted.levels), "effect": ["intercept", *coords["covariate"]]}
     likelihood = fitted.state.model.likelihood
     observed = likelihood.comparable(fitted.targets).numpy()
     posterior: dict[str, Any] = {"z": (("item", "feature"), draws.z), "p_e": (("feature",), draws.error_rates)}
@@ -61,15 +62,19 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
         "posterior_predictive": _dataset({"y": (("item", "target"), draws.replicated)}, coords, sampled=True),
         "log_likelihood": _dataset({"y": (("item",), draws.log_likelihood)}, coords, sampled=True),
         "observed_data": _dataset({"y": (("item", "target"), observed)}, coords),
-        "constant_data": _dataset(
-            {
-                "answers": (("item", "feature"), fitted.answers.numpy()),
-                "covariates": (("item", "covariate"), fitted.covariates.numpy()),
-            },
-            coords,
-        ),
+        "constant_data": _dataset(_constants(fitted), coords),
     }
     return arviz.InferenceData(**groups)
+
+
+def _constants(fitted: FittedItems) -> dict[str, tuple[tuple[str, ...], Any]]:
+    constants: dict[str, tuple[tuple[str, ...], Any]] = {
+        "answers": (("item", "feature"), fitted.answers.numpy()),
+        "covariates": (("item", "covariate"), fitted.numbers.numpy()),
+    }
+    if fitted.levels:
+        constants["groups"] = (("item", "group"), fitted.covariates[:, -len(fitted.levels) :].numpy().astype(np.int8))
+    return constants
 
 
 def pair_inference_data(
@@ -118,6 +123,7 @@ def _dimensions(name: str, value: FloatArray) -> tuple[str, ...]:
         "intercept": ("target",),
         "covariate_weights": ("covariate", "target"),
         "interactions": ("feature", "covariate", "target"),
+        "group_effects": ("group", "effect", "target"),
         "scale": ("target",),
         "degrees_of_freedom": ("target",),
         "concentration": ("target",),

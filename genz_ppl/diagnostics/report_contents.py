@@ -46,6 +46,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         metric=str(facts.curve["metric"].iloc[-1]),
         target_names=train.target_names,
         covariate_names=train.covariate_names,
+        varying=(train.varying, len(train.levels)),
         item_ids={"train": train.item_ids, "test": test.item_ids},
         features=_features(train, effects, facts.features, examples),
         steps=steps_of(facts.curve, facts.features),

@@ -97,7 +97,10 @@ class Column:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything a report shows. kind: "numbers", "counts" or "classes". coverage: by side and level; empty for classes."""
+    """Everything a report shows. kind: "numbers", "counts" or "classes". coverage: by side and level; empty for classes.
+
+    varying: the column that covariate weights vary by, and how many groups it makes; 0 where they do not.
+    """
 
     facts: RunFacts
     kind: str
@@ -105,6 +108,7 @@ class ReportData:
     metric: str
     target_names: tuple[str, ...]
     covariate_names: tuple[str, ...]
+    varying: tuple[str, int]
     item_ids: Mapping[str, tuple[str, ...]]
     features: tuple[FeatureFacts, ...]
     steps: tuple[Step, ...]

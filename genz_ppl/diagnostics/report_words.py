@@ -173,7 +173,9 @@ def summary(data: ReportData) -> list[str]:
 def _found(data: ReportData) -> str:
     if not data.features:
         return f"No yes/no question was found that helps to explain {listed(data.target_names)}."
-    beside = f", together with {listed(data.covariate_names)}," if data.covariate_names else ""
+    column, n_groups = data.varying
+    known = (*data.covariate_names, *((f"the {n_groups} values of {column}",) if n_groups else ()))
+    beside = f", together with {listed(known)}," if known else ""
     questions = counted(len(data.features), "yes/no question")
     verb = "explains" if len(data.features) == 1 else "explain"
     what = listed(data.target_names) if len(data.target_names) < 4 else f"{len(data.target_names)} targets"

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema
+from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, prediction_table
 from genz_ppl.discovery.records import Counters, Progress
@@ -21,6 +22,7 @@ from genz_ppl.discovery.run_record import (
     blank_model,
     content_hash,
     make_record,
+    recorded_scaling,
     recorded_settings,
     recorded_split,
 )
@@ -31,7 +33,6 @@ from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
-from genz_ppl.inference.start import Scaling
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.settings import ModelSettings, is_served
 from genz_ppl.models import CategoricalLikelihood
@@ -127,7 +128,7 @@ class Discovery:
     ) -> None:
         self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
         self.schema = Schema.from_dict(record["schema"])
-        self._scaling = Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in record["scaling"].items()})
+        self._scaling, self._levels = recorded_scaling(record), tuple(record.get("levels", ()))
 
     @classmethod
     def load(cls, out: str | Path, model: FoundationModel | None = None) -> Discovery:
@@ -193,8 +194,8 @@ class Discovery:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         if items.covariates.shape[1] != len(self.schema.covariates):
             raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
+        covariates = covariates_of(items, self._levels)
         answers = torch.from_numpy(self._answers(items, model_settings or {}, on_answers))
-        covariates = torch.tensor(items.covariates)
         seed = self._record["settings"]["seed"]
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
@@ -239,7 +240,7 @@ class Discovery:
             state=state,
             scaling=self._scaling,
             answers=answers,
-            covariates=torch.tensor(part.covariates),
+            covariates=covariates_of(part, self._levels),
             targets=torch.tensor(explained(part, self.settings.get("direction", False))),
             item_ids=part.ids,
             feature_texts=tuple(record.text for record in progress.active),
@@ -247,6 +248,8 @@ class Discovery:
             seed=self._record["settings"]["seed"],
             covariate_names=self.schema.covariates,
             class_names=self.schema.classes,
+            levels=self._levels,
+            varying=self.schema.varying or "",
         )
 
     def to_inference_data(self, items: Items | None = None) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from genz_ppl.inference.closed_form import has_closed_form
 from genz_ppl.inference.coordinate import refit
 from genz_ppl.inference.freedom import freedoms
-from genz_ppl.inference.start import build_model, linear_residual, start_state
+from genz_ppl.inference.start import build_model, linear_residual, ridge_of, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LinearLink, ScaleMixtureLikelihood
 from genz_ppl.models.features import prior_probability
@@ -60,9 +60,11 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     with torch.no_grad():
         residual = torch.nan_to_num(missed(state, data))
         modifiers = state.model.link.modifiers(data.covariates)
+        error = data.targets - state.model.link(state.posterior, data.covariates)
+        ridge = ridge_of(state.model.link, float(error.square().nanmean()))
     gains = []
     for modifier in modifiers.T:
-        columns = linear_residual(state.posterior, data, filled * modifier.unsqueeze(1))
+        columns = linear_residual(state.posterior, data, filled * modifier.unsqueeze(1), ridge)
         size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
         share = torch.where(size > 1e-9 * len(columns), (columns.T @ residual) ** 2 / size.clamp(min=1e-300), 0.0)
         gains.append((-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1))
@@ -158,14 +160,16 @@ def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
     if has_closed_form(state.model):
         return state, data
     link, likelihood = state.model.link, state.model.likelihood
-    name = "gaussian"
+    name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
     if isinstance(likelihood, ScaleMixtureLikelihood):
         name = likelihood.name
     else:
         data = data.with_targets(likelihood.working(data.targets))
     a, b = state.model.features.concentration.tolist()
     kind = link.name if isinstance(link, LinearLink) else "linear"
-    model = build_model(data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1], kind, name, (a, b))
+    pooling = ridge_of(link, unit**2)
+    sizes = data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1]
+    model = build_model(*sizes, kind, name, (a, b), pooling=pooling)
     judge = start_state(model.to(data.targets.device), data)
     judge.error_rates = state.error_rates.clone()
     judge.posterior = judge.prior(data.answers)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 
 from genz_ppl.data import Items, Split
 from genz_ppl.discovery.records import Counters, Progress
@@ -72,6 +73,7 @@ def make_record(
         "schema": items.schema.to_dict(),
         "fingerprint": items.fingerprint(),
         "n_classes": runner.n_classes,
+        "levels": list(runner.levels),
         "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
         "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
         "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
@@ -133,16 +135,22 @@ def recorded_model_settings(record: dict[str, Any], changes: Mapping[str, Any]) 
     return ModelSettings.from_dict(settings).changed(**given)
 
 
+def recorded_scaling(record: dict[str, Any]) -> Scaling:
+    """The scaling of the run."""
+    return Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in record["scaling"].items()})
+
+
 def blank_model(record: dict[str, Any]) -> GenZ:
     """A model of the run's kind without features, for `RunDirectory.load` to fill."""
-    settings = record["settings"]
+    settings, scaling = record["settings"], recorded_scaling(record)
     with isolated(0):
         return build_model(
             0,
             len(record["scaling"]["target_centre"]),
-            len(record["scaling"]["covariate_centre"]),
+            scaling.n_columns,
             settings["link"],
             settings["likelihood"],
             tuple(settings["error_rate_prior"]),
             n_classes=record.get("n_classes", 2),
+            pooling=scaling.pooling,
         )

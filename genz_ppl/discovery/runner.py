@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.data import Items, Split
+from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.cycle import Cycle
 from genz_ppl.discovery.hook import MiningHook
 from genz_ppl.discovery.metrics import error_metric, scores
@@ -23,10 +24,11 @@ from genz_ppl.inference.coordinate import coordinate
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
-from genz_ppl.inference.start import Scaling, build_model, start_state
+from genz_ppl.inference.start import Scaling, build_model, pooled_link, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy
 from genz_ppl.inference.svi import Training
+from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
@@ -57,10 +59,27 @@ class Runner:
         self.scaling = Scaling.of(self.train_targets, self.train_covariates, LIKELIHOODS[settings.likelihood])
         self.n_classes = count_classes(items, settings.likelihood)
         check_targets(items, settings.likelihood, self.n_classes)
+        self.levels: tuple[str, ...] = ()
+        if self.train.varying_labels is not None:
+            self.vary(self.train.varying_labels)
         Strategy.of_run(settings).check(len(split.train), settings.max_features or 0)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
         self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets).to(self.device)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
+
+    def vary(self, labels: Sequence[str]) -> None:
+        """Let intercept and covariate weights vary between the groups of the training items.
+
+        Raises OptionError for a link that has no such weights, InputError for one group alone or too many.
+        """
+        pooled_link(self.settings.link)
+        name = f"{self.items.name}: varying column {self.items.schema.varying}"
+        self.levels = levels_of(labels, self.train_covariates.shape[1], name)
+        with isolated(self.settings.seed), one_thread(self.train_targets.numel() < SMALL):
+            likelihood = LIKELIHOODS[self.settings.likelihood].sized(self.train_targets.shape[1], self.n_classes)
+            groups = indicators(labels, self.levels)
+            self.scaling = self.scaling.varying(groups, self.train_covariates, self.train_targets, likelihood)
+        self.train_covariates, self.test_covariates = (covariates_of(side, self.levels) for side in (self.train, self.test))
 
     def start(self, previous: Progress | None = None) -> Progress:
         """A run with no features yet, or with those of an earlier run on the same items, whose targets may have been others.
@@ -68,17 +87,16 @@ class Runner:
         It takes over the features that are active and what was ever answered, and counts on.
         """
         settings, kept = self.settings, [] if previous is None else previous.active
-        n_targets, n_covariates = self.data.targets.shape[1], self.data.covariates.shape[1]
+        sizes = len(kept), self.data.targets.shape[1], self.data.covariates.shape[1]
         with isolated(settings.seed):
             data = self.data if previous is None else self.data.with_answers(self._answers(previous))
             model = build_model(
-                len(kept),
-                n_targets,
-                n_covariates,
+                *sizes,
                 settings.link,
                 settings.likelihood,
                 settings.error_rate_prior,
                 n_classes=self.n_classes,
+                pooling=self.scaling.pooling,
             )
             state = start_state(model.to(self.device), data)
             bound = coordinate(state, data, settings.refit_steps)[-1].total

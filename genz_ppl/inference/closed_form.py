@@ -75,11 +75,13 @@ class ClosedForm:
         if is_linear_gaussian(state.model, self.data):
             self.sums.maximise(state)
             return
-        precision, ridge = self.precision(state), state.model.link.ridge()
-        modifiers = state.model.link.modifiers(self.data.covariates)
-        weights = None if precision.dim() == 1 and ridge is None else precision.expand_as(self.targets)
-        solution = least_squares(state.posterior, modifiers, self.data.covariates, self.targets, weights, ridge=ridge)
-        state.model.link.set_solution(*solution)
+        precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
+        free = link.ridge() is None and link.pooling is None
+        weights = None if precision.dim() == 1 and free else precision.expand_as(self.targets)
+        priors = {"ridge": link.ridge(), "pooling": link.pooling}
+        link.set_solution(
+            *least_squares(state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors)
+        )
         self._squared_error = None
         with torch.no_grad():
             state.model.likelihood.update(self.squared_error(state), self.observed)
@@ -110,13 +112,15 @@ class ClosedForm:
 
     def normal_equations(self, state: State) -> Iterator[Tensor]:
         """Left sides of the normal equations of each target, with its noise: minus the second derivative of the bound."""
-        precision, ridge = self.precision(state), state.model.link.ridge()
+        precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
         if is_linear_gaussian(state.model, self.data):
             normal = self.sums.sums(state.posterior).normal
             yield from (one * normal for one in precision)
             return
-        modifiers, weights = state.model.link.modifiers(self.data.covariates), precision.expand_as(self.targets)
-        for normal, _ in normal_equations(state.posterior, modifiers, self.data.covariates, self.targets, weights, ridge=ridge):
+        weights, priors = precision.expand_as(self.targets), {"ridge": link.ridge(), "pooling": link.pooling}
+        for normal, _ in normal_equations(
+            state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors
+        ):
             yield normal
 
     def observation(self, state: State) -> float:

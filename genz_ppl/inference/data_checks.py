@@ -72,3 +72,16 @@ def matrix(name: str, values: Any) -> Tensor:
     if matrix.ndim != 2:
         raise InputError(f"{name}: expected a table of two dimensions, got {matrix.ndim}")
     return torch.from_numpy(matrix)
+
+
+def check_labels(what: str, labels: Any, n_items: int) -> tuple[str, ...] | None:
+    """One label an item as text, (T,), or None for None; InputError for another number of them, and for missing ones."""
+    if labels is None:
+        return None
+    given = list(labels)
+    if len(given) != n_items:
+        raise InputError(f"{what}: expected {n_items} labels, one an item of answers, got {len(given)}")
+    for row, label in enumerate(given):
+        if label is None or label != label:
+            raise InputError(f"{what}: expected a label in row {row}, got {label!r}; fill it in or remove the item")
+    return tuple(str(label) for label in given)

@@ -117,11 +117,11 @@ def _maximise(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> N
 @torch.no_grad()
 def _least_squares(model: GenZ, data: Data, exact: ExactPosterior) -> None:
     targets, observed, ridge = torch.nan_to_num(data.targets), data.observed, model.link.ridge()
-    weights = None
-    if ridge is not None or not bool(observed.all()):
+    weights, pooling = None, model.link.pooling
+    if ridge is not None or pooling is not None or not bool(observed.all()):
         weights = observed * model.likelihood.precision(targets[:1])
     modifiers = model.link.modifiers(data.covariates)
-    solution = least_squares(exact.marginals, modifiers, data.covariates, targets, weights, exact.covariance, ridge)
+    solution = least_squares(exact.marginals, modifiers, data.covariates, targets, weights, exact.covariance, ridge, pooling)
     model.link.set_solution(*solution)
     model.likelihood.update(_expected_squared_error(model, data, exact), observed)
 
@@ -155,9 +155,9 @@ def _reweighted_least_squares(model: GenZ, data: Data, exact: ExactPosterior) ->
     mass, sums = sums[..., 0], sums[..., 1:] / sums[..., :1].clamp(min=1e-300)
     mean, second = sums[..., :n_features], sums[..., n_features:].view(*sums.shape[:2], n_features, n_features)
     covariance = second - mean.unsqueeze(3) * mean.unsqueeze(2)
-    x, modifiers, ridge = data.covariates, model.link.modifiers(data.covariates), model.link.ridge()
+    x, modifiers, ridge, pooling = data.covariates, model.link.modifiers(data.covariates), model.link.ridge(), model.link.pooling
     columns = [
-        least_squares(mean[:, d], modifiers, x, targets[:, [d]], mass[:, [d]], covariance[:, d], ridge)
+        least_squares(mean[:, d], modifiers, x, targets[:, [d]], mass[:, [d]], covariance[:, d], ridge, pooling)
         for d in range(targets.shape[1])
     ]
     model.link.set_solution(*(torch.cat(parts, dim=-1) for parts in zip(*columns, strict=True)))

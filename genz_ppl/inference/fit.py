@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.data_checks import check_answers, check_covariates, check_targets, matrix
+from genz_ppl.inference.data_checks import check_answers, check_covariates, check_labels, check_targets, matrix
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import Strategy
 from genz_ppl.inference.user_units import user_parameters
+from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.models import LIKELIHOODS, CategoricalLikelihood
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.settings import FitSettings, check_number
@@ -36,7 +37,7 @@ class FitResult:
 
     posterior: (T, K), q(z = 1 | y, h). error_rates: (K,). bounds: (steps,), total over items after every step, in the
     units of the targets; bound: the last of them. bound_terms: its parts. The total includes the log prior of the error
-    rates relative to its mode, "penalty"; without it it is the bound of eqs. 1-2.
+    rates relative to its mode, "penalty"; without it it is the bound of eqs. 1-2. levels: the groups of `varying`, sorted.
     """
 
     posterior: FloatArray
@@ -46,6 +47,7 @@ class FitResult:
     settings: FitSettings
     state: State
     scaling: Scaling
+    levels: tuple[str, ...] = ()
 
     @property
     def bound(self) -> float:
@@ -57,30 +59,32 @@ class FitResult:
         """Link and likelihood in the user's units.
 
         Linear link: "weights" (K, D), "intercept" (D,), "covariate_weights" (P, D); interaction link: also "interactions"
-        (K, P, D); and the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for
+        (K, P, D); with `varying` also "group_effects" (G, 1 + P, D), what is added to intercept and covariate weights in
+        each of `levels`; and the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for
         gaussian. Where a target needs several values (categorical), L instead of D. Neural link: its tensors by name, for
         standardised targets and covariates.
         """
         return user_parameters(self.state, self.scaling)
 
-    def predict(self, answers: Any, covariates: Any = None) -> FloatArray:
-        """Posterior predictive mean for items with these answers (T, K) and covariates (T, P): (T, D).
+    def predict(self, answers: Any, covariates: Any = None, varying: Any = None) -> FloatArray:
+        """Posterior predictive mean for items with these answers (T, K), covariates (T, P) and groups (T,): (T, D).
 
-        Categorical targets: the probability of every class, (T, D C), the classes of a target side by side.
+        An item of a group that was not in the fit has the effects of no group. Categorical targets: the probability of every
+        class, (T, D C), the classes of a target side by side.
         """
-        h, x = self._inputs(answers, covariates)
+        h, x = self._inputs(answers, covariates, varying)
         return predictive_mean(self.state, self.scaling, h, x, self.settings.seed)
 
-    def predict_interval(self, answers: Any, covariates: Any = None, level: float = 0.9) -> Prediction:
+    def predict_interval(self, answers: Any, covariates: Any = None, level: float = 0.9, varying: Any = None) -> Prediction:
         """Mean, standard deviation and the central interval that holds `level` of the predictive distribution."""
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
-        h, x = self._inputs(answers, covariates)
+        h, x = self._inputs(answers, covariates, varying)
         return predict(self.state, self.scaling, h, x, self.settings.seed, level)
 
-    def log_likelihood(self, answers: Any, targets: Any, covariates: Any = None) -> FloatArray:
+    def log_likelihood(self, answers: Any, targets: Any, covariates: Any = None, varying: Any = None) -> FloatArray:
         """log p(y | h, x) of every item, (T,), features averaged out."""
-        h, x = self._inputs(answers, covariates)
+        h, x = self._inputs(answers, covariates, varying)
         y = matrix("targets", targets)
         expected = (len(h), len(self.scaling.target_centre))
         if tuple(y.shape) != expected:
@@ -96,9 +100,10 @@ class FitResult:
         item_ids: Sequence[str] | None = None,
         feature_texts: Sequence[str] | None = None,
         target_names: Sequence[str] | None = None,
+        varying: Any = None,
     ) -> FittedItems:
         """The fit as diagnostics see it; data: those it was made from. Names default to "0", "1", ..."""
-        h, x = self._inputs(answers, covariates)
+        h, x = self._inputs(answers, covariates, varying)
         y = matrix("targets", targets)
         if len(h) != len(self.posterior):
             raise InputError(f"answers: expected the {len(self.posterior)} items of the fit, got {len(h)}")
@@ -108,9 +113,9 @@ class FitResult:
         ]
         from genz_ppl.inference.posterior import FittedItems
 
-        return FittedItems(self.state, self.scaling, h, x, y, *names, seed=self.settings.seed)
+        return FittedItems(self.state, self.scaling, h, x, y, *names, seed=self.settings.seed, levels=self.levels)
 
-    def _inputs(self, answers: Any, covariates: Any) -> tuple[Tensor, Tensor]:
+    def _inputs(self, answers: Any, covariates: Any, varying: Any) -> tuple[Tensor, Tensor]:
         n_features, n_covariates = len(self.error_rates), len(self.scaling.covariate_centre)
         h = check_answers(answers)
         if h.shape[1] != n_features:
@@ -118,7 +123,11 @@ class FitResult:
         x = check_covariates(covariates, len(h))
         if x.shape[1] != n_covariates:
             raise InputError(f"covariates: expected {n_covariates} columns as in the fit, got {x.shape[1]}")
-        return h, x
+        labels = check_labels("varying", varying, len(h))
+        if (labels is None) != (not self.levels):
+            expected = "the group of each item" if self.levels else "no groups,"
+            raise InputError(f"varying: expected {expected} as in the fit")
+        return h, x if labels is None else torch.cat([x, indicators(labels, self.levels)], dim=1)
 
 
 def fit(
@@ -137,13 +146,16 @@ def fit(
     batch_size: int | None = None,
     n_classes: int | None = None,
     device: str = "cpu",
+    varying: Any = None,
 ) -> FitResult:
     """Fit p(y | z, x) p(z | h) to given answers.
 
     answers: (T, K) of 1, 0 and NaN (no answer; a column of NaN alone is a free feature). targets: (T, D) or (T,), NaN
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
-    if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. The other arguments: see
-    `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results are in the user's units.
+    if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. varying: (T,), the group of
+    each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.inference.varying`; links linear
+    and interaction). The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes
+    are not); results are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
@@ -155,13 +167,20 @@ def fit(
     x = check_covariates(covariates, len(h))
     scaling = Scaling.of(y, x, LIKELIHOODS[likelihood])
     place = check_device(device, inference, bayesian)
-    data = scaling.data(h, x, y).to(place)
+    labels = check_labels("varying", varying, len(h))
+    levels = () if labels is None else levels_of(labels, x.shape[1])
     strategy = Strategy.of(settings)
     strategy.check(*h.shape)
     with isolated(int(seed)), one_thread(y.numel() < SMALL):
         classes = class_count(y, likelihood, n_classes)
-        model = build_model(h.shape[1], y.shape[1], x.shape[1], link, likelihood, settings.error_rate_prior, n_classes=classes)
-        model.likelihood.check(y)
+        observation = LIKELIHOODS[likelihood].sized(y.shape[1], classes)
+        observation.check(y)
+        if labels is not None:
+            groups = indicators(labels, levels)
+            scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
+        data = scaling.data(h, x, y).to(place)
+        sizes, prior = (h.shape[1], y.shape[1], scaling.n_columns), settings.error_rate_prior
+        model = build_model(*sizes, link, likelihood, prior, n_classes=classes, pooling=scaling.pooling)
         state = start_state(model.to(place), data)
         bounds = strategy.fit(state, data, steps)
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
@@ -175,6 +194,7 @@ def fit(
         settings=settings,
         state=state,
         scaling=scaling,
+        levels=levels,
     )
 
 

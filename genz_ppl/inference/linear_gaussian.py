@@ -161,5 +161,5 @@ class LinearGaussian:
 def is_linear_gaussian(model: GenZ, data: Data) -> bool:
     """Whether the steps of this module hold for a model with closed forms and for the data."""
     link: LinearLink = model.link
-    shared = link.ridge() is None and link.coefficients().shape[1] == 1
+    shared = link.ridge() is None and link.pooling is None and link.coefficients().shape[1] == 1
     return shared and not model.likelihood.robust and data.complete

@@ -38,9 +38,10 @@ CHUNK = 2**21
 class FittedItems:
     """What diagnostics need of a fit.
 
-    answers: (T, K); covariates: (T, P); targets: (T, D) with NaN where missing, all in the user's units. state.posterior:
-    q of these items; of items that were not fitted, their prior. covariate_names and class_names (the labels of each target's
-    classes) may be left out.
+    answers: (T, K); covariates: (T, P), or (T, P + G) with the indicators of the groups `levels` that intercept and slopes vary
+    by; targets: (T, D) with NaN where missing, all in the user's units. state.posterior: q of these items; of items that were
+    not fitted, their prior. covariate_names, class_names (the labels of each target's classes) and varying, what the groups
+    are, may be left out.
     """
 
     state: State
@@ -55,6 +56,13 @@ class FittedItems:
     seed: int
     covariate_names: tuple[str, ...] = ()
     class_names: tuple[tuple[str, ...], ...] = ()
+    levels: tuple[str, ...] = ()
+    varying: str = ""
+
+    @property
+    def numbers(self) -> Tensor:
+        """The covariates without the indicators of groups, (T, P)."""
+        return self.covariates[:, : self.covariates.shape[1] - len(self.levels)]
 
     def with_parameters_of(self, other: FittedItems) -> FittedItems:
         """These items with the link and likelihood of another fit, and what is uncertain about them."""

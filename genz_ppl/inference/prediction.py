@@ -42,7 +42,7 @@ class Prediction:
 
 def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
     """E[y | h, x], (T, D), or class probabilities, (T, L); exact where `has_closed_form`, else an average over draws."""
-    prior, x = state.prior(answers), scaling.covariates(covariates)
+    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
         if has_closed_form(state.model):
@@ -50,7 +50,9 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
         else:
             means = [torch.zeros(0, state.model.likelihood.n_locations, dtype=torch.float64)]
             for rows, draws in _draws(state, prior, seed):
-                parts = [model.likelihood.expected(model.link(z, x[rows])).sum(0) for model, z in draws]
+                parts = [
+                    model.likelihood.expected(_location(model, z, x[rows], _some(strange, rows))).sum(0) for model, z in draws
+                ]
                 means.append(torch.stack(parts).sum(0) / DRAWS)
             location = torch.cat(means)
     values: FloatArray = scaling.location(location).numpy()
@@ -58,15 +60,18 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
 
 
 def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9) -> Prediction:
-    """The whole predictive distribution by draws of z, y and uncertain weights; the interval holds `level` of it."""
-    prior, x = state.prior(answers), scaling.covariates(covariates)
+    """The whole predictive distribution by draws of z, y and uncertain weights; the interval holds `level` of it.
+
+    Items of a group that was not in the fit have effects drawn from the spread of groups.
+    """
+    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
     tail = (1 - level) / 2
     state.model.eval()
     n_values = state.model.likelihood.n_locations
     spread, bounds = [np.zeros((0, n_values))], [np.zeros((2, 0, n_values))]
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, prior, seed):
-            drawn = _sampled(draws, x[rows], scaling)
+            drawn = _sampled(draws, x[rows], scaling, _some(strange, rows))
             spread.append(drawn.std(axis=0))
             bounds.append(np.quantile(drawn, [tail, 1 - tail], axis=0))
     lower, upper = np.concatenate(bounds, axis=1)
@@ -76,14 +81,26 @@ def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor,
 
 def predictive_draws(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
     """DRAWS draws of y (or of class indicators) for every item, (DRAWS, T, L), in the user's units."""
-    prior, x = state.prior(answers), scaling.covariates(covariates)
+    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
-        return np.concatenate([_sampled(draws, x[rows], scaling) for rows, draws in _draws(state, prior, seed)], axis=1)
+        blocks = [_sampled(draws, x[rows], scaling, _some(strange, rows)) for rows, draws in _draws(state, prior, seed)]
+    return np.concatenate(blocks, axis=1)
 
 
-def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling) -> FloatArray:
-    parts = [model.likelihood.comparable(model.likelihood.distribution(model.link(z, x)).sample()) for model, z in draws]
+def _some(strange: Tensor | None, rows: slice) -> Tensor | None:
+    return None if strange is None else strange[rows]
+
+
+def _location(model: GenZ, z: Tensor, x: Tensor, strange: Tensor | None) -> Tensor:
+    """The link's value at draws of z, (n, B, K), with draws of effects of this size, (B,): (n, B, L)."""
+    location: Tensor = model.link(z, x)
+    return location if strange is None else location + strange.unsqueeze(1) * torch.randn_like(location)
+
+
+def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling, strange: Tensor | None) -> FloatArray:
+    pairs = ((model.likelihood, _location(model, z, x, strange)) for model, z in draws)
+    parts = [likelihood.comparable(likelihood.distribution(location).sample()) for likelihood, location in pairs]
     drawn: FloatArray = scaling.location(torch.cat(parts)).numpy()
     return drawn
 
@@ -93,29 +110,29 @@ def log_predictive_density(
     state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: Tensor, seed: int
 ) -> FloatArray:
     """log p(y | h, x) of every item in the user's units, (T,), averaged over draws; targets (T, D), NaN where missing."""
-    data = scaling.data(answers, covariates, targets)
+    data, strange = scaling.data(answers, covariates, targets), scaling.strangeness(covariates)
     state.model.eval()
     parts = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, state.prior(answers), seed):
             part = data.items(rows)
-            densities = [_log_densities(model, z, part) for model, z in draws]
+            densities = [_log_densities(model, z, part, _some(strange, rows)) for model, z in draws]
             parts.append(torch.logsumexp(torch.cat(densities), dim=0) - np.log(DRAWS))
     values: FloatArray = (torch.cat(parts) + scaling.density_shift(targets)).numpy()
     return values
 
 
-def _log_densities(model: GenZ, z: Tensor, data: Data) -> Tensor:
+def _log_densities(model: GenZ, z: Tensor, data: Data, strange: Tensor | None) -> Tensor:
     """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
     link, likelihood = model.link, model.likelihood
-    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete:
+    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and strange is None:
         # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
         still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
         error = (z @ (link.weights / likelihood.scale)).sub_(still)
         constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
         density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
     else:
-        observation, observed = model.observation(z, data.covariates, data.targets)
+        observation, observed = model.observed_at(_location(model, z, data.covariates, strange), data.targets)
         density = observation.log_prob(observed)
     return density
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.least_squares import least_squares
 from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.varying import effect_spread, pooling_of, with_effects
 from genz_ppl.models import FeatureLayer, GenZ
 from genz_ppl.models.features import prior_probability
 from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood
-from genz_ppl.models.links import LINKS, TrainingPlan
+from genz_ppl.models.links import LINKS, LinearLink, Link, TrainingPlan
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Centre and spread of targets, (D,), and covariates, (P,); models are fitted on standardised values."""
+    """Centre and spread of targets, (D,), and covariates, (P,); models are fitted on standardised values.
+
+    effect_spread: (G, 1 + P), prior standard deviation of the intercept and the slopes of each group, standardised; (0,) where
+    nothing varies by group. With groups, covariates come as (T, P + G), those of a number and then the indicators of groups,
+    and the model's covariates are `with_effects`' P + G + G P columns.
+    """
 
     target_centre: Tensor
     target_spread: Tensor
     covariate_centre: Tensor
     covariate_spread: Tensor
+    effect_spread: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
 
     @classmethod
     def of(cls, targets: Tensor, covariates: Tensor, likelihood: type[Likelihood]) -> Scaling:
@@ -42,13 +50,53 @@ class Scaling:
         spread = variance.expand(targets.shape[1]).sqrt().clone()
         return cls(centre, _positive(spread), covariate_centre, covariate_spread)
 
+    def varying(self, groups: Tensor, covariates: Tensor, targets: Tensor, likelihood: Likelihood) -> Scaling:
+        """The same where intercept and slopes vary by group, with the spreads that these items speak for.
+
+        groups: (T, G), indicators; covariates: (T, P) and targets: (T, D) in the user's units.
+        """
+        data = self.data(covariates[:, :0], covariates, targets)
+        spread = effect_spread(data.covariates, groups, likelihood.working(data.targets))
+        spread = spread * likelihood.unit_of_working(data.targets).mean()
+        return replace(self, effect_spread=spread.repeat(groups.shape[1], 1))
+
     def data(self, answers: Tensor, covariates: Tensor, targets: Tensor) -> Data:
         """The same values, standardised."""
         return Data(answers, self.covariates(covariates), (targets - self.target_centre) / self.target_spread)
 
     def covariates(self, values: Tensor) -> Tensor:
-        """Standardised covariates."""
-        return (values - self.covariate_centre) / self.covariate_spread
+        """Standardised covariates, (T, P), or with the effects of groups, (T, P + G + G P), from (T, P + G)."""
+        n_covariates = len(self.covariate_centre)
+        standardised = (values[:, :n_covariates] - self.covariate_centre) / self.covariate_spread
+        return with_effects(standardised, values[:, n_covariates:]) if self.n_groups else standardised
+
+    def strangeness(self, values: Tensor) -> Tensor | None:
+        """Standard deviation of the effects of items whose group the fit does not know, (T,), standardised; None without such.
+
+        values: as `covariates` takes them. The effects of known groups count as known.
+        """
+        n_covariates = len(self.covariate_centre)
+        unknown = values[:, n_covariates:].sum(1) == 0
+        if not self.n_groups or not bool(unknown.any()):
+            return None
+        own = torch.cat([torch.ones(len(values), 1).to(values), self.covariates(values)[:, :n_covariates]], dim=1)
+        return torch.where(unknown, (own**2 @ self.effect_spread[0] ** 2).sqrt(), 0.0)
+
+    @property
+    def n_groups(self) -> int:
+        """G, of the groups that intercept and slopes vary by; 0 where they do not."""
+        return len(self.effect_spread)
+
+    @property
+    def n_columns(self) -> int:
+        """How many covariates the model has."""
+        n_covariates = len(self.covariate_centre)
+        return n_covariates + self.n_groups * (1 + n_covariates)
+
+    @property
+    def pooling(self) -> Tensor | None:
+        """Prior precision of the weights of the model's covariates, (n_columns,), or None where none has a prior."""
+        return pooling_of(self.effect_spread[0], self.n_groups) if self.n_groups else None
 
     def location(self, values: Tensor) -> Tensor:
         """Values of standardised targets, (..., D), in the user's units; indicators of classes, (..., L), have none."""
@@ -74,11 +122,27 @@ def build_model(
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
     training_plan: TrainingPlan | None = None,
     n_classes: int = 2,
+    pooling: Tensor | None = None,
 ) -> GenZ:
-    """A fresh model by the names of its parts. n_classes: of each target, for likelihoods of classes. Call inside `isolated`."""
+    """A fresh model by the names of its parts. Call inside `isolated`.
+
+    n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
+    none; OptionError where the link has no such weights.
+    """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
-    function = LINKS[link](n_features, observation.n_locations, n_covariates, training_plan)
+    kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
+    function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
     return GenZ(FeatureLayer(n_features, error_rate_prior), function, observation)
+
+
+def pooled_link(name: str) -> type[LinearLink]:
+    """The link of that name; OptionError unless its covariate weights can vary between groups."""
+    kind = LINKS[name]
+    if not issubclass(kind, LinearLink):
+        raise OptionError(
+            f"varying: effects of groups go with the links linear and interaction, got {name}; choose one, or leave varying out"
+        )
+    return kind
 
 
 def start_state(model: GenZ, data: Data) -> State:
@@ -91,17 +155,27 @@ def start_state(model: GenZ, data: Data) -> State:
         working = model.likelihood.working(data.targets)
         used = [int(k) for k in torch.nonzero(~free)[:, 0]]
         for k in torch.nonzero(free)[:, 0].tolist():
-            posterior[:, k] = leading_split(linear_residual(posterior[:, used], data, working))
+            residual = linear_residual(posterior[:, used], data, working, ridge_of(model.link, 1.0))
+            posterior[:, k] = leading_split(residual)
             used.append(k)
     return State(model, rates, posterior)
 
 
-def linear_residual(posterior: Tensor, data: Data, targets: Tensor) -> Tensor:
-    """What a linear fit on the given feature columns, (T, K), leaves of the targets, (T, D), NaN where missing."""
+def ridge_of(link: Link, noise: float) -> Tensor | None:
+    """What the squares of covariate weights cost, (P,), where squared errors cost one and have the variance `noise`."""
+    return link.pooling * noise if isinstance(link, LinearLink) and link.pooling is not None else None
+
+
+def linear_residual(posterior: Tensor, data: Data, targets: Tensor, ridge: Tensor | None = None) -> Tensor:
+    """What a linear fit on the given feature columns, (T, K), leaves of the targets, (T, D), NaN where missing.
+
+    ridge: see `ridge_of`.
+    """
     observed = ~torch.isnan(targets)
     weights = None if bool(observed.all()) else observed.to(targets)
     ones = torch.ones(len(posterior), 1).to(posterior)
-    coefficients, intercept, slopes = least_squares(posterior, ones, data.covariates, torch.nan_to_num(targets), weights)
+    there = torch.nan_to_num(targets)
+    coefficients, intercept, slopes = least_squares(posterior, ones, data.covariates, there, weights, pooling=ridge)
     return targets - posterior @ coefficients[:, 0] - intercept - data.covariates @ slopes
 
 

@@ -25,7 +25,10 @@ def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
         whole = likelihood.n_locations == len(scaling.target_spread)
         spread = scaling.target_spread if whole else torch.ones(likelihood.n_locations, dtype=torch.float64)
         shift = scaling.covariate_centre / scaling.covariate_spread
-        slopes = link.covariate_weights.detach() * spread / scaling.covariate_spread[:, None]
+        columns, n_covariates = link.covariate_weights.detach() * spread, len(scaling.covariate_spread)
+        slopes = columns[:n_covariates] / scaling.covariate_spread[:, None]
+        if scaling.n_groups:
+            parameters["group_effects"] = _group_effects(columns[n_covariates:], scaling)
         weights = link.weights.detach() * spread
         if isinstance(link, InteractionLink):
             products = link.interactions.detach() * spread
@@ -38,3 +41,11 @@ def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
         parameters.update({f"link.{name}": value.detach() for name, value in link.named_parameters()})
     parameters |= likelihood.parameters_in_units(scaling.target_spread)
     return {name: value.numpy().copy() for name, value in parameters.items()}
+
+
+def _group_effects(columns: Tensor, scaling: Scaling) -> Tensor:
+    """What is added to intercept and slopes in each group, (G, 1 + P, D), from the weights of the standardised, (G + G P, D)."""
+    n_groups, n_covariates = scaling.n_groups, len(scaling.covariate_spread)
+    slopes = columns[n_groups:].view(n_groups, n_covariates, columns.shape[1]) / scaling.covariate_spread[:, None]
+    intercepts = columns[:n_groups] - torch.einsum("p,gpd->gd", scaling.covariate_centre, slopes)
+    return torch.cat([intercepts.unsqueeze(1), slopes], dim=1)

@@ -54,7 +54,7 @@ class BayesianGenZ(PyroModule):  # type: ignore[misc]
             of_link = name.startswith("link.")
             centres.append(torch.zeros_like(parameter).flatten() if of_link else parameter.detach().flatten().clone())
             spread = model.link.prior_spread(name.removeprefix("link.")) if of_link else LIKELIHOOD_SPREAD
-            spreads.append(torch.full_like(parameter, spread).flatten())
+            spreads.append((spread * torch.ones_like(parameter)).detach().flatten())
         self.register_buffer("centre", torch.cat(centres))
         self.register_buffer("spread", torch.cat(spreads))
 

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, unit_size
+from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, size_of, unit_size
 
 # A class without a single item keeps a finite log-odds.
 SMALLEST_SHARE = 1e-4
@@ -45,6 +45,10 @@ class BernoulliLikelihood(Likelihood):
     def working(self, targets: Tensor) -> Tensor:
         """The ones and zeros, centred, each column of unit size."""
         return unit_size(targets)
+
+    def unit_of_working(self, targets: Tensor) -> Tensor:
+        """With the share p of ones: their standard deviation, the root of p (1 - p), over p (1 - p), the slope of the share."""
+        return 1 / size_of(targets)
 
     def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
         """base: (D,), what the link's value is added to."""
@@ -113,6 +117,10 @@ class CategoricalLikelihood(Likelihood):
     def working(self, targets: Tensor) -> Tensor:
         """`comparable`, centred, each column of unit size."""
         return unit_size(self.comparable(targets))
+
+    def unit_of_working(self, targets: Tensor) -> Tensor:
+        """As with two classes, for each of them."""
+        return 1 / size_of(self.comparable(targets))
 
     def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
         """base: (D C,), what the link's value is added to."""

@@ -8,7 +8,7 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, unit_size
+from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, size_of, unit_size
 
 # Beyond a factor of exp(30) from the mean count nothing is being explained; exp must not overflow on the way.
 LARGEST_LOG = 30.0
@@ -52,6 +52,10 @@ class PoissonLikelihood(Likelihood):
     def working(self, targets: Tensor) -> Tensor:
         """log(1 + y), centred, each column of unit size."""
         return unit_size(torch.log1p(targets))
+
+    def unit_of_working(self, targets: Tensor) -> Tensor:
+        """The standard deviation of log(1 + y)."""
+        return size_of(torch.log1p(targets))
 
     def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
         """base: (D,), what the link's value is added to."""

@@ -48,11 +48,11 @@ class GenZ(PyroModule):  # type: ignore[misc]
 
         z: (..., T, K). Returns a distribution with batch shape (..., T) and event shape (D,), and (T, D) or None.
         """
-        return self._observed(self.link(z, covariates), targets)
+        return self.observed_at(self.link(z, covariates), targets)
 
     def loss(self, location: Tensor, targets: Tensor) -> Tensor:
         """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower."""
-        distribution, observed = self._observed(location, targets)
+        distribution, observed = self.observed_at(location, targets)
         mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
         return mean
 
@@ -61,7 +61,8 @@ class GenZ(PyroModule):  # type: ignore[misc]
         penalty: Tensor = self.features.penalty(error_rates) + self.link.penalty().detach()
         return penalty
 
-    def _observed(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
+    def observed_at(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
+        """`observation` at the link's value, (..., T, L)."""
         if targets is None:
             return self.likelihood.distribution(location), None
         missing = torch.isnan(targets)

@@ -101,6 +101,10 @@ class Likelihood(PyroModule):  # type: ignore[misc]
         """Targets, NaN where missing, as real numbers of a common size that least squares can explain, (T, L)."""
         return targets
 
+    def unit_of_working(self, targets: Tensor) -> Tensor:
+        """How much the link's value changes, roughly, where `working` changes by one, (L,)."""
+        return torch.ones(self.n_locations).to(targets)
+
     def residual(self, loc: Tensor, targets: Tensor) -> Tensor:
         """In which direction, and how badly, the link's value misses, (T, L): d log p(y | f) / df, brought to unit size.
 
@@ -160,7 +164,12 @@ def mean_of(values: Tensor, observed: Tensor) -> Tensor:
 
 def unit_size(values: Tensor) -> Tensor:
     """Every column, NaN where missing, centred and brought to standard deviation 1; a constant one becomes 0."""
+    return (values - mean_of(torch.nan_to_num(values), ~torch.isnan(values))) / size_of(values)
+
+
+def size_of(values: Tensor) -> Tensor:
+    """Standard deviation of every column, NaN where missing; 1 of a constant one."""
     observed = ~torch.isnan(values)
     centred = values - mean_of(torch.nan_to_num(values), observed)
     size = mean_of(torch.nan_to_num(centred) ** 2, observed).sqrt()
-    return centred / torch.where(size > 0, size, torch.ones_like(size))
+    return torch.where(size > 0, size, torch.ones_like(size))

@@ -47,8 +47,6 @@ class Link(PyroModule):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
-    #: Whether `penalty` is ever below 0.
-    penalised: ClassVar[bool] = False
 
     def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
         super().__init__()
@@ -71,8 +69,16 @@ class Link(PyroModule):  # type: ignore[misc]
         """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
         raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
 
-    def prior_spread(self, name: str) -> float:
-        """Standard deviation of the normal prior of a parameter in Bayesian fits; targets and covariates are standardised."""
+    @property
+    def penalised(self) -> bool:
+        """Whether `penalty` is ever below 0."""
+        return False
+
+    def prior_spread(self, name: str) -> float | Tensor:
+        """Standard deviation of the normal prior of a parameter in Bayesian fits; targets and covariates are standardised.
+
+        A tensor, for entries that differ, broadcasts against the parameter.
+        """
         return 1.0
 
     def penalty(self) -> Tensor:
@@ -82,12 +88,26 @@ class Link(PyroModule):  # type: ignore[misc]
 
 @add_link
 class LinearLink(Link):
-    """y = z W + b + x C (eq. 17). weights: (K, D); intercept: (D,); covariate_weights: (P, D)."""
+    """y = z W + b + x C (eq. 17). weights: (K, D); intercept: (D,); covariate_weights: (P, D).
+
+    pooling: (P,), prior precision of the weights of each covariate, 0 for none; those with one come last: they are the
+    effects of groups (`genz_ppl.inference.varying`). None: no covariate weight has a prior.
+    """
 
     name = "linear"
+    pooling: Tensor | None
 
-    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_targets: int,
+        n_covariates: int = 0,
+        training_plan: TrainingPlan | None = None,
+        pooling: Tensor | None = None,
+    ) -> None:
         super().__init__(n_features, n_targets, n_covariates, training_plan)
+        self.register_buffer("pooling", pooling, persistent=False)
+        self.n_unpooled = n_covariates if pooling is None else int((pooling == 0).sum())
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
         self.covariate_weights = nn.Parameter(torch.zeros(n_covariates, n_targets, dtype=torch.float64))
@@ -95,6 +115,31 @@ class LinearLink(Link):
     def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
         """z: (..., K); covariates: (..., P). Returns (..., D)."""
         return z @ self.weights + covariates @ self.covariate_weights + self.intercept
+
+    @property
+    def penalised(self) -> bool:
+        """See `Link.penalised`."""
+        return self.pooling is not None
+
+    def prior_spread(self, name: str) -> float | Tensor:
+        """See `Link.prior_spread`."""
+        if name != "covariate_weights" or self.pooling is None:
+            return 1.0
+        return torch.where(self.pooling > 0, self.pooling, 1.0).rsqrt().unsqueeze(1)
+
+    def penalty(self) -> Tensor:
+        """See `Link.penalty`."""
+        if self.pooling is None:
+            return super().penalty()
+        penalty: Tensor = -0.5 * (self.pooling @ self.covariate_weights**2).sum()
+        return penalty
+
+    def fresh(self) -> LinearLink:
+        """See `Link.fresh`."""
+        return self._resized(self.n_features)
+
+    def _resized(self, n_features: int) -> LinearLink:
+        return type(self)(n_features, self.n_targets, self.n_covariates, self.training_plan, self.pooling)
 
     def modifiers(self, covariates: Tensor) -> Tensor:
         """What a feature's effect depends on linearly, (T, M): here a column of ones. covariates: (T, P)."""
@@ -118,7 +163,7 @@ class LinearLink(Link):
 
     def with_columns(self, kept: list[int], n_added: int) -> LinearLink:
         """See `Link.with_columns`."""
-        link = type(self)(len(kept) + n_added, self.n_targets, self.n_covariates, self.training_plan)
+        link = self._resized(len(kept) + n_added)
         coefficients = self.coefficients().detach()
         added = coefficients.new_zeros(n_added, *coefficients.shape[1:])
         link.set_solution(torch.cat([coefficients[kept], added]), self.intercept, self.covariate_weights)
@@ -131,41 +176,51 @@ class InteractionLink(LinearLink):
 
     An upgraded kitchen is worth more in a larger house. The other parameters are those of `LinearLink`. Products have a prior,
     N(0, 0.1^2) for standardised targets and covariates, in point fits too: without it every feature brings P more numbers
-    to fit, and a run with many features follows the noise.
+    to fit, and a run with many features follows the noise. There are no products with effects of groups.
     """
 
     name = "interaction"
-    penalised = True
 
-    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
-        super().__init__(n_features, n_targets, n_covariates, training_plan)
-        self.interactions = nn.Parameter(torch.zeros(n_features, n_covariates, n_targets, dtype=torch.float64))
+    def __init__(
+        self,
+        n_features: int,
+        n_targets: int,
+        n_covariates: int = 0,
+        training_plan: TrainingPlan | None = None,
+        pooling: Tensor | None = None,
+    ) -> None:
+        super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
+        self.interactions = nn.Parameter(torch.zeros(n_features, self.n_unpooled, n_targets, dtype=torch.float64))
 
     def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
         """z: (..., K); covariates: (..., P). Returns (..., D)."""
         total = super().forward(z, covariates)
-        for p in range(self.n_covariates):
+        for p in range(self.n_unpooled):
             total = total + covariates[..., p, None] * (z @ self.interactions[:, p])
         return total
 
-    def prior_spread(self, name: str) -> float:
+    @property
+    def penalised(self) -> bool:
+        """See `Link.penalised`."""
+        return True
+
+    def prior_spread(self, name: str) -> float | Tensor:
         """See `Link.prior_spread`."""
-        return INTERACTION_SPREAD if name == "interactions" else 1.0
+        return INTERACTION_SPREAD if name == "interactions" else super().prior_spread(name)
 
     def penalty(self) -> Tensor:
         """See `Link.penalty`."""
-        penalty: Tensor = -0.5 * (self.interactions**2).sum() / INTERACTION_SPREAD**2
-        return penalty
+        return super().penalty() - 0.5 * (self.interactions**2).sum() / INTERACTION_SPREAD**2
 
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""
-        ridge = self.interactions.new_full((1 + self.n_covariates,), INTERACTION_SPREAD**-2)
+        ridge = self.interactions.new_full((1 + self.n_unpooled,), INTERACTION_SPREAD**-2)
         ridge[0] = 0.0
         return ridge
 
     def modifiers(self, covariates: Tensor) -> Tensor:
         """[1, x], (T, 1 + P)."""
-        return torch.cat([super().modifiers(covariates), covariates], dim=1)
+        return torch.cat([super().modifiers(covariates), covariates[:, : self.n_unpooled]], dim=1)
 
     def coefficients(self) -> Tensor:
         """[W, V], (K, 1 + P, D)."""
@@ -232,7 +287,7 @@ class NeuralLink(Link):
         """See `Link.fresh`."""
         return self._resized(self.n_features)
 
-    def prior_spread(self, name: str) -> float:
+    def prior_spread(self, name: str) -> float | Tensor:
         """As wide as the usual start of weights before ReLUs, so that activations keep their size."""
         parameter = self.get_parameter(name)
         return float((2.0 / max(1, parameter.shape[1])) ** 0.5) if parameter.dim() == 2 else 1.0

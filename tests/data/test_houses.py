@@ -9,7 +9,7 @@ import pytest
 
 from genz_ppl.data import open_like, open_source
 from genz_ppl.data.houses import houses_items
-from genz_ppl.errors import InputError
+from genz_ppl.errors import InputError, OptionError
 
 ROWS = ["4 4 4053 85255 869500", "3 2.5 3343 06372 865200", "4 4 4053 85255 869500", "2 1 900 92276 99900", "2 1 900 92276 89900"]
 
@@ -123,3 +123,14 @@ def test_the_real_houses(data_folder: Path) -> None:
     assert len(items.split_indices(0).train) == 428
     assert items.group_labels is not None
     assert items.group_labels[71] == items.group_labels[58] == "59"
+
+
+def test_effects_may_vary_by_the_zip_code_only(folder: Path) -> None:
+    items = open_source(f"houses:{folder}", varying="zipcode")
+    assert items.varying_labels == ("85255", "06372", "85255", "92276", "92276")
+    assert items.schema.varying == "zipcode"
+    assert open_like(f"houses:{folder}", items.schema).varying_labels == items.varying_labels
+    with pytest.raises(OptionError, match="houses vary by 'zipcode' only, not by 'area'"):
+        open_source(f"houses:{folder}", varying="area")
+    with pytest.raises(OptionError, match="'binary' has no groups: drop --varying"):
+        open_source("binary", varying="value")

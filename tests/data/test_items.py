@@ -320,3 +320,27 @@ def test_sizes_must_agree() -> None:
         Items((item,), Schema(group="g"), None, np.zeros((1, 0)))
     with pytest.raises(InputError, match="1 items need as many split labels, not 2"):
         Items((item,), Schema(), None, np.zeros((1, 0)), split_labels=("train", "test"))
+
+
+def test_the_column_that_effects_vary_by() -> None:
+    data = frame(town=["p", "q", "p"])
+    items = Items.from_frame(data, id="key", target="y", covariates="n", varying="town")
+    assert items.varying_labels == ("p", "q", "p")
+    assert items.take([2, 1]).varying_labels == ("p", "q")
+    assert items[0].fields["town"] == "p"  # a model reads it, too
+    assert Schema.from_dict(items.schema.to_dict()) == items.schema
+    others = [
+        Items.from_frame(data, id="key", target="y", covariates="n"),
+        Items.from_frame(frame(town=["p", "q", "q"]), id="key", target="y", covariates="n", varying="town", text="a"),
+        Items.from_frame(data, id="key", target="y", covariates="n", varying="town", text="a"),
+    ]
+    assert len({items.fingerprint(), *(other.fingerprint() for other in others)}) == 4
+
+
+def test_what_cannot_be_the_column_that_effects_vary_by() -> None:
+    data = frame(town=["p", None, "p"])
+    assert "row 2 (id 'v'): the cell is empty" in fails(InputError, data, varying="town")
+    assert "no column 'city' (varying)" in fails(InputError, data, varying="city")
+    assert "'y' cannot be target and varying at once" in fails(OptionError, data, varying="y")
+    assert "'n' cannot be covariate and varying at once" in fails(OptionError, data, varying="n", covariates="n")
+    assert "'key' cannot be id and varying at once" in fails(OptionError, data, varying="key")

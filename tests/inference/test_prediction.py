@@ -259,7 +259,7 @@ def test_density_at_draws_is_that_of_the_program(n_features: int, n_covariates: 
     z = (torch.from_numpy(np.random.default_rng(0).random((5, *state.posterior.shape))) < 0.5).double()
     with torch.no_grad():
         distribution, observed = state.model.observation(z, data.covariates, data.targets)
-        found = prediction._log_densities(state.model, z, data)
+        found = prediction._log_densities(state.model, z, data, None)
         torch.testing.assert_close(found, distribution.log_prob(observed), rtol=1e-12, atol=1e-12)
 
 

@@ -137,7 +137,7 @@ def test_prior_of_the_parameters_is_a_normal_one(name: str) -> None:
     """`penalty` is relative to its mode, and for links that are linear in z what `ridge` says of the coefficients."""
     with isolated(0):
         link = randomised(LINKS[name](3, 2, 2))
-        found, penalised = link.penalty().detach(), LINKS[name].penalised
+        found, penalised = link.penalty().detach(), link.penalised
         assert found.shape == ()
         assert (float(found) < 0) == penalised
         if isinstance(link, LinearLink):
@@ -150,6 +150,31 @@ def test_prior_of_the_parameters_is_a_normal_one(name: str) -> None:
                 parameter.zero_()
         assert float(link.penalty().detach()) == 0.0
         assert all(link.prior_spread(key) > 0 for key, _ in link.named_parameters())
+
+
+@pytest.mark.parametrize("kind", [LinearLink, InteractionLink])
+def test_pooled_covariates_have_a_prior_and_no_products(kind: type[LinearLink]) -> None:
+    with isolated(0):
+        pooling = torch.tensor([0.0, 4.0, 4.0, 25.0], dtype=torch.float64)
+        link = randomised(kind(3, 2, 4, pooling=pooling))
+        assert isinstance(link, LinearLink)
+        assert link.penalised
+        assert link.modifiers(numbers(5, 4)).shape[1] == (2 if kind is InteractionLink else 1)
+        slopes = link.covariate_weights.detach().numpy()
+        density = stats.norm(0.0, np.array([[0.5], [0.5], [0.2]])).logpdf
+        expected = (density(slopes[1:]) - density(0.0)).sum()
+        products = link.penalty().detach() + 0.5 * float(pooling @ link.covariate_weights.detach().square().sum(1))
+        if kind is LinearLink:
+            assert float(link.penalty().detach()) == pytest.approx(expected, rel=1e-9)
+        else:
+            assert float(products) == pytest.approx(-50 * float(link.interactions.detach().square().sum()), rel=1e-9)
+        spread = torch.as_tensor(link.prior_spread("covariate_weights")).flatten().tolist()
+        assert spread == pytest.approx([1.0, 0.5, 0.5, 0.2])
+        for other in (link.fresh(), link.with_columns([0, 2], 1)):
+            assert other.pooling is not None
+            assert torch.equal(other.pooling, pooling)
+        assert torch.equal(link.with_columns([2], 0).covariate_weights, link.covariate_weights)
+        assert "pooling" not in link.state_dict()
 
 
 def test_products_are_held_near_zero() -> None:

@@ -77,6 +77,9 @@ class PairProblem:
         described = [isinstance(side, Items) for side in (rows, columns)]
         if not any(described):
             raise OptionError("neither side is described; give a table of items for the rows, the columns or both")
+        for name, side in zip(SIDE_NAMES, (rows, columns), strict=True):
+            if isinstance(side, Items) and side.varying_labels is not None:
+                raise OptionError(f"{name}: effects that vary by a column are not for two kinds of items; leave varying out")
         sides = [(side.ids, side) if isinstance(side, Items) else (tuple(side), None) for side in (rows, columns)]
         for name, (ids, _), size in zip(SIDE_NAMES, sides, (pairs.n_rows, pairs.n_columns), strict=True):
             if len(ids) != size:
