@@ -30,7 +30,7 @@ class Case:
     directory: str
     source: str
     link: str
-    varying: bool
+    varying: str
     split: str
     seed: int
     out: str
@@ -60,7 +60,7 @@ def run(case: Case) -> Score:
     torch.set_num_threads(1)
     out = Path(case.out)
     if not (out / "metrics.json").exists():
-        varying = "zipcode" if case.varying else None
+        varying = None if case.varying == "none" else case.varying
         items = open_source(f"{case.source}:{case.directory}", group=SPLITS[case.split], varying=varying)
         discover(items, out=out, link=case.link, likelihood="student_t", seed=case.seed)
     found = Discovery.load(out)
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", default=["houses", "houses-metadata"])
     parser.add_argument("--links", nargs="+", default=["interaction", "linear"])
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
+    parser.add_argument("--varying", nargs="+", default=["zipcode", "none"], choices=["zipcode", "none"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=None, help="folder for the run directories")
@@ -93,9 +94,9 @@ def main() -> None:
         keep = arguments.keep or Path(temporary)
         print(f"| {' | '.join(COLUMNS)} |")
         print("|" + "---|" * len(COLUMNS), flush=True)
-        models = itertools.product(arguments.sources, arguments.splits, arguments.links, (True, False))
+        models = itertools.product(arguments.sources, arguments.splits, arguments.links, arguments.varying)
         for source, split, link, varying in models:
-            name = f"{source}-{link}-{'varying' if varying else 'plain'}-{split.replace(' ', '-')}"
+            name = f"{source}-{link}-{varying}-{split.replace(' ', '-')}"
             cases = [
                 Case(str(arguments.directory), source, link, varying, split, seed, str(keep / f"{name}-{seed}"))
                 for seed in range(arguments.seeds)
@@ -106,9 +107,8 @@ def main() -> None:
 def _row(case: Case, scores: list[Score]) -> str:
     errors = [score.error for score in scores]
     spread = stdev(errors) if len(errors) > 1 else float("nan")
-    varying = "zipcode" if case.varying else "-"
     return (
-        f"| {case.source} | {case.link} | {varying} | {case.split} | {mean(s.alone for s in scores):.4f} "
+        f"| {case.source} | {case.link} | {case.varying} | {case.split} | {mean(s.alone for s in scores):.4f} "
         f"| {mean(errors):.4f} | {spread:.3f} | {mean(s.log_likelihood for s in scores):.3f} "
         f"| {mean(s.features for s in scores):.1f} | {mean(s.answers for s in scores):,.0f} |".replace(",", " ")
     )

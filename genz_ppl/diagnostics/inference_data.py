@@ -124,6 +124,7 @@ def _dimensions(name: str, value: FloatArray) -> tuple[str, ...]:
         "covariate_weights": ("covariate", "target"),
         "interactions": ("feature", "covariate", "target"),
         "group_effects": ("group", "effect", "target"),
+        "group_spread": ("effect", "target"),
         "scale": ("target",),
         "degrees_of_freedom": ("target",),
         "concentration": ("target",),

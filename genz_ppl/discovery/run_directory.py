@@ -196,6 +196,8 @@ def state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
     tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
     if state.uncertainty is not None:
         tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+    if state.effects is not None:
+        tensors[f"{prefix}_effects"] = state.effects
     if state.moments is not None:
         tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
     # A tensor may be a view with any strides and on any device; the file holds plain rows.
@@ -247,6 +249,7 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> St
         tensors[f"{prefix}_posterior"],
         None if root is None else Uncertainty(root),
         Moments.from_tensors(moments) if moments else None,
+        tensors.get(f"{prefix}_effects"),
     )
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.effect_posterior import effect_covariance, effect_variance, learn_spread
 from genz_ppl.inference.joint_moves import escape, settle
 from genz_ppl.inference.least_squares import least_squares, normal_equations
 from genz_ppl.inference.linear_gaussian import LinearGaussian, is_linear_gaussian
@@ -82,6 +83,9 @@ class ClosedForm:
         link.set_solution(
             *least_squares(state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors)
         )
+        if link.pooling is not None:
+            state.effects = effect_covariance(link, covariates, precision.expand_as(self.targets))
+            learn_spread(link, state.effects)
         self._squared_error = None
         with torch.no_grad():
             state.model.likelihood.update(self.squared_error(state), self.observed)
@@ -96,7 +100,7 @@ class ClosedForm:
         return torch.where(self.observed, precision, torch.zeros((), dtype=precision.dtype))
 
     def squared_error(self, state: State) -> Tensor:
-        """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D); meaningless where y is missing."""
+        """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D), over group effects, too; meaningless where y is missing."""
         if self._squared_error is None:
             link, q, covariates = state.model.link, state.posterior, self.data.covariates
             coefficients, modifiers = link.coefficients().detach(), link.modifiers(covariates)
@@ -107,6 +111,8 @@ class ClosedForm:
                 error -= one.unsqueeze(1) * (q @ coefficients[:, m])
                 for n, other in enumerate(modifiers.T):
                     spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
+            if state.effects is not None:
+                spread += effect_variance(link, covariates, state.effects)
             self._squared_error = error.square_().add_(spread)
         return self._squared_error
 

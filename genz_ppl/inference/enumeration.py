@@ -67,6 +67,7 @@ def refit_exactly(state: State, data: Data, steps: int) -> Bound:
 
 
 def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
+    state.effects = None  # points here
     exact = _tilted(exact_posterior(state, data), state.posterior)
     _maximise(state.model, data, exact, share)
     exact = sum_over_assignments(state, data)

@@ -59,10 +59,11 @@ class FitResult:
         """Link and likelihood in the user's units.
 
         Linear link: "weights" (K, D), "intercept" (D,), "covariate_weights" (P, D); interaction link: also "interactions"
-        (K, P, D); with `varying` also "group_effects" (G, 1 + P, D), what is added to intercept and covariate weights in
-        each of `levels`; and the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for
-        gaussian. Where a target needs several values (categorical), L instead of D. Neural link: its tensors by name, for
-        standardised targets and covariates.
+        (K, P, D). With `varying` also "group_effects" (G, 1 + P, D), what is added to intercept and covariate weights in each of
+        `levels`, and "group_spread" (1 + P, D), by how much groups differ (intercepts where covariates are at their means).
+        And the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for gaussian. Where a
+        target needs several values (categorical), L instead of D. Neural link: its tensors by name, for standardised targets
+        and covariates.
         """
         return user_parameters(self.state, self.scaling)
 

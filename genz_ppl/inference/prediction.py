@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.closed_form import has_closed_form
+from genz_ppl.inference.effect_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
@@ -42,7 +43,8 @@ class Prediction:
 
 def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
     """E[y | h, x], (T, D), or class probabilities, (T, L); exact where `has_closed_form`, else an average over draws."""
-    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
+    prior, x = state.prior(answers), scaling.covariates(covariates)
+    doubt = doubt_of(state, x)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
         if has_closed_form(state.model):
@@ -50,9 +52,7 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
         else:
             means = [torch.zeros(0, state.model.likelihood.n_locations, dtype=torch.float64)]
             for rows, draws in _draws(state, prior, seed):
-                parts = [
-                    model.likelihood.expected(_location(model, z, x[rows], _some(strange, rows))).sum(0) for model, z in draws
-                ]
+                parts = [model.likelihood.expected(_location(model, z, x[rows], _some(doubt, rows))).sum(0) for model, z in draws]
                 means.append(torch.stack(parts).sum(0) / DRAWS)
             location = torch.cat(means)
     values: FloatArray = scaling.location(location).numpy()
@@ -62,16 +62,17 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
 def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9) -> Prediction:
     """The whole predictive distribution by draws of z, y and uncertain weights; the interval holds `level` of it.
 
-    Items of a group that was not in the fit have effects drawn from the spread of groups.
+    What is not known of the effects of an item's group is averaged over, too; of a group that was not in the fit that is all.
     """
-    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
+    prior, x = state.prior(answers), scaling.covariates(covariates)
+    doubt = doubt_of(state, x)
     tail = (1 - level) / 2
     state.model.eval()
     n_values = state.model.likelihood.n_locations
     spread, bounds = [np.zeros((0, n_values))], [np.zeros((2, 0, n_values))]
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, prior, seed):
-            drawn = _sampled(draws, x[rows], scaling, _some(strange, rows))
+            drawn = _sampled(draws, x[rows], scaling, _some(doubt, rows))
             spread.append(drawn.std(axis=0))
             bounds.append(np.quantile(drawn, [tail, 1 - tail], axis=0))
     lower, upper = np.concatenate(bounds, axis=1)
@@ -81,25 +82,37 @@ def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor,
 
 def predictive_draws(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
     """DRAWS draws of y (or of class indicators) for every item, (DRAWS, T, L), in the user's units."""
-    prior, x, strange = state.prior(answers), scaling.covariates(covariates), scaling.strangeness(covariates)
+    prior, x = state.prior(answers), scaling.covariates(covariates)
+    doubt = doubt_of(state, x)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
-        blocks = [_sampled(draws, x[rows], scaling, _some(strange, rows)) for rows, draws in _draws(state, prior, seed)]
+        blocks = [_sampled(draws, x[rows], scaling, _some(doubt, rows)) for rows, draws in _draws(state, prior, seed)]
     return np.concatenate(blocks, axis=1)
 
 
-def _some(strange: Tensor | None, rows: slice) -> Tensor | None:
-    return None if strange is None else strange[rows]
+def doubt_of(state: State, x: Tensor) -> Tensor | None:
+    """Standard deviation of an item's location for what is not known of its group's effects, (T, L); None without groups.
+
+    x: the model's covariates. Draws of uncertain parameters have the effects of known groups in them.
+    """
+    link = state.model.link
+    if not isinstance(link, LinearLink) or link.pooling is None:
+        return None
+    return effect_variance(link, x, state.effects if state.uncertainty is None else None).sqrt()
 
 
-def _location(model: GenZ, z: Tensor, x: Tensor, strange: Tensor | None) -> Tensor:
-    """The link's value at draws of z, (n, B, K), with draws of effects of this size, (B,): (n, B, L)."""
+def _some(doubt: Tensor | None, rows: slice) -> Tensor | None:
+    return None if doubt is None else doubt[rows]
+
+
+def _location(model: GenZ, z: Tensor, x: Tensor, doubt: Tensor | None) -> Tensor:
+    """The link's value at draws of z, (n, B, K), and of errors of this size, (B, L): (n, B, L)."""
     location: Tensor = model.link(z, x)
-    return location if strange is None else location + strange.unsqueeze(1) * torch.randn_like(location)
+    return location if doubt is None else location + doubt * torch.randn_like(location)
 
 
-def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling, strange: Tensor | None) -> FloatArray:
-    pairs = ((model.likelihood, _location(model, z, x, strange)) for model, z in draws)
+def _sampled(draws: Iterator[tuple[GenZ, Tensor]], x: Tensor, scaling: Scaling, doubt: Tensor | None) -> FloatArray:
+    pairs = ((model.likelihood, _location(model, z, x, doubt)) for model, z in draws)
     parts = [likelihood.comparable(likelihood.distribution(location).sample()) for likelihood, location in pairs]
     drawn: FloatArray = scaling.location(torch.cat(parts)).numpy()
     return drawn
@@ -110,29 +123,30 @@ def log_predictive_density(
     state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: Tensor, seed: int
 ) -> FloatArray:
     """log p(y | h, x) of every item in the user's units, (T,), averaged over draws; targets (T, D), NaN where missing."""
-    data, strange = scaling.data(answers, covariates, targets), scaling.strangeness(covariates)
+    data = scaling.data(answers, covariates, targets)
+    doubt = doubt_of(state, data.covariates)
     state.model.eval()
     parts = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, state.prior(answers), seed):
             part = data.items(rows)
-            densities = [_log_densities(model, z, part, _some(strange, rows)) for model, z in draws]
+            densities = [_log_densities(model, z, part, _some(doubt, rows)) for model, z in draws]
             parts.append(torch.logsumexp(torch.cat(densities), dim=0) - np.log(DRAWS))
     values: FloatArray = (torch.cat(parts) + scaling.density_shift(targets)).numpy()
     return values
 
 
-def _log_densities(model: GenZ, z: Tensor, data: Data, strange: Tensor | None) -> Tensor:
+def _log_densities(model: GenZ, z: Tensor, data: Data, doubt: Tensor | None) -> Tensor:
     """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
     link, likelihood = model.link, model.likelihood
-    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and strange is None:
+    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None:
         # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
         still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
         error = (z @ (link.weights / likelihood.scale)).sub_(still)
         constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
         density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
     else:
-        observation, observed = model.observed_at(_location(model, z, data.covariates, strange), data.targets)
+        observation, observed = model.observed_at(_location(model, z, data.covariates, doubt), data.targets)
         density = observation.log_prob(observed)
     return density
 

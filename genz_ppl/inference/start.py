@@ -70,18 +70,6 @@ class Scaling:
         standardised = (values[:, :n_covariates] - self.covariate_centre) / self.covariate_spread
         return with_effects(standardised, values[:, n_covariates:]) if self.n_groups else standardised
 
-    def strangeness(self, values: Tensor) -> Tensor | None:
-        """Standard deviation of the effects of items whose group the fit does not know, (T,), standardised; None without such.
-
-        values: as `covariates` takes them. The effects of known groups count as known.
-        """
-        n_covariates = len(self.covariate_centre)
-        unknown = values[:, n_covariates:].sum(1) == 0
-        if not self.n_groups or not bool(unknown.any()):
-            return None
-        own = torch.cat([torch.ones(len(values), 1).to(values), self.covariates(values)[:, :n_covariates]], dim=1)
-        return torch.where(unknown, (own**2 @ self.effect_spread[0] ** 2).sqrt(), 0.0)
-
     @property
     def n_groups(self) -> int:
         """G, of the groups that intercept and slopes vary by; 0 where they do not."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.effect_posterior import effect_terms
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.moments import Moments
 from genz_ppl.inference.uncertainty import Uncertainty
@@ -89,7 +90,8 @@ class State:
     """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
-    in training; else None.
+    in training; effects: the covariance of group effects, (G, D, 1 + P, 1 + P), see `effect_posterior`, after steps in closed
+    form; else None.
     """
 
     model: GenZ
@@ -97,6 +99,7 @@ class State:
     posterior: Tensor
     uncertainty: Uncertainty | None = None
     moments: Moments | None = None
+    effects: Tensor | None = None
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -104,12 +107,15 @@ class State:
 
     def copy(self) -> State:
         """An independent copy: fitting it leaves this one as it is."""
-        return State(copy.deepcopy(self.model), self.error_rates.clone(), self.posterior.clone(), self.uncertainty, self.moments)
+        return replace(
+            self, model=copy.deepcopy(self.model), error_rates=self.error_rates.clone(), posterior=self.posterior.clone()
+        )
 
     def to(self, device: torch.device) -> State:
         """The state with all tensors on a device; the model itself moves. Not for states of a guide."""
         self.model.to(device)
-        return State(self.model, self.error_rates.to(device), self.posterior.to(device))
+        effects = None if self.effects is None else self.effects.to(device)
+        return State(self.model, self.error_rates.to(device), self.posterior.to(device), effects=effects)
 
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
@@ -121,14 +127,15 @@ class State:
         rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
-        return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone(), moments=moments)
+        return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone(), moments=moments, effects=self.effects)
 
 
 @dataclass(frozen=True)
 class Bound:
     """The bound B of eqs. 1-2, summed over items, by its terms.
 
-    `penalty` is the log prior of the error rates relative to its mode (never above 0). The M-step maximises the total,
+    `penalty` is the log prior of the error rates relative to its mode (never above 0), and minus the divergence of group effects
+    from their prior where there are such. The M-step maximises the total,
     so it is the total that never decreases; eqs. 1-2 without a prior are observation + feature + entropy.
     """
 
@@ -145,8 +152,10 @@ class Bound:
 
 def bound_of(state: State, data: Data, observation: float) -> Bound:
     """Eqs. 6 and 7 for the current posterior, next to an observation term computed by the strategy."""
-    penalty = state.model.penalty(state.error_rates)
-    return Bound(observation, float(feature_terms(state, data).sum()), entropy_of(state.posterior), float(penalty))
+    penalty = float(state.model.penalty(state.error_rates))
+    if state.effects is not None:
+        penalty += effect_terms(state.model.link, state.effects)
+    return Bound(observation, float(feature_terms(state, data).sum()), entropy_of(state.posterior), penalty)
 
 
 def feature_terms(state: State, data: Data) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.effect_posterior import effects_of, spread_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
@@ -28,7 +29,9 @@ def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
         columns, n_covariates = link.covariate_weights.detach() * spread, len(scaling.covariate_spread)
         slopes = columns[:n_covariates] / scaling.covariate_spread[:, None]
         if scaling.n_groups:
-            parameters["group_effects"] = _group_effects(columns[n_covariates:], scaling)
+            parameters["group_effects"] = _group_effects(effects_of(link) * spread, scaling)
+            units = torch.cat([torch.ones(1).to(spread), scaling.covariate_spread])
+            parameters["group_spread"] = (spread_of(link) / units).unsqueeze(1) * spread
         weights = link.weights.detach() * spread
         if isinstance(link, InteractionLink):
             products = link.interactions.detach() * spread
@@ -43,9 +46,8 @@ def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
     return {name: value.numpy().copy() for name, value in parameters.items()}
 
 
-def _group_effects(columns: Tensor, scaling: Scaling) -> Tensor:
-    """What is added to intercept and slopes in each group, (G, 1 + P, D), from the weights of the standardised, (G + G P, D)."""
-    n_groups, n_covariates = scaling.n_groups, len(scaling.covariate_spread)
-    slopes = columns[n_groups:].view(n_groups, n_covariates, columns.shape[1]) / scaling.covariate_spread[:, None]
-    intercepts = columns[:n_groups] - torch.einsum("p,gpd->gd", scaling.covariate_centre, slopes)
+def _group_effects(effects: Tensor, scaling: Scaling) -> Tensor:
+    """What is added to intercept and slopes in each group, (G, 1 + P, D), from the same for standardised covariates."""
+    slopes = effects[:, 1:] / scaling.covariate_spread[:, None]
+    intercepts = effects[:, 0] - torch.einsum("p,gpd->gd", scaling.covariate_centre, slopes)
     return torch.cat([intercepts.unsqueeze(1), slopes], dim=1)

@@ -106,7 +106,7 @@ class LinearLink(Link):
         pooling: Tensor | None = None,
     ) -> None:
         super().__init__(n_features, n_targets, n_covariates, training_plan)
-        self.register_buffer("pooling", pooling, persistent=False)
+        self.register_buffer("pooling", pooling)
         self.n_unpooled = n_covariates if pooling is None else int((pooling == 0).sum())
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))

@@ -51,8 +51,7 @@ def error(world: World, predicted: FloatArray, n: int = 600) -> float:
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t", "laplace"])
 def test_effects_and_their_spreads_are_found(world: World, link: str, likelihood: str) -> None:
     result = fitted(world, link=link, likelihood=likelihood)
-    spread = (result.scaling.effect_spread[0] * result.scaling.target_spread / torch.tensor([1.0, 2.0, 2.0])).numpy()
-    np.testing.assert_allclose(spread, [0.8, 0.3, 0.0], atol=0.2)
+    np.testing.assert_allclose(result.parameters["group_spread"][:, 0], [0.8, 0.3, 0.0], atol=0.2)
     predicted = result.predict(world.h[600:], world.x[600:], varying=world.labels[600:])
     plain = fit(world.h[:600], world.y[:600], world.x[:600], link=link, likelihood=likelihood)
     assert error(world, predicted) < 0.4 * error(world, plain.predict(world.h[600:], world.x[600:]))
@@ -90,23 +89,60 @@ def test_an_unknown_group_is_as_uncertain_as_groups_differ() -> None:
     interval = result.predict_interval(unknown.h, unknown.x, varying=strangers)
     held = (interval.lower[:, 0] <= unknown.y) & (unknown.y <= interval.upper[:, 0])
     assert 0.8 < held.mean() < 0.98  # thirty groups: the share varies by 0.05
-    blind = result.predict_interval(unknown.h, unknown.x, varying=known.labels[:1] * 3000)
-    assert interval.sd.mean() > 1.5 * blind.sd.mean()
+    of_known = result.predict_interval(unknown.h, unknown.x, varying=known.labels[:1] * 3000)
+    assert interval.sd.mean() > 1.5 * of_known.sd.mean()
     assert result.log_likelihood(unknown.h, unknown.y, unknown.x, varying=strangers).mean() > -2.0
+
+
+def test_a_small_group_is_known_less_well_than_a_large_one() -> None:
+    """Groups of one, two and 200 items: intervals widen as there are fewer, and those of new items hold their share."""
+    random = np.random.default_rng(3)
+    sizes = [1] * 60 + [2] * 60 + [200] * 3
+    group = np.repeat(np.arange(123), sizes)
+    shift = random.normal(0, 1.0, 123)
+    y = shift[group] + random.normal(0, 0.5, len(group))
+    none = np.zeros((len(y), 0))
+    result = fit(none, y, varying=group)
+    new = np.arange(123)
+    interval = result.predict_interval(np.zeros((123, 0)), varying=new)
+    sd = [float(interval.sd[part].mean()) for part in (slice(0, 60), slice(60, 120), slice(120, 123))]
+    variance = [1.0 / (1 / 0.25 * n + 1.0) + 0.25 for n in (1, 2, 200)]
+    np.testing.assert_allclose(sd, np.sqrt(variance), rtol=0.15)
+    held = [
+        (interval.lower[:, 0] <= drawn) & (drawn <= interval.upper[:, 0])
+        for drawn in (shift + random.normal(0, 0.5, 123) for _ in range(20))
+    ]
+    assert 0.86 < np.mean(held) < 0.95
+
+
+def test_chance_gains_no_more_beside_groups_than_it_should() -> None:
+    """Questions without an effect, beside 60 groups of five: the bound rises by half a chi-square, on average 1/2."""
+    gains = []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        group = np.repeat(np.arange(60), 5)
+        y = random.normal(0, 1, 60)[group] + random.normal(0, 0.7, 300)
+        h = (random.random((300, 1)) < 0.5) * 1.0
+        bounds = [fit(h[:, :k], y, varying=group, error_rate_prior=(1.0, 1e6), steps=40).bound for k in (0, 1)]
+        gains.append(bounds[1] - bounds[0])
+    assert np.mean(gains) == pytest.approx(0.5, abs=0.3)
 
 
 def test_without_features_it_is_ridge_regression_with_the_estimated_spreads(world: World) -> None:
     n, none = 300, np.zeros((300, 0))
-    result = fit(none, world.y[:n], world.x[:n], varying=world.labels[:n])
+    result = fit(none, world.y[:n], world.x[:n], varying=world.labels[:n], steps=500)
     x = (world.x[:n] - world.x[:n].mean(0)) / world.x[:n].std(0)
     y = (world.y[:n] - world.y[:n].mean()) / world.y[:n].std()
     one_hot = (np.array(world.labels[:n])[:, None] == np.array(result.levels)).astype(float)
     design = np.column_stack([np.ones(n), x, one_hot, (one_hot[:, :, None] * x[:, None, :]).reshape(n, -1)])
-    spread = result.scaling.effect_spread[0].numpy()
+    spread = result.parameters["group_spread"][:, 0] / world.y[:n].std() * [1.0, *world.x[:n].std(0)]
     precision = np.concatenate(
         [np.zeros(3), np.full(len(result.levels), spread[0] ** -2), np.tile(spread[1:] ** -2, len(one_hot.T))]
     )
     noise = result.parameters["scale"][0] / world.y[:n].std()
+    assert (
+        noise > 1.05 * np.std(world.y[:n] - result.predict(none, world.x[:n], varying=world.labels[:n])[:, 0]) / world.y[:n].std()
+    )
     solution = np.linalg.solve(design.T @ design + noise**2 * np.diag(precision), design.T @ y)
     predicted = result.predict(none, world.x[:n], varying=world.labels[:n])[:, 0]
     np.testing.assert_allclose(predicted, world.y[:n].mean() + world.y[:n].std() * design @ solution, atol=1e-4)
@@ -154,7 +190,7 @@ def test_the_bound_never_falls(seed: int, likelihood: str, link: str) -> None:
     y = random.normal(size=(40, 2)) + h[:, :2]
     y[random.random((40, 2)) < 0.1] = np.nan
     labels = random.integers(0, 6, 40)
-    result = fit(h, y, random.normal(size=(40, 1)), link=link, likelihood=likelihood, varying=labels, steps=15)
+    result = fit(h, y, random.normal(size=(40, 1)), link=link, likelihood=likelihood, varying=labels, steps=30)
     assert np.diff(result.bounds).min() > -1e-7
 
 

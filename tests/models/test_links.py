@@ -174,7 +174,6 @@ def test_pooled_covariates_have_a_prior_and_no_products(kind: type[LinearLink]) 
             assert other.pooling is not None
             assert torch.equal(other.pooling, pooling)
         assert torch.equal(link.with_columns([2], 0).covariate_weights, link.covariate_weights)
-        assert "pooling" not in link.state_dict()
 
 
 def test_products_are_held_near_zero() -> None:
