@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz_ppl.diagnostics.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.plots_fit import check_chart, dimension_chart, effect_chart, fit_chart, residual_chart
+from genz_ppl.diagnostics.plots_groups import group_chart
 from genz_ppl.diagnostics.report_data import ReportData
 from genz_ppl.diagnostics.report_words import METRICS, metric_name, number, percent
 
@@ -21,6 +22,8 @@ def charts(data: ReportData) -> dict[str, Chart]:
         found["effects"] = effect_chart(data)
     if len(data.columns) > 2 and data.kind != "classes":
         found["dimensions"] = dimension_chart(data)
+    if data.groups is not None:
+        found["groups"] = group_chart(data, data.groups)
     if data.facts.baseline:
         found["baseline"] = baseline_chart(data)
     if data.kind != "classes":

@@ -10,9 +10,10 @@ import pandas as pd
 
 from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predictive_check
 from genz_ppl.diagnostics.effects import Effects, effects_of
-from genz_ppl.diagnostics.report_data import Column, Contradiction, Example, FeatureFacts, ReportData, RunFacts
+from genz_ppl.diagnostics.report_data import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report_draws import report_draws, shown_items
 from genz_ppl.diagnostics.report_steps import steps_of
+from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
@@ -46,7 +47,8 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         metric=str(facts.curve["metric"].iloc[-1]),
         target_names=train.target_names,
         covariate_names=train.covariate_names,
-        varying=(train.varying, len(train.levels)),
+        varying=train.varying,
+        groups=_groups(train),
         item_ids={"train": train.item_ids, "test": test.item_ids},
         features=_features(train, effects, facts.features, examples),
         steps=steps_of(facts.curve, facts.features),
@@ -62,6 +64,12 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         check=check[check["statistic"] == "mean"] if kind == "classes" else check,
         coverage={} if kind == "classes" else {"train": coverage(sure), "test": coverage(test.with_parameters_of(sure))},
     )
+
+
+def _groups(train: FittedItems) -> GroupLevels | None:
+    with isolated(train.seed):
+        effects = group_effects(train.state, train.scaling)
+    return None if effects is None else GroupLevels(train.levels, effects.level, effects.level_sd)
 
 
 def _kind(name: str, standardised: bool) -> str:

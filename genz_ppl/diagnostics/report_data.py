@@ -96,10 +96,19 @@ class Column:
 
 
 @dataclass(frozen=True)
+class GroupLevels:
+    """Groups that covariate weights vary by: their names, and level and its standard deviation for each column, (G, L)."""
+
+    names: tuple[str, ...]
+    level: FloatArray
+    sd: FloatArray
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything a report shows. kind: "numbers", "counts" or "classes". coverage: by side and level; empty for classes.
 
-    varying: the column that covariate weights vary by, and how many groups it makes; 0 where they do not.
+    varying: the column that covariate weights vary by, "" where they do not; groups: those it makes.
     """
 
     facts: RunFacts
@@ -108,7 +117,8 @@ class ReportData:
     metric: str
     target_names: tuple[str, ...]
     covariate_names: tuple[str, ...]
-    varying: tuple[str, int]
+    varying: str
+    groups: GroupLevels | None
     item_ids: Mapping[str, tuple[str, ...]]
     features: tuple[FeatureFacts, ...]
     steps: tuple[Step, ...]

@@ -173,8 +173,8 @@ def summary(data: ReportData) -> list[str]:
 def _found(data: ReportData) -> str:
     if not data.features:
         return f"No yes/no question was found that helps to explain {listed(data.target_names)}."
-    column, n_groups = data.varying
-    known = (*data.covariate_names, *((f"the {n_groups} values of {column}",) if n_groups else ()))
+    groups = () if data.groups is None else (f"the {len(data.groups.names)} values of {data.varying}",)
+    known = (*data.covariate_names, *groups)
     beside = f", together with {listed(known)}," if known else ""
     questions = counted(len(data.features), "yes/no question")
     verb = "explains" if len(data.features) == 1 else "explain"

@@ -14,7 +14,7 @@ import torch
 from genz_ppl.data import Items, Schema
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.oracle import Oracle
-from genz_ppl.discovery.prediction_table import class_table, prediction_table
+from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
 from genz_ppl.discovery.records import Counters, Progress
 from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.run_record import (
@@ -31,6 +31,7 @@ from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
 from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.llm.base import FoundationModel
@@ -176,6 +177,18 @@ class Discovery:
         """q(z = 1 given y and the answers): training items by id, active features by text."""
         texts = [record.text for record in self._progress.active]
         return pd.DataFrame(self._progress.state.posterior.numpy(), index=self._record["split"]["train"], columns=texts)
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """By how much each group of the varying column differs from all items: one row a group, none without such a column.
+
+        level: in the target where covariates are at their means (log rates and log-odds for counts and classes), and one column
+        of slopes a covariate; each with its posterior standard deviation, <column>_sd. With several targets "<target>_level"
+        and so on.
+        """
+        with isolated(0):
+            effects = group_effects(self._progress.state, self._scaling)
+        return group_table(effects, self._levels, self.schema)
 
     def predict(
         self,

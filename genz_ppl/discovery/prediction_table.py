@@ -1,4 +1,4 @@
-"""Predictions as a table, one row an item."""
+"""Predictions as a table, one row an item, and effects of groups, one row a group."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from genz_ppl.data import Schema
+from genz_ppl.inference.group_table import GroupEffects
 from genz_ppl.inference.prediction import Prediction
 
 PARTS = ("mean", "sd", "lower", "upper")
@@ -38,3 +40,22 @@ def class_table(
         columns[f"{prefix}most_probable"] = [known[c] for c in best]
         columns |= {f"{prefix}probability_{label}": probabilities[:, c] for c, label in enumerate(known)}
     return pd.DataFrame(columns, index=pd.Index(ids, name="id"))
+
+
+def group_table(effects: GroupEffects | None, levels: Sequence[str], schema: Schema) -> pd.DataFrame:
+    """level, a slope for each covariate and <column>_sd for each group; "<target>_" stands before them where there are several.
+
+    Where a target is a class there is a value for each class: "<target>_<class>_".
+    """
+    columns: dict[str, object] = {}
+    names = list(schema.target)
+    if effects is not None and effects.level.shape[1] > len(names):
+        names = [f"{name}_{label}" for name, labels in zip(names, schema.classes, strict=True) for label in labels]
+    for position, name in enumerate(names if effects is not None else ()):
+        assert effects is not None
+        prefix = "" if len(names) == 1 else f"{name}_"
+        columns |= {f"{prefix}level": effects.level[:, position], f"{prefix}level_sd": effects.level_sd[:, position]}
+        for p, covariate in enumerate(schema.covariates):
+            columns[f"{prefix}{covariate}"] = effects.slopes[:, p, position]
+            columns[f"{prefix}{covariate}_sd"] = effects.slopes_sd[:, p, position]
+    return pd.DataFrame(columns, index=pd.Index(levels, name=schema.varying or "group"))

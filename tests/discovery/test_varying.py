@@ -127,4 +127,33 @@ def test_from_the_command_line_to_the_report(
     assert "no column 'town'" in capsys.readouterr().err
     pytest.importorskip("plotly")
     assert run_command(["report", "run"]) == 0
-    assert "together with area and the 24 values of town" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "together with area and the 24 values of town" in page
+    assert 'id="figure-groups"' in page
+    assert "town 07" in page
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+def test_the_table_of_groups(frame: pd.DataFrame, items: Items, likelihood: str) -> None:
+    run = discover(items, likelihood=likelihood, **QUICK)
+    table = run.groups
+    assert table.columns.tolist() == ["level", "level_sd", "area", "area_sd"]
+    assert table.index.tolist() == sorted(set(frame["town"]))
+    rest = frame["price"] - 0.6 * (frame["pool"] == "yes")
+    assert np.corrcoef(table["level"], rest.groupby(frame["town"]).mean()[table.index])[0, 1] > 0.95
+    assert table["level_sd"].between(0.02, 0.2).all()
+    counts = frame.take([int(key[1:]) for key in run.posterior.index])["town"].value_counts()[table.index]
+    assert np.corrcoef(table["level_sd"], counts)[0, 1] < -0.7
+    plain = discover(Items.from_frame(frame, **{**ROLES, "varying": None}), **QUICK)
+    assert plain.groups.empty
+
+
+def test_several_targets_and_classes_in_the_table(frame: pd.DataFrame) -> None:
+    frame = frame.assign(twice=2 * frame["price"], dear=np.where(frame["price"] > 0, "dear", "cheap"))
+    both = discover(Items.from_frame(frame, **{**ROLES, "target": ["price", "twice"], "text": ["pool"]}), **QUICK).groups
+    assert both.columns[:2].tolist() == ["price_level", "price_level_sd"]
+    np.testing.assert_allclose(both["twice_level"], 2 * both["price_level"], rtol=0.02, atol=0.02)
+    classes = Items.from_frame(frame, **{**ROLES, "target": "dear", "classes": True, "text": ["pool"]})
+    table = discover(classes, likelihood="bernoulli", **{**QUICK, "add": 1}).groups
+    assert table.columns.tolist() == ["level", "level_sd", "area", "area_sd"]
+    assert table["level_sd"].isna().all()  # points

@@ -1,0 +1,48 @@
+"""What a fit says of groups that intercept and covariate weights vary by, in the user's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from genz_ppl.inference.effect_posterior import effects_of
+from genz_ppl.inference.start import Scaling
+from genz_ppl.inference.state import State
+from genz_ppl.inference.user_units import user_parameters
+from genz_ppl.models import LinearLink
+from genz_ppl.types import FloatArray
+
+
+@dataclass(frozen=True)
+class GroupEffects:
+    """By how much groups differ from all items: in the value that the link has at the covariates' means, and in slopes.
+
+    level, level_sd: (G, L); slopes, slopes_sd: (G, P, L). sd: of their posterior, NaN where effects are points.
+    """
+
+    level: FloatArray
+    level_sd: FloatArray
+    slopes: FloatArray
+    slopes_sd: FloatArray
+
+
+def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
+    """The effects of a fitted state; None where nothing varies by group."""
+    link = state.model.link
+    if not isinstance(link, LinearLink) or link.pooling is None:
+        return None
+    whole = state.model.likelihood.n_locations == len(scaling.target_spread)
+    spread = scaling.target_spread if whole else torch.ones(link.n_targets, dtype=torch.float64)
+    variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.n_unpooled), float("nan"), dtype=torch.float64)
+    if state.effects is not None:
+        variance = state.effects.diagonal(dim1=2, dim2=3)
+    sd = variance.sqrt().transpose(1, 2) * spread
+    per_covariate = scaling.covariate_spread[:, None]
+    return GroupEffects(
+        level=(effects_of(link)[:, 0] * spread).numpy(),
+        level_sd=sd[:, 0].numpy(),
+        slopes=np.asarray(user_parameters(state, scaling)["group_effects"][:, 1:]),
+        slopes_sd=(sd[:, 1:] / per_covariate).numpy(),
+    )
