@@ -79,7 +79,9 @@ class PlugIn:
         """Eqs. 12 and 13 at z: closed form where there is one, gradient steps otherwise."""
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
         if has_closed_form(state.model):
-            self.closed_form.maximise(State(state.model, state.error_rates, z))
+            at_z = State(state.model, state.error_rates, z)
+            self.closed_form.maximise(at_z)
+            state.effects = at_z.effects
             return
         train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False

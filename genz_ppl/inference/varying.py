@@ -24,11 +24,19 @@ FLAT = 1e-8
 
 
 def levels_of(labels: Sequence[str], n_covariates: int, what: str = "varying") -> tuple[str, ...]:
-    """The groups among the labels, sorted. Raises InputError for one group alone, or too many; what: names the labels."""
+    """The groups among the labels, sorted. what: names the labels.
+
+    Raises InputError for one group alone, for groups of one item each, which cannot be told from noise, and for too many.
+    """
     levels = tuple(sorted(set(labels)))
     n_effects = len(levels) * (1 + n_covariates)
     if len(levels) < 2:
         raise InputError(f"{what}: all training items have the value {levels[0]!r}; nothing can vary by it, leave it out")
+    if len(levels) == len(labels):
+        raise InputError(
+            f"{what}: the {len(labels)} training items have as many different values, so that groups cannot be told from noise; "
+            "name a column whose values repeat, or leave it out"
+        )
     if n_effects > MOST_EFFECTS:
         plural = "" if n_covariates == 1 else "s"
         slopes = f", each with an intercept and {n_covariates} slope{plural}," if n_covariates else ""

@@ -237,8 +237,9 @@ def test_what_is_wrong_with_groups_is_said(world: World) -> None:
     assert message(InputError, varying=world.labels[:5]) == "varying: expected 900 labels, one an item of answers, got 5"
     assert "expected a label in row 1, got None" in message(InputError, varying=["a", None, *world.labels[2:]])
     assert "nothing can vary by it" in message(InputError, varying=["a"] * 900)
-    assert "900 different values, each with an intercept and 2 slopes, make 2700 effects, more than 600: merge" in message(
-        InputError, varying=range(900)
+    assert "the 900 training items have as many different values" in message(InputError, varying=range(900))
+    assert "450 different values, each with an intercept and 2 slopes, make 1350 effects, more than 600: merge" in message(
+        InputError, varying=[row // 2 for row in range(900)]
     )
     assert "links linear and interaction, got neural" in message(OptionError, varying=world.labels, link="neural")
     result = fitted(world)
