@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from genz_ppl.discovery.discover import Discovery, discover
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
     from genz_ppl.discovery.pairs.run import cooccur, resume_cooccur
-    from genz_ppl.errors import GenzError
+    from genz_ppl.errors import GenzError, GenzWarning
     from genz_ppl.llm.base import FoundationModel
     from genz_ppl.types import Answers, Contrast, Feature, Item, Pairs
 
@@ -25,6 +25,7 @@ _HOMES = {
     "Feature": "genz_ppl.types",
     "FoundationModel": "genz_ppl.llm.base",
     "GenzError": "genz_ppl.errors",
+    "GenzWarning": "genz_ppl.errors",
     "Item": "genz_ppl.types",
     "Items": "genz_ppl.data",
     "Pairs": "genz_ppl.types",
@@ -43,6 +44,7 @@ __all__ = [
     "Feature",
     "FoundationModel",
     "GenzError",
+    "GenzWarning",
     "Item",
     "Items",
     "Pairs",

@@ -1,6 +1,6 @@
-"""The errors a user can meet; every message says what was expected, what came, and what to do next.
+"""The errors and warnings a user can meet; every message says what was expected, what came, and what to do next.
 
-Each class carries the exit code the command line ends with (README, "Exit codes").
+Each error class carries the exit code the command line ends with (README, "Exit codes").
 """
 
 from __future__ import annotations
@@ -42,3 +42,10 @@ class BudgetError(GenzError):
     """A cap on calls, tokens or money is reached. What was done so far is saved; the run can be resumed with a higher cap."""
 
     exit_code: ClassVar[int] = 3
+
+
+class GenzWarning(UserWarning):
+    """Something was taken for what it probably is, or may not be what was meant; the message says how to have it otherwise.
+
+    Given by `warnings.warn(message, GenzWarning, stacklevel=2)`, one line; the command line shows each text once, on stderr.
+    """

@@ -17,7 +17,7 @@ from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
-from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, say
+from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, noted, say
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
 from genz_ppl.cli.prompts import prompts
@@ -77,7 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     interrupted, resumable. Anything else that goes wrong is a fault of the program and raises.
     """
     try:
-        code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
+        with noted():
+            code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
     except RunStoppedError as stop:
         say(stop)
         return stop.code

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from genz_ppl.errors import BudgetError, GenzError, ModelError, StoreError
+from genz_ppl.errors import BudgetError, GenzError, GenzWarning, ModelError, StoreError
 
 INTERRUPTED = 130
 
@@ -25,6 +27,25 @@ class RunStoppedError(GenzError):
 def say(message: object) -> None:
     """One line on stderr, whatever the message holds."""
     typer.echo(f"genz: {' '.join(str(message).splitlines())}", err=True)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Every GenzWarning becomes one line on stderr, each text once; other warnings are shown as ever."""
+    said: set[str] = set()
+    with warnings.catch_warnings():  # puts back `showwarning` too
+        warnings.simplefilter("always", GenzWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+            if not issubclass(category, GenzWarning):
+                others(message, category, *rest, **named)
+            elif str(message) not in said:
+                said.add(str(message))
+                say(f"note: {message}")
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import typer
 
 import genz_ppl
 from genz_ppl.cli.app import app
+from genz_ppl.cli.messages import noted
+from genz_ppl.errors import GenzWarning
 from genz_ppl.settings import DiscoverSettings
 
 COMMANDS = (
@@ -101,3 +104,14 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from genz_ppl.cli.app import run; run(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, "genz --help imports torch, which takes seconds"
+
+
+def test_a_warning_of_ours_is_one_line_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with noted():
+        for _ in range(2):
+            warnings.warn("column 'age': read as numbers", GenzWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="another library's"):
+            warnings.warn("another library's", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "genz: note: column 'age': read as numbers\n"
+    with pytest.raises(GenzWarning):  # as before
+        warnings.warn("column 'age': read as numbers", GenzWarning, stacklevel=1)
