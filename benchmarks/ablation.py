@@ -22,7 +22,7 @@ from unittest.mock import patch
 import numpy as np
 import worlds
 
-from genz_ppl.discovery import cycle
+from genz_ppl.discovery.mine import cycle
 from genz_ppl.types import FloatArray, IntArray
 
 FEW_ANSWERS = {"screen": 80, "proposals": 4, "patience": 2}

@@ -20,7 +20,7 @@ import numpy as np
 
 from genz_ppl import discover
 from genz_ppl.data import open_source
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import FloatArray, Item
 
 PAPER_RUN: dict[str, Any] = {"algorithm": "basic", "cycles": 1, "add": 9, "cut": 0}

@@ -56,8 +56,8 @@ def peak() -> float:
 
 def ours(base_url: str, folder: str, n_items: int, n_features: int, workers: int, per_call: int, queue: Any) -> None:
     """`OpenAIModel`: store, journal, caps, deadlines and checks included."""
-    from genz_ppl.llm.openai import OpenAIModel
-    from genz_ppl.llm.settings import ModelSettings
+    from genz_ppl.llm.served.model import OpenAIModel
+    from genz_ppl.llm.served.settings import ModelSettings
     from genz_ppl.types import Item
 
     settings = ModelSettings(
@@ -81,7 +81,7 @@ def ours(base_url: str, folder: str, n_items: int, n_features: int, workers: int
 
 def bodies(n_items: int) -> list[dict[str, Any]]:
     """The requests that `ours` makes."""
-    from genz_ppl.llm.templates import Prompts
+    from genz_ppl.llm.served.templates import Prompts
 
     prompts = Prompts.load()
     found = []

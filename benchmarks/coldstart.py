@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz_ppl.discovery.coldstart import ColdStart, cosine, simulate
 from genz_ppl.discovery.discover import Discovery, discover
-from genz_ppl.discovery.rated_run import RatedRun
-from genz_ppl.inference.fold_in import path
-from genz_ppl.inference.gaussian_posterior import GaussianPosterior
-from genz_ppl.inference.warm_start import residual_covariance, scale_odds
+from genz_ppl.discovery.ratings.coldstart import ColdStart, cosine, simulate
+from genz_ppl.discovery.ratings.rated_run import RatedRun
+from genz_ppl.inference.ratings.fold_in import path
+from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
+from genz_ppl.inference.ratings.warm_start import residual_covariance, scale_odds
 
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 NORMAL_90 = 1.6449

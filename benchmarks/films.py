@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from genz_ppl.data import Items, open_source
-from genz_ppl.discovery.metrics import cosine
+from genz_ppl.discovery.run.metrics import cosine
 from genz_ppl.types import FloatArray
 
 GREEDY = 27

@@ -20,9 +20,9 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
-from genz_ppl.inference.guides import MeanFieldGuide
+from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
+from genz_ppl.inference.guided.guides import MeanFieldGuide
 from genz_ppl.inference.isolation import isolated, one_thread
-from genz_ppl.inference.local_elbo import TraceLocalExpectation_ELBO
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data
 from genz_ppl.models import GenZ, ScaleMixtureLikelihood

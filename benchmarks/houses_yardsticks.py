@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from genz_ppl.data import Items
-from genz_ppl.llm.words import words_of
+from genz_ppl.llm.rules.words import words_of
 from genz_ppl.types import FloatArray, IntArray
 
 METADATA, ZIP, TEXT = ("area", "bedrooms", "bathrooms"), "zipcode", "description"

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genz_ppl.inference.coordinate import coordinate, expectation_for, update_error_rates
+from genz_ppl.inference.engines.coordinate import coordinate, expectation_for, update_error_rates
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.inference.coordinate import coordinate, refit
+from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prune import least_useful, removal_losses, removals, without
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.prune import least_useful, removal_losses, removals, without
 from genz_ppl.models import LIKELIHOODS
 
 STEPS = 10

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
-from genz_ppl.llm.store_rows import answer_row
-from genz_ppl.llm.store_schema import open_store
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.rows import answer_row
+from genz_ppl.llm.store.schema import open_store
+from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
 
 QUESTIONS = 50
 LOOKED_UP = 100_000

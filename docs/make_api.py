@@ -22,12 +22,12 @@ MODULES: dict[str, tuple[str, ...] | None] = {
     "genz_ppl.models.cooccurrence": ("CoOccurrence", "PairBatch", "SideInputs"),
     "genz_ppl.discovery.baseline": ("readings", "pruning_path", "Readings", "Point"),
     "genz_ppl.settings": ("DiscoverSettings", "FitSettings", "PairSettings"),
-    "genz_ppl.llm.settings": ("ModelSettings",),
+    "genz_ppl.llm.served.settings": ("ModelSettings",),
     "genz_ppl.llm.registry": ("open_model",),
-    "genz_ppl.llm.rules": ("RulesModel",),
+    "genz_ppl.llm.rules.model": ("RulesModel",),
     "genz_ppl.llm.table": ("TableModel",),
     "genz_ppl.llm.joined": ("JoinedModel",),
-    "genz_ppl.llm.openai": ("OpenAIModel",),
+    "genz_ppl.llm.served.model": ("OpenAIModel",),
     "genz_ppl.errors": ("GenzError", "InputError", "OptionError", "ModelError", "BudgetError", "RunDirectoryError", "StoreError"),
 }
 KINDS = {"int": "whole number", "integer": "whole number", "float": "number", "str": "text", "Path": "path"}

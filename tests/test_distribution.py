@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCES = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
-MADE_UP = ("genz_ppl/llm/prompts/made_up/ask.md", "genz_ppl/diagnostics/templates/made_up.html")
+MADE_UP = ("genz_ppl/llm/served/prompts/made_up/ask.md", "genz_ppl/diagnostics/report/templates/made_up.html")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from genz_ppl.errors import OptionError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from genz_ppl.discovery.coldstart import ColdStart
-    from genz_ppl.discovery.rated_run import OnItem
+    from genz_ppl.discovery.ratings.coldstart import ColdStart
+    from genz_ppl.discovery.ratings.rated_run import OnItem
 
 # The counts of ratings that are printed; the file has all.
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
@@ -45,14 +45,14 @@ def coldstart(
     from both (Fig. 5 of the paper and the warm start).
     """
     path = folder / "coldstart.csv" if output is None else output
-    from genz_ppl.discovery.coldstart import simulate
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.rated_run import RatedRun
+    from genz_ppl.discovery.ratings.coldstart import simulate
+    from genz_ppl.discovery.ratings.rated_run import RatedRun
 
     _check_output(path)
     run = Discovery.load(folder)
     if html is not None:
-        from genz_ppl.diagnostics.coldstart_figure import check_destination, write_figure
+        from genz_ppl.diagnostics.report.coldstart import check_destination, write_figure
 
         check_destination(html)
     with _progress(sys.stderr.isatty() and not quiet) as part:

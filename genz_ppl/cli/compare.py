@@ -46,7 +46,7 @@ def _contestant(folder: Path) -> Contestant:
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.diagnostics.compare import Contestant
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run_directory import RunDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
 
     items = reopen_items(RunDirectory(folder).record(), folder)
     run = Discovery.load(folder)

@@ -57,7 +57,7 @@ def _diagnosis(folder: Path) -> dict[str, Any]:
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.diagnostics import checks, inference_data
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run_directory import RunDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
     from genz_ppl.inference.posterior import posterior_draws
 
     items = reopen_items(RunDirectory(folder).record(), folder)

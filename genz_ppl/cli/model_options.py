@@ -11,7 +11,7 @@ import typer
 
 from genz_ppl.cli.options import pair
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.settings import IMAGE_WAYS, ModelSettings, is_served
+from genz_ppl.llm.served.settings import IMAGE_WAYS, ModelSettings, is_served
 
 _SERVED, _MONEY = "Served model (openai:NAME)", "Money"
 _DEFAULTS = ModelSettings()

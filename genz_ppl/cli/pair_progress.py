@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from genz_ppl.discovery.pairs.run import PairWatchers
     from genz_ppl.discovery.pairs.runner import PairProgress
-    from genz_ppl.discovery.records import Progress
+    from genz_ppl.discovery.run.records import Progress
     from genz_ppl.settings import DiscoverSettings
 
 

@@ -14,7 +14,7 @@ from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.plan import Plan
-    from genz_ppl.llm.settings import ModelSettings
+    from genz_ppl.llm.served.settings import ModelSettings
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
 
@@ -109,9 +109,9 @@ def plan(
 
 def _served(given: dict[str, Any], parameters: dict[str, Any]) -> ModelSettings | None:
     """How the model is called; None for one that answers on this machine. Both are checked as `genz fit` does."""
-    from genz_ppl.discovery.service import Service
+    from genz_ppl.discovery.run.service import Service
     from genz_ppl.llm.registry import open_model
-    from genz_ppl.llm.settings import is_served
+    from genz_ppl.llm.served.settings import is_served
 
     name = given.get("model", DiscoverSettings().model)
     values = model_options.given(parameters)
@@ -124,7 +124,7 @@ def _served(given: dict[str, Any], parameters: dict[str, Any]) -> ModelSettings 
 
 def _print(planned: Plan, served: ModelSettings | None) -> None:
     from genz_ppl.cli.tables import print_table
-    from genz_ppl.llm.budget import Caps
+    from genz_ppl.llm.served.budget import Caps
 
     counts = {name: _count(value) for name, value in vars(planned).items() if isinstance(value, int)}
     typer.echo(

@@ -56,7 +56,7 @@ def predict(
         return
     from genz_ppl.data import Schema, open_like
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run_directory import RunDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
 
     changes = model_options.given(context.params)
     # The source is checked before the state is read: a wrong column is the likelier mistake.

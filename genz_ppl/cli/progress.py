@@ -18,7 +18,7 @@ from genz_ppl.cli.tables import number, readable_metric
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from genz_ppl.discovery.records import Progress
+    from genz_ppl.discovery.run.records import Progress
     from genz_ppl.settings import DiscoverSettings
 
 _VERBS = {"add": "found", "prune": "pruned"}

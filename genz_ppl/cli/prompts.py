@@ -13,7 +13,7 @@ from genz_ppl.cli import options
 from genz_ppl.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from genz_ppl.llm.templates import Prompt
+    from genz_ppl.llm.served.templates import Prompt
 
 Own = Annotated[
     Path | None,
@@ -35,14 +35,14 @@ def prompts(folder: Own = None, write: Write = None, config: options.Config = No
     if write is not None:
         _write(write)
         return
-    from genz_ppl.llm.templates import Prompts
+    from genz_ppl.llm.served.templates import Prompts
 
     for prompt in Prompts.load(folder).by_name.values():
         _show(prompt)
 
 
 def _write(folder: Path) -> None:
-    from genz_ppl.llm.templates import NAMES, SUFFIX, built_in
+    from genz_ppl.llm.served.templates import NAMES, SUFFIX, built_in
 
     files = {folder / f"{name}{SUFFIX}": built_in(name) for name in NAMES}
     try:

@@ -48,9 +48,9 @@ def report(
         _report_on_two_sides(folder, path)
         return
     from genz_ppl.cli.sources import absolute_source, reopen_items
-    from genz_ppl.diagnostics.report import check_destination
+    from genz_ppl.diagnostics.report.write import check_destination
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run_directory import RunDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
 
     record = RunDirectory(folder).record()
     check_destination(path, figures)
@@ -68,7 +68,7 @@ def report(
 
 def _report_on_two_sides(folder: Path, path: Path) -> None:
     """With texts and predictions where the tables are still there, else without."""
-    from genz_ppl.diagnostics.report import check_destination
+    from genz_ppl.diagnostics.report.write import check_destination
     from genz_ppl.discovery.pairs.directory import PairDirectory
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 

@@ -44,7 +44,7 @@ def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any], device
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
     from genz_ppl.discovery import baseline
-    from genz_ppl.discovery.run_directory import RunDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
 
     record = RunDirectory(folder).record()
     if record["status"] == "done":

@@ -77,7 +77,7 @@ def absolute_source(source: str) -> str:
 
 def absolute_model(model: str) -> str:
     """The name of a model, or of several joined by +, as it is found from any working directory."""
-    from genz_ppl.llm.settings import joined_parts
+    from genz_ppl.llm.served.settings import joined_parts
 
     parts = []
     for part in joined_parts(model):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from genz_ppl.llm.store_tools import StoreInfo
+    from genz_ppl.llm.store.tools import StoreInfo
 
 store_app = typer.Typer(help="Show, export or prune the store of answers that all runs share.", rich_markup_mode="rich")
 
@@ -32,7 +32,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show how many answers the store holds, of which models and prompts, and what was spent on them."""
-    from genz_ppl.llm import store_tools
+    from genz_ppl.llm.store import tools as store_tools
 
     found = store_tools.info(_path(store), check)
     if as_json:
@@ -47,7 +47,7 @@ def export(
     store: Store = None,
 ) -> None:
     """Write all answers to a table: item (a hash), question, answer. Of a damaged store, what can be read."""
-    from genz_ppl.llm import store_tools
+    from genz_ppl.llm.store import tools as store_tools
 
     written = store_tools.export(_path(store), file)
     left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
@@ -71,7 +71,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
 ) -> None:
     """Take away the answers that meet all conditions (none given: no answers), and what ended runs left; shrink the file."""
-    from genz_ppl.llm import store_tools
+    from genz_ppl.llm.store import tools as store_tools
 
     gone = store_tools.prune(_path(store), model, prompt, older_than, failed, dry_run)
     what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
@@ -82,7 +82,7 @@ def prune(
 
 
 def _path(store: Path | None) -> Path:
-    from genz_ppl.llm.store import default_path
+    from genz_ppl.llm.store.store import default_path
 
     return default_path() if store is None else store
 

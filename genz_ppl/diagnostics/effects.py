@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genz_ppl.inference.closed_form import has_closed_form
+from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.user_units import user_parameters

@@ -14,19 +14,19 @@ import torch
 
 from genz_ppl.data import Items, Split
 from genz_ppl.discovery import discover as discovery
-from genz_ppl.discovery.cycle import Cycle
 from genz_ppl.discovery.discover import Discovery, check_same_items, make_settings
-from genz_ppl.discovery.proposals import extended, finalists, is_balanced
-from genz_ppl.discovery.records import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
-from genz_ppl.discovery.run_directory import RunDirectory
-from genz_ppl.discovery.run_record import BASELINE, blank_model, make_record, recorded_settings, recorded_split
-from genz_ppl.discovery.runner import Runner
-from genz_ppl.discovery.running import start
-from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.discovery.target_checks import check_training_targets
+from genz_ppl.discovery.mine.cycle import Cycle
+from genz_ppl.discovery.mine.proposals import extended, finalists, is_balanced
+from genz_ppl.discovery.run.drive import start
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.record import BASELINE, blank_model, make_record, recorded_settings, recorded_split
+from genz_ppl.discovery.run.records import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
+from genz_ppl.discovery.run.runner import Runner
+from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings, is_served
+from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings, check_number
 from genz_ppl.types import FloatArray
 

@@ -13,11 +13,11 @@ import torch
 
 from genz_ppl.data import Items, Schema
 from genz_ppl.discovery.covariates import covariates_of
-from genz_ppl.discovery.oracle import Oracle
+from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
-from genz_ppl.discovery.records import Counters, Progress
-from genz_ppl.discovery.run_directory import RunDirectory, curve_table, feature_table
-from genz_ppl.discovery.run_record import (
+from genz_ppl.discovery.run.drive import run_to_end, start
+from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.run.record import (
     OBJECT,
     blank_model,
     content_hash,
@@ -26,22 +26,22 @@ from genz_ppl.discovery.run_record import (
     recorded_settings,
     recorded_split,
 )
-from genz_ppl.discovery.runner import Runner
-from genz_ppl.discovery.running import run_to_end, start
-from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.discovery.target_checks import check_training_targets, explained
+from genz_ppl.discovery.run.records import Counters, Progress
+from genz_ppl.discovery.run.runner import Runner
+from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.run.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings, is_served
+from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
-    from genz_ppl.discovery.rated_run import RatedRun
+    from genz_ppl.discovery.ratings.rated_run import RatedRun
     from genz_ppl.inference.posterior import FittedItems
 
 
@@ -223,15 +223,15 @@ class Discovery:
         """The embedding of an item after its first ratings: a table of mean and sd by target.
 
         For runs whose targets are embeddings of ratings. The prediction is the prior, a Gaussian, and the ratings update it in
-        closed form (`genz_ppl.inference.warm_start.WarmStart`); without any rating it is the prediction itself.
+        closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
 
         item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors: from
-        `genz_ppl.discovery.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are read again from
-        where the run had them, which takes seconds to minutes.
+        table with the columns user and rating; users by their numbers in the data set. factors:
+        from `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are
+        read again from where the run had them, which takes seconds to minutes.
         Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
         """
-        from genz_ppl.discovery.rated_run import RatedRun
+        from genz_ppl.discovery.ratings.rated_run import RatedRun
 
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
@@ -286,7 +286,7 @@ class Discovery:
         items: those of the run; not needed where the run was made in this process. baseline: (number of features, test error)
         along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
         """
-        from genz_ppl.diagnostics.report import check_destination, write_figures, write_report
+        from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
         from genz_ppl.discovery.reporting import gather
 
         known = self._known(items)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from genz_ppl.data import Items
-from genz_ppl.llm.budget import Caps, likely_tokens
-from genz_ppl.llm.prices import Price, find_price
-from genz_ppl.llm.requests import Request
-from genz_ppl.llm.settings import ModelSettings
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.templates import Prompts, cut_text
+from genz_ppl.llm.served.budget import Caps, likely_tokens
+from genz_ppl.llm.served.prices import Price, find_price
+from genz_ppl.llm.served.requests import Request
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.served.templates import Prompts, cut_text
 from genz_ppl.settings import DiscoverSettings
 
 # A wording as long as most are; items read to see how long they are.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.metrics import scores
+from genz_ppl.discovery.run.metrics import scores
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
 
 if TYPE_CHECKING:
-    from genz_ppl.diagnostics.report_data import ReportData
+    from genz_ppl.diagnostics.report.facts import ReportData
     from genz_ppl.discovery.discover import Discovery
 
 
@@ -22,8 +22,8 @@ def gather(
     run: Discovery, items: Items, record: Mapping[str, Any], baseline: Sequence[tuple[int, float]] | None = None
 ) -> ReportData:
     """The contents of a report. items: those of the run; record: its run.json; baseline: (n_features, test error) pairs."""
-    from genz_ppl.diagnostics.report_contents import report_contents
-    from genz_ppl.diagnostics.report_data import RunFacts
+    from genz_ppl.diagnostics.report.contents import report_contents
+    from genz_ppl.diagnostics.report.facts import RunFacts
 
     train, test = run.fitted(items), run.fitted(items, "test")
     wanted = {*train.item_ids, *test.item_ids}

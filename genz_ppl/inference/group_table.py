@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.inference.effect_posterior import effects_of
+from genz_ppl.inference.engines.effect_posterior import effects_of
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
 from genz_ppl.inference.user_units import user_parameters

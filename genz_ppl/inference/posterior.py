@@ -10,9 +10,9 @@ import pyro
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.closed_form import has_closed_form
-from genz_ppl.inference.coordinate import expectation_for
-from genz_ppl.inference.exact import MOST_FEATURES, items_of, sum_over_assignments
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.coordinate import expectation_for
+from genz_ppl.inference.engines.exact import MOST_FEATURES, items_of, sum_over_assignments
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.closed_form import has_closed_form
-from genz_ppl.inference.effect_posterior import effect_variance
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.effect_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State

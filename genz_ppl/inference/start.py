@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
+from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.isolation import one_thread
-from genz_ppl.inference.least_squares import least_squares
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.varying import effect_spread, pooling_of, with_effects
 from genz_ppl.models import FeatureLayer, GenZ

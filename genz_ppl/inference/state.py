@@ -10,10 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.blocks import blocks_of, each_block, lanes_for
-from genz_ppl.inference.effect_posterior import effect_terms
+from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.effect_posterior import effect_terms
+from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import one_thread
-from genz_ppl.inference.moments import Moments
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability

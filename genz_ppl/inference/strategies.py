@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.coordinate import coordinate, refit
-from genz_ppl.inference.enumeration import check_enumeration, enumerate_fit, refit_exactly
+from genz_ppl.inference.engines.coordinate import coordinate, refit
+from genz_ppl.inference.engines.enumeration import check_enumeration, enumerate_fit, refit_exactly
+from genz_ppl.inference.guided.svi import TrainingOptions, train_guide
 from genz_ppl.inference.state import Bound, Data, State
-from genz_ppl.inference.svi import TrainingOptions, train_guide
 from genz_ppl.settings import GUIDED, DiscoverSettings, FitSettings
 
 # E- and M-steps, if the user names no number.

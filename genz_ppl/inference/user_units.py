@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.effect_posterior import effects_of, spread_of
+from genz_ppl.inference.engines.effect_posterior import effects_of, spread_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State

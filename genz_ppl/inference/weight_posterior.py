@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from genz_ppl.inference.exact import items_of
-from genz_ppl.inference.held_observation import Observation
+from genz_ppl.inference.engines.exact import items_of
+from genz_ppl.inference.guided.observation import Observation
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, Uncertainty, set_parameters
 from genz_ppl.models import BayesianGenZ

@@ -11,8 +11,8 @@ from pathlib import Path
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.joined import JoinedModel
-from genz_ppl.llm.rules import RulesModel
-from genz_ppl.llm.settings import ModelSettings, is_served, joined_parts, served_name
+from genz_ppl.llm.rules.model import RulesModel
+from genz_ppl.llm.served.settings import ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
 CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object, or several joined by +"
@@ -37,7 +37,7 @@ def open_model(spec: str) -> FoundationModel:
     if spec == "rules":
         return RulesModel()
     if spec == "similarity":
-        from genz_ppl.llm.similarity import SimilarityModel  # loads torch and 90 MB of weights
+        from genz_ppl.llm.similarity.model import SimilarityModel  # loads torch and 90 MB of weights
 
         return SimilarityModel()
     if name == "table" and colon:
@@ -45,7 +45,7 @@ def open_model(spec: str) -> FoundationModel:
             raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")
         return TableModel(rest)
     if is_served(spec):
-        from genz_ppl.llm.openai import OpenAIModel  # takes a second to import
+        from genz_ppl.llm.served.model import OpenAIModel  # takes a second to import
 
         return OpenAIModel(ModelSettings(model=served_name(spec)))
     if colon and name not in ("rules", "similarity") and _is_dotted(name) and _is_dotted(rest):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.attributes import folded, read_attributes
-from genz_ppl.llm.ranking import Candidate, choose, log_bayes_factor, rate_difference
+from genz_ppl.llm.rules.ranking import Candidate, choose, log_bayes_factor, rate_difference
 from genz_ppl.types import Contrast, FloatArray, Item
 
 _OPPOSITE = "not ({})"

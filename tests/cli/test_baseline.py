@@ -115,7 +115,7 @@ def test_wrong_options_leave_nothing_behind(genz: Any, table: Path, arguments: t
 
 MODEL = """
 from pathlib import Path
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 
 class Model(RulesModel):
     def answer(self, items, features):

@@ -12,7 +12,7 @@ import pytest
 from made_films import write_films
 
 from genz_ppl.cli.app import run
-from genz_ppl.diagnostics import coldstart_figure
+from genz_ppl.diagnostics.report import coldstart as coldstart_figure
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_other_file_types_give_the_same_features(fit: Any, frame: pd.DataFrame, 
 
 def test_a_model_from_a_module_in_the_working_directory(fit: Any, table: Path) -> None:
     Path("my_models.py").write_text(
-        "from genz_ppl.llm.rules import RulesModel\n\n\nclass Mine(RulesModel):\n    pass\n", encoding="utf-8"
+        "from genz_ppl.llm.rules.model import RulesModel\n\n\nclass Mine(RulesModel):\n    pass\n", encoding="utf-8"
     )
     outcome = fit(table.name, "out", "--model", "my_models:Mine")
     assert outcome.code == 0

@@ -17,7 +17,9 @@ import pytest
 from answerers import Body, kind_of, numbered_lines
 from fault_server import FaultServer, Request, always, contains_truth, every, share, truthful_answerer
 
-from genz_ppl.llm import calling, store, store_schema
+from genz_ppl.llm.served import calling
+from genz_ppl.llm.store import schema as store_schema
+from genz_ppl.llm.store import store
 
 WORDS = ["granite", "pool", "garage", "fireplace", "garden", "balcony"]
 EFFECTS = [1.0, 0.8, 0.6, -0.7, 0.5, -0.4]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genz_ppl.llm.templates import NAMES, Prompts, built_in
+from genz_ppl.llm.served.templates import NAMES, Prompts, built_in
 
 
 def test_all_prompts_are_shown_with_names_versions_and_texts(genz: Any) -> None:

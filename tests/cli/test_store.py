@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Question, StoredAnswer
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.store import AnswerStore, Question, StoredAnswer
 
 Genz = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import pytest
 
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
-from genz_ppl.llm.similarity_embedding import missing
+from genz_ppl.llm.similarity.embedding import missing
 from genz_ppl.types import Contrast, Item
 
 COLOURS = ("red", "green", "blue", None)

@@ -16,9 +16,9 @@ import pytest
 from pages import Parsed, parsed
 
 from genz_ppl.data import Items
-from genz_ppl.diagnostics.pair_report import render_pairs
-from genz_ppl.diagnostics.pair_report_data import PairReportData
-from genz_ppl.diagnostics.report_words import number
+from genz_ppl.diagnostics.report.pair_facts import PairReportData
+from genz_ppl.diagnostics.report.pair_write import render_pairs
+from genz_ppl.diagnostics.report.words import number
 from genz_ppl.discovery.pairs.reporting import gather_pairs
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 from genz_ppl.discovery.pairs.run import PairWatchers

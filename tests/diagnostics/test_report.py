@@ -15,9 +15,9 @@ import pytest
 from pages import parsed
 
 from genz_ppl.data import Items
-from genz_ppl.diagnostics.report import render
-from genz_ppl.diagnostics.report_data import ReportData
-from genz_ppl.diagnostics.report_words import number
+from genz_ppl.diagnostics.report.facts import ReportData
+from genz_ppl.diagnostics.report.words import number
+from genz_ppl.diagnostics.report.write import render
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.reporting import gather
 from genz_ppl.errors import OptionError

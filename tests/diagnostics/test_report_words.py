@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from genz_ppl.diagnostics.report_steps import steps_of
-from genz_ppl.diagnostics.report_words import number, percent, shortened, with_spread
+from genz_ppl.diagnostics.report.steps import steps_of
+from genz_ppl.diagnostics.report.words import number, percent, shortened, with_spread
 
 
 def curve_of(*events: tuple[int, str, str, int]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl.data import Items
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Contrast, Item
 
 

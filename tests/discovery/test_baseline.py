@@ -14,9 +14,9 @@ import pytest
 from genz_ppl import Discovery, Items, baseline, discover, resume
 from genz_ppl.discovery import discover as discovery
 from genz_ppl.discovery.baseline import pruning_path, readings, task_of
-from genz_ppl.discovery.worth import chance_gain
+from genz_ppl.discovery.mine.worth import chance_gain
 from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Item
 
 TRUE = ["colour is red", "size is at least 5", "note mentions 'old'"]

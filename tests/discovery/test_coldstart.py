@@ -13,11 +13,11 @@ from made_films import write_films
 
 from genz_ppl.data import Items, open_source
 from genz_ppl.data.sources import RatingTable, open_ratings
-from genz_ppl.discovery.coldstart import ColdStart, cosine, simulate
 from genz_ppl.discovery.discover import Discovery, discover
-from genz_ppl.discovery.rated_run import RatedRun
+from genz_ppl.discovery.ratings.coldstart import ColdStart, cosine, simulate
+from genz_ppl.discovery.ratings.rated_run import RatedRun
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
-from genz_ppl.inference.fold_in import fold_in
+from genz_ppl.inference.ratings.fold_in import fold_in
 
 SHORT: dict[str, Any] = {"cycles": 1, "add": 5, "cut": 0, "seed": 0}
 

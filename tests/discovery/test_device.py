@@ -12,9 +12,9 @@ import torch
 
 from genz_ppl import Discovery, Items, baseline, discover, resume
 from genz_ppl.cli.app import run as run_command
-from genz_ppl.discovery.run_directory import RunDirectory
+from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.settings import DiscoverSettings
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1, "seed": 3}

@@ -11,7 +11,7 @@ import pytest
 
 from genz_ppl import Discovery, Items, discover
 from genz_ppl.discovery.discover import make_settings
-from genz_ppl.discovery.target_checks import check_direction, explained
+from genz_ppl.discovery.run.target_checks import check_direction, explained
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray
 

@@ -16,7 +16,7 @@ from genz_ppl import Items, discover
 from genz_ppl.data import open_source
 from genz_ppl.discovery.discover import make_settings
 from genz_ppl.errors import InputError, ModelError, OptionError
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Contrast, Item
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 3, "cut": 1}

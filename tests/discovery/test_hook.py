@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.cycle import Cycle, conditional_split
-from genz_ppl.discovery.hook import MiningHook
-from genz_ppl.discovery.runner import Runner
+from genz_ppl.discovery.mine.cycle import Cycle, conditional_split
+from genz_ppl.discovery.mine.hook import MiningHook
+from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.svi import Training, TrainingOptions
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.settings import DiscoverSettings
 
 QUICK: dict[str, Any] = {"inference": "svi", "cycles": 1, "add": 3, "cut": 1, "refit_steps": 3}
@@ -95,7 +95,7 @@ def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> No
 
 
 def _oracle(progress: Any) -> Any:
-    from genz_ppl.discovery.oracle import Oracle
+    from genz_ppl.discovery.mine.oracle import Oracle
 
     return Oracle(RulesModel(), progress.counters)
 

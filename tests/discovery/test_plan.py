@@ -28,11 +28,11 @@ from genz_ppl.discovery.plan import (
     plan,
 )
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.budget import Caps
-from genz_ppl.llm.prices import find_price
-from genz_ppl.llm.requests import Request
-from genz_ppl.llm.settings import ModelSettings
-from genz_ppl.llm.templates import Prompts
+from genz_ppl.llm.served.budget import Caps
+from genz_ppl.llm.served.prices import find_price
+from genz_ppl.llm.served.requests import Request
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, Item
 

@@ -13,7 +13,7 @@ import pytest
 
 from genz_ppl import discover, resume
 from genz_ppl.data import Items
-from genz_ppl.discovery.contrast import disputed_exemplars
+from genz_ppl.discovery.mine.contrast import disputed_exemplars
 from genz_ppl.types import Contrast, FloatArray, Item
 
 ROUGH, EXACT, UNRELATED = "is large, as seen from afar", "is large", "is odd"

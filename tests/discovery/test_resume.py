@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from genz_ppl import Discovery, Items, discover, resume
 from genz_ppl.cli.app import run as run_command
 from genz_ppl.errors import ModelError
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Contrast, Item
 
 QUICK: dict[str, Any] = {"cycles": 2, "add": 2, "cut": 1, "seed": 3}
@@ -107,7 +107,7 @@ import os, sys
 from pathlib import Path
 import torch
 from genz_ppl.cli.app import run
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 
 torch.set_num_threads(1)
 replace, count = Path.replace, [0]
@@ -220,7 +220,7 @@ def test_kill_9(toy: Path, assert_same_run: Any, delay: float) -> None:
 def test_a_model_that_fails_ends_with_4(toy: Path, assert_same_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (toy / "fragile.py").write_text(
         "from pathlib import Path\n"
-        "from genz_ppl.llm.rules import RulesModel\n\n\n"
+        "from genz_ppl.llm.rules.model import RulesModel\n\n\n"
         "class Model(RulesModel):\n"
         "    def propose(self, contrast, n):\n"
         "        if contrast.existing and Path('down').exists():\n"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.run_directory import RunDirectory
+from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1}

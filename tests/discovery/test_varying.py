@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genz_ppl import Discovery, Items, discover, resume
 from genz_ppl.cli.app import run as run_command
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Item
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1, "seed": 1}

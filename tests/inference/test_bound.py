@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.closed_form import ClosedForm
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import bound_of
 from genz_ppl.models.links import INTERACTION_SPREAD

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genz_ppl.inference import closed_form, linear_gaussian
-from genz_ppl.inference.closed_form import FEW_TARGETS, ClosedForm, has_closed_form
-from genz_ppl.inference.density import observation_log_density
+from genz_ppl.inference.engines import closed_form
+from genz_ppl.inference.engines import sums as linear_gaussian
+from genz_ppl.inference.engines.closed_form import FEW_TARGETS, ClosedForm, has_closed_form
+from genz_ppl.inference.engines.density import observation_log_density
+from genz_ppl.inference.engines.sums import is_linear_gaussian
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.linear_gaussian import is_linear_gaussian
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LIKELIHOODS, LINKS, GenZ, InteractionLink

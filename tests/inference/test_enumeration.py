@@ -19,8 +19,8 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference import enumeration, exact
-from genz_ppl.inference.enumeration import (
+from genz_ppl.inference.engines import enumeration, exact
+from genz_ppl.inference.engines.enumeration import (
     EnumeratedGenZ,
     ExactPosterior,
     bit_table,

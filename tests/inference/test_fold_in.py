@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genz_ppl.data.embeddings import item_embeddings, ratings_matrix
-from genz_ppl.inference import fold_in as module
-from genz_ppl.inference.fold_in import Factors, fold_in, path
+from genz_ppl.inference.ratings import fold_in as module
+from genz_ppl.inference.ratings.fold_in import Factors, fold_in, path
 from genz_ppl.types import FloatArray, IntArray
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from genz_ppl.inference.closed_form import ClosedForm
-from genz_ppl.inference.freedom import freedoms
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prune import least_useful
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.freedom import freedoms
+from genz_ppl.inference.worth.prune import least_useful
 from genz_ppl.models.links import INTERACTION_SPREAD
 
 

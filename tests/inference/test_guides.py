@@ -18,10 +18,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.conditional_bernoulli import ConditionalBernoulli
-from genz_ppl.inference.guides import AmortisedGuide, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.conditional import ConditionalBernoulli
+from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
+from genz_ppl.inference.guided.guides import AmortisedGuide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.local_elbo import TraceLocalExpectation_ELBO
 from genz_ppl.inference.start import build_model
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
@@ -271,12 +271,12 @@ def test_posterior_of_many_features_is_drawn_the_same_each_time(problem: Any, mo
     guide(*items)
     drawn = guide.posterior
     torch.testing.assert_close(guide.posterior, drawn, rtol=0, atol=0)
-    monkeypatch.setattr("genz_ppl.inference.conditional_bernoulli.MOST_SUMMED", 11)
+    monkeypatch.setattr("genz_ppl.inference.guided.conditional.MOST_SUMMED", 11)
     summed = guide.posterior
     torch.testing.assert_close(drawn[:, :11], summed[:, :11])
     error = 0.5 / math.sqrt(256)  # at most, for a number between 0 and 1
     assert 0 < float((drawn[:, 11] - summed[:, 11]).abs().max()) < 5 * error
-    monkeypatch.setattr("genz_ppl.inference.conditional_bernoulli.CHUNK", 6 * 12 * 100)
+    monkeypatch.setattr("genz_ppl.inference.guided.conditional.CHUNK", 6 * 12 * 100)
     torch.testing.assert_close(guide.posterior, summed)
 
 

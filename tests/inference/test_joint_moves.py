@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genz_ppl.inference import fit
-from genz_ppl.inference.joint_moves import ALL_PAIRS, PARTNERS, candidate_pairs, climb, escape, item_bound, settle
+from genz_ppl.inference.engines.moves import ALL_PAIRS, PARTNERS, candidate_pairs, climb, escape, item_bound, settle
 
 
 def quadratic(seed: int, n_features: int, n_items: int = 30, n_targets: int = 3) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from genz_ppl.inference import blocks, fit, linear_gaussian, state
-from genz_ppl.inference.blocks import blocks_of, each_block, lanes_for
-from genz_ppl.inference.closed_form import ClosedForm
+from genz_ppl.inference import fit, state
+from genz_ppl.inference.engines import blocks
+from genz_ppl.inference.engines import sums as linear_gaussian
+from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.isolation import SMALL, allowed_threads, one_thread
 
 

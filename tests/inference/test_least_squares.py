@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genz_ppl.inference.least_squares import least_squares
+from genz_ppl.inference.engines.least_squares import least_squares
 
 Array = NDArray[np.float64]
 

@@ -23,9 +23,9 @@ from written_out import (
     structured_bound,
 )
 
-from genz_ppl.inference.guides import MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO, stratified
+from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.local_elbo import TraceLocalExpectation_ELBO, stratified
 
 
 @pytest.mark.parametrize("n_features", [1, 3, 6])

@@ -28,10 +28,10 @@ from written_out import (
 )
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.conditional_bernoulli import ConditionalBernoulli
-from genz_ppl.inference.guides import AmortisedGuide, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.conditional import ConditionalBernoulli
+from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
+from genz_ppl.inference.guided.guides import AmortisedGuide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.local_elbo import TraceLocalExpectation_ELBO
 
 
 def test_loss_loss_and_grads_and_differentiable_loss_agree(world: Any) -> None:

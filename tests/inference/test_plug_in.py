@@ -14,8 +14,8 @@ from pyro.nn import PyroParam
 from torch import Tensor, nn
 
 from genz_ppl.inference import fit, isolated
-from genz_ppl.inference.coordinate import coordinate
-from genz_ppl.inference.plug_in import PlugIn
+from genz_ppl.inference.engines.coordinate import coordinate
+from genz_ppl.inference.engines.plug_in import PlugIn
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State

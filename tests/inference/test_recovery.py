@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from genz_ppl.inference import FitResult, fit, isolated
-from genz_ppl.inference.coordinate import coordinate
-from genz_ppl.inference.prune import least_useful, removals
+from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.prune import least_useful, removals
 from genz_ppl.models import GaussianLikelihood
 
 SEEDS = range(8)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference import fit
-from genz_ppl.inference.blocks import blocks_of
-from genz_ppl.inference.closed_form import ClosedForm
-from genz_ppl.inference.coordinate import coordinate
-from genz_ppl.inference.in_turn import PANEL, update_in_turn
+from genz_ppl.inference.engines.blocks import blocks_of
+from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.coordinate import coordinate
+from genz_ppl.inference.engines.in_turn import PANEL, update_in_turn
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prune import FINALISTS, least_useful, removal_losses, removals
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
+from genz_ppl.inference.worth.prune import FINALISTS, least_useful, removal_losses, removals
 from genz_ppl.models import LIKELIHOODS
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
@@ -161,7 +161,7 @@ def test_only_finalists_are_refitted_unless_all_are_asked_for(monkeypatch: pytes
         refitted.append(data.answers.shape[1] if features is None else len(features))
         return removals(state, data, 1, expectation, features)
 
-    monkeypatch.setattr("genz_ppl.inference.prune.removals", counted)
+    monkeypatch.setattr("genz_ppl.inference.worth.prune.removals", counted)
     with isolated(0):
         state, data = correlated(0, "gaussian", 0.0)
         least_useful(state, data, 1)

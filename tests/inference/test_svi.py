@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference import fit, isolated
-from genz_ppl.inference.guides import MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.svi import Training, TrainingOptions, default_epochs, natural_step, train_guide
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.svi import Training, TrainingOptions, default_epochs, natural_step, train_guide
 
 Array = NDArray[np.float64]
 

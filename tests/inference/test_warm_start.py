@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genz_ppl.inference.gaussian_posterior import GaussianPosterior
-from genz_ppl.inference.warm_start import SCALES, WarmStart, pooled_covariance, quantiles, residual_covariance, scale_odds
+from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
+from genz_ppl.inference.ratings.warm_start import SCALES, WarmStart, pooled_covariance, quantiles, residual_covariance, scale_odds
 from genz_ppl.types import FloatArray
 
 ODDS = np.array([0.1, 0.6, 0.1, 0.1, 0.05, 0.05])
@@ -86,7 +86,7 @@ def test_the_path_is_the_dense_mixture_at_every_count(
     world: tuple[WarmStart, GaussianPosterior, FloatArray, np.random.Generator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm, prior, sums, _ = world
-    monkeypatch.setattr("genz_ppl.inference.warm_start.BLOCK", 7)
+    monkeypatch.setattr("genz_ppl.inference.ratings.warm_start.BLOCK", 7)
     means = warm.path(prior, sums)  # beyond the largest total, too
     for count in range(1, 91):
         np.testing.assert_allclose(means[count - 1], warm.after(prior, count, sums[count - 1])[0], atol=1e-8)

@@ -14,11 +14,11 @@ import pytest
 from answerers import numbered_lines
 from fault_server import Request, contains_truth
 
-from genz_ppl.llm import calling
-from genz_ppl.llm.keys import item_hash
-from genz_ppl.llm.openai import OpenAIModel
-from genz_ppl.llm.settings import ModelSettings
-from genz_ppl.llm.store import AnswerStore
+from genz_ppl.llm.served import calling
+from genz_ppl.llm.served.keys import item_hash
+from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.types import FloatArray, Item
 
 KEY = "sk-planted-0123456789"

@@ -12,10 +12,11 @@ from batch_server import BatchServer
 from fault_server import FaultServer, contains_truth, truthful_answerer
 
 from genz_ppl.errors import BudgetError, ModelError
-from genz_ppl.llm import batching, calling, store_batches
-from genz_ppl.llm.openai import OpenAIModel
-from genz_ppl.llm.settings import ModelSettings
-from genz_ppl.llm.spending import Spending
+from genz_ppl.llm.served import batching, calling
+from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store import batches as store_batches
 from genz_ppl.types import FloatArray, Item
 
 FEATURES = ["granite", "pool", "number 1"]

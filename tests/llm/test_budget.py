@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.budget import Budget, CapReachedError, Caps, Reservation, check_priced, likely_tokens, most_tokens
-from genz_ppl.llm.prices import Price
-from genz_ppl.llm.spending import Spending
+from genz_ppl.llm.served.budget import Budget, CapReachedError, Caps, Reservation, check_priced, likely_tokens, most_tokens
+from genz_ppl.llm.served.prices import Price
+from genz_ppl.llm.served.spending import Spending
 
 # A dollar for a hundred tokens, read or written.
 PRICE = Price(10_000.0, 10_000.0)

@@ -14,9 +14,9 @@ import pytest
 from fault_server import FaultServer, always, contains_truth, every, script, truthful_answerer
 
 from genz_ppl.errors import ModelError
-from genz_ppl.llm import calling, pacing
-from genz_ppl.llm.calling import StoppingError
-from genz_ppl.llm.faults import CallError, Remedy
+from genz_ppl.llm.served import calling, pacing
+from genz_ppl.llm.served.calling import StoppingError
+from genz_ppl.llm.served.faults import CallError, Remedy
 
 TRUE = truthful_answerer(contains_truth)
 

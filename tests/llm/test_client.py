@@ -14,9 +14,9 @@ from fault_server import FAULTS, Call, FaultServer, always, contains_truth, trut
 from raw_client import chat
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.client import ChatClient
-from genz_ppl.llm.faults import CallError, Remedy
-from genz_ppl.llm.reading import Reply, retry_after, status_error
+from genz_ppl.llm.served.client import ChatClient
+from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.reading import Reply, retry_after, status_error
 
 BODY = chat(["granite", "brick"], ["granite", "brick"])
 TRUE = truthful_answerer(contains_truth)

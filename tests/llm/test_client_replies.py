@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from genz_ppl.llm.faults import CallError, Remedy
-from genz_ppl.llm.reading import Reply, read_completion, read_object, read_reply
-from genz_ppl.llm.spending import Usage
+from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.reading import Reply, read_completion, read_object, read_reply
+from genz_ppl.llm.served.spending import Usage
 
 
 def reply(**changes: Any) -> dict[str, Any]:

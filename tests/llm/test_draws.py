@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from genz_ppl.llm.draws import draw_error, majority, majority_error
+from genz_ppl.llm.served.draws import draw_error, majority, majority_error
 
 NAN = float("nan")
 

@@ -16,7 +16,7 @@ from answerers import kind_of, numbered_lines
 from fault_server import FaultServer, always, contains_truth, script, truthful_answerer, when
 
 from genz_ppl.errors import ModelError, StoreError
-from genz_ppl.llm import extraction
+from genz_ppl.llm.served import extraction
 from genz_ppl.types import Item
 
 TRUE = truthful_answerer(contains_truth)

@@ -11,8 +11,8 @@ import pytest
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.registry import open_model
-from genz_ppl.llm.rules import RulesModel
-from genz_ppl.llm.settings import is_served, joined_parts, served_name
+from genz_ppl.llm.rules.model import RulesModel
+from genz_ppl.llm.served.settings import is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 from genz_ppl.types import Contrast, FloatArray, Item
 

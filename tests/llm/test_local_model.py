@@ -17,8 +17,8 @@ from fault_server import FaultServer, always
 from local_server import NAME, LocalServer, missing
 
 from genz_ppl.cli.app import run
-from genz_ppl.llm.openai import OpenAIModel
-from genz_ppl.llm.requests import FORMATS
+from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.requests import FORMATS
 from genz_ppl.types import Contrast, Item
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from genz_ppl.llm.loop_thread import LoopThread
+from genz_ppl.llm.served.loop_thread import LoopThread
 
 
 async def _nothing() -> None:

@@ -12,7 +12,7 @@ from content_faults import CONTENT_FAULTS
 from fault_server import FAULTS, FaultServer, always, contains_truth, every, script, truthful_answerer
 
 from genz_ppl.errors import ModelError
-from genz_ppl.llm import calling
+from genz_ppl.llm.served import calling
 
 SLOW = ("hang", "hang_amid", "trickle", "trickle_body")
 TIMEOUT = 0.3

@@ -10,7 +10,7 @@ import pytest
 from answerers import numbered_lines
 from fault_server import FaultServer, constant_answerer, hash_truth, truthful_answerer
 
-from genz_ppl.llm.templates import cut_text
+from genz_ppl.llm.served.templates import cut_text
 from genz_ppl.types import Contrast, Item
 
 # aiohttp says so of every body above a megabyte; Python shows this kind to nobody who does not ask for it.

@@ -12,9 +12,9 @@ from fault_server import FaultServer, contains_truth, first, hash_truth, truthfu
 
 from genz_ppl.errors import ModelError, OptionError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.openai import OpenAIModel
-from genz_ppl.llm.settings import ModelSettings
-from genz_ppl.llm.spending import Spending
+from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, Item
 
 TRUE = truthful_answerer(contains_truth)

@@ -15,9 +15,9 @@ from fault_server import FAULTS, FaultServer, Request, contains_truth, first, sc
 from http_faults import Exchange, right, usage_of
 
 from genz_ppl.errors import BudgetError
-from genz_ppl.llm import openai
-from genz_ppl.llm.prices import Price
-from genz_ppl.llm.spending import Spending
+from genz_ppl.llm.served import model as openai
+from genz_ppl.llm.served.prices import Price
+from genz_ppl.llm.served.spending import Spending
 
 FREE = {"429", "500", "400_context"}
 LOST = ["reset_amid", "bad_json", "usage_missing"]

@@ -22,8 +22,8 @@ WORKERS = 8
 PROGRAM = """
 import sys
 import numpy as np
-from genz_ppl.llm.openai import OpenAIModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.types import Item
 
 base_url, store, out, n_items, n_features, per_call = sys.argv[1:4] + [int(text) for text in sys.argv[4:]]
@@ -73,7 +73,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, asked: Any) -> None:
 
 
 def test_spending_of_killed_processes_is_not_forgotten(tmp_path: Path) -> None:
-    from genz_ppl.llm.store import AnswerStore
+    from genz_ppl.llm.store.store import AnswerStore
 
     with FaultServer(truthful_answerer(hash_truth), latency=0.01) as server:
         for kill in (60, 150):

@@ -16,8 +16,8 @@ from fault_server import FAULTS, FaultServer, always, contains_truth, either, ev
 from http_faults import Exchange, Reply, completion, http_bytes, reply_error, reply_json
 
 from genz_ppl.errors import GenzError
-from genz_ppl.llm import calling, extraction
-from genz_ppl.llm.store_tools import export
+from genz_ppl.llm.served import calling, extraction
+from genz_ppl.llm.store.tools import export
 from genz_ppl.types import Contrast, Item
 
 KEY = "sk-planted-0123456789"

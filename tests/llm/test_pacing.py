@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.llm.pacing import Pacer, PauseGate
+from genz_ppl.llm.served.pacing import Pacer, PauseGate
 
 
 class _Clock(selectors.DefaultSelector):

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.predicates import Comparison, Equals, OneOf, Predicate, StartsWith, mentions, parse
+from genz_ppl.llm.rules.predicates import Comparison, Equals, OneOf, Predicate, StartsWith, mentions, parse
 from genz_ppl.types import FieldValue
 
 NAMES = st.one_of(

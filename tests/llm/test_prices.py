@@ -21,7 +21,7 @@ from genai_prices.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.llm.prices import Price, Step, _dearest, find_price
+from genz_ppl.llm.served.prices import Price, Step, _dearest, find_price
 
 tokens = st.integers(0, 10**7)
 rates = st.floats(0, 1000)

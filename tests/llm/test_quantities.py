@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.llm.quantities import Quantity, read_quantity, roundness, simplest_cut, simplest_end, write_quantity
+from genz_ppl.llm.rules.quantities import Quantity, read_quantity, roundness, simplest_cut, simplest_end, write_quantity
 
 NUMBERS = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6, allow_nan=False))
 

@@ -8,11 +8,11 @@ import pytest
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.llm.registry import open_model
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.table import TableModel
 
 SOURCE = """
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules.model import RulesModel
 class Mine(RulesModel):
     def __init__(self): self.made = True
 def factory(): return Mine()

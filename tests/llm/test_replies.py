@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from genz_ppl.errors import GenzError
-from genz_ppl.llm.replies import LONGEST_REPLY, InvalidReplyError, find_object, parse_extract, parse_wordings
+from genz_ppl.llm.served.replies import LONGEST_REPLY, InvalidReplyError, find_object, parse_extract, parse_wordings
 from genz_ppl.types import IntArray
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6))

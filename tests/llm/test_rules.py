@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm import search
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.predicates import Comparison, parse
-from genz_ppl.llm.rules import RulesModel
+from genz_ppl.llm.rules import search
+from genz_ppl.llm.rules.model import RulesModel
+from genz_ppl.llm.rules.predicates import Comparison, parse
 from genz_ppl.types import Contrast, FieldValue, Item
 
 MODEL = RulesModel()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.similarity import USUAL, SimilarityModel
-from genz_ppl.llm.similarity_embedding import LONGEST, missing, open_encoder
+from genz_ppl.llm.similarity.embedding import LONGEST, missing, open_encoder
+from genz_ppl.llm.similarity.model import USUAL, SimilarityModel
 from genz_ppl.types import Contrast, Item
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]

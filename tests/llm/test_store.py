@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storing import BIG, FAILED, NO, ONE_CALL, RED, YES, edit, item, put, same
 
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
 
 # ---- questions and answers
 

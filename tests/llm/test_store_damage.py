@@ -11,7 +11,7 @@ import pytest
 from storing import BIG, NO, RED, YES, edit, item, put
 
 from genz_ppl.errors import StoreError
-from genz_ppl.llm.store import AnswerStore
+from genz_ppl.llm.store.store import AnswerStore
 
 # ---- damage
 

@@ -14,8 +14,8 @@ import pytest
 from storing import RED, YES, edit, item, put
 
 from genz_ppl.errors import StoreError
-from genz_ppl.llm import store_schema
-from genz_ppl.llm.store import AnswerStore, default_path
+from genz_ppl.llm.store import schema as store_schema
+from genz_ppl.llm.store.store import AnswerStore, default_path
 
 
 def test_default_path_is_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

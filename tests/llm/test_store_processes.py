@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from genz_ppl.llm import store_owner
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Question, StoredAnswer
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store import owner as store_owner
+from genz_ppl.llm.store.store import AnswerStore, Question, StoredAnswer
 
 RED = Question("Is it red?", "m", "e", "p", "{}")
 YES = StoredAnswer(1.0)
@@ -27,8 +27,8 @@ COMMON = """
 import os, random, sys, time
 from hashlib import sha256
 from genz_ppl.errors import StoreError
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Question, StoredAnswer
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.store import AnswerStore, Question, StoredAnswer
 RED, YES, CALL = Question("Is it red?", "m", "e", "p", "{}"), StoredAnswer(1.0), Spending(1, 10, 5, 0.5)
 path = sys.argv[1]
 def pair(n): return RED, sha256(str(n).encode()).digest()

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from genz_ppl.errors import OptionError, StoreError
-from genz_ppl.llm import store_tools
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
-from genz_ppl.llm.store_export import _readable
-from genz_ppl.llm.store_rows import damage
-from genz_ppl.llm.store_tools import Exported, ModelCount, StoreInfo
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store import tools as store_tools
+from genz_ppl.llm.store.export import _readable
+from genz_ppl.llm.store.rows import damage
+from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.store.tools import Exported, ModelCount, StoreInfo
 
 RED = Question("Is it red?", "small", "http://localhost/v1", "one 1-abc", "{}")
 ODD = Question('Is it "odd",\nor \x00 réd \ud800?', "small", "http://localhost/v1", "many 1-def", "{}", 1)

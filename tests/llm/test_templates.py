@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.templates import NAMES, Prompts, Rendered, built_in, cut_text
+from genz_ppl.llm.served.templates import NAMES, Prompts, Rendered, built_in, cut_text
 
 BUILT_IN = Prompts.load()
 HOSTILE = (
@@ -212,7 +212,7 @@ def test_cut_text_of_a_megabyte() -> None:
 
 def test_versions_are_number_and_digest_of_the_file() -> None:
     for name in NAMES:
-        content = resources.files("genz_ppl.llm").joinpath("prompts", f"{name}.txt").read_bytes()
+        content = resources.files("genz_ppl.llm.served").joinpath("prompts", f"{name}.txt").read_bytes()
         assert BUILT_IN.version(name) == f"1-{hashlib.sha256(content).hexdigest()[:8]}"
     assert len({BUILT_IN.version(name) for name in NAMES}) == len(NAMES)
     assert BUILT_IN.version("extract") == f"{BUILT_IN.version('extract_one')}+{BUILT_IN.version('extract_many')}"

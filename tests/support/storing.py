@@ -7,8 +7,8 @@ from hashlib import sha256
 from math import isnan, nan
 from pathlib import Path
 
-from genz_ppl.llm.spending import Spending
-from genz_ppl.llm.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
 
 RED = Question("Is it red?", "m", "http://localhost/v1", "extract_one 1-abc", "{}")
 BIG = Question("Is it big?", "m", "http://localhost/v1", "extract_one 1-abc", "{}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributions
 
-from genz_ppl.inference.guides import MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
 from genz_ppl.models import GenZ
 
 LIKELIHOODS = ["gaussian", "student_t", "poisson", "bernoulli"]

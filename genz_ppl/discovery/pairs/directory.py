@@ -15,8 +15,8 @@ from torch import Tensor
 
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.pairs.problem import SIDE_NAMES
-from genz_ppl.discovery.records import Counters
-from genz_ppl.discovery.run_directory import STATE_FILE, RunDirectory, state_from, state_tensors
+from genz_ppl.discovery.run.folder import STATE_FILE, RunDirectory, state_from, state_tensors
+from genz_ppl.discovery.run.records import Counters
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding

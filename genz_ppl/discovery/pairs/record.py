@@ -11,10 +11,10 @@ from typing import Any
 from genz_ppl.data import Items
 from genz_ppl.discovery.pairs.directory import PAIRS, PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
-from genz_ppl.discovery.run_record import OBJECT
+from genz_ppl.discovery.run.record import OBJECT
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import Pairs
 

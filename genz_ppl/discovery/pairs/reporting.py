@@ -22,8 +22,8 @@ from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
-    from genz_ppl.diagnostics.pair_report_data import PairFeature, PairPoints, PairReportData, PairSideFacts
-    from genz_ppl.diagnostics.report_data import Example
+    from genz_ppl.diagnostics.report.facts import Example
+    from genz_ppl.diagnostics.report.pair_facts import PairFeature, PairPoints, PairReportData, PairSideFacts
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
 EXAMPLES = 3
@@ -45,7 +45,7 @@ def gather_pairs(
 
     Raises InputError for items that are not those of the run.
     """
-    from genz_ppl.diagnostics.pair_report_data import PairReportData
+    from genz_ppl.diagnostics.report.pair_facts import PairReportData
 
     (rows, order), (columns, other) = (_side(run, progress, record, number, described[number]) for number in (0, 1))
     linear = all(weights_of(side) is not None for side in run.state.sides)
@@ -75,7 +75,7 @@ def _side(
     run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, Any], number: int, items: Items | None
 ) -> tuple[PairSideFacts, list[int]]:
     """A side, and the positions of its features in the order of the report."""
-    from genz_ppl.diagnostics.pair_report_data import PairSideFacts
+    from genz_ppl.diagnostics.report.pair_facts import PairSideFacts
 
     name = SIDE_NAMES[number]
     split = record["split"][name]
@@ -114,7 +114,7 @@ def _state(run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, An
 def _features(run: CoOccurrenceRun, number: int, texts: Mapping[str, str]) -> tuple[tuple[PairFeature, ...], list[int]]:
     """Those of a side, the strongest first (where the link is not linear, those that raised the evidence most), and which."""
     from genz_ppl.diagnostics.checks import LOOSE
-    from genz_ppl.diagnostics.pair_report_data import PairFeature
+    from genz_ppl.diagnostics.report.pair_facts import PairFeature
 
     side, ids = run.state.sides[number].state, run.ids[number]
     table = run.features
@@ -167,14 +167,14 @@ def _surest(q: FloatArray, ids: Sequence[str], texts: Mapping[str, str]) -> tupl
 
 
 def _example(name: str, texts: Mapping[str, str]) -> Example:
-    from genz_ppl.diagnostics.report_data import Example
+    from genz_ppl.diagnostics.report.facts import Example
 
     text = texts.get(name, "")
     return Example(name, text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …", "")
 
 
 def _points(run: CoOccurrenceRun, progress: PairProgress, problem: PairProblem) -> dict[str, PairPoints]:
-    from genz_ppl.diagnostics.pair_report_data import PairPoints
+    from genz_ppl.diagnostics.report.pair_facts import PairPoints
 
     nobody = Searcher(DiscoverSettings(), ("rules", "rules"))  # nothing is searched
     runner = PairRunner(problem, run.settings, nobody, 1)

@@ -208,8 +208,8 @@ class CoOccurrenceRun:
         both, for the chart of predictions. Not needed where the run was made in this process.
         Raises InputError for data that are not the run's, OptionError where the file cannot be written.
         """
-        from genz_ppl.diagnostics.pair_report import write_pair_report
-        from genz_ppl.diagnostics.report import check_destination
+        from genz_ppl.diagnostics.report.pair_write import write_pair_report
+        from genz_ppl.diagnostics.report.write import check_destination
         from genz_ppl.discovery.pairs.reporting import gather_pairs
 
         check_destination(Path(path))

@@ -25,12 +25,12 @@ from genz_ppl.discovery.pairs.record import (
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 from genz_ppl.discovery.pairs.runner import OnStage, PairProgress, PairRunner, stages
 from genz_ppl.discovery.pairs.search import Searcher
-from genz_ppl.discovery.running import status_after
-from genz_ppl.discovery.service import OnAnswers, OnStep, Watchers
+from genz_ppl.discovery.run.drive import status_after
+from genz_ppl.discovery.run.service import OnAnswers, OnStep, Watchers
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference.pairs.fit import OnEpoch
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.settings import PairSettings, check_number
 from genz_ppl.types import Pairs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from genz_ppl.discovery.metrics import OWN_METRICS, r2
 from genz_ppl.discovery.pairs.problem import PairProblem
+from genz_ppl.discovery.run.metrics import OWN_METRICS, r2
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.pairs.prediction import pair_densities, pair_means
 from genz_ppl.models.cooccurrence import CoOccurrence

@@ -12,19 +12,19 @@ import torch
 
 from genz_ppl.discovery.discover import Discovery, finished
 from genz_ppl.discovery.pairs.problem import PairProblem, PairSide
-from genz_ppl.discovery.records import Counters, Progress
-from genz_ppl.discovery.run_directory import RUN_FILE, RunDirectory
-from genz_ppl.discovery.run_record import blank_model, make_record
-from genz_ppl.discovery.runner import Runner
-from genz_ppl.discovery.running import start
-from genz_ppl.discovery.service import Service, Watchers
+from genz_ppl.discovery.run.drive import start
+from genz_ppl.discovery.run.folder import RUN_FILE, RunDirectory
+from genz_ppl.discovery.run.record import blank_model, make_record
+from genz_ppl.discovery.run.records import Counters, Progress
+from genz_ppl.discovery.run.runner import Runner
+from genz_ppl.discovery.run.service import Service, Watchers
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.fold_in import fold_in
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.budget import CapReachedError
-from genz_ppl.llm.settings import ModelSettings, is_served
+from genz_ppl.llm.served.budget import CapReachedError
+from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.closed_form import has_closed_form
-from genz_ppl.inference.coordinate import coordinate
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms

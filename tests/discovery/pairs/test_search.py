@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from genz_ppl.discovery.pairs.search import Searcher
-from genz_ppl.discovery.records import Counters
+from genz_ppl.discovery.run.records import Counters
 from genz_ppl.errors import BudgetError
-from genz_ppl.llm.settings import ModelSettings
+from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.settings import DiscoverSettings
 
 SERVED = "openai:some-model"

@@ -1,0 +1,1 @@
+"""Reports: facts first, then words and charts, then one HTML file."""

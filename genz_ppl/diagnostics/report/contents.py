@@ -1,0 +1,202 @@
+"""What a report holds, computed from a fit: examples, effects, contradictions, predictions, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predictive_check
+from genz_ppl.diagnostics.effects import Effects, effects_of
+from genz_ppl.diagnostics.report.draws import report_draws, shown_items
+from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
+from genz_ppl.diagnostics.report.steps import steps_of
+from genz_ppl.inference.group_table import group_effects
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
+from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.models import CategoricalLikelihood
+from genz_ppl.types import FloatArray
+
+EXAMPLES = 3
+MOST_CONTRADICTIONS = 50
+MOST_BINS = 24
+LONGEST_TEXT = 1500
+
+
+def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> ReportData:
+    """The contents of a report on a fit: of the training items, and of the test items with their prior as posterior."""
+    likelihood = train.state.model.likelihood
+    draws = report_draws(train)
+    kind = _kind(likelihood.name, likelihood.standardised)
+    with isolated(train.seed):
+        effects = effects_of(train, draws)
+    columns = _columns(train, test, draws)
+    sure = replace(train, state=draws.state)
+    contradicted = contradicted_answers(train)
+    examples = _Examples(train, facts.texts)
+    check = predictive_check(shown_items(train), draws)
+    check["target"] = [columns[position].name for position in check["target"]]
+    answers = train.answers.numpy()
+    return ReportData(
+        facts=facts,
+        kind=kind,
+        link=str(train.state.model.link.name),
+        metric=str(facts.curve["metric"].iloc[-1]),
+        target_names=train.target_names,
+        covariate_names=train.covariate_names,
+        varying=train.varying,
+        groups=_groups(train),
+        item_ids={"train": train.item_ids, "test": test.item_ids},
+        features=_features(train, effects, facts.features, examples),
+        steps=steps_of(facts.curve, facts.features),
+        contradictions=tuple(
+            Contradiction(examples.of(str(row["item"])), str(row["feature"]), int(row["answer"]), float(row["q"]))
+            for row in contradicted.head(MOST_CONTRADICTIONS).to_dict("records")
+        ),
+        n_contradictions=len(contradicted),
+        n_answers=int(np.isfinite(answers).sum()),
+        n_unanswered=int(np.isnan(answers).sum()),
+        columns=columns,
+        accuracy=_accuracy(train, test, columns) if kind == "classes" else {},
+        check=check[check["statistic"] == "mean"] if kind == "classes" else check,
+        coverage={} if kind == "classes" else {"train": coverage(sure), "test": coverage(test.with_parameters_of(sure))},
+    )
+
+
+def _groups(train: FittedItems) -> GroupLevels | None:
+    with isolated(train.seed):
+        effects = group_effects(train.state, train.scaling)
+    return None if effects is None else GroupLevels(train.levels, effects.level, effects.level_sd)
+
+
+def _kind(name: str, standardised: bool) -> str:
+    if standardised:
+        return "numbers"
+    return "classes" if name in ("bernoulli", "categorical") else "counts"
+
+
+def column_names(fitted: FittedItems) -> tuple[str, ...]:
+    """The targets; where they are classes, "<target> is <class>" for every class, but for two classes only the second."""
+    likelihood = fitted.state.model.likelihood
+    names, labels = fitted.target_names, fitted.class_names
+    if not isinstance(likelihood, CategoricalLikelihood):
+        if likelihood.name == "bernoulli" and labels:
+            return tuple(f"{name} is {known[1]}" if len(known) > 1 else name for name, known in zip(names, labels, strict=True))
+        return names
+    found = []
+    for position, name in enumerate(names):
+        known = list(labels[position]) if labels else []
+        known += [str(code) for code in range(len(known), likelihood.n_classes)]
+        found += [f"{name} is {label}" for label in known]
+    return tuple(found)
+
+
+class _Examples:
+    """Items as a reader sees them."""
+
+    def __init__(self, fitted: FittedItems, texts: Mapping[str, str]) -> None:
+        self.position = {name: row for row, name in enumerate(fitted.item_ids)}
+        self.texts, self.fitted = texts, fitted
+
+    def of(self, name: str) -> Example:
+        text = self.texts.get(name, "")
+        shown = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
+        return Example(name, shown, self._target(self.position[name]))
+
+    def _target(self, row: int) -> str:
+        if len(self.fitted.target_names) > 1:
+            return ""
+        value = float(self.fitted.targets[row, 0])
+        labels = self.fitted.class_names[0] if self.fitted.class_names else ()
+        if np.isnan(value):
+            return "missing"
+        return labels[int(value)] if labels else f"{value:.5g}"
+
+
+def _features(train: FittedItems, effects: Effects, table: pd.DataFrame, examples: _Examples) -> tuple[FeatureFacts, ...]:
+    q, rates = train.state.posterior.numpy(), train.state.error_rates.numpy()
+    gains = dict(zip(table.loc[table["active"], "text"], table.loc[table["active"], "gain"], strict=True))
+    order = np.argsort(-effects.strength, kind="stable")
+    found = []
+    for number, k in enumerate(order.tolist(), start=1):
+        ranked = np.argsort(-q[:, k], kind="stable")
+        yes = [row for row in ranked[:EXAMPLES] if q[row, k] > 0.5]
+        no = [row for row in ranked[::-1][:EXAMPLES] if q[row, k] <= 0.5]
+        found.append(
+            FeatureFacts(
+                number=number,
+                text=train.feature_texts[k],
+                error_rate=float(rates[k]),
+                prevalence=float(q[:, k].mean()),
+                gain=float(gains.get(train.feature_texts[k], float("nan"))),
+                loose=bool(rates[k] >= LOOSE),
+                strength=float(effects.strength[k]),
+                effects=tuple(effects.mean[k].tolist()),
+                effect_sd=tuple(effects.sd[k].tolist()) if effects.sd is not None else (),
+                weights=tuple(effects.weights[k].tolist()) if effects.weights is not None else (),
+                yes=tuple(examples.of(train.item_ids[row]) for row in yes),
+                no=tuple(examples.of(train.item_ids[row]) for row in no),
+            )
+        )
+    return tuple(found)
+
+
+def _columns(train: FittedItems, test: FittedItems, draws: PosteriorDraws) -> tuple[Column, ...]:
+    actual, predicted = {}, {}
+    shown = train.state.model.likelihood.comparable(shown_items(train).targets).numpy()
+    for side, items in (("train", train), ("test", test)):
+        actual[side] = items.state.model.likelihood.comparable(items.targets).numpy()
+        with isolated(items.seed):
+            predicted[side] = predictive_mean(items.state, items.scaling, items.answers, items.covariates, items.seed)
+    found = []
+    for position, name in enumerate(column_names(train)):
+        y = shown[:, position]
+        there = ~np.isnan(y)
+        edges = _edges(y[there])
+        drawn = np.stack([np.histogram(draw, edges)[0] for draw in draws.replicated[:, there, position]]).astype(np.float64)
+        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        found.append(
+            Column(
+                name=name,
+                actual={side: values[:, position] for side, values in actual.items()},
+                predicted={side: values[:, position] for side, values in predicted.items()},
+                edges=edges,
+                observed=np.histogram(y[there], edges)[0].astype(np.float64),
+                drawn=drawn.mean(axis=0),
+                low=low,
+                high=high,
+            )
+        )
+    return tuple(found)
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    """Edges of bins: one for each value where there are few whole numbers, else up to 24 of equal width."""
+    low, high = float(values.min()), float(values.max())
+    if bool((values == np.round(values)).all()) and high - low < MOST_BINS:
+        return np.arange(low - 0.5, high + 1.0)
+    edges: FloatArray = np.linspace(low, high, 1 + min(MOST_BINS, max(5, round(2 * len(values) ** 0.4))))
+    return edges
+
+
+def _accuracy(train: FittedItems, test: FittedItems, columns: Sequence[Column]) -> dict[str, float]:
+    """Share of right most probable classes by side, and of always taking the most frequent one of the training items."""
+    n_targets = len(train.target_names)
+    width = len(columns) // n_targets
+    found: dict[str, float] = {}
+    for side, items in (("train", train), ("test", test)):
+        right, guessed, count = 0.0, 0.0, 0
+        for d in range(n_targets):
+            y = items.targets[:, d].numpy()
+            there = ~np.isnan(y)
+            chances = np.stack([column.predicted[side] for column in columns[d * width : (d + 1) * width]], axis=1)
+            chosen = chances.argmax(axis=1) if width > 1 else (chances[:, 0] > 0.5).astype(np.int64)
+            known = train.targets[:, d].numpy()
+            usual = np.bincount(known[~np.isnan(known)].astype(np.int64)).argmax()
+            right, guessed = right + float((chosen == y)[there].sum()), guessed + float((y[there] == usual).sum())
+            count += int(there.sum())
+        found |= {side: right / max(1, count), f"guess_{side}": guessed / max(1, count)}
+    return found

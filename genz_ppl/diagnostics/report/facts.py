@@ -1,0 +1,142 @@
+"""What a report says about a run, as plain values: computed once, then written as HTML or drawn as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.diagnostics.report.steps import Step
+from genz_ppl.types import FloatArray
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its fit.
+
+    features, curve: the tables of the run. texts: what a model read, by item id. scores: metrics by name of "train" and
+    "test", and of always guessing the training mean, "guess_train" and "guess_test". settings, versions: as recorded.
+    baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty.
+    """
+
+    data_name: str
+    features: pd.DataFrame
+    curve: pd.DataFrame
+    texts: Mapping[str, str]
+    scores: Mapping[str, Mapping[str, float]]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    status: str
+    baseline: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """An item by its id, what a model reads of it, and its target in words (empty where there are several)."""
+
+    id: str
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class FeatureFacts:
+    """An active feature. effects: what yes instead of no adds to each column, with standard deviations where known."""
+
+    number: int
+    text: str
+    error_rate: float
+    prevalence: float
+    gain: float
+    loose: bool
+    strength: float
+    effects: tuple[float, ...]
+    effect_sd: tuple[float, ...]
+    weights: tuple[float, ...]
+    yes: tuple[Example, ...]
+    no: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """An answer that the posterior holds to be wrong. q: its probability that the true answer is yes."""
+
+    item: Example
+    feature: str
+    answer: int
+    q: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """A target, or a class of one, on both sides of the split: what came and what was predicted (NaN where missing).
+
+    edges, observed, drawn, low, high: a histogram of the training items, and of data drawn from the model its mean and the
+    range of nine in ten.
+    """
+
+    name: str
+    actual: Mapping[str, FloatArray]
+    predicted: Mapping[str, FloatArray]
+    edges: FloatArray
+    observed: FloatArray
+    drawn: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    def r2(self, side: str) -> float:
+        """Share of the variance explained; NaN where the targets do not vary."""
+        there = ~np.isnan(self.actual[side])
+        y, predicted = self.actual[side][there], self.predicted[side][there]
+        total = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
+        return 1 - float(((y - predicted) ** 2).sum()) / total if total > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class GroupLevels:
+    """Groups that covariate weights vary by: their names, and level and its standard deviation for each column, (G, L)."""
+
+    names: tuple[str, ...]
+    level: FloatArray
+    sd: FloatArray
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows. kind: "numbers", "counts" or "classes". coverage: by side and level; empty for classes.
+
+    varying: the column that covariate weights vary by, "" where they do not; groups: those it makes.
+    """
+
+    facts: RunFacts
+    kind: str
+    link: str
+    metric: str
+    target_names: tuple[str, ...]
+    covariate_names: tuple[str, ...]
+    varying: str
+    groups: GroupLevels | None
+    item_ids: Mapping[str, tuple[str, ...]]
+    features: tuple[FeatureFacts, ...]
+    steps: tuple[Step, ...]
+    contradictions: tuple[Contradiction, ...]
+    n_contradictions: int
+    n_answers: int
+    n_unanswered: int
+    columns: tuple[Column, ...]
+    accuracy: Mapping[str, float]
+    check: pd.DataFrame
+    coverage: Mapping[str, Mapping[float, float]]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of the learning curve's metric."""
+        return self.metric == "cosine"
+
+    @property
+    def n_items(self) -> dict[str, int]:
+        """Items on either side of the split."""
+        return {side: len(ids) for side, ids in self.item_ids.items()}

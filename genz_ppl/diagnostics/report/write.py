@@ -1,0 +1,177 @@
+"""Writes a report: one HTML file that holds its data, its charts and the program that draws them, and loads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from genz_ppl.diagnostics.checks import LEVELS
+from genz_ppl.diagnostics.report.charts_run import charts, score_rows
+from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
+from genz_ppl.diagnostics.report.page import needed, page_of, save_page, setting
+from genz_ppl.diagnostics.report.steps import Step
+from genz_ppl.diagnostics.report.words import (
+    STOPPED,
+    counted,
+    effect,
+    metric_name,
+    number,
+    percent,
+    shortened,
+    summary,
+    tiles,
+    title,
+    with_spread,
+    worth,
+)
+from genz_ppl.errors import OptionError
+
+LARGEST_EFFECTS = 8
+_EVENTS = {
+    "start": "Before the first question",
+    "add": "Added a question",
+    "prune": "Took a question out",
+    "update": "Exchanged a question",
+    "return": "Back to the best list",
+    "final": "Last fit",
+}
+SUFFIXES = (".html", ".htm")
+
+
+def check_destination(path: Path, figures: str | Path | None = None) -> None:
+    """Raise OptionError unless the report can be written to `path`, figures to that folder, and what it takes is installed."""
+    for module in ("jinja2", "plotly", *(() if figures is None else ("matplotlib",))):
+        needed(module)
+    if path.suffix.lower() not in SUFFIXES:
+        raise OptionError(f"report {path}: expected a name that ends with .html; choose another name")
+    if path.is_dir():
+        raise OptionError(f"report {path}: expected a file, found a folder; choose another name")
+    if not path.parent.is_dir():
+        raise OptionError(f"report {path}: there is no folder {path.parent}; make it first")
+    if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
+        raise OptionError(f"figures {figures}: expected a folder, found a file; choose another name")
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Replace the file in one stroke. Raises OptionError where it cannot be written or a package of the extra is missing."""
+    check_destination(path)
+    save_page(render(data), path)
+
+
+def write_figures(data: ReportData, folder: Path) -> None:
+    """The charts for papers, as pdf and png. Raises OptionError where they cannot be written or matplotlib is missing."""
+    needed("matplotlib")
+    from genz_ppl.diagnostics.report.figures import save_figures
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_figures(data, folder)
+    except OSError as error:
+        raise OptionError(f"figures {folder}: cannot be written ({error.strerror}); check space and permissions") from None
+
+
+def render(data: ReportData) -> str:
+    """The report as HTML; the same for the same data."""
+    drawn = charts(data)
+    content = {
+        "data": data,
+        "title": title(data),
+        "summary": summary(data),
+        "tiles": tiles(data),
+        "stopped": "" if data.facts.status == "done" else STOPPED.get(data.facts.status, STOPPED["running"]),
+        "one": len(data.columns) == 1,
+        "strongest": max((feature.strength for feature in data.features), default=1.0) or 1.0,
+        "worth": lambda feature: worth(data, feature),
+        "effect": lambda feature: _effect(data, feature),
+        "largest": lambda feature: _largest(data, feature),
+        "effect_heading": _effect_heading(data),
+        "effect_words": _effect_words(data),
+        "weighted": len(data.columns) == 1 and any(feature.weights for feature in data.features),
+        "weight_heading": "Weight (log rate)" if data.kind == "counts" else "Weight (log-odds)",
+        "discarded": _discarded(data),
+        "scores": score_rows(data),
+        "coverage": _coverage(data),
+        "check_words": _check_words(data),
+        "settings": [[name, setting(value)] for name, value in data.facts.settings.items()],
+        "versions": [[name, str(value)] for name, value in data.facts.versions.items()],
+    }
+    return page_of("report.html.j2", content, drawn, _page_data(data))
+
+
+def _page_data(data: ReportData) -> dict[str, Any]:
+    texts = list(dict.fromkeys(text for step in data.steps for text in (*step.active, *step.removed)))
+    place = {text: position for position, text in enumerate(texts)}
+    steps = [
+        {
+            "words": _step_words(data, step),
+            "active": [place[text] for text in step.active],
+            "added": [place[text] for text in step.added],
+            "removed": [place[text] for text in step.removed],
+        }
+        for step in data.steps
+    ]
+    return {"steps": steps, "texts": [shortened(text, 400) for text in texts]}
+
+
+def _step_words(data: ReportData, step: Step) -> str:
+    what = _EVENTS[step.event]
+    if step.event == "add" and len(step.added) > 1:
+        what = f"Added {counted(len(step.added), 'question')}"
+    errors = f"{number(step.test_error)} on unseen items, {number(step.train_error)} on training items"
+    return f"{what} (cycle {step.cycle}): {counted(len(step.active), 'question')}, {metric_name(data)} {errors}."
+
+
+def _effect_heading(data: ReportData) -> str:
+    if len(data.columns) > 1:
+        return "Strength" if data.kind == "classes" else "Strength (sd)"
+    return "Effect" if data.kind != "classes" else "Effect on the probability"
+
+
+def _effect_words(data: ReportData) -> str:
+    if len(data.columns) > 1:
+        unit = "percentage points" if data.kind == "classes" else "their standard deviations"
+        what = "probabilities" if data.kind == "classes" else "targets"
+        return f"is how far a yes instead of a no moves all {what} together, in {unit}"
+    spread = ", ± one standard deviation" if data.features and data.features[0].effect_sd else ""
+    what = "probability, in percentage points" if data.kind == "classes" else f"prediction, in the units of the target{spread}"
+    return f"is what a yes instead of a no adds to the {what}"
+
+
+def _effect(data: ReportData, feature: FeatureFacts) -> str:
+    if len(data.columns) > 1:
+        return f"{number(100 * feature.strength, 2)} points" if data.kind == "classes" else number(feature.strength)
+    if feature.effect_sd:
+        return with_spread(feature.effects[0], feature.effect_sd[0], signed=True)
+    return effect(data, feature.effects[0])
+
+
+def _largest(data: ReportData, feature: FeatureFacts) -> list[tuple[str, str]]:
+    order = sorted(range(len(data.columns)), key=lambda position: -abs(feature.effects[position]))
+    return [(shortened(data.columns[p].name, 80), effect(data, feature.effects[p])) for p in order[:LARGEST_EFFECTS]]
+
+
+def _discarded(data: ReportData) -> str:
+    count = int((data.facts.curve["event"] == "discard").sum())
+    if not count:
+        return ""
+    were = "was" if count == 1 else "were"
+    return f"{counted(count, 'wording').capitalize()} {were} dropped on the way: true of too few items, or of too many."
+
+
+def _coverage(data: ReportData) -> list[list[str]]:
+    names = {"train": "training items", "test": "unseen items"}
+    return [[names[side], *(percent(found[level]) for level in LEVELS)] for side, found in data.coverage.items()]
+
+
+def _check_words(data: ReportData) -> str:
+    """Which statistics of the data the model does not make, in words."""
+    odd = data.check[(data.check["p"] < 0.01) | (data.check["p"] > 0.99)]
+    if odd.empty:
+        return "Data drawn from the model look like the data in mean, spread and extremes."
+    if len(data.columns) == 1:
+        names = ", ".join(str(name) for name in odd["statistic"])
+        return f"Data drawn from the model differ from the data in: {names}. Another likelihood may fit better."
+    return (
+        f"{number(len(odd))} of {number(len(data.check))} statistics (mean, sd, smallest and largest of each target) of data "
+        "drawn from the model differ from those of the data. Another likelihood may fit better."
+    )

@@ -1,0 +1,1 @@
+"""Mining: contrasts, proposals, screening, and the expand-contract cycle."""

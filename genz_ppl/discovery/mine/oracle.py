@@ -1,0 +1,83 @@
+"""The foundation model as the discovery sees it: every reply checked, every question counted, none asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genz_ppl.discovery.run.records import Counters
+from genz_ppl.errors import GenzError, ModelError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.types import Contrast, FloatArray, Item
+
+
+class Oracle:
+    """Checks and counts what a foundation model says."""
+
+    def __init__(self, model: FoundationModel, counters: Counters) -> None:
+        self.model, self.counters = model, counters
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(items), len(features)) of 1., 0., NaN. Raises ModelError when the model fails or replies in another shape."""
+        reply = self._call("answer", items, features)
+        values = _as_floats(reply)
+        if values is None or values.shape != (len(items), len(features)):
+            shape = getattr(values, "shape", type(reply).__name__)
+            raise ModelError(f"the model's answer(): expected an array of {(len(items), len(features))}, got {shape}")
+        if not bool((np.isnan(values) | (values == 0) | (values == 1)).all()):
+            raise ModelError("the model's answer(): expected only 1, 0 and NaN; NaN stands for no valid answer")
+        self.counters.answers_asked += values.size
+        return values
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """Up to n distinct, non-empty wordings for one contrast, best first."""
+        return [text for text in self._wordings("propose", contrast, n) if text not in contrast.existing][:n]
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """Up to n distinct, non-empty wordings from a description of a task."""
+        return self._wordings("suggest", items, task, n)[:n]
+
+    def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(features),) error rates of answers as a model that asks repeatedly knows them; NaN where it does not."""
+        known = getattr(self.model, "error_rates", None)
+        return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
+
+    def _wordings(self, method: str, *arguments: Any) -> list[str]:
+        self.counters.proposals_asked += 1
+        reply = self._call(method, *arguments)
+        if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
+            raise ModelError(f"the model's {method}(): expected a list of texts, got {type(reply).__name__}")
+        return [text for text in dict.fromkeys(" ".join(text.split()) for text in reply) if text]
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.model, method)(*arguments)
+        except GenzError:
+            raise
+        except Exception as error:
+            name = type(self.model).__name__
+            raise ModelError(f"the model {name} failed in {method}(): {type(error).__name__}: {error}") from error
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        """A model that keeps account of its calls knows better than one call for every method called."""
+        spent = getattr(self.model, "spent", None)
+        if isinstance(spent, Spending):
+            self.counters.calls, self.counters.cost = (
+                spent.calls,
+                spent.cost if getattr(self.model, "priced", True) else float("nan"),
+            )
+            self.counters.tokens_in, self.counters.tokens_out = spent.tokens_in, spent.tokens_out
+        else:
+            self.counters.calls += 1
+
+
+def _as_floats(reply: Any) -> FloatArray | None:
+    try:
+        return np.asarray(reply, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None

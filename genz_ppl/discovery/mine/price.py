@@ -1,0 +1,51 @@
+"""What the features of a run must be worth, by its settings and by what their coefficients are free to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genz_ppl.discovery.mine.proposals import Candidate
+from genz_ppl.discovery.mine.worth import chance_gain, shrunk_chance_gain
+from genz_ppl.discovery.run.records import Progress, Snapshot
+from genz_ppl.models import LinearLink
+from genz_ppl.settings import DiscoverSettings
+
+
+def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, tried: int | None = None) -> float:
+    """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
+
+    own: the freedoms of the feature's coefficients, if they are known and not all whole; tried: how many wordings there are,
+    if not as many as the pool holds.
+    """
+    tried = len(progress.pool) if tried is None else tried
+    if own is not None:
+        return shrunk_chance_gain(tried, own, first)
+    link = progress.state.model.link
+    modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
+    return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, first)
+
+
+def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candidate) -> float:
+    """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
+    least = settings.smallest_gain
+    return chance(progress, not progress.active, candidate.freedoms) if least is None else least
+
+
+def price(settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None = None) -> float:
+    """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
+    worth = settings.smallest_worth
+    return chance(progress, first, own) if worth is None else worth
+
+
+def prices(settings: DiscoverSettings, progress: Progress, own: Sequence[Sequence[float]] | None) -> list[float]:
+    """What each active feature must be worth beside the others, in nats. own: their freedoms."""
+    alone = len(progress.active) == 1
+    if own is None:
+        return [price(settings, progress, alone)] * len(progress.active)
+    return [price(settings, progress, alone, each) for each in own]
+
+
+def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> float:
+    """The price of a model's features together, in nats."""
+    own: Sequence[Sequence[float] | None] = [None] * len(model.ids) if model.freedoms is None else model.freedoms
+    return sum(price(settings, progress, number == 0, each) for number, each in enumerate(own))

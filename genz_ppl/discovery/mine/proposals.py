@@ -1,0 +1,177 @@
+"""Judging wordings: which are too rare or too common, and how much each would raise the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.start import build_model, linear_residual, ridge_of, start_state
+from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.freedom import freedoms
+from genz_ppl.models import LinearLink, ScaleMixtureLikelihood
+from genz_ppl.models.features import prior_probability
+from genz_ppl.types import FloatArray
+
+# Wordings that get a full refit; the others are ranked by least squares first.
+FINALISTS = 6
+# Wordings whose answers differ on a smaller share of the items are one feature.
+SAME = 0.01
+STARTING_RATE, HIGHEST_RATE = 0.01, 0.4
+#: The error rates of some wordings, (N,), NaN where nothing is known.
+Rates = Callable[[Sequence[str]], FloatArray]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A wording with its answers on the training items, (T,), and the nats it adds to the bound.
+
+    freedoms: of its coefficients, see `freedoms`; None where all are whole.
+    """
+
+    text: str
+    answers: FloatArray
+    gain: float
+    state: State
+    freedoms: tuple[float, ...] | None = None
+
+
+def is_balanced(answers: FloatArray, smallest_share: float) -> bool:
+    """Whether yes-answers make up at least `smallest_share` of the valid ones, and no-answers too (the 2 % / 98 % rule)."""
+    valid = answers[~np.isnan(answers)]
+    if len(valid) == 0:
+        return False
+    return bool(smallest_share <= valid.mean() <= 1 - smallest_share)
+
+
+def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
+    """Least-squares estimate of what each candidate column would add to the log likelihood, (N,) nats.
+
+    answers: (T, N). The part of each column that the model's features and covariates do not explain is held against what
+    the model misses, as its likelihood sees it: an outlier counts no more than it would in the fit. Where features act
+    through products with covariates, the best of the products counts.
+    """
+    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers)).to(data.targets.device)
+    with torch.no_grad():
+        residual = torch.nan_to_num(missed(state, data))
+        modifiers = state.model.link.modifiers(data.covariates)
+        error = data.targets - state.model.link(state.posterior, data.covariates)
+        ridge = ridge_of(state.model.link, float(error.square().nanmean()))
+    gains = []
+    for modifier in modifiers.T:
+        columns = linear_residual(state.posterior, data, filled * modifier.unsqueeze(1), ridge)
+        size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
+        share = torch.where(size > 1e-9 * len(columns), (columns.T @ residual) ** 2 / size.clamp(min=1e-300), 0.0)
+        gains.append((-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1))
+    gain: FloatArray = torch.stack(gains).amax(0).cpu().numpy()
+    return gain
+
+
+def missed(state: State, data: Data) -> Tensor:
+    """What the model leaves unexplained, (T, L), NaN where y is missing: the errors of targets as its likelihood sees them."""
+    location = state.model.link(state.posterior, data.covariates)
+    residual: Tensor = state.model.likelihood.residual(location, data.targets)
+    if residual.shape == data.targets.shape:
+        residual = torch.where(data.observed, residual, float("nan"))
+    return residual
+
+
+def rank_candidates(
+    judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int, rates: Rates | None = None
+) -> list[Candidate]:
+    """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
+
+    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
+    """
+    order = finalists(quick_gains(judge, data, answers), answers, data.answers.cpu().numpy())
+    _, base_bound = better_start(judge, data, steps)
+    candidates = []
+    starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
+    for index, rate in zip(order, starts.tolist(), strict=True):
+        column = torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device)
+        enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
+        trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
+        shares = freedoms(trial, enlarged)
+        own = None if shares is None else tuple(shares[-1])
+        candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial, own))
+    return sorted(candidates, key=lambda candidate: -candidate.gain)
+
+
+def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
+    """The better of two refits, and its bound: from the posteriors as they stand, and from the answers.
+
+    Posteriors fitted without a feature have already bent to explain what it would; from there its gain can look too small.
+    """
+    warm, fresh = state.copy(), state.copy()
+    fresh.posterior = fresh.prior(data.answers)
+    warm_bound, fresh_bound = refit(warm, data, steps).total, refit(fresh, data, steps).total
+    return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
+
+
+def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray) -> list[int]:
+    """The candidates with the largest quick gains, but none that answers like a feature in use or a better candidate.
+
+    gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
+    """
+    chosen: list[int] = []
+    columns = list(used.T)
+    # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
+    for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
+        if len(chosen) == FINALISTS:
+            break
+        if all(_disagreement(answers[:, index], other) > SAME for other in columns):
+            chosen.append(index)
+            columns.append(answers[:, index])
+    return chosen
+
+
+def _disagreement(one: FloatArray, other: FloatArray) -> float:
+    both = ~(np.isnan(one) | np.isnan(other))
+    share = float((one[both] != other[both]).mean()) if both.any() else 0.5
+    return min(share, 1 - share)
+
+
+def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> State:
+    """The state with one more feature whose posterior starts at its answers, (T, 1).
+
+    known_rate: its error rate as repeated answers tell it, NaN if they do not. Without one it starts low: EM lowers a rate
+    that starts at the prior's mean so slowly that a wording that is simply right would look worthless after the few steps of
+    a trial.
+    """
+    kept = list(range(state.posterior.shape[1]))
+    start = min(max(known_rate, STARTING_RATE), HIGHEST_RATE) if known_rate == known_rate else STARTING_RATE
+    rate = torch.tensor([start], dtype=torch.float64, device=column.device)
+    larger = state.with_columns(kept, prior_probability(column, rate))
+    larger.error_rates[-1] = start
+    return larger
+
+
+def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
+    """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
+
+    It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
+    for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
+    """
+    if has_closed_form(state.model):
+        return state, data
+    link, likelihood = state.model.link, state.model.likelihood
+    name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
+    if isinstance(likelihood, ScaleMixtureLikelihood):
+        name = likelihood.name
+    else:
+        data = data.with_targets(likelihood.working(data.targets))
+    a, b = state.model.features.concentration.tolist()
+    kind = link.name if isinstance(link, LinearLink) else "linear"
+    pooling = ridge_of(link, unit**2)
+    sizes = data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1]
+    model = build_model(*sizes, kind, name, (a, b), pooling=pooling)
+    judge = start_state(model.to(data.targets.device), data)
+    judge.error_rates = state.error_rates.clone()
+    judge.posterior = judge.prior(data.answers)
+    refit(judge, data, steps)
+    return judge, data

@@ -1,0 +1,224 @@
+"""Which wordings deserve answers on all items: a race on a few items that tell most, the clearly worse dropped first.
+
+A wording is proposed for a split of the items; how far its answers follow that split can be told from a few items at the two
+ends of it. Answers on those are asked in rounds, each twice as large as the one before, of the wordings that still look
+right; the best one left is then asked about on all items. What was asked stays in the pool. A wording that is proposed again
+for a later split counts with the answers it has, as far as they tell of that split: items in the middle of it tell little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.run.records import UNASKED, asked
+from genz_ppl.types import FloatArray, IntArray
+
+# Items of the first round where the split is vague, and the least share of them where it is sharp; wordings at a time.
+FIRST_ROUND, FEWER, WAVE = 20, 0.6, 3
+# The mean of (2 q - 1)^2 over items up to which a split is vague: the sharper, the fewer items tell as much.
+VAGUE = 0.4
+# The score (in standard errors) that a wording needs after the first round, and after the last; in between in proportion.
+FIRST_SCORE, LAST_SCORE = 1.2, 2.3
+# By so much less with every degree of care, which also looks at so many entries of the pool again.
+EASE, MOST_CLOSE = 0.3, 12
+# A round is over for a wording whose answers so far tell at least this share of what those of the round would.
+ENOUGH = 0.8
+# Wordings that differ on a smaller share of the items are one feature, if either answer was given at least so often.
+SAME, FEW_OF_EITHER = 0.01, 4
+
+Ask = Callable[[Sequence[int], Sequence[str]], FloatArray]
+Pool = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How a wording's answers go with a split. score: the slope in standard errors. gain: nats on all items if it holds."""
+
+    n_answers: int
+    score: float
+    gain: float
+
+
+def normal_scores(posterior: FloatArray) -> FloatArray:
+    """A split's posterior, (T,), as a standard normal variable in the order of q, (T,): the side and depth of every item."""
+    order = np.argsort(np.argsort(posterior, kind="stable"), kind="stable")
+    share = torch.from_numpy((order + 0.5) / len(posterior))
+    scores: FloatArray = torch.special.ndtri(share).numpy()
+    return scores
+
+
+def evidence(answers: np.ndarray, depth: FloatArray) -> Evidence:
+    """Evidence of one pool entry, (T,), for a split, (T,).
+
+    The regression of answers on depth is the same whichever depths were looked at, so items may be chosen by depth. Answers
+    that are all alike so far count as one yes and one no more.
+    """
+    valid = answers >= 0
+    n = int(valid.sum())
+    if n < 2:
+        return Evidence(n, 0.0, 0.0)
+    x, h = depth[valid] - depth[valid].mean(), answers[valid].astype(np.float64)
+    share = (h.sum() + 1) / (n + 2)
+    spread, size = share * (1 - share), float((x**2).sum())
+    if size == 0.0:
+        return Evidence(n, 0.0, 0.0)
+    slope = float(x @ h) / size
+    correlation = min(abs(slope) / spread**0.5, 0.999)
+    return Evidence(n, slope * (size / spread) ** 0.5, -0.5 * len(depth) * np.log1p(-(correlation**2)))
+
+
+def telling_items(depth: FloatArray, shown: IntArray) -> IntArray:
+    """Items in the order in which they are asked about: from the two ends of a split in turn, then inwards.
+
+    Those shown to the proposer, who chose its words by them, come last.
+    """
+    free = np.setdiff1d(np.arange(len(depth)), shown)
+    order = []
+    for part in (free, np.asarray(shown, dtype=np.int64)):
+        ranked = part[np.argsort(depth[part], kind="stable")]
+        inwards = np.empty(len(ranked), dtype=np.int64)
+        half = (len(ranked) + 1) // 2
+        inwards[0::2], inwards[1::2] = ranked[:half], ranked[half:][::-1]
+        order.append(inwards)
+    return np.concatenate(order)
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pool entries, or one and the other's opposite, agree wherever both have answers, and that says something."""
+    both = (one >= 0) & (other >= 0)
+    first, second = one[both], other[both]
+    n, yes = len(first), int(first.sum())
+    if min(yes, n - yes) < FEW_OF_EITHER:
+        return False
+    differing = int((first != second).sum())
+    return min(differing, n - differing) <= SAME * n
+
+
+class Race:
+    """One split's search among wordings. pool is extended in place. order: items in the order of asking.
+
+    ask: answers of some items (positions) to some wordings, (items, wordings). most: items of the last round. price: nats that
+    the winner must promise. used: the entries of features in use. care: 0 at first; each one more doubles the answers of
+    every round, lowers what they must score, and gives the closest entries of the pool another chance. sharpness: of the
+    split, the mean of (2 q - 1)^2 over items.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        depth: FloatArray,
+        order: IntArray,
+        ask: Ask,
+        most: int,
+        price: float,
+        used: Sequence[np.ndarray] = (),
+        care: int = 0,
+        sharpness: float = 0.0,
+    ) -> None:
+        self.pool, self.depth, self.ask, self.price, self.used = pool, depth, ask, price, used
+        self.order, self.care = order, care
+        first = int(FIRST_ROUND * max(FEWER, min(1.0, VAGUE / max(sharpness, VAGUE))))
+        self.rounds = _rounds(first * 2**care, most * 2**care, len(depth), EASE * care)
+        self.signs: dict[str, int] = {}
+
+    def recall(self, known: Sequence[str]) -> str | None:
+        """A wording of the pool that its answers so far already qualify for this split; it then has answers on all items."""
+        self.signs = {}
+        size, least = self.rounds[-1]
+        left = [text for text in self._partial(known) if asked(self.pool[text]).sum() >= size]
+        return self._completed([text for text in self._distinct(left) if self._score(text) >= least])
+
+    def run(self, proposed: Mapping[str, int], known: Sequence[str]) -> str | None:
+        """The wording that is worth answers on all items, if there is one; it then has them.
+
+        proposed: in the order of the proposer, each with the side of the split it is to name, +1 or -1; some may have answers
+        already. known: pool entries that are not in use. At first waves of wordings are tried only until one is good enough;
+        with care, the best of all is sought.
+        """
+        self.signs = dict(proposed)
+        texts = list(dict.fromkeys([*self._closest(known), *proposed])) if self.care else list(proposed)
+        wave = len(texts) if self.care else WAVE
+        for start in range(0, len(texts), max(wave, 1)):
+            some = texts[start : start + wave]
+            self.pool.update({text: np.full(len(self.depth), UNASKED, dtype=np.int8) for text in some if text not in self.pool})
+            winner = self._completed(self._heats(some))
+            if winner is not None:
+                return winner
+        return None
+
+    def _closest(self, known: Sequence[str]) -> list[str]:
+        """The few entries of the pool that come closest to passing."""
+        left = [text for text in self._partial(known) if self._score(text) >= self._least(text)]
+        return sorted(left, key=lambda text: -self._score(text))[:MOST_CLOSE]
+
+    def _least(self, text: str) -> float:
+        """The score that a wording needs after as many answers as it has."""
+        sizes, scores = zip(*self.rounds, strict=True)
+        return float(np.interp(np.log(max(1, asked(self.pool[text]).sum())), np.log(sizes), scores))
+
+    def _heats(self, left: list[str]) -> list[str]:
+        """Those that pass every round."""
+        for size, least in self.rounds:
+            short = [text for text in left if self._is_short(text, size)]
+            self._ask(short, self.order[:size])
+            # Being proposed again speaks for a wording: where its answers are enough for this round, the next one decides.
+            left = self._distinct([text for text in left if self._score(text) >= least or text not in short])
+        return [text for text in left if self._score(text) >= self.rounds[-1][1]]
+
+    def _is_short(self, text: str, size: int) -> bool:
+        """Whether a wording's answers tell less of this split than answers on the first `size` items would."""
+        there, told = asked(self.pool[text]), self.depth**2
+        return bool(not there.all() and told[there].sum() < ENOUGH * told[self.order[:size]].sum())
+
+    def _distinct(self, texts: Sequence[str]) -> list[str]:
+        """Without those that answer like a feature in use or an earlier one: they are not worth their answers."""
+        kept: list[str] = []
+        for text in texts:
+            others = [*self.used, *(self.pool[other] for other in kept)]
+            if not any(alike(self.pool[text], other) for other in others):
+                kept.append(text)
+        return kept
+
+    def _partial(self, known: Sequence[str]) -> list[str]:
+        return [text for text in known if not asked(self.pool[text]).all()]
+
+    def _completed(self, finalists: Sequence[str]) -> str | None:
+        worth = [text for text in finalists if self._evidence(text).gain > self.price]
+        if not worth:
+            return None
+        best = max(worth, key=lambda text: self._evidence(text).gain)
+        self._ask([best], np.arange(len(self.depth)))
+        return best
+
+    def _score(self, text: str) -> float:
+        """Standard errors of the slope on the side that the wording was proposed for; on either side for those of the pool."""
+        score = self._evidence(text).score
+        return score * self.signs.get(text, 1 if score >= 0 else -1)
+
+    def _evidence(self, text: str) -> Evidence:
+        return evidence(self.pool[text], self.depth)
+
+    def _ask(self, texts: Sequence[str], items: IntArray) -> None:
+        """Ask what is not known yet; wordings with the same gaps in one question."""
+        groups: dict[bytes, list[str]] = {}
+        for text in texts:
+            groups.setdefault(asked(self.pool[text])[items].tobytes(), []).append(text)
+        for members in groups.values():
+            missing = items[~asked(self.pool[members[0]])[items]]
+            if len(missing):
+                answers = self.ask(missing.tolist(), members)
+                for text, column in zip(members, answers.T, strict=True):
+                    self.pool[text][missing] = np.where(np.isnan(column), -1, column).astype(np.int8)
+
+
+def _rounds(first: int, last: int, limit: int, ease: float) -> list[tuple[int, float]]:
+    """(items, score needed after them) of each round, doubling. ease: taken off every score."""
+    sizes = [min(first, last, limit)]
+    while sizes[-1] < min(last, limit):
+        sizes.append(min(2 * sizes[-1], last, limit))
+    steps = np.linspace(FIRST_SCORE, LAST_SCORE, len(sizes)) if len(sizes) > 1 else [LAST_SCORE]
+    return list(zip(sizes, [float(step) - ease for step in steps], strict=True))

@@ -1,0 +1,1 @@
+"""Runs whose targets are embeddings of ratings: cold start and warm start."""

@@ -1,0 +1,1 @@
+"""One run: what it records, the folder that holds it, and the loop that drives it."""

@@ -1,0 +1,263 @@
+"""The run directory: written so that a kill at any moment leaves it readable and the run resumable.
+
+`state.safetensors` is the truth about a run's progress and is replaced in one stroke after every step; the tables beside
+it are views of it. Times are kept in the views only, so that equal runs have equal states.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from genz_ppl.discovery.run.records import CURVE_COLUMNS, Counters, FeatureRecord, Progress, Snapshot
+from genz_ppl.errors import RunDirectoryError
+from genz_ppl.inference.guided.moments import Moments
+from genz_ppl.inference.state import State
+from genz_ppl.inference.uncertainty import Uncertainty
+from genz_ppl.models import GenZ
+
+FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
+RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
+_PLAIN = (
+    "bound",
+    "n_test",
+    "step",
+    "cycle",
+    "additions_done",
+    "updates_done",
+    "refinements_done",
+    "cuts_done",
+    "added_in_cycle",
+    "failures",
+    "care",
+    "settled",
+    "status",
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder that holds one run."""
+
+    path: Path
+    #: What run.json must hold.
+    recorded: ClassVar[tuple[str, ...]] = (
+        "source",
+        "settings",
+        "schema",
+        "fingerprint",
+        "scaling",
+        "split",
+        "content",
+        "status",
+    )
+
+    def create(self, record: dict[str, Any]) -> None:
+        """Make the folder and write run.json. Raises RunDirectoryError if the folder holds anything."""
+        self.check_free()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(f"--out {self.path}: cannot be made: {error.strerror}; choose another folder") from None
+        self.write_record(record)
+
+    def check_free(self) -> None:
+        """Raise RunDirectoryError unless a new run can be put here."""
+        if (self.path / RUN_FILE).exists():
+            raise RunDirectoryError(
+                f"--out {self.path}: holds another run; go on with it by 'genz resume {self.path}', or choose another folder"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(f"--out {self.path}: expected a folder, found a file; choose another name")
+        if self.path.exists() and any(not entry.name.endswith(".partial") for entry in self.path.iterdir()):
+            raise RunDirectoryError(f"--out {self.path}: the folder is not empty; choose another one")
+
+    def record(self) -> dict[str, Any]:
+        """run.json."""
+        try:
+            record = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunDirectoryError(
+                f"{self.path}: expected a run directory, found no {RUN_FILE}; give the folder of --out"
+            ) from None
+        except NotADirectoryError:
+            raise RunDirectoryError(f"{self.path}: expected a run directory, found a file; give the folder of --out") from None
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
+        if not isinstance(record, dict):
+            raise RunDirectoryError(f"{self.path / RUN_FILE}: expected a JSON object")
+        missing = [name for name in self.recorded if name not in record]
+        if missing:
+            raise RunDirectoryError(
+                f"{self.path / RUN_FILE}: not written by genz-ppl, {missing[0]!r} is missing; give the folder of a run"
+            )
+        return record
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Replace run.json."""
+        self.replace(RUN_FILE, _json(record))
+
+    def set_status(self, status: str) -> None:
+        """Change the status in run.json."""
+        self.write_record({**self.record(), "status": status})
+
+    def save(self, progress: Progress, metrics: dict[str, Any]) -> None:
+        """Write a step boundary: first the state, then its views."""
+        self.replace(STATE_FILE, save(_tensors(progress), {"progress": json.dumps(_plain(progress))}))
+        self.replace("features.csv", _csv(feature_table(progress)))
+        self.replace("curve.csv", _csv(curve_table(progress)))
+        self.replace("metrics.json", _json(metrics))
+
+    def load(self, model: GenZ) -> Progress | None:
+        """The last step boundary, or None if the run was stopped before its first. model: of the same kind, any size."""
+        if not (self.path / STATE_FILE).exists():
+            return None
+        try:
+            with safe_open(self.path / STATE_FILE, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                plain = json.loads((file.metadata() or {})["progress"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / STATE_FILE}: cannot be read: {error}") from None
+        progress = _progress(model, tensors, plain)
+        self._restore_times(progress)
+        return progress
+
+    def _restore_times(self, progress: Progress) -> None:
+        try:
+            seconds = pd.read_csv(self.path / "curve.csv")["seconds"].tolist()
+        except (OSError, KeyError, ValueError):
+            seconds = []
+        seconds += [seconds[-1] if seconds else 0.0] * len(progress.curve)
+        for row, value in zip(progress.curve, seconds, strict=False):
+            row["seconds"] = value
+        progress.seconds = progress.curve[-1]["seconds"] if progress.curve else 0.0
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in one stroke: a kill leaves the old content or the new."""
+        partial = self.path / f"{name}.partial"
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path / name)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path / name}: cannot be written: {error.strerror}; what was saved before is intact, free some "
+                f"space or set the permissions and run 'genz resume {self.path}'"
+            ) from None
+
+
+def feature_table(progress: Progress) -> pd.DataFrame:
+    """`Discovery.features`: one row a feature, removed ones included. p_e and prevalence are known for active ones."""
+    rates = progress.state.error_rates.cpu().numpy()
+    prevalence = progress.state.posterior.mean(0).cpu().numpy()
+    position = {record.id: k for k, record in enumerate(progress.active)}
+    rows = []
+    for record in progress.features:
+        k = position.get(record.id)
+        row = {**asdict(record), "active": record.active}
+        row["p_e"] = float("nan") if k is None else float(rates[k])
+        row["prevalence"] = float("nan") if k is None else float(prevalence[k])
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(FEATURE_COLUMNS))
+    return table.astype({"removed_at": "Int64"})
+
+
+def curve_table(progress: Progress) -> pd.DataFrame:
+    """`Discovery.curve`: one row an event."""
+    return pd.DataFrame(progress.curve, columns=list(CURVE_COLUMNS))
+
+
+def _tensors(progress: Progress) -> dict[str, torch.Tensor]:
+    tensors = state_tensors("model", progress.state)
+    if progress.best is not None:
+        tensors |= state_tensors("best", progress.best.state)
+    for name in ("pool", "test_pool"):
+        columns = list(getattr(progress, name).values())
+        tensors[name] = torch.from_numpy(np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8))
+    return tensors
+
+
+def state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
+    """A state as tensors whose names start with the prefix."""
+    tensors = {f"{prefix}.{name}": value for name, value in state.model.state_dict().items()}
+    tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
+    if state.uncertainty is not None:
+        tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+    if state.effects is not None:
+        tensors[f"{prefix}_effects"] = state.effects
+    if state.moments is not None:
+        tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
+    # A tensor may be a view with any strides and on any device; the file holds plain rows.
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+
+
+def _plain(progress: Progress) -> dict[str, Any]:
+    best = progress.best
+    return {
+        **{name: getattr(progress, name) for name in _PLAIN},
+        "features": [asdict(record) for record in progress.features],
+        "curve": [{**row, "seconds": 0.0} for row in progress.curve],
+        "counters": asdict(progress.counters),
+        "pool": list(progress.pool),
+        "test_pool": list(progress.test_pool),
+        "best": None if best is None else {name: getattr(best, name) for name in ("step", "ids", "bound", "judged", "freedoms")},
+    }
+
+
+def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> Progress:
+    best = None
+    if plain["best"] is not None:
+        best = Snapshot(state=state_from("best", model, tensors), **plain["best"])
+    return Progress(
+        state=state_from("model", model, tensors),
+        features=[FeatureRecord(**record) for record in plain["features"]],
+        curve=plain["curve"],
+        counters=Counters(**plain["counters"]),
+        pool=dict(zip(plain["pool"], tensors["pool"].numpy(), strict=True)),
+        test_pool=dict(zip(plain["test_pool"], tensors["test_pool"].numpy(), strict=True)),
+        best=best,
+        **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
+    )
+
+
+def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:
+    """The inverse of `state_tensors`. blank: a model of the same kind, any number of features."""
+    model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
+    model.features.n_features = len(rates)
+    model.link = model.link.with_columns([], len(rates))
+    start = len(prefix) + 1
+    model.load_state_dict({name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")})
+    root = tensors.get(f"{prefix}_uncertainty")
+    start = len(f"{prefix}_moments.")
+    moments = {name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}_moments.")}
+    return State(
+        model,
+        rates,
+        tensors[f"{prefix}_posterior"],
+        None if root is None else Uncertainty(root),
+        Moments.from_tensors(moments) if moments else None,
+        tensors.get(f"{prefix}_effects"),
+    )
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    buffer = StringIO()
+    table.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue().encode()

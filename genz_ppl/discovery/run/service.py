@@ -1,0 +1,95 @@
+"""The foundation model of a run: from what the user gave, or what run.json says, to an object that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.record import recorded_model, recorded_model_settings
+from genz_ppl.discovery.run.records import Counters, Progress
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.registry import open_model
+from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.settings import DiscoverSettings
+
+OnStep = Callable[[Progress, DiscoverSettings], None]
+OnAnswers = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told of a run's progress: after every step, and while a served model is asked."""
+
+    on_step: OnStep | None = None
+    on_answers: OnAnswers | None = None
+
+    def watch(self, model: FoundationModel) -> None:
+        """Have a model that counts its answers report to `on_answers`."""
+        if self.on_answers is not None and hasattr(model, "progress"):
+            model.progress = self.on_answers
+
+
+@dataclass(frozen=True)
+class Service:
+    """A model not opened yet. settings, store: of a served model; None for others, which need neither."""
+
+    model: str | FoundationModel
+    settings: ModelSettings | None = None
+    store: str | None = None
+
+    @classmethod
+    def of(
+        cls, model: str | FoundationModel, settings: ModelSettings | Mapping[str, Any] | None, store: str | Path | None
+    ) -> Service:
+        """What the user gave. Raises OptionError for settings that are wrong or go with no such model."""
+        if not is_served(model):
+            for name, given in (("model_settings", settings), ("store", store)):
+                if given is not None:
+                    raise OptionError(f"{name}: only for models behind a server (openai:NAME); leave it out")
+            return cls(model)
+        name = served_name(str(model))
+        try:
+            chosen = settings if isinstance(settings, ModelSettings) else ModelSettings(**(settings or {}))
+        except TypeError as error:
+            raise OptionError(f"model_settings: {error}; see ModelSettings for the fields") from None
+        path = None if store is None else str(Path(store).absolute())
+        return cls(model, ModelSettings.from_dict({**chosen.to_dict(), "model": name}), path)
+
+    @classmethod
+    def recorded(
+        cls, record: dict[str, Any], model: str | FoundationModel | None, changes: Mapping[str, Any], own_caps: bool = True
+    ) -> Service:
+        """The model of a run with changes. own_caps: the run's caps hold; without, only those in `changes` do."""
+        settings = recorded_model_settings(record, changes)
+        if settings is not None and not own_caps:
+            caps = {name: changes.get(name) for name in ("max_cost", "max_calls", "max_tokens")}
+            settings = ModelSettings.from_dict({**settings.to_dict(), **caps})
+        return cls(recorded_model(record, model), settings, record.get("store"))
+
+    def open(self, directory: RunDirectory | None, fresh: bool, counters: Counters | None = None) -> FoundationModel:
+        """The model, ready to be asked. directory, fresh: whose spending it counts; counters: what is known of that."""
+        if isinstance(self.model, str) and self.settings is not None:
+            from genz_ppl.llm.served.model import OpenAIModel  # takes a second to import
+
+            run = None if directory is None else str(directory.path.absolute())
+            return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, spent=_spending(counters))
+        if isinstance(self.model, str):
+            return open_model(self.model)
+        missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(self.model, name, None))]
+        if missing:
+            raise OptionError(
+                f"model: expected an object with answer, propose and suggest; {type(self.model).__name__} lacks {missing[0]}"
+            )
+        return self.model
+
+
+def _spending(counters: Counters | None) -> Spending | None:
+    if counters is None:
+        return None
+    cost = 0.0 if counters.cost != counters.cost else counters.cost  # NaN: not known
+    return Spending(counters.calls, counters.tokens_in, counters.tokens_out, cost)

@@ -1,0 +1,286 @@
+"""The `enumeration` strategy: EM with exact posteriors, for small models, and what every other strategy is tested by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.coordinate import update_error_rates
+from genz_ppl.inference.engines.exact import (
+    MOST_FEATURES,
+    ExactPosterior,
+    bit_table,
+    check_enumeration,
+    chunks,
+    exact_posterior,
+    items_of,
+    log_prior,
+    products_of,
+    squared_errors,
+    sum_over_assignments,
+)
+from genz_ppl.inference.engines.least_squares import least_squares
+from genz_ppl.inference.engines.plug_in import CONTINUED
+from genz_ppl.inference.isolation import one_thread
+from genz_ppl.inference.state import Bound, Data, State
+from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
+from genz_ppl.models.features import prior_probability
+
+__all__ = [
+    "MOST_FEATURES",
+    "EnumeratedGenZ",
+    "ExactPosterior",
+    "bit_table",
+    "check_enumeration",
+    "enumerate_fit",
+    "exact_posterior",
+    "refit_exactly",
+]
+
+# Where (item, assignment) pairs are listed one by one, those of smaller probability are left out, and so are the least
+# probable beyond MOST_ENTRIES numbers (32 MB an array).
+SMALLEST = 1e-9
+MOST_ENTRIES = 2**22
+
+
+def enumerate_fit(state: State, data: Data, steps: int, on_step: Callable[[int, Bound], None] | None = None) -> list[Bound]:
+    """Fit `state` in place by EM with exact posteriors; returns the bound after every step.
+
+    It starts with an M-step for link and likelihood at the state's own posterior. A step is an M-step for link, likelihood and
+    error rates under the present table of probabilities, then an E-step: the bound is evaluated with the new parameters and
+    the new table, which serves the next step. So its `total` is the exact log evidence, sum_t log p(y_t | h_t), plus the
+    penalty. With links linear in the features it never falls (beyond MOST_ENTRIES, up to what the pairs left out weigh); with
+    others, trained by Adam, it may. The state's posterior becomes the marginals of the last table.
+    Raises as `exact_posterior` does.
+    """
+    return _fit(state, data, steps, 1.0, on_step)
+
+
+def refit_exactly(state: State, data: Data, steps: int) -> Bound:
+    """Fit `state` in place from where it stands and return the bound at the end only."""
+    return _fit(state, data, steps, CONTINUED, None)[-1]
+
+
+def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
+    state.effects = None  # points here
+    exact = _tilted(exact_posterior(state, data), state.posterior)
+    _maximise(state.model, data, exact, share)
+    exact = sum_over_assignments(state, data)
+    state.posterior = exact.marginals
+    bounds = [] if steps > 0 else [_bound(state, data, exact)]
+    for step in range(steps):
+        _maximise(state.model, data, exact, CONTINUED)
+        update_error_rates(state, data)
+        exact = sum_over_assignments(state, data)
+        state.posterior = exact.marginals
+        bounds.append(_bound(state, data, exact))
+        if on_step is not None:
+            on_step(step, bounds[-1])
+    return bounds
+
+
+def _bound(state: State, data: Data, exact: ExactPosterior) -> Bound:
+    prior, q = state.prior(data.answers), exact.marginals
+    feature = float((torch.xlogy(q, prior) + torch.xlogy(1 - q, 1 - prior)).sum())
+    entropy, penalty = float(exact.entropy.sum()), float(state.model.penalty(state.error_rates))
+    return Bound(float(exact.log_evidence.sum()) - feature - entropy, feature, entropy, penalty)
+
+
+def _tilted(exact: ExactPosterior, posterior: Tensor) -> ExactPosterior:
+    """The posterior moved by each feature's own odds towards the marginals `posterior`, (T, K).
+
+    A feature without effect on y gets exactly that marginal, and features whose marginals are right keep their joint
+    distribution: so a new feature starts at its split, and a fitted state where it stands.
+    """
+    tilt = torch.logit(posterior, eps=1e-12) - torch.logit(exact.marginals, eps=1e-12)
+    for rows in chunks(*exact.table.shape):
+        exact.table[rows] = (exact.table[rows].log() + tilt[rows] @ exact.bits.T).softmax(1)
+    return ExactPosterior(exact.table, exact.log_evidence)
+
+
+def _maximise(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
+    """M-step for link and likelihood under the joint posterior; share: of the link's own epochs, where it is trained."""
+    if not has_closed_form(model):
+        _train(model, data, exact, share)
+        _update_at_pairs(model, data, exact)
+    elif model.likelihood.robust:
+        _reweighted_least_squares(model, data, exact)
+        _update_at_pairs(model, data, exact)
+    else:
+        _least_squares(model, data, exact)
+
+
+@torch.no_grad()
+def _least_squares(model: GenZ, data: Data, exact: ExactPosterior) -> None:
+    targets, observed, ridge = torch.nan_to_num(data.targets), data.observed, model.link.ridge()
+    weights, pooling = None, model.link.pooling
+    if ridge is not None or pooling is not None or not bool(observed.all()):
+        weights = observed * model.likelihood.precision(targets[:1])
+    modifiers = model.link.modifiers(data.covariates)
+    solution = least_squares(exact.marginals, modifiers, data.covariates, targets, weights, exact.covariance, ridge, pooling)
+    model.link.set_solution(*solution)
+    model.likelihood.update(_expected_squared_error(model, data, exact), observed)
+
+
+def _expected_squared_error(model: GenZ, data: Data, exact: ExactPosterior) -> Tensor:
+    """E (y - f(z))^2 with f linear in z, (T, D)."""
+    error = torch.nan_to_num(data.targets) - model.link(exact.marginals, data.covariates)
+    coefficients, covariance = model.link.coefficients(), exact.covariance.flatten(1)
+    squared, columns = torch.square(error), model.link.modifiers(data.covariates).T
+    for m, one in enumerate(columns):
+        for n, other in enumerate(columns):
+            products = (coefficients[:, m].unsqueeze(1) * coefficients[:, n]).flatten(0, 1)
+            squared += (one * other).unsqueeze(1) * (covariance @ products)
+    return squared.clamp(min=0)
+
+
+@torch.no_grad()
+def _reweighted_least_squares(model: GenZ, data: Data, exact: ExactPosterior) -> None:
+    """One step of least squares under the Gaussians that touch the likelihood at the errors of all pairs.
+
+    The weighted pairs of an item count as one observation, with the mean and covariance of z under the weights.
+    """
+    bits, targets, n_features = exact.bits, torch.nan_to_num(data.targets), exact.bits.shape[1]
+    moments = torch.cat([torch.ones(len(bits), 1, dtype=bits.dtype), bits, products_of(bits)], dim=1)
+    sums = torch.empty(*targets.shape, moments.shape[1], dtype=targets.dtype)
+    for rows in chunks(len(targets), len(bits) * (targets.shape[1] + n_features)):
+        error = squared_errors(model, bits, items_of(data, rows))
+        precision = model.likelihood.precision(error.flatten(0, 1)).view_as(error)
+        weights = precision * exact.table[rows].T.unsqueeze(2) * data.observed[rows]
+        sums[rows] = weights.movedim(0, 2) @ moments
+    mass, sums = sums[..., 0], sums[..., 1:] / sums[..., :1].clamp(min=1e-300)
+    mean, second = sums[..., :n_features], sums[..., n_features:].view(*sums.shape[:2], n_features, n_features)
+    covariance = second - mean.unsqueeze(3) * mean.unsqueeze(2)
+    x, modifiers, ridge, pooling = data.covariates, model.link.modifiers(data.covariates), model.link.ridge(), model.link.pooling
+    columns = [
+        least_squares(mean[:, d], modifiers, x, targets[:, [d]], mass[:, [d]], covariance[:, d], ridge, pooling)
+        for d in range(targets.shape[1])
+    ]
+    model.link.set_solution(*(torch.cat(parts, dim=-1) for parts in zip(*columns, strict=True)))
+
+
+def _pairs(model: GenZ, exact: ExactPosterior) -> Tensor:
+    """The table with small probabilities set to 0, so that lists of the others stay short; every item's sum is 1."""
+    table = exact.table
+    most, least = MOST_ENTRIES // (model.likelihood.n_locations + model.features.n_features), SMALLEST
+    if int((table > least).sum()) > most:
+        least = float(table.flatten().kthvalue(table.numel() - most).values)
+    kept = torch.where(table > least, table, 0.0)
+    best = table.max(1, keepdim=True)
+    kept.scatter_(1, best.indices, best.values)
+    kept /= kept.sum(1, keepdim=True)
+    return kept
+
+
+@torch.no_grad()
+def _update_at_pairs(model: GenZ, data: Data, exact: ExactPosterior) -> None:
+    """The likelihood's closed-form M-step, if it has one, from the errors of all pairs, each weighted by its probability."""
+    likelihood, table = model.likelihood, _pairs(model, exact)
+    items, rows = table.nonzero(as_tuple=True)
+    model.eval()
+    value = model.link(exact.bits[rows], data.covariates[items])
+    if not isinstance(likelihood, ScaleMixtureLikelihood):
+        value = likelihood.expected(value)
+    error = torch.nan_to_num(likelihood.comparable(data.targets)[items] - value)
+    likelihood.update(error**2, data.observed[items] * table[items, rows].unsqueeze(1))
+
+
+def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
+    """Gradient M-step on the mean over target entries of the expectation of -log p(y | z, x), less the link's log prior.
+
+    share: of the link's own number of epochs. A link linear in the features is trained on all items by L-BFGS, for at most so
+    many iterations: it needs few, and never ends above where it started. Others by Adam as in `plug_in.train`, in batches
+    of items with all of their assignments.
+    """
+    plan, bits, table = model.link.training_plan, exact.bits, _pairs(model, exact)
+
+    def loss_of(chosen: Tensor) -> Callable[[], Tensor]:
+        items, rows = table[chosen].nonzero(as_tuple=True)
+        items = chosen[items]
+        z, covariates, targets = bits[rows], data.covariates[items], data.targets[items]
+        weights = table[items, rows] / (len(chosen) * data.targets.shape[1])
+
+        def loss() -> Tensor:
+            observation, observed = model.observation(z, covariates, targets)
+            value: Tensor = -(observation.log_prob(observed) * weights).sum() - model.link.penalty() / data.targets.numel()
+            return value
+
+        return loss
+
+    parameters = [*model.link.parameters(), *model.likelihood.parameters()]
+    epochs, size = max(1, round(plan.epochs * share)), plan.batch_size or len(table)
+    model.train()
+    with one_thread(), pyro.validation_enabled(False):
+        if isinstance(model.link, LinearLink):
+            _descend(parameters, loss_of(torch.arange(len(table))), epochs)
+        else:
+            optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
+            for _ in range(epochs):
+                order = torch.randperm(len(table))
+                for start in range(0, len(table), size):
+                    chosen = order[start : start + size]
+                    optimiser.zero_grad()
+                    loss_of(chosen)().backward()  # type: ignore[no-untyped-call]
+                    optimiser.step()
+    model.eval()
+
+
+def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], iterations: int) -> None:
+    """L-BFGS on all of the parameters; they stay as they were if it comes to nothing."""
+    for parameter in parameters:
+        parameter.data = parameter.data.contiguous()  # torch's L-BFGS takes no other gradients
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    before = [parameter.detach().clone() for parameter in parameters]
+    started = optimiser.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        if not float(loss()) <= started:
+            for parameter, old in zip(parameters, before, strict=True):
+                parameter.copy_(old)
+
+
+class EnumeratedGenZ(GenZ):
+    """The same model with one site for all of an item's features, so that Pyro can sum over it: for a loop of your own.
+
+    Sites: "p_e" (K,) and "link_prior" as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
+    enumeration; "z" with event shape (K,), deterministic; "y". With a guide that has no "row", `TraceEnum_ELBO` is exact in z;
+    `infer_discrete(program, first_available_dim=-2)` draws from the exact posterior. The parts are those of the model given.
+    Raises OptionError for more than 12 features.
+    """
+
+    def __init__(self, model: GenZ) -> None:
+        super(GenZ, self).__init__()
+        check_enumeration(0, model.features.n_features)
+        # One set of modules, names and parameters for both: Pyro refuses modules that have run under another root.
+        self.__dict__.update(model.__dict__)
+
+    def forward(
+        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        """As `GenZ.forward`."""
+        error_rates, bits = self.features(), bit_table(self.features.n_features)
+        if self.link.penalised:
+            pyro.factor("link_prior", self.link.penalty())
+        with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
+            h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
+            logits = log_prior(bits, prior_probability(h, error_rates))
+            row = pyro.sample("row", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
+            # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
+            z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
+            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
+            observation, observed = self.observation(z, x, observed)
+            y: Tensor = pyro.sample("y", observation, obs=observed)
+            return y

@@ -1,0 +1,126 @@
+"""Eq. 11 for any link and likelihood: the other features are plugged in at their mode or at a sample."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import pyro
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.engines.closed_form import ClosedForm, has_closed_form
+from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
+from genz_ppl.inference.isolation import one_thread
+from genz_ppl.inference.state import Data, State
+
+# Share of a link's epochs that an M-step trains for when the one before it has just done so.
+CONTINUED = 0.05
+
+
+class PlugIn:
+    """E- and M-step that see q only through one assignment z of every item.
+
+    mode: whether z is the mode of q (the paper's choice) or drawn from it. first: the first M-step of a fit trains for
+    the link's own number of epochs; later ones go on from there for a twentieth of it.
+    """
+
+    def __init__(self, data: Data, mode: bool = True, first: bool = True) -> None:
+        self.data, self.mode, self.first = data, mode, first
+        self._assignment: Tensor | None = None
+
+    @cached_property
+    def closed_form(self) -> ClosedForm:
+        """The M-step where there is a closed one."""
+        return ClosedForm(self.data)
+
+    @cached_property
+    def doubled(self) -> Data:
+        """All items twice over."""
+        return self.data.repeated(2)
+
+    def assignment(self, posterior: Tensor) -> Tensor:
+        """z, (T, K) of 0 and 1: the mode of q, or one draw from it."""
+        return (posterior > 0.5).to(posterior) if self.mode else torch.bernoulli(posterior)
+
+    @torch.no_grad()
+    def sweep(self, state: State) -> None:
+        """One pass over the features; updates state.posterior in place."""
+        state.model.eval()
+        z, prior = self.assignment(state.posterior), torch.logit(state.prior(self.data.answers))
+        with one_thread(), pyro.validation_enabled(False):
+            logits = self._logits_of_modes(state, z)
+            stale = torch.full((len(z),), not self.mode, device=z.device)
+            for k in range(z.shape[1]):
+                if bool(stale.any()):
+                    logits[stale, k] = self._logit(state, z, k, stale)
+                state.posterior[:, k] = torch.sigmoid(logits[:, k] + prior[:, k])
+                updated = self.assignment(state.posterior[:, k])
+                stale |= updated != z[:, k]
+                z[:, k] = updated
+        self._assignment = z
+
+    def _logits_of_modes(self, state: State, z: Tensor) -> Tensor:
+        """log p(y | z_k = 1) - log p(y | z_k = 0) of all features, (T, K), from all clamps at once.
+
+        They hold for an item until one of its z changes, which modes seldom do; draws do, so that these are left open.
+        """
+        if not self.mode:
+            return torch.empty_like(z)
+        density, flipped = flipped_log_densities(state.model, z, state.error_rates, self.data)
+        return (2 * z - 1) * (density.unsqueeze(1) - flipped.T)
+
+    def _logit(self, state: State, z: Tensor, feature: int, some: Tensor) -> Tensor:
+        """The same of one feature for some of the items, (T,) bool."""
+        doubled = self.doubled if bool(some.all()) else self.data.items(some).repeated(2)
+        yes, no = clamped_log_densities(state.model, z[some], feature, state.error_rates, doubled)
+        return yes - no
+
+    def maximise(self, state: State) -> None:
+        """Eqs. 12 and 13 at z: closed form where there is one, gradient steps otherwise."""
+        z = self.assignment(state.posterior) if self._assignment is None else self._assignment
+        if has_closed_form(state.model):
+            at_z = State(state.model, state.error_rates, z)
+            self.closed_form.maximise(at_z)
+            state.effects = at_z.effects
+            return
+        train(state, z, self.data, 1.0 if self.first else CONTINUED)
+        self.first = False
+        with torch.no_grad():
+            state.model.eval()
+            likelihood = state.model.likelihood
+            error = likelihood.comparable(self.data.targets) - likelihood.expected(state.model.link(z, self.data.covariates))
+            likelihood.update(torch.nan_to_num(error) ** 2, self.data.observed)
+
+    @torch.no_grad()
+    def observation(self, state: State) -> float:
+        """log p(y | z) at z, summed over items."""
+        z = self.assignment(state.posterior) if self._assignment is None else self._assignment
+        self._assignment = None
+        state.model.eval()
+        return float(observation_log_density(state.model, z, state.error_rates, self.data).sum())
+
+
+def train(state: State, z: Tensor, data: Data, share: float) -> None:
+    """Gradient M-step: Adam on -log p(y | z, x) over the link's and the likelihood's parameters, in minibatches.
+
+    share: how much of the link's own number of epochs to run.
+    """
+    model, plan = state.model, state.model.link.training_plan
+    parameters = [*model.link.parameters(), *model.likelihood.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
+    rows = len(z) if plan.batch_size is None else plan.batch_size
+    model.train()
+    with one_thread(), pyro.validation_enabled(False):
+        location = model.link.function()
+        for _ in range(max(1, round(plan.epochs * share))):
+            order = torch.randperm(len(z), device=z.device)
+            features, covariates, targets = z[order], data.covariates[order], data.targets[order]
+            for start in range(0, len(z), rows):
+                batch = slice(start, start + rows)
+                loss = model.loss(location(features[batch], covariates[batch]), targets[batch])
+                if model.link.penalised:
+                    loss = loss - model.link.penalty() / targets.numel()
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+    model.eval()

@@ -1,0 +1,165 @@
+"""Steps of y = z W + b + x C + Gaussian noise with complete y, from sums over items that are small whatever their number.
+
+With O = [y, 1, x], (T, D + 1 + P), the E-step reads O only through one product with (K, D + 1 + P) numbers, and the M-step,
+the noise and the observation term of the bound only through q'q, q'O and O'O. No step makes anything of size T x D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.in_turn import update_in_turn
+from genz_ppl.inference.engines.least_squares import solve_normal
+from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
+from genz_ppl.inference.isolation import one_thread
+from genz_ppl.inference.state import Data, State
+from genz_ppl.models import GenZ, LinearLink
+
+# Items handled at once in the E-step: a panel of features of a block stays in a core's cache.
+BLOCK = 4608
+# A squared error below this share of y'y is a difference of numbers nearly equal: it is summed item by item instead.
+LOST_DIGITS = 1e-4
+
+
+@dataclass(frozen=True)
+class Sums:
+    """E_q of sums over items, with a = [z, 1, x]: a'a, (K + 1 + P,) * 2; a'y, (K + 1 + P, D); and y'y's diagonal, (D,)."""
+
+    normal: Tensor
+    right: Tensor
+    squares: Tensor
+
+    def squared_error(self, solution: Tensor) -> Tensor | None:
+        """E_q of the summed squared error of every target, (D,), eqs. 20-22; None where too few digits are left of it.
+
+        solution: (K + 1 + P, D), [W, b, C].
+        """
+        error = self.squares + (solution * (self.normal @ solution - 2 * self.right)).sum(0)
+        lost = error < LOST_DIGITS * self.squares
+        return None if bool(lost.any()) else error
+
+
+class LinearGaussian:
+    """E- and M-step of a linear link with one precision a target.
+
+    On one of torch's threads: an operation on a block takes microseconds, and threads would wait for each other after every one.
+    Where there are enough items, several blocks are worked on at once instead.
+    """
+
+    @one_thread()
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        ones = data.targets.new_ones(1, len(data.targets))
+        self.observations = torch.cat([data.targets.T, ones, data.covariates.T])
+        self.moments = self.observations @ self.observations.T
+        self.blocks = blocks_of(len(data.targets), BLOCK)
+        self.lanes = lanes_for(self.blocks, data.answers, data.targets)
+        self._rooms: dict[int, Tensor] = {}
+        self._counted: tuple[Tensor, int, Sums] | None = None
+
+    @one_thread()
+    def sweep(self, state: State, precision: Tensor, moves: bool) -> None:
+        """Eq. 27 for one feature after the other, all items; state.posterior is updated, in place if its columns are contiguous.
+
+        precision: (D,). moves: whether items may also move two features at once.
+        """
+        link, columns = state.model.link, state.posterior.T.contiguous()
+        weights = link.weights.detach()
+        precise = weights * precision
+        gram = precise @ weights.T
+        constant = precise @ link.intercept.detach() + 0.5 * gram.diagonal()
+        pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
+        log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
+
+        def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
+            q = columns[:, items]
+            field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
+            field.addcmul_(signs[:, items], log_odds)
+            if moves:
+                q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
+            else:
+                update_in_turn(q, field, others)
+            return self._products(q, items)
+
+        parts = each_block(update, self.blocks, self.lanes)
+        state.posterior = columns.T
+        self._keep(state.posterior, parts)
+
+    def fields(self, q: Tensor, lane: int) -> Tensor:
+        """Room for the fields of a block, (K, B), that keeps its place in memory from step to step."""
+        if lane not in self._rooms or len(self._rooms[lane]) != len(q):
+            largest = max(items.stop - items.start for items in self.blocks)
+            self._rooms[lane] = q.new_empty(len(q), largest)
+        return self._rooms[lane][:, : q.shape[1]]
+
+    @one_thread()
+    def sums(self, posterior: Tensor) -> Sums:
+        """The sums for this posterior, (T, K); kept until it changes."""
+        if self._counted is None or self._counted[0] is not posterior or self._counted[1] != posterior._version:
+            columns = posterior.T.contiguous()
+            parts = each_block(lambda items, lane: self._products(columns[:, items], items), self.blocks, self.lanes)
+            self._keep(posterior, parts)
+        assert self._counted is not None
+        return self._counted[2]
+
+    def _products(self, q: Tensor, items: slice) -> tuple[Tensor, Tensor]:
+        """The upper half of q'q, (K, K), and O'q, (D + 1 + P, K), of a block."""
+        half = len(q) // 2
+        products = torch.zeros(len(q), len(q), dtype=q.dtype, device=q.device)
+        torch.mm(q[:half], q.T, out=products[:half])
+        torch.mm(q[half:], q[half:].T, out=products[half:, half:])
+        return products, self.observations[:, items] @ q.T
+
+    def _keep(self, posterior: Tensor, parts: list[tuple[Tensor, Tensor]]) -> None:
+        n_features, n_targets = posterior.shape[1], self.data.targets.shape[1]
+        known = self.moments[n_targets:]
+        products, crossed = (sum(part) for part in zip(*parts, strict=True))
+        normal = torch.empty(n_features + len(known), n_features + len(known)).to(posterior)
+        normal[:n_features, :n_features] = products.triu() + products.triu(1).T
+        normal[:n_features, n_features:] = crossed[n_targets:].T
+        normal[n_features:, :n_features] = crossed[n_targets:]
+        normal[n_features:, n_features:] = known[:, n_targets:]
+        normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
+        right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
+        sums = Sums(normal, right, self.moments.diagonal()[:n_targets])
+        self._counted = (posterior, posterior._version, sums)
+
+    @one_thread()
+    def maximise(self, state: State) -> None:
+        """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
+        sums, n_features = self.sums(state.posterior), state.posterior.shape[1]
+        solution = solve_normal(sums.normal, sums.right)
+        state.model.link.set_solution(solution[:n_features].unsqueeze(1), solution[n_features], solution[n_features + 1 :])
+        error = self.mean_squared_error(state, solution)
+        with torch.no_grad():
+            state.model.likelihood.update(error, torch.ones_like(error))
+
+    @one_thread()
+    def observation(self, state: State) -> float:
+        """E_q log p(y | z), summed over items (eq. 22)."""
+        link = state.model.link
+        solution = torch.cat([link.weights, link.intercept.unsqueeze(0), link.covariate_weights]).detach()
+        with torch.no_grad():
+            density = state.model.likelihood.error_log_density(self.mean_squared_error(state, solution))
+        return float(density.sum()) * len(self.data.targets)
+
+    def mean_squared_error(self, state: State, solution: Tensor) -> Tensor:
+        """E_q of the mean squared error of every target at [W, b, C], (1, D)."""
+        total = self.sums(state.posterior).squared_error(solution)
+        if total is None:
+            q = state.posterior
+            design = torch.cat([q, q.new_ones(len(q), 1), self.data.covariates], dim=1)
+            total = (self.data.targets - design @ solution).square().sum(0)
+            total += (q * (1 - q)).sum(0) @ solution[: q.shape[1]] ** 2
+        return (total / len(self.data.targets)).unsqueeze(0)
+
+
+def is_linear_gaussian(model: GenZ, data: Data) -> bool:
+    """Whether the steps of this module hold for a model with closed forms and for the data."""
+    link: LinearLink = model.link
+    shared = link.ridge() is None and link.pooling is None and link.coefficients().shape[1] == 1
+    return shared and not model.likelihood.robust and data.complete

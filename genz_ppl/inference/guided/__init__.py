@@ -1,0 +1,1 @@
+"""Inference by Pyro: guides, their bound, and the programs they are trained on."""

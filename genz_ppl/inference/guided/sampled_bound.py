@@ -1,0 +1,47 @@
+"""The bound of a trained guide, measured by draws from it."""
+
+from __future__ import annotations
+
+import torch
+
+from genz_ppl.inference.engines.closed_form import ClosedForm, has_closed_form
+from genz_ppl.inference.guided.guides import StructuredGuide
+from genz_ppl.inference.state import Bound, Data, State, bound_of
+from genz_ppl.inference.uncertainty import drawn_models
+from genz_ppl.models.features import prior_probability
+
+DRAWS = 100
+
+
+@torch.no_grad()
+def mean_field_bound(state: State, data: Data, seed: int = 0) -> Bound:
+    """The bound of the factorised q that `state` holds: exact for Gaussian noise on a linear link, else over 100 draws of z."""
+    state.model.eval()
+    if state.uncertainty is None and has_closed_form(state.model) and not state.model.likelihood.robust:
+        return bound_of(state, data, ClosedForm(data).observation(state))
+    generator = torch.Generator().manual_seed(seed)
+    total = 0.0
+    models = drawn_models(state.model, state.uncertainty, DRAWS, seed)
+    for _ in range(DRAWS):
+        uniform = torch.rand(state.posterior.shape, generator=generator, dtype=state.posterior.dtype)
+        model = next(models, state.model)
+        observation, observed = model.observation((uniform < state.posterior).to(uniform), data.covariates, data.targets)
+        total += float(observation.log_prob(observed).sum())
+    return bound_of(state, data, total / DRAWS)
+
+
+@torch.no_grad()
+def structured_bound(state: State, data: Data, guide: StructuredGuide) -> Bound:
+    """The bound of a structured q over 100 draws from it; the global random numbers decide on the draws."""
+    state.model.eval()
+    q = guide.distribution(None, (data.answers, data.covariates, data.targets), state.error_rates)
+    prior = prior_probability(data.answers, state.error_rates)
+    observation = feature = entropy = 0.0
+    for _ in range(DRAWS):
+        z = q.sample()
+        density, observed = state.model.observation(z, data.covariates, data.targets)
+        observation += float(density.log_prob(observed).sum())
+        feature += float(torch.log(torch.where(z > 0.5, prior, 1 - prior)).sum())
+        entropy -= float(q.log_prob(z).sum())
+    penalty = float(state.model.penalty(state.error_rates))
+    return Bound(observation / DRAWS, feature / DRAWS, entropy / DRAWS, penalty)

@@ -1,0 +1,240 @@
+"""The `svi` and `structured` strategies: a guide trained by epochs on the local-expectation bound, with a hook in between.
+
+The logits of q take natural-gradient steps: the gradient over the Fisher information q (1 - q) is the distance from the
+logit to the right-hand side of eq. 11, so that a step of length one is eq. 11 for all features at once; shorter steps and a
+limit keep features that overlap from swinging. All other parameters are Adam's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from genz_ppl.inference.engines.closed_form import has_closed_form
+from genz_ppl.inference.engines.coordinate import expectation_for
+from genz_ppl.inference.guided.bayesian import WeightGuide
+from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
+from genz_ppl.inference.guided.guides import LARGEST_LOGIT, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.moments import Moments
+from genz_ppl.inference.guided.sampled_bound import mean_field_bound, structured_bound
+from genz_ppl.inference.state import Bound, Data, State
+from genz_ppl.models.bayesian import free_parameters
+
+# First natural-gradient step of the logits: where gradients have no noise; of a training without end; and for a training of
+# n epochs, this number over n. Short steps average over where the other features happen to stand; long ones commit too early.
+EXACT_STEP, OPEN_STEP, TOTAL_STEP = 0.3, 0.05, 50.0
+# The longest such step, and the most it may move a logit.
+LONGEST_STEP, LONGEST_MOVE = 0.5, 2.0
+# A posterior over the weights starts near its end, and larger steps would only blur it.
+RATES_LEARNING, WEIGHTS_LEARNING = 0.02, 0.005
+# Learning rates, and steps with noise, end at this part of what they start with; steps without noise at the other.
+LAST_SHARE, LAST_EXACT_SHARE = 0.01, 0.1
+
+
+class EpochHook(Protocol):
+    """Something that happens between the epochs of a training."""
+
+    def after_epoch(self, training: Training) -> bool:
+        """Called after every epoch; True ends the training."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """structured: the last feature's posterior is conditional on the others. bayesian: a guide over link and likelihood.
+
+    batch_size: items in a minibatch; None: all. epochs: over which steps shrink; None: they stay as they are.
+    """
+
+    structured: bool = False
+    bayesian: bool = False
+    batch_size: int | None = None
+    epochs: int | None = None
+
+
+class Training:
+    """A model and its guide between two epochs.
+
+    state: what is trained; its model is changed in place, its posterior and error rates by `write_back`. data: the items.
+    """
+
+    def __init__(self, state: State, data: Data, options: TrainingOptions) -> None:
+        self.options, self.epoch, self.loss = options, 0, float("nan")
+        self.go_on_with(state, data)
+
+    def go_on_with(self, state: State, data: Data) -> None:
+        """Train another state from here, such as the present one after `State.with_columns` or with other answers."""
+        self.state, self.data = state, data
+        state.effects = None  # group effects are points, or part of `weights`
+        features = state.posterior.shape[1]
+        size = self.options.batch_size
+        self.batch_size = None if size is None or size >= len(data.targets) else size
+        self.batches = 1 if self.batch_size is None else math.ceil(len(data.targets) / self.batch_size)
+        self.local: MeanFieldGuide | StructuredGuide
+        if self.options.structured and features > 0:
+            self.local = StructuredGuide(state.error_rates, state.posterior, model=state.model)
+        else:
+            self.local = MeanFieldGuide(state.error_rates, state.posterior, sparse=self.batch_size is not None)
+        self.weights = WeightGuide(state, self.local, data) if self.options.bayesian else None
+        self.elbo = TraceLocalExpectation_ELBO(max_plate_nesting=1, others="mean" if self._is_quadratic() else "sample")
+        self.optimiser = self._optimiser()
+
+    def _is_quadratic(self) -> bool:
+        model = self.state.model
+        robust = getattr(model.likelihood, "robust", True)
+        return has_closed_form(model) and not robust and not self.options.structured
+
+    def _optimiser(self) -> torch.optim.Adam:
+        rate = self.state.model.link.training_plan.learning_rate
+        parameters = self.parameters()
+        groups = [{"params": [p], "lr": _learning_rate(name, rate), "name": name} for name, p in parameters.items()]
+        optimiser = torch.optim.Adam(groups or [nn.Parameter(torch.zeros(1))])
+        for group in optimiser.param_groups:
+            group["first"] = group["lr"]
+        if self.state.moments is not None:
+            self.state.moments.put(parameters, optimiser)
+        return optimiser
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What Adam trains, by name: all but the logits of q."""
+        guide = {f"guide.{name}": p for name, p in self.local.named_parameters() if name != "logits" and p.numel() > 0}
+        if self.weights is not None:
+            return guide | {f"weights.{name}": p for name, p in self.weights.weights.named_parameters()}
+        return guide | {name: p for name, p in free_parameters(self.state.model).items() if p.numel() > 0}
+
+    def run(self, epochs: int | None, hook: EpochHook | None = None) -> list[float]:
+        """Train for so many epochs (None: without end), or until the hook ends it.
+
+        Returns the loss of every epoch: minus the bound, as it was estimated on the way, with constants of the priors.
+        """
+        losses = []
+        with fast():
+            for _ in itertools.count() if epochs is None else range(epochs):
+                losses.append(self.run_epoch())
+                if hook is not None and hook.after_epoch(self):
+                    return losses
+        self.write_back()
+        return losses
+
+    def run_epoch(self) -> float:
+        """Every item about once; returns the mean loss of the batches."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._share(LAST_SHARE) * group["first"]
+        step = self._natural_step()
+        self.state.model.train()
+        total = 0.0
+        for _ in range(self.batches):
+            total += self._batch(step)
+        self.state.model.eval()
+        self.epoch += 1
+        self.loss = total / self.batches
+        return self.loss
+
+    def _share(self, last: float) -> float:
+        """What is left of a first step: falls from 1 to `last` over the epochs, if their number is known."""
+        return 1.0 if self.options.epochs is None else last ** (self.epoch / max(1, self.options.epochs - 1))
+
+    def _natural_step(self) -> float:
+        if self.elbo.others == "mean" and self.batch_size is None and self.weights is None:
+            return EXACT_STEP * self._share(LAST_EXACT_SHARE)
+        epochs = self.options.epochs
+        first = OPEN_STEP if epochs is None else min(LONGEST_STEP, TOTAL_STEP / epochs)
+        return first * self._share(LAST_SHARE)
+
+    def _batch(self, step: float) -> float:
+        logits = self.local.logits
+        assert logits is not None
+        self.optimiser.zero_grad()
+        logits.grad = None
+        model, guide = (self.state.model, self.local) if self.weights is None else (self.weights.model, self.weights)
+        loss = self.elbo.differentiable_loss(
+            model, guide, self.data.answers, self.data.covariates, self.data.targets, self.batch_size
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if logits.grad is not None:
+            natural_step(logits, step, self.batches)
+        return float(loss.detach())
+
+    def write_back(self) -> State:
+        """Bring the state's posterior, error rates, moments and uncertainty up to date and return it."""
+        state = self.state
+        state.error_rates = self.local.error_rates.detach().clone()
+        if self.weights is not None:
+            state.uncertainty = self.weights.write_back()
+        state.posterior = self.local.posterior_of(self.data.answers, self.data.covariates, self.data.targets)
+        if self.weights is None and not self.options.structured:
+            state.moments = Moments.of(self.parameters(), self.optimiser)
+        return state
+
+    def bound(self) -> Bound:
+        """The bound at the last `write_back`; what the parameters' posterior diverges from their prior is in its penalty."""
+        if isinstance(self.local, StructuredGuide):
+            return structured_bound(self.state, self.data, self.local)
+        bound = mean_field_bound(self.state, self.data)
+        return bound if self.weights is None else replace(bound, penalty=bound.penalty - self.weights.divergence())
+
+
+def _learning_rate(name: str, of_link: float) -> float:
+    if name.startswith("weights."):
+        return WEIGHTS_LEARNING
+    return of_link if name.startswith("link.") else RATES_LEARNING
+
+
+def default_epochs(n_items: int, batch_size: int | None) -> int:
+    """1 000 epochs of all items at once; with minibatches enough for 2 000 steps, but at least 20 epochs."""
+    if batch_size is None or batch_size >= n_items:
+        return 1000
+    return max(20, math.ceil(2000 * batch_size / n_items))
+
+
+def train_guide(state: State, data: Data, options: TrainingOptions, first: bool = True) -> list[Bound]:
+    """Fit a state in place; returns the bound after every epoch, as its loss estimated it, and measured at the end.
+
+    first: the state is a starting one, so link and likelihood are first fitted to the posterior as it stands.
+    """
+    if first:
+        expectation_for(state.model, data).maximise(state)
+    epochs = options.epochs or default_epochs(len(data.targets), options.batch_size)
+    training = Training(state, data, replace(options, epochs=epochs))
+    losses = training.run(epochs)
+    last = training.bound()
+    # The loss counts constants of the priors that the bound leaves out; the last epoch tells how much they are.
+    earlier = [replace(last, observation=last.observation + losses[-1] - loss) for loss in losses[:-1]]
+    return [*earlier, last]
+
+
+@torch.no_grad()
+def natural_step(logits: nn.Parameter, step: float, batches: int) -> None:
+    """Move logits against their gradient over q (1 - q); a sparse gradient moves its rows only.
+
+    batches: in one epoch; the gradient of a batch is scaled up by as much, and is brought back here.
+    """
+    gradient = logits.grad
+    assert gradient is not None
+    if not gradient.is_sparse:
+        logits.copy_(_moved(logits, gradient / batches, step))
+        return
+    gradient = gradient.coalesce()
+    rows = gradient.indices()[0]
+    logits[rows] = _moved(logits[rows], gradient.values() / batches, step)
+
+
+def _moved(logits: Tensor, gradient: Tensor, step: float) -> Tensor:
+    q = torch.sigmoid(logits)
+    move = (-step * gradient / (q * (1 - q))).clamp(-LONGEST_MOVE, LONGEST_MOVE)
+    return (logits + move).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+
+
+@contextmanager
+def fast() -> Iterator[None]:
+    """Without Pyro's checks, which cost more than a small model's densities."""
+    with pyro.validation_enabled(False):
+        yield

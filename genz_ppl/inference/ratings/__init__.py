@@ -1,0 +1,1 @@
+"""Embeddings and the ratings they come from: fold-in and warm start."""

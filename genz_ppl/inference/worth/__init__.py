@@ -1,0 +1,1 @@
+"""What a feature is worth to the bound."""

@@ -1,0 +1,33 @@
+"""How far the prior leaves a feature's coefficients to the data."""
+
+from __future__ import annotations
+
+import torch
+
+from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.least_squares import root_of_inverse
+from genz_ppl.inference.state import Data, State
+
+
+@torch.no_grad()
+def freedoms(state: State, data: Data) -> list[list[float]] | None:
+    """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, M D); their sum counts them.
+
+    None if no coefficient has a prior: then all are 1. state: fitted, with closed forms. With N the left side of a target's
+    normal equations and R the prior precisions of the M coefficients of feature k, these are the eigenvalues of
+    I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
+    """
+    ridge = state.model.link.ridge()
+    if ridge is None:
+        return None
+    n_features, n_modifiers = state.posterior.shape[1], len(ridge)
+    if n_features == 0:
+        return []
+    shares = []
+    for normal in ClosedForm(data).normal_equations(state):
+        root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)
+        scaled = root * ridge.sqrt().unsqueeze(1)
+        taken = torch.linalg.eigvalsh(scaled @ scaled.mT)
+        shares.append((1 - taken).clamp(0.0, 1.0))
+    plain: list[list[float]] = torch.cat(shares, dim=1).tolist()
+    return plain

@@ -1,0 +1,1 @@
+"""The embedded foundation model: readable statements about fields, numbers and words."""

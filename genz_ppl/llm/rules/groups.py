@@ -1,0 +1,180 @@
+"""Candidate statements about one field, kind by kind: each with its truth on all shown items, worded only when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genz_ppl.llm.rules.columns import Column
+from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, Predicate, StartsWith
+from genz_ppl.llm.rules.quantities import simplest_cut, simplest_end
+from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
+from genz_ppl.llm.rules.words import content_words, words_of
+
+BoolArray = NDArray[np.bool_]
+
+_FEW_SHOWN = 8  # above it, a value or word that one item alone has says nothing about a group
+_LONGEST_VALUE = 6  # words; longer values are free text, which is not compared as a whole
+_SHORTEST_CODE = 3
+_LONGEST_PREFIX = 8
+_RANGES_KEPT = 8  # of one field: ranges overlap so much that more would be near-repeats
+
+
+class Kind(IntEnum):
+    """Kinds of statements, the simplest first."""
+
+    EQUALITY = 0
+    THRESHOLD = 1
+    PREFIX = 2
+    WORD = 3
+    RANGE = 4
+    REMAINDER_HALF = 5
+    REMAINDER = 6
+    SET = 7
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates of one kind about one field.
+
+    truth: (C, shown) bool. valid: (shown,) bool, where there is an answer. word: the statement of candidate i, or with True
+    the one that holds where candidate i does not; None if the language has none. tried: how many statements of the kind
+    were looked at to find these.
+    """
+
+    kind: Kind
+    field: str
+    truth: BoolArray
+    valid: BoolArray
+    word: Callable[[int, bool], Predicate | None]
+    tried: int
+
+
+def simple_groups(column: Column) -> Iterator[Group]:
+    """Equality, thresholds, prefixes and words: the kinds that make sense without a contrast."""
+    yield from _equalities(column)
+    yield from _thresholds(column)
+    yield from _prefixes(column)
+    yield from _words(column)
+
+
+def _members(sets: dict[str, list[int]], shown: int) -> tuple[list[str], BoolArray]:
+    """The keys that some but not all items have, often enough, and which items those are."""
+    least = 1 if shown <= _FEW_SHOWN else 2
+    names = [name for name, members in sets.items() if least <= len(members) < shown]
+    truth = np.zeros((len(names), shown), dtype=np.bool_)
+    for row, name in enumerate(names):
+        truth[row, sets[name]] = True
+    return names, truth
+
+
+def _stated(
+    kind: Kind, column: Column, sets: dict[str, list[int]], state: Callable[[str], Predicate], valid: BoolArray | None = None
+) -> Iterator[Group]:
+    names, truth = _members(sets, len(column.values))
+    if names:
+        valid = column.present if valid is None else valid
+        yield Group(kind, column.name, truth, valid, lambda i, opposite: None if opposite else state(names[i]), len(names))
+
+
+def _equalities(column: Column) -> Iterator[Group]:
+    sets: dict[str, list[int]] = {}
+    for index in np.flatnonzero(column.present):
+        text = column.texts[index]
+        if text.strip() and text.count(" ") < _LONGEST_VALUE:
+            sets.setdefault(text, []).append(int(index))
+    return _stated(Kind.EQUALITY, column, sets, lambda value: Equals(column.name, value))
+
+
+def _thresholds(column: Column) -> Iterator[Group]:
+    if column.numbers is None:
+        return
+    values = np.unique(column.numbers[column.present])
+    if len(values) < 2:
+        return
+    cuts = values[1:]
+    truth = column.numbers[None, :] >= cuts[:, None]
+
+    def word(index: int, opposite: bool) -> Predicate:
+        cut = simplest_cut(_plain(values[index]), _plain(values[index + 1]))
+        return Comparison(column.name, "less than" if opposite else "at least", (cut,))
+
+    yield Group(Kind.THRESHOLD, column.name, truth, column.present, word, len(cuts))
+
+
+def _prefixes(column: Column) -> Iterator[Group]:
+    """Beginnings of codes: values of one length without spaces, with a digit in each."""
+    texts = [column.texts[index] for index in np.flatnonzero(column.present)]
+    length = len(texts[0])
+    if column.numbers is not None and column.integers is None:
+        return  # fractions are no codes
+    alike = all(len(text) == length and any(c.isdigit() for c in text) and len(text.split()) == 1 for text in texts)
+    if length < _SHORTEST_CODE or not alike:
+        return
+    sets: dict[str, list[int]] = {}
+    for index in np.flatnonzero(column.present):
+        for end in range(1, min(length - 1, _LONGEST_PREFIX) + 1):
+            sets.setdefault(column.texts[index][:end], []).append(int(index))
+    yield from _stated(Kind.PREFIX, column, sets, lambda prefix: StartsWith(column.name, prefix))
+
+
+def _words(column: Column) -> Iterator[Group]:
+    sets: dict[str, list[int]] = {}
+    known: dict[str, set[str]] = {}
+    strings = np.zeros(len(column.values), dtype=np.bool_)
+    for index, value in enumerate(column.values):
+        if not isinstance(value, str):
+            continue
+        strings[index] = True
+        if value not in known:
+            known[value] = content_words(words_of(value))
+        for name in known[value]:
+            sets.setdefault(name, []).append(index)
+    # A field of single words is told apart by equality.
+    if any(len(value.split()) > 1 or len(words) > 1 for value, words in known.items()):
+        # Sets of words have no order of their own; the order here must not depend on the process.
+        ordered = dict(sorted(sets.items()))
+        yield from _stated(Kind.WORD, column, ordered, lambda name: Mentions(column.name, (name,)), strings)
+
+
+def range_group(column: Column, positives: int) -> Iterator[Group]:
+    """The ranges of a number, inner ones only, that tell the first `positives` shown items best from the others."""
+    if column.numbers is None:
+        return
+    values, inverse = np.unique(column.numbers[column.present], return_inverse=True)
+    if len(values) < 3:
+        return
+    is_positive = (np.arange(len(column.values)) < positives)[column.present]
+    first = np.bincount(inverse[is_positive], minlength=len(values))
+    second = np.bincount(inverse[~is_positive], minlength=len(values))
+    low, high = np.triu_indices(len(values) - 2)
+    low, high = low + 1, high + 1  # not the ends: those are thresholds
+    counts = []
+    for group in (first, second):
+        below = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(group)])
+        counts += [below[high + 1] - below[low], np.full(len(low), below[-1])]
+    evidence = np.where(rate_difference(*counts) > 0, log_bayes_factor(*counts), -np.inf)
+    best = np.argsort(-evidence, kind="stable")[:_RANGES_KEPT]
+    best = best[np.isfinite(evidence[best])]
+    low, high = low[best], high[best]
+    tried = len(evidence)
+
+    def word(index: int, opposite: bool) -> Predicate | None:
+        start, end = int(low[index]), int(high[index])
+        numbers = (
+            simplest_cut(_plain(values[start - 1]), _plain(values[start])),
+            simplest_end(_plain(values[end]), _plain(values[end + 1])),
+        )
+        return None if opposite else Comparison(column.name, "between", numbers)
+
+    shown = column.numbers[None, :]
+    truth = (shown >= values[low][:, None]) & (shown <= values[high][:, None])
+    yield Group(Kind.RANGE, column.name, truth, column.present, word, tried)
+
+
+def _plain(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)

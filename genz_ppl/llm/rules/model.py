@@ -1,0 +1,69 @@
+"""The embedded foundation model: readable statements over fields, numbers and words, found and answered without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.rules import search
+from genz_ppl.llm.rules.columns import field_value
+from genz_ppl.llm.rules.predicates import parse
+from genz_ppl.types import Contrast, Item
+
+
+class RulesModel:
+    """Answers and proposes statements of the little language in `genz_ppl.llm.rules.predicates`.
+
+    It reads the `fields` of the items it is shown (their `text`, as the field `text`, where they have no fields) and keeps
+    nothing between calls: the same call always gives the same result.
+    """
+
+    fingerprint = "rules/1"
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """Apply each statement to each item: (len(items), len(features)) float64 of 1., 0. and NaN.
+
+        NaN where the field is missing or of a type that the statement is not about (the size of a word). Raises OptionError
+        for a feature that is no statement of the language.
+        """
+        predicates = [parse(feature) for feature in features]
+        answers = np.full((len(items), len(features)), np.nan)
+        for column, predicate in enumerate(predicates):
+            answers[:, column] = [predicate.answer(field_value(item, predicate.field)) for item in items]
+        return answers
+
+    def knows(self, text: str) -> bool:
+        """Whether a text is a statement of the language."""
+        try:
+            parse(text)
+        except OptionError:
+            return False
+        return True
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """Up to n statements that hold for the positive items more often than for the negative ones, best first.
+
+        Neither a statement in `contrast.existing` nor its opposite is among them. Empty if nothing differs.
+        """
+        return search.propose(contrast.positive, contrast.negative, _keys(contrast.existing), n)
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """Up to n statements about the items' fields in turn, those first that split the items evenly; no target is used.
+
+        `task` is not read: this model knows no words but those in the fields.
+        """
+        return search.suggest(items, n)
+
+
+def _keys(texts: Sequence[str]) -> set[Hashable]:
+    """What must not be proposed again; texts of other models are no statements and cannot come up here."""
+    keys: set[Hashable] = set()
+    for text in texts:
+        try:
+            keys.add(parse(text).key)
+        except OptionError:
+            continue
+    return keys

@@ -1,0 +1,1 @@
+"""Foundation models behind an OpenAI-compatible server: calls, caps, prompts and replies."""

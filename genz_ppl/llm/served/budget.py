@@ -1,0 +1,175 @@
+"""Hard caps on calls, tokens and dollars: what a call may take is set aside before it is made, and what it took counts after."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genz_ppl.errors import BudgetError, OptionError
+from genz_ppl.llm.served.prices import Price
+from genz_ppl.llm.served.spending import Spending
+
+TOKENS_A_MESSAGE = 16
+# An image: about as many for most models, and the most that one of OpenAI's counts for a large photograph (2 833 + 8 x 5 667).
+TOKENS_AN_IMAGE, MOST_TOKENS_AN_IMAGE = 2_000, 50_000
+BYTES_A_TOKEN = 4
+# Sums of many small costs are off by less than this share of them.
+_ROUNDING = 1e-12
+
+
+class CapReachedError(BudgetError):
+    """The next call might pass a cap; `option` names it: "max_cost", "max_calls" or "max_tokens"."""
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most a run may use: cost in dollars, calls, tokens (read and written together). None: no cap."""
+
+    cost: float | None = None
+    calls: int | None = None
+    tokens: int | None = None
+
+    def passed(self, total: Spending) -> str | None:
+        """The option whose cap `total` passes: "max_cost", "max_calls", "max_tokens"; None where it keeps within all."""
+        for option, cap, used in (
+            ("max_cost", self.cost, total.cost),
+            ("max_calls", self.calls, total.calls),
+            ("max_tokens", self.tokens, total.tokens_in + total.tokens_out),
+        ):
+            if cap is not None and used > cap * (1 + _ROUNDING):
+                return option
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Reservation:
+    """What a call may use at most, set aside until the call is settled."""
+
+    most: Spending
+
+
+class Budget:
+    """Spending within caps, shared by all workers of one event loop.
+
+    caps: of the run as a whole. price: of the answering model; None where it is not known. spent: by the run so far.
+    model: the name the user knows it by, for messages. While each call stays within its reservation no cap is passed; a
+    call that used more than it reserved counts with what it used.
+    A worker must hold one reservation at a time: two that wait for each other's second one would wait for ever.
+    Raises OptionError for a cap on cost without a price.
+    """
+
+    def __init__(self, caps: Caps, price: Price | None, spent: Spending | None = None, model: str = "") -> None:
+        check_priced(caps, price, model)
+        self.caps, self.price, self.spent = caps, price, spent or Spending()
+        self._open: set[Reservation] = set()
+        self._reserved = Spending()
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def reserved(self) -> Spending:
+        """What the calls under way have set aside."""
+        return self._reserved
+
+    async def reserve(self, tokens_in: int, tokens_out: int, *, calls: int = 1, cost: float | None = None) -> Reservation:
+        """Set aside what a call may use at most, first come first served.
+
+        cost: dollars, where it is not that of one call at the budget's price (a mining model, a batch of calls).
+        Waits while it does not fit beside the calls under way. Raises CapReachedError if none is and it still does not fit.
+        """
+        if cost is None:
+            cost = 0.0 if self.price is None else self.price.cost(tokens_in, tokens_out)
+        reservation = Reservation(Spending(calls, tokens_in, tokens_out, cost))
+        if self._queue or not self._fits(reservation.most):
+            await self._wait(reservation.most)
+        self._open.add(reservation)
+        self._reserved += reservation.most
+        self._wake()
+        return reservation
+
+    def settle(self, reservation: Reservation, spent: Spending) -> None:
+        """Replace a reservation by what was used: `Spending()` for a call that was never sent.
+
+        Raises ValueError for a reservation that is settled already.
+        """
+        if reservation not in self._open:
+            raise ValueError("the reservation is settled already, or another budget's")
+        self._open.remove(reservation)
+        left, most = self._reserved, reservation.most
+        # Costs are summed afresh, so that rounding cannot build up.
+        cost = math.fsum(other.most.cost for other in self._open)
+        self._reserved = Spending(
+            left.calls - most.calls, left.tokens_in - most.tokens_in, left.tokens_out - most.tokens_out, cost
+        )
+        self.spent += spent
+        self._wake()
+
+    def _fits(self, most: Spending) -> bool:
+        return self.caps.passed(self.spent + self._reserved + most) is None
+
+    async def _wait(self, most: Spending) -> None:
+        """Returns when it is this call's turn and there is room for it."""
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        self._wake()
+        try:
+            while True:
+                await turn
+                if self._fits(most):
+                    return
+                if not self._open:
+                    raise self._stop(most)
+                # Woken in vain: the same place in the queue, until more is settled.
+                turn = self._queue[0] = asyncio.get_running_loop().create_future()
+        finally:
+            self._queue.remove(turn)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._queue and not self._queue[0].done():
+            self._queue[0].set_result(None)
+
+    def _stop(self, most: Spending) -> CapReachedError:
+        option = self.caps.passed(self.spent + most) or ""
+        tokens = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
+        cap, used, wanted = {
+            "max_cost": (f"{self.caps.cost or 0:g}", f"{self.spent.cost:.4g} dollars", f"{most.cost:.2g}"),
+            "max_calls": (f"{self.caps.calls}", f"{self.spent.calls}", f"{most.calls}"),
+            "max_tokens": (f"{self.caps.tokens}", f"{tokens[0]}", f"{tokens[1]}"),
+        }[option]
+        flag = f"--{option.replace('_', '-')}"
+        reason = f"{used} used so far, and the next call may take up to {wanted}"
+        return CapReachedError(f"stopped by {flag} {cap}: {reason}; raise {flag} to go on", option)
+
+
+def check_priced(caps: Caps, price: Price | None, model: str = "") -> None:
+    """Raise OptionError if cost is capped and the price of a model is not known."""
+    if caps.cost is not None and price is None:
+        name = f" of {model}" if model else ""
+        raise OptionError(
+            f"max_cost: the price{name} is not known, so its cost cannot be kept below {caps.cost:g} dollars; "
+            "give it with --price IN,OUT (dollars per million tokens read and written)"
+        )
+
+
+def most_tokens(texts: Sequence[str], n_images: int = 0) -> int:
+    """An upper limit of the tokens that a model reads: no token is shorter than a byte.
+
+    texts: the messages, and the schema of the reply as one more.
+    """
+    return sum(_bytes(text) + TOKENS_A_MESSAGE for text in texts) + n_images * MOST_TOKENS_AN_IMAGE
+
+
+def likely_tokens(texts: Sequence[str], n_images: int = 0) -> float:
+    """About the tokens that a model reads, for plans and pacing: one for four bytes, so four letters or a Chinese character."""
+    return sum(_bytes(text) / BYTES_A_TOKEN + TOKENS_A_MESSAGE / BYTES_A_TOKEN for text in texts) + n_images * TOKENS_AN_IMAGE
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,301 @@
+"""A call until it succeeds: journalled, within the caps, repeated after faults that pass, with one pause for all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import tenacity
+
+from genz_ppl.errors import ModelError
+from genz_ppl.llm.served.budget import Budget, Reservation
+from genz_ppl.llm.served.client import ChatClient
+from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.pacing import Pacer, PauseGate
+from genz_ppl.llm.served.prices import Price
+from genz_ppl.llm.served.reading import Reply
+from genz_ppl.llm.served.replies import InvalidReplyError, find_object
+from genz_ppl.llm.served.requests import FORMATS, Request
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.spending import Spending, Usage
+from genz_ppl.llm.served.templates import Rendered
+from genz_ppl.llm.store.store import AnswerStore, Pair, StoredAnswer
+
+Result = TypeVar("Result")
+# Seconds of the first pause after a fault, and of the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+# A server that asks for a longer pause than this will not answer today.
+LONGEST_RETRY_AFTER = 600.0
+# Seconds without one success in which a server may answer "too many requests" before a run is stopped.
+PATIENCE = 900.0
+# What a server is asked when it is in doubt whether it works at all.
+CHECK, CHECK_TOKENS = Rendered("check", "1", "You reply with one word.", "Reply with the word yes.", None, "check"), 1000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a reply says, ready for the store."""
+
+    answers: Mapping[Pair, StoredAnswer] = field(default_factory=dict)
+    texts: Mapping[bytes, str] = field(default_factory=dict)
+
+
+class StoppingError(Exception):
+    """The run is winding up, so this call was not made."""
+
+
+@dataclass
+class _Course:
+    """How one call has gone so far. again: faults that count as attempts. waits: refusals for being too many."""
+
+    started: float
+    again: int = 0
+    waits: int = 0
+
+
+class Caller:
+    """Makes calls of one run for all workers of one event loop.
+
+    prices: of each model by name. run: the number of the run in the store's ledger.
+    """
+
+    def __init__(
+        self,
+        client: ChatClient,
+        store: AnswerStore,
+        run: int,
+        settings: ModelSettings,
+        budget: Budget,
+        prices: Mapping[str, Price | None],
+    ) -> None:
+        self.client, self.store, self.run, self.settings, self.budget, self.prices = client, store, run, settings, budget, prices
+        self.gate = PauseGate()
+        self.pacer = Pacer(settings.requests_per_minute, settings.tokens_per_minute)
+        self.form = FORMATS[0]
+        self.stopping = asyncio.Event()
+        self.last_success = -1.0
+        self._pauses = 0
+        self._checking = asyncio.Lock()
+
+    async def ask(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
+        """Call until there is a reply that `read` can use, store what it says, and return it.
+
+        read: raises InvalidReplyError for a reply of another form than was asked for.
+        Raises CallError with Remedy.SPLIT where a smaller question may do better, ModelError where nothing will,
+        BudgetError at a cap, and StoppingError once `stopping` is set.
+        """
+
+        async def once() -> Recorded:
+            return await self._attempt(request, read)
+
+        return await self._until_done(once, request.model)
+
+    async def repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """The same for a call that costs nothing, such as a look at a batch; each attempt has the deadline of a call."""
+
+        async def once() -> Result:
+            await self.gate.passed()
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    return await call()
+            except TimeoutError:
+                raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+
+        return await self._until_done(once)
+
+    async def _until_done(self, call: Callable[[], Awaitable[Result]], model: str | None = None) -> Result:
+        """model: whose calls may be made smaller when they fail again and again."""
+        course = _Course(time.monotonic())
+        try:
+            return await call()
+        except CallError as error:
+            fault = error
+
+        faults = [fault]
+
+        async def again() -> Result:
+            if faults:
+                raise faults.pop()
+            return await call()
+
+        retrying = tenacity.AsyncRetrying(  # made where there is something to repeat: it takes a tenth of a call's time
+            retry=tenacity.retry_if_exception(lambda error: self._goes_on(error, course)),
+            wait=lambda state: self._pause(state, course),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            done: Result = await retrying(again)
+        except CallError as error:
+            if error.remedy is Remedy.AGAIN and model is not None and await self._works(model, course):
+                raise CallError(Remedy.SPLIT, error.reason) from None  # it is this call that the server does not like
+            raise self._verdict(error, course) from None
+        return done
+
+    async def _works(self, model: str, course: _Course) -> bool:
+        """Whether the server replies to other calls; where none was made meanwhile, it is asked something harmless."""
+        async with self._checking:  # of several workers in doubt one asks
+            if self.stopping.is_set() or self.last_success >= course.started:
+                return True
+            try:
+                await self._attempt(Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
+            except CallError as error:
+                return error.remedy is Remedy.SPLIT
+            return True
+
+    def _goes_on(self, error: BaseException, course: _Course) -> bool:
+        """Whether to call again; counts the fault."""
+        if not isinstance(error, CallError) or self.stopping.is_set():
+            return False
+        if error.remedy is Remedy.PLAINER:
+            return True
+        if error.remedy is Remedy.WAIT:
+            course.waits += 1
+            quiet_since = max(course.started, self.last_success)
+            return time.monotonic() - quiet_since < PATIENCE and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+        course.again += error.remedy is Remedy.AGAIN
+        return error.remedy is Remedy.AGAIN and course.again < self.settings.attempts
+
+    def _pause(self, state: tenacity.RetryCallState, course: _Course) -> float:
+        """Seconds until this call's next attempt; where all calls must wait, the gate sees to it."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if not isinstance(error, CallError) or error.remedy is Remedy.PLAINER:
+            return 0.0
+        if error.remedy is Remedy.AGAIN:
+            return error.retry_after if error.retry_after is not None else _jittered(course.again)
+        if error.retry_after is not None:
+            self.gate.pause(error.retry_after)
+        elif self.gate.remaining == 0.0:  # the first of several workers to be told; the others wait with it
+            self._pauses += 1
+            self.gate.pause(_jittered(self._pauses))
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the moment at which the run winds up."""
+        await self._unless_stopping(asyncio.sleep(seconds))
+
+    async def _unless_stopping(self, waiting: Coroutine[Any, Any, Any]) -> None:
+        stop = asyncio.ensure_future(self.stopping.wait())
+        task = asyncio.ensure_future(waiting)
+        try:
+            await asyncio.wait((stop, task), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            stop.cancel()
+            task.cancel()
+        if self.stopping.is_set():
+            raise StoppingError
+
+    def _verdict(self, error: CallError, course: _Course) -> Exception:
+        """What a call that is given up means for the run."""
+        if error.remedy is Remedy.SPLIT:
+            return error
+        saved = "what was answered is stored"
+        if error.remedy is Remedy.AGAIN:
+            return ModelError(
+                f"the server at {self.client.endpoint} failed {course.again} times in a row ({error.reason}); {saved}"
+            )
+        if error.remedy is Remedy.WAIT:
+            return ModelError(f"the server at {self.client.endpoint} takes no calls ({error.reason}); {saved}, try again later")
+        return ModelError(f"{self.client.endpoint}: {error.reason}; {saved}")
+
+    async def _attempt(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
+        """One attempt, with its entry in the journal and its share of the caps."""
+        reservation = await self._leave(request)
+        spent, outcome, recorded = Spending(), "not sent", Recorded()
+        attempt: int | None = None
+        try:
+            attempt = self.store.begin(self.run, request.kind, request.model, reservation.most)
+            spent, outcome = reservation.most, "unknown"  # until a reply says otherwise: it may have been billed
+            form = self.form
+            reply = await self._send(request, form)
+            spent = self._spent(request, reply.usage, reply.text)
+            recorded, outcome = read(self._bare(request, form, reply)), "answered"
+            self.last_success, self._pauses = time.monotonic(), 0
+            return recorded
+        except InvalidReplyError as error:
+            outcome = "invalid reply"
+            raise CallError(Remedy.SPLIT, str(error)) from None
+        except CallError as error:
+            outcome = error.reason
+            spent = self._spent_in_vain(request, error, reservation.most)
+            if error.remedy is Remedy.SPLIT:
+                self.last_success = time.monotonic()
+            if error.remedy is Remedy.PLAINER:
+                self._plainer(form)
+            raise
+        finally:
+            try:
+                if attempt is not None:
+                    self.store.settle(attempt, outcome, spent, recorded.answers, recorded.texts)
+            finally:
+                self.budget.settle(reservation, spent)
+
+    async def _leave(self, request: Request) -> Reservation:
+        """Leave to send a call: when no pause is on, within the limits a minute and the caps."""
+        await self._unpaused()
+        if self.settings.requests_per_minute is not None or self.settings.tokens_per_minute is not None:
+            await self._unless_stopping(self.pacer.wait(request.likely_tokens_in + request.tokens_out))
+        price = self.prices.get(request.model)
+        cost = 0.0 if price is None else price.cost(request.most_tokens_in, request.tokens_out)
+        reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
+        try:
+            await self._unpaused()  # a pause may have begun meanwhile
+        except BaseException:
+            self.budget.settle(reservation, Spending())
+            raise
+        return reservation
+
+    async def _unpaused(self) -> None:
+        while self.gate.remaining > 0:  # also where a new pause began before this worker's turn came
+            await self._unless_stopping(self.gate.passed())
+        if self.stopping.is_set():
+            raise StoppingError
+
+    async def _send(self, request: Request, form: str) -> Reply:
+        """Send, and take no longer than the deadline, however slowly the bytes come."""
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await self.client.chat(request.body(form, self.settings))
+        except TimeoutError:
+            raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+
+    def _bare(self, request: Request, form: str, reply: Reply) -> Reply:
+        """The reply without words around its JSON object; only where the server cannot do better are they allowed."""
+        if request.rendered.schema is None or reply.text.lstrip().startswith("{"):
+            return reply
+        bare = replace(reply, text=find_object(reply.text))
+        if form != FORMATS[-1]:
+            raise CallError(Remedy.PLAINER, "the server does not keep to the reply format", usage=reply.usage)
+        return bare
+
+    def _plainer(self, form: str) -> None:
+        """Ask for replies in the next plainer format from now on."""
+        position = FORMATS.index(form) + 1
+        if position == len(FORMATS):
+            raise CallError(Remedy.STOP, "the server knows none of the reply formats", free=True)
+        self.form = FORMATS[max(position, FORMATS.index(self.form))]
+
+    def _spent(self, request: Request, usage: Usage | None, text: str = "") -> Spending:
+        """What a call used; without a word from the server, an upper limit."""
+        if usage is None:
+            usage = Usage(request.most_tokens_in, max(1, len(text.encode("utf-8", "surrogatepass"))))
+        price = self.prices.get(request.model)
+        return Spending(
+            1, usage.tokens_in, usage.tokens_out, 0.0 if price is None else price.cost(usage.tokens_in, usage.tokens_out)
+        )
+
+    def _spent_in_vain(self, request: Request, error: CallError, most: Spending) -> Spending:
+        if error.free:
+            return Spending(calls=1)
+        return most if error.usage is None else self._spent(request, error.usage)
+
+
+def _jittered(n: int) -> float:
+    """A pause after the n-th fault: doubling, with chance in it so that workers do not come back all at once."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (n - 1)) * random.uniform(0.5, 1.0)

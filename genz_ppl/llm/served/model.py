@@ -1,0 +1,242 @@
+"""`openai:NAME`: a foundation model behind any OpenAI-compatible server, every answer of which is paid for once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from genz_ppl.llm.served.batching import Batching, in_batches
+from genz_ppl.llm.served.budget import Budget, Caps
+from genz_ppl.llm.served.calling import Caller, StoppingError
+from genz_ppl.llm.served.client import ChatClient
+from genz_ppl.llm.served.draws import draw_error, majority, majority_error
+from genz_ppl.llm.served.extraction import Extraction, Progress
+from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash, item_hash
+from genz_ppl.llm.served.loop_thread import LoopThread
+from genz_ppl.llm.served.prices import find_price
+from genz_ppl.llm.served.replies import parse_wordings
+from genz_ppl.llm.served.requests import Request
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.served.templates import Prompts, cut_text
+from genz_ppl.llm.served.wordings import some, stored_text
+from genz_ppl.llm.store.store import AnswerStore, Question, default_path
+from genz_ppl.types import Contrast, FloatArray, Item
+
+Result = TypeVar("Result")
+# Tokens of a reply: at the least; for every item described, feature listed and answer given; for wordings and descriptions.
+LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
+# Stands for an image that the model will not describe.
+NO_DESCRIPTION = "(no description)"
+
+
+class OpenAIModel:
+    """Answers, proposes and suggests by calls to a server; what was ever answered comes from the store.
+
+    settings: how it is called. store: a store or the file of one (None: the user's cache folder). run: the folder of the
+    run, under which its spending is booked, so that caps hold across a stop and a resume; fresh: a new run in that folder.
+    spent: what the run has used besides, by a record older than the store's.
+    Raises OptionError for a missing key, a cap on cost without a price, or prompts that are not usable: before any call.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        store: AnswerStore | str | Path | None = None,
+        *,
+        run: str | None = None,
+        fresh: bool = True,
+        spent: Spending | None = None,
+    ) -> None:
+        self.settings = settings
+        self.prompts = Prompts.load(settings.prompts)
+        prices = {name: find_price(name, settings.price, settings.base_url) for name in {settings.model, settings.miner}}
+        caps = Caps(settings.max_cost, settings.max_calls, settings.max_tokens)
+        unknown = next((name for name, price in prices.items() if price is None), None)
+        self.priced = unknown is None
+        price = None if unknown is not None else prices[settings.model]
+        self._client = ChatClient(settings.base_url, settings.workers)
+        budget = Budget(caps, price, model=unknown or settings.model)
+        self.store = store if isinstance(store, AnswerStore) else AnswerStore(store or default_path())
+        self._run = self.store.open_run(run, fresh)
+        budget.spent = _larger(self.store.spent(self._run), spent or Spending())
+        self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
+        self.failures: Counter[str] = Counter()
+        self.progress: Progress | None = None
+        self._thread = LoopThread()
+        self._finalizer = weakref.finalize(self, self._thread.close, self._client.close)
+
+    @property
+    def spent(self) -> Spending:
+        """What the run has used so far, before it was resumed included."""
+        return self.caller.budget.spent
+
+    def close(self) -> None:
+        """Close the connections. The model cannot be used after that."""
+        self._finalizer()
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(items), len(features)) of 1., 0. and NaN; see `FoundationModel.answer`.
+
+        With several draws the majority counts, and NaN where they are even. Raises ModelError, BudgetError and StoreError;
+        what was answered until then is in the store.
+        """
+        settings = self.settings
+        texts = self._texts(items)
+        columns = {feature: column for column, feature in enumerate(dict.fromkeys(features))}
+        questions = [self._question(feature, draw) for feature in columns for draw in range(settings.draws)]
+        if not items or not questions:
+            return np.full((len(items), len(features)), np.nan)
+        hashes = [item_hash(item, settings.images != "none") for item in items]
+        first: dict[bytes, int] = {}
+        for position, content in enumerate(hashes):
+            first.setdefault(content, position)
+        unique = list(first)
+        rows = {content: row for row, content in enumerate(unique)}
+
+        def render(asked: Sequence[int], about: Sequence[int]) -> Request:
+            shown = [first[unique[row]] for row in asked]
+            rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
+            out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(about) + ANSWER_OUT * len(asked) * len(about)
+            return Request(
+                "extract", settings.model, rendered, settings.max_output_tokens or out, self._pictures([items[t] for t in shown])
+            )
+
+        async def extract() -> FloatArray:
+            extraction = Extraction(self.caller, unique, questions, render, self.failures, self.progress)
+            if settings.batch:
+                await in_batches(extraction, Batching(self.caller))
+            return await extraction.run()
+
+        drawn = self._wait(extract()).reshape(len(unique), len(columns), settings.draws)
+        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
+        positive, negative = self._texts(contrast.positive), self._texts(contrast.negative)
+
+        def render(part: float) -> Request:
+            shown = some(positive, part), some(negative, part)
+            rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
+            pictures = self._pictures([*contrast.positive[: len(shown[0])], *contrast.negative[: len(shown[1])]])
+            return Request("mine", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
+
+        groups = [positive, negative, list(contrast.context), list(contrast.existing)]
+        return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """Up to n questions from a description of the task and some items, none of whose targets is shown."""
+        texts = self._texts(items)
+
+        def render(part: float) -> Request:
+            shown = some(texts, part)
+            rendered, pictures = self.prompts.suggest(shown, task, n), self._pictures(items[: len(shown)])
+            return Request("suggest", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
+
+        return self._worded("suggest", [texts, task, n, *self._picture_hashes(items)], render, n)
+
+    def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(features),) how often an answer is wrong, as far as repeated draws contradict each other; no call is made.
+
+        From the draws of these items in the store; NaN where none was repeated.
+        """
+        draws = self.settings.draws
+        if draws == 1 or not items:
+            return np.full(len(features), np.nan)
+        hashes = [item_hash(item, self.settings.images != "none") for item in items]
+        questions = [self._question(feature, draw) for feature in features for draw in range(draws)]
+        drawn = self.store.lookup(questions, hashes)[0].reshape(len(items), len(features), draws)
+        return majority_error(draw_error(drawn), draws)
+
+    # ---- parts
+
+    def _question(self, feature: str, draw: int) -> Question:
+        settings = self.settings
+        sampling: dict[str, Any] = {"temperature": settings.temperature, "text_limit": settings.text_limit}
+        sampling |= {"images": settings.images, "log_probabilities": settings.log_probabilities}
+        if settings.images == "describe":
+            sampling |= {"describer": settings.miner, "describe": self.prompts.version("describe")}
+        return Question(
+            feature, settings.model, self._client.endpoint, self.prompts.version("extract"), canonical(sampling), draw
+        )
+
+    def _worded(self, name: str, asked: object, render: Callable[[float], Request], n: int) -> list[str]:
+        settings = self.settings
+        sampling = [settings.miner, self._client.endpoint, self.prompts.version(name), settings.temperature]
+        key = digest([name, sampling, asked])
+        text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(reply, n))))
+        return [str(wording) for wording in json.loads(text)]
+
+    def _texts(self, items: Sequence[Item]) -> list[str]:
+        """What is shown of each item: its text, cut if need be, and the descriptions of its images."""
+        texts = [cut_text(item.text, self.settings.text_limit) for item in items]
+        if self.settings.images == "describe" and any(item.images for item in items):
+            paths = {image_hash(path): path for item in items for path in item.images}
+            described = dict(zip(paths, self._wait(self._described(list(paths.items()))), strict=True))
+            for position, item in enumerate(items):
+                parts = [f"Image {number}: {described[image_hash(path)]}" for number, path in enumerate(item.images, start=1)]
+                texts[position] = "\n".join([texts[position], *parts])
+        return texts
+
+    async def _described(self, images: Sequence[tuple[bytes, Path]]) -> list[str]:
+        room = asyncio.Semaphore(self.settings.workers)
+        sampling = [self.settings.miner, self._client.endpoint, self.prompts.version("describe"), self.settings.temperature]
+
+        async def describe(content: bytes, path: Path) -> str:
+            def render(_: float) -> Request:
+                out = self.settings.max_output_tokens or WORDS_OUT
+                return Request("describe", self.settings.miner, self.prompts.describe(), out, (("", data_address(path)),))
+
+            try:
+                async with room:
+                    key = digest(["describe", sampling, content.hex()])
+                    return await stored_text(self.caller, key, render, str.strip, NO_DESCRIPTION)
+            except Exception:
+                self.caller.stopping.set()  # those under way are paid for and end first
+                raise
+
+        outcomes = await asyncio.gather(*(describe(*image) for image in images), return_exceptions=True)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, StoppingError)), errors[0])
+        return [outcome for outcome in outcomes if isinstance(outcome, str)]
+
+    def _pictures(self, items: Sequence[Item]) -> tuple[tuple[str, str], ...]:
+        if self.settings.images != "direct":
+            return ()
+        return tuple(
+            (f"An image of item {number}:", data_address(path))
+            for number, item in enumerate(items, start=1)
+            for path in item.images
+        )
+
+    def _picture_hashes(self, items: Sequence[Item]) -> list[list[str]]:
+        """What `_pictures` shows, for keys."""
+        if self.settings.images != "direct":
+            return []
+        return [[image_hash(path).hex() for path in item.images] for item in items]
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run in the loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""
+
+        async def begun() -> Result:
+            self.caller.stopping.clear()  # not before: the loop may be winding up for another thread
+            return await coroutine
+
+        try:
+            return self._thread.run(begun(), self.caller.stopping.set)
+        except StoppingError:
+            raise KeyboardInterrupt from None
+
+
+def _larger(one: Spending, other: Spending) -> Spending:
+    first, second = asdict(one), asdict(other)
+    return Spending(**{name: max(first[name], second[name]) for name in first})

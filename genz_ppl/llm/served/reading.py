@@ -1,0 +1,193 @@
+"""What a server's reply means: a usable text, or a fault sorted by what to do about it.
+
+What a server says in words is never passed on: it may repeat the key or an item.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.spending import Usage
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+_TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
+_FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+# The codes that are shown: any other might be an echo of the key or of an item.
+_SHOWN = (
+    _QUOTA
+    | _TOO_LONG
+    | _FILTERED
+    | {
+        "invalid_api_key",
+        "invalid_request_error",
+        "model_not_found",
+        "overloaded_error",
+        "permission_denied",
+        "rate_limit_exceeded",
+        "requests",
+        "server_error",
+        "tokens",
+        "unknown_url",
+        "unsupported_country_region_territory",
+        "unsupported_parameter",
+        "unsupported_value",
+    }
+)
+_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output")
+_TRANSIENT = {408, 409, 425}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A usable reply. text: what the model said. usage: None where the server does not tell.
+
+    tokens: (token, {alternative: log-probability}) of the text, where they were asked for.
+    """
+
+    text: str
+    usage: Usage | None
+    tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
+
+
+def status_error(status: int, headers: Mapping[str, str], content: bytes) -> CallError:
+    """What an HTTP status other than 200 calls for."""
+    error = _error_of(content)
+    code = _code(error)
+    named = f"status {status}" + (f", {code}" if code in _SHOWN else "")
+    text = str(error.get("message", "")).lower() + str(error.get("param", "")).lower()
+    if status == 429 and code in _QUOTA:
+        return CallError(Remedy.STOP, f"the account's quota is used up ({named})", free=True)
+    if status == 429 or (status == 503 and "retry-after" in headers):
+        return CallError(Remedy.WAIT, named, free=True, retry_after=retry_after(headers))
+    if status >= 500 or status in _TRANSIENT:
+        return CallError(Remedy.AGAIN, named, free=True, retry_after=retry_after(headers))
+    if 300 <= status < 400:
+        return CallError(Remedy.STOP, f"the server sends calls to another address ({named}); correct --base-url", free=True)
+    if status in (401, 403):
+        return CallError(Remedy.STOP, f"the server refuses the key ({named}); check {KEY_VARIABLE}", free=True)
+    if status == 404:
+        return CallError(
+            Remedy.STOP, f"the server knows no such model or address ({named}); check --model and --base-url", free=True
+        )
+    if status == 413 or code in _TOO_LONG or "context length" in text or "context size" in text or "maximum context" in text:
+        return CallError(Remedy.SPLIT, f"too long for the model ({named})", free=True)
+    if code in _FILTERED:
+        return CallError(Remedy.SPLIT, "content filter", free=True)
+    if any(word in text or word in code for word in _FORMAT_WORDS):
+        return CallError(Remedy.PLAINER, f"the server does not know the reply format ({named})", free=True)
+    return CallError(Remedy.STOP, f"the server refuses the request ({named})", free=True)
+
+
+def _error_of(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """The error's code, else its type."""
+    return next((value.lower() for name in ("code", "type") if isinstance(value := error.get(name), str) and value), "")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: from retry-after-ms, or Retry-After in seconds or as a date; None if it does not."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return None if date.tzinfo is None else max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def read_reply(content: bytes) -> Reply:
+    """The reply in the body of a chat completion. Raises CallError for anything that cannot be used as it stands."""
+    return read_completion(read_object(content))
+
+
+def read_completion(body: Mapping[str, Any]) -> Reply:
+    """The reply in a chat completion. Raises CallError as `read_reply` does."""
+    usage = _usage(body.get("usage"))
+    if body.get("error") is not None:
+        raise CallError(Remedy.AGAIN, "an error in place of a reply", usage=usage)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise CallError(Remedy.AGAIN, "a reply without exactly one choice", usage=usage)
+    choice = choices[0]
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise CallError(Remedy.AGAIN, "a reply without a message", usage=usage)
+    finish, text = choice.get("finish_reason"), message.get("content")
+    if message.get("refusal"):
+        raise CallError(Remedy.SPLIT, "refusal", usage=usage)
+    if finish == "content_filter":
+        raise CallError(Remedy.SPLIT, "content filter", usage=usage)
+    if finish == "length":
+        raise CallError(Remedy.SPLIT, "the reply was cut off", usage=usage)
+    if finish not in ("stop", None):
+        raise CallError(Remedy.SPLIT, "the reply ended in an unknown way", usage=usage)
+    if not isinstance(text, str) or not text.strip():
+        raise CallError(Remedy.SPLIT, "an empty reply", usage=usage)
+    return Reply(text, usage, _tokens(choice.get("logprobs")))
+
+
+def read_object(content: bytes) -> dict[str, Any]:
+    """The JSON object that the bytes are. Raises CallError, also for a key that is there twice."""
+    try:
+        body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise CallError(Remedy.AGAIN, "a body that is not JSON") from None
+    if not isinstance(body, dict):
+        raise CallError(Remedy.AGAIN, "a body that is no JSON object")
+    return body
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    counts = value.get("prompt_tokens"), value.get("completion_tokens")
+    if all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 10**9 for count in counts):
+        return Usage(int(counts[0] or 0), int(counts[1] or 0))
+    return None
+
+
+def _tokens(value: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return ()
+    tokens = []
+    for entry in content:
+        if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
+            return ()
+        others = entry.get("top_logprobs") or [entry]
+        table = {
+            one["token"]: float(one["logprob"])
+            for one in others
+            if isinstance(one, dict) and isinstance(one.get("token"), str) and isinstance(one.get("logprob"), int | float)
+        }
+        tokens.append((entry["token"], table))
+    return tuple(tokens)

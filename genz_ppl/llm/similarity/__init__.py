@@ -1,0 +1,1 @@
+"""The embedded model for free text: is any sentence close in meaning to a phrase?"""

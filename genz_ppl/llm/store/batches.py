@@ -1,0 +1,114 @@
+"""Batches under way, in the store: what was asked in each, so that its answers find their place after any crash."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.rows import Pair, Question
+from genz_ppl.llm.store.store import AnswerStore
+
+# A server has 24 hours for a batch; its questions are nobody else's to ask for that long and some more.
+LEASE_SECONDS = 26 * 3600.0
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """A batch in the store. token: the mark it carries on the server. identifier: its name there, "" until that is known.
+
+    attempt: its entry in the journal. created: seconds since 1970. jobs: the pairs asked in each request, item by item.
+    """
+
+    token: str
+    run: int
+    endpoint: str
+    model: str
+    identifier: str
+    attempt: int
+    created: float
+    jobs: tuple[BatchJob, ...]
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """One request of a batch: every question about every item (content hash)."""
+
+    items: tuple[bytes, ...]
+    questions: tuple[Question, ...]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """What it asks."""
+        return [(question, item) for item in self.items for question in self.questions]
+
+
+class BatchLedger:
+    """The batches of a store."""
+
+    def __init__(self, store: AnswerStore) -> None:
+        self.store = store
+
+    def add(self, run: int, endpoint: str, model: str, jobs: Sequence[BatchJob], reserved: Spending) -> BatchRow:
+        """Journal a batch before it is sent, and lease its pairs to it, whatever becomes of this process."""
+        token = secrets.token_hex(16)
+        attempt = self.store.begin(run, "batch", model, reserved)
+        row = BatchRow(token, run, endpoint, model, "", attempt, time.time(), tuple(jobs))
+        with self.store.writing() as tables:
+            tables.connection.execute(
+                "INSERT INTO batches (token, run, endpoint, model, identifier, attempt, created, jobs) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (token, run, endpoint, model, "", attempt, row.created, _packed(jobs)),
+            )
+            keys = tables.made_keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)))
+            tables.lease_to(f"batch:{token}", keys, row.created + LEASE_SECONDS)
+        return row
+
+    def sent(self, row: BatchRow, identifier: str) -> BatchRow:
+        """The server has it, under this name; returns the row with it."""
+        with self.store.writing() as tables:
+            tables.connection.execute("UPDATE batches SET identifier = ? WHERE token = ?", (identifier, row.token))
+        return replace(row, identifier=identifier)
+
+    def open(self, endpoint: str) -> list[BatchRow]:
+        """The batches at that server whose results are not stored yet, the oldest first."""
+        with self.store.using() as tables:
+            found = tables.connection.execute(
+                "SELECT token, run, endpoint, model, identifier, attempt, created, jobs FROM batches "
+                "WHERE endpoint = ? ORDER BY created",
+                (endpoint,),
+            ).fetchall()
+        return [
+            BatchRow(token, run, at, model, identifier, attempt, created, _unpacked(jobs))
+            for token, run, at, model, identifier, attempt, created, jobs in found
+        ]
+
+    def close(self, row: BatchRow) -> None:
+        """Its results are stored, or there will be none: what it left unanswered may be asked again."""
+        with self.store.writing() as tables:
+            tables.connection.execute("DELETE FROM batches WHERE token = ?", (row.token,))
+            tables.release_of(f"batch:{row.token}")
+
+
+def _packed(jobs: Sequence[BatchJob]) -> bytes:
+    questions = {question: number for number, question in enumerate(dict.fromkeys(q for job in jobs for q in job.questions))}
+    items = {item: number for number, item in enumerate(dict.fromkeys(item for job in jobs for item in job.items))}
+    content = {
+        "questions": [question.columns for question in questions],
+        "items": [item.hex() for item in items],
+        "jobs": [[[items[item] for item in job.items], [questions[question] for question in job.questions]] for job in jobs],
+    }
+    return zlib.compress(json.dumps(content).encode())
+
+
+def _unpacked(packed: bytes) -> tuple[BatchJob, ...]:
+    content = json.loads(zlib.decompress(packed))
+    questions = [Question(*columns) for columns in content["questions"]]
+    items = [bytes.fromhex(item) for item in content["items"]]
+    return tuple(
+        BatchJob(tuple(items[i] for i in rows), tuple(questions[k] for k in columns)) for rows, columns in content["jobs"]
+    )

@@ -1,0 +1,171 @@
+"""Answers out of a store into a table, also out of a store that is damaged in places."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.store.rows import ITEM_BYTES, Question, read_answer
+from genz_ppl.llm.store.schema import open_store, store_errors
+
+COLUMNS = ("item", "feature", "model", "endpoint", "prompt", "sampling", "draw", "answer", "reason", "probability")
+SUFFIXES = (".csv", ".parquet", ".jsonl")
+_ROWS = 50_000
+
+Row = tuple[str, str, str, str, str, str, int, int | None, str, float | None]
+_Writer = Callable[[Iterator[Row], Path], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """rows: answers written. damaged: rows left out since they are damaged; an unreadable stretch of the file counts one."""
+
+    rows: int
+    damaged: int
+
+
+def export(path: str | Path, file: str | Path) -> Exported:
+    """Write all answers to a .csv, .parquet or .jsonl file: the item's hash in hex, the question, and the answer (1, 0, none).
+
+    Damaged rows are left out and counted; of a store with unreadable pages whatever can be read is written.
+    Raises OptionError for another ending or a file that is there already, StoreError if there is no store at `path`.
+    """
+    store, output = Path(os.path.abspath(path)), Path(file)
+    write = _writer(output)
+    partial = output.with_name(f"{output.name}.partial")
+    counts = {True: 0, False: 0}
+
+    def counted(connection: sqlite3.Connection) -> Iterator[Row]:
+        for row in intact_rows(connection):
+            counts[row is not None] += 1
+            if row is not None:
+                yield row
+
+    connection = open_store(store, create=False)
+    try:
+        with store_errors(store), _output_errors(output):
+            write(counted(connection), partial)
+            partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+        connection.close()
+    return Exported(counts[True], counts[False])
+
+
+def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
+    """All answers as rows of `COLUMNS`, in order of questions; None for each row or page that is damaged."""
+    # Question by question, so that one unreadable page costs answers of one or two questions only.
+    for question in _readable(
+        connection, "SELECT id, digest, feature, model, endpoint, prompt, sampling, draw FROM questions", ()
+    ):
+        if question is None:
+            yield None
+            continue
+        number, digest, *columns = question
+        asked = _asked(digest, columns)
+        answers = (
+            "SELECT item, items.digest, value, reason, probability, checksum "
+            "FROM answers LEFT JOIN items ON items.id = item WHERE question = ?"
+        )
+        for row in _readable(connection, answers, (number,), "item"):
+            yield None if row is None or asked is None else _row(asked, columns, *row[1:])
+
+
+def _readable(
+    connection: sqlite3.Connection, query: str, values: tuple[object, ...], order: str = "id"
+) -> Iterator[tuple[Any, ...] | None]:
+    """The rows of a query; where a page cannot be read, those before it, None, and those behind it, backwards."""
+    last: int | None = None
+    try:
+        for row in connection.execute(f"{query} ORDER BY {order}", values):
+            if isinstance(row[0], int):
+                last = row[0]
+            yield row
+        return
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
+            raise
+    yield None
+    try:
+        for row in connection.execute(f"{query} ORDER BY {order} DESC", values):
+            if last is not None and isinstance(row[0], int) and row[0] <= last:
+                return
+            yield row
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
+            raise
+
+
+def _asked(digest: Any, columns: list[Any]) -> Question | None:
+    """The question of a row; None if the row is not what was written there."""
+    texts, draw = columns[:5], columns[5]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(draw, int):
+        return None
+    question = Question(*columns)
+    # A lone surrogate was spelled out when it was stored, so such a text no longer has the digest.
+    spelled = any("\\ud" in text for text in texts)
+    if question.digest != digest and not (spelled and isinstance(digest, bytes)):
+        return None
+    question.__dict__["digest"] = digest
+    return question
+
+
+def _row(asked: Question, columns: list[Any], item: Any, value: Any, reason: Any, probability: Any, mark: Any) -> Row | None:
+    if not isinstance(item, bytes) or len(item) != ITEM_BYTES:
+        return None
+    answer = read_answer((asked, item), value, reason, probability, mark)
+    return None if answer is None else (item.hex(), *columns, value, answer.reason, answer.probability)
+
+
+def _writer(file: Path) -> _Writer:
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OptionError(f"{file}: expected a name that ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if file.exists():
+        raise OptionError(f"{file}: is there already and is not overwritten; name another file or move it away")
+    return {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}[suffix]
+
+
+@contextmanager
+def _output_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OptionError(
+            f"{file}: cannot be written ({error.strerror or error}); check the folder, space and permissions"
+        ) from None
+
+
+def _write_csv(rows: Iterator[Row], file: Path) -> None:
+    with file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+
+
+def _write_jsonl(rows: Iterator[Row], file: Path) -> None:
+    with file.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as opened:
+        for row in rows:
+            opened.write(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n")
+
+
+def _write_parquet(rows: Iterator[Row], file: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.string()
+    types = (text, text, text, text, text, text, pa.int64(), pa.int8(), text, pa.float64())
+    schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
+    with pq.ParquetWriter(file, schema) as writer:
+        while portion := list(islice(rows, _ROWS)):
+            columns = [pa.array(column, kind) for column, kind in zip(zip(*portion, strict=True), types, strict=True)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -1,0 +1,222 @@
+"""What is in a store of answers, and how to make it smaller."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from genz_ppl.errors import OptionError, StoreError
+from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.export import Exported, export, intact_rows
+from genz_ppl.llm.store.owner import is_dead
+from genz_ppl.llm.store.schema import MIGRATIONS, open_store, roll_back, store_errors
+
+__all__ = ["Exported", "ModelCount", "Pruned", "StoreInfo", "export", "info", "prune"]
+
+_DAY = 86_400.0
+# Of prune: the tables and conditions by option. An answer is as old as the attempt that brought it.
+_OF_MODEL = "question IN (SELECT id FROM questions WHERE model = ?)"
+_OF_PROMPT = "question IN (SELECT id FROM questions WHERE prompt = ?)"
+_BEFORE = "attempt IN (SELECT id FROM attempts WHERE begun < ?)"
+_BY_MODEL = "attempt IN (SELECT id FROM attempts WHERE model = ?)"
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """Answers of one model with one prompt: questions asked, answers yes, no and failed (no valid answer)."""
+
+    model: str
+    endpoint: str
+    prompt: str
+    questions: int
+    yes: int
+    no: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds.
+
+    size: bytes, the log beside the file included. failed: why answers are missing, and how often. texts: stored replies other
+    than answers. unsettled: attempts that were begun and never settled; spent counts them with what they had reserved.
+    leases: what is being asked now; orphans: leases that are void. damaged: rows with a wrong checksum, and lines of SQLite's
+    own check; None where not checked.
+    """
+
+    path: str
+    size: int
+    schema: int
+    items: int
+    models: tuple[ModelCount, ...]
+    failed: dict[str, int]
+    texts: int
+    runs: int
+    attempts: int
+    unsettled: int
+    spent: Spending
+    leases: int
+    orphans: int
+    damaged: int | None
+
+    @property
+    def answers(self) -> int:
+        """All answers, failed ones included."""
+        return sum(each.yes + each.no + each.failed for each in self.models)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "answers": self.answers}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How many answers, texts and void leases were taken away, or would be; bytes of the file before and after."""
+
+    answers: int
+    texts: int
+    leases: int
+    size_before: int
+    size_after: int
+
+
+def info(path: str | Path, check: bool = False) -> StoreInfo:
+    """Count what the store holds; with `check` read every row (5 s for a million answers).
+
+    Raises StoreError if there is no store at `path` or it cannot be read.
+    """
+    with _opened(path) as (connection, file):
+        one = _single(connection)
+        sums = connection.execute(
+            "SELECT total(calls), total(tokens_in), total(tokens_out), total(cost), count(*), total(settled IS NULL) "
+            "FROM attempts"
+        ).fetchone()
+        live, void = _leases(connection)
+        return StoreInfo(
+            path=str(file),
+            size=_size(file),
+            schema=len(MIGRATIONS),
+            items=one("SELECT count(*) FROM items"),
+            models=_models(connection),
+            failed=dict(
+                connection.execute("SELECT reason, count(*) FROM answers WHERE value IS NULL GROUP BY reason ORDER BY 2 DESC")
+            ),
+            texts=one("SELECT count(*) FROM texts"),
+            runs=one("SELECT count(*) FROM runs"),
+            attempts=sums[4],
+            unsettled=int(sums[5]),
+            spent=Spending(int(sums[0]), int(sums[1]), int(sums[2]), sums[3]),
+            leases=live,
+            orphans=len(void),
+            damaged=_count_damaged(connection) if check else None,
+        )
+
+
+def prune(
+    path: str | Path,
+    model: str | None = None,
+    prompt: str | None = None,
+    older_than: float | None = None,
+    failed: bool = False,
+    dry_run: bool = False,
+) -> Pruned:
+    """Take answers away that meet all of the conditions given, and void leases; then give the space back to the disk.
+
+    model, prompt: of the question, exactly. older_than: days. failed: only those without a valid answer, which are then
+    asked again. Without any condition no answer goes. Texts (image descriptions, proposals) go by `model` and `older_than`,
+    not when `prompt` or `failed` is given. dry_run: count, and change nothing. The journal of attempts and runs always stays.
+
+    Raises StoreError if there is no store at `path`, it cannot be written, or a run is asking questions now; OptionError for
+    a negative `older_than`.
+    """
+    if older_than is not None and not older_than >= 0:
+        raise OptionError(f"--older-than: expected a number of days of at least 0, got {older_than:g}")
+    before = None if older_than is None else time.time() - older_than * _DAY
+    answers = _conditions([(_OF_MODEL, model), (_OF_PROMPT, prompt), (_BEFORE, before)], "value IS NULL" if failed else "")
+    texts = _conditions([(_BY_MODEL, model), (_BEFORE, before)], "0" if failed or prompt is not None else "")
+    with _opened(path) as (connection, file):
+        size = _size(file)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            live, void = _leases(connection)
+            if live and not dry_run:
+                raise StoreError(
+                    f"{file}: {live} questions are being asked now, by a run or a batch; prune the store when it has ended"
+                )
+            counts = [_take(connection, table, *which, dry_run) for table, which in (("answers", answers), ("texts", texts))]
+            if not dry_run:
+                connection.executemany("DELETE FROM leases WHERE question = ? AND item = ?", void)
+            connection.execute("ROLLBACK" if dry_run else "COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+        if not dry_run:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return Pruned(counts[0], counts[1], len(void), size, _size(file))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    file = Path(os.path.abspath(path))
+    connection = open_store(file, create=False)
+    try:
+        with store_errors(file):
+            yield connection, file
+    finally:
+        connection.close()
+
+
+def _size(file: Path) -> int:
+    """Bytes of the file and of the log beside it."""
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def _single(connection: sqlite3.Connection) -> Any:
+    return lambda query: int(connection.execute(query).fetchone()[0])
+
+
+def _models(connection: sqlite3.Connection) -> tuple[ModelCount, ...]:
+    """Counted by question first, which is the order of the table, so that millions of answers need no sorting."""
+    rows = connection.execute(
+        "WITH counts AS (SELECT question, count(*) AS n, total(value) AS yes, total(value IS NULL) AS failed "
+        "FROM answers GROUP BY question) "
+        "SELECT model, endpoint, prompt, count(*), sum(yes), sum(n - yes - failed), sum(failed) "
+        "FROM counts JOIN questions ON id = question GROUP BY model, endpoint, prompt ORDER BY sum(n) DESC"
+    )
+    return tuple(ModelCount(*row[:3], *(int(number) for number in row[3:])) for row in rows)
+
+
+def _leases(connection: sqlite3.Connection) -> tuple[int, list[tuple[Any, Any]]]:
+    """How many leases are valid, and the void ones."""
+    now = time.time()
+    dead = {number for number, name in connection.execute("SELECT id, name FROM owners") if is_dead(str(name))}
+    rows = connection.execute("SELECT question, item, owner, expires FROM leases").fetchall()
+    void = [row[:2] for row in rows if row[2] in dead or not isinstance(row[3], float) or row[3] <= now]
+    return len(rows) - len(void), void
+
+
+def _count_damaged(connection: sqlite3.Connection) -> int:
+    lines = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+    wrong = 0 if lines == ["ok"] else len(lines)
+    return wrong + sum(row is None for row in intact_rows(connection))
+
+
+def _conditions(parts: list[tuple[str, object]], fixed: str) -> tuple[str, list[object]]:
+    """A WHERE of all conditions that have a value; one that nothing meets if there are none."""
+    given = [(text, value) for text, value in parts if value is not None]
+    texts = [text for text, _ in given] + ([fixed] if fixed else [])
+    return " AND ".join(texts) or "0", [value for _, value in given]
+
+
+def _take(connection: sqlite3.Connection, table: str, condition: str, values: list[object], dry_run: bool) -> int:
+    if dry_run:
+        return int(connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values).fetchone()[0])
+    return connection.execute(f"DELETE FROM {table} WHERE {condition}", values).rowcount
