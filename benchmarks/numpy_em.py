@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genz_ppl.inference.engines.coordinate import coordinate, expectation_for, update_error_rates
+from genz_ppl.inference.engines.choose import engine_for
+from genz_ppl.inference.engines.coordinate import coordinate, update_error_rates
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
@@ -90,13 +91,13 @@ class Package:
 
     def __init__(self, state: State, data: Data) -> None:
         self.state, self.data = state, data
-        self.method = expectation_for(state.model, data, "exact", joint_moves=False)
-        self.method.maximise(state)
+        self.engine = engine_for(state.model, data, "exact", joint_moves=False)
+        self.engine.maximise(state)
 
     def step(self) -> None:
         """One E-step and one M-step."""
-        self.method.sweep(self.state)
-        self.method.maximise(self.state)
+        self.engine.sweep(self.state)
+        self.engine.maximise(self.state)
         update_error_rates(self.state, self.data)
 
     def posterior(self) -> Array:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.user_units import user_parameters
@@ -55,7 +54,7 @@ def _effect(fitted: FittedItems, k: int) -> FloatArray:
     """(L,): the same draws of the other features on both sides, so that only this one makes the difference."""
     state = fitted.state
     rows = np.arange(len(fitted.item_ids))
-    if not has_closed_form(state.model):
+    if not state.model.has_closed_form:
         rows = rows[:: 1 + (len(rows) - 1) // MOST_ITEMS]
     rates = state.error_rates.clone()
     rates[k] = NEVER

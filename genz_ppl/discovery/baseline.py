@@ -16,7 +16,6 @@ from genz_ppl.data import Items, Split
 from genz_ppl.discovery import discover as discovery
 from genz_ppl.discovery.discover import Discovery, check_same_items, make_settings
 from genz_ppl.discovery.mine.cycle import Cycle
-from genz_ppl.discovery.mine.proposals import extended, finalists, is_balanced
 from genz_ppl.discovery.run.drive import start
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.record import BASELINE, blank_model, make_record, recorded_settings, recorded_split
@@ -25,6 +24,7 @@ from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
 from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.inference.worth.candidates import extended, finalists, is_balanced
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings, check_number
@@ -263,7 +263,7 @@ class BaselineRunner(Runner):
             progress.features.append(FeatureRecord(f"f{number}", text, "suggested", math.nan, progress.step))
             column = torch.from_numpy(unpack(progress.pool[text]))[:, None]
             progress.state = extended(progress.state, column.to(self.device))
-        if not cycle.strategy.trains:  # a guide in training learns on by itself
+        if cycle.strategy.training is None:  # a guide in training learns on by itself
             cycle.last_fit(progress)
         return [("add", record.text) for record in progress.features]
 
@@ -271,7 +271,7 @@ class BaselineRunner(Runner):
         """Algorithm 3, once; the feature's gain is what the bound lost."""
         before = progress.bound
         events = cycle.prune(progress)
-        if not cycle.strategy.trains:
+        if cycle.strategy.training is None:
             record = next(record for record in progress.features if record.removed_at == progress.step)
             record.gain = before - progress.bound
         return events

@@ -36,7 +36,6 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
@@ -213,7 +212,7 @@ class Discovery:
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
         targets, likelihood = self.schema.target, self._progress.state.model.likelihood
-        if isinstance(likelihood, CategoricalLikelihood):
+        if likelihood.is_of_classes:
             return class_table(outcome, items.ids, targets, self.schema.classes, likelihood.n_classes)
         return prediction_table(outcome, items.ids, targets)
 

@@ -16,10 +16,10 @@ from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, State
-from genz_ppl.inference.strategies import Strategy
+from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.varying import indicators, levels_of
-from genz_ppl.models import LIKELIHOODS, CategoricalLikelihood
+from genz_ppl.models import LIKELIHOODS
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.settings import FitSettings, check_number
 from genz_ppl.types import FloatArray
@@ -170,7 +170,7 @@ def fit(
     place = check_device(device, inference, bayesian)
     labels = check_labels("varying", varying, len(h))
     levels = () if labels is None else levels_of(labels, x.shape[1])
-    strategy = Strategy.of(settings)
+    strategy = strategy_of(settings)
     strategy.check(*h.shape)
     with isolated(int(seed)), one_thread(y.numel() < SMALL):
         classes = class_count(y, likelihood, n_classes)
@@ -216,7 +216,7 @@ def check_device(name: str, inference: str, bayesian: bool = False) -> torch.dev
 
 def class_count(targets: Tensor, likelihood: str, n_classes: int | None = None) -> int:
     """How many classes categorical targets, (T, D), have: the number given, else one more than the largest code."""
-    if not issubclass(LIKELIHOODS[likelihood], CategoricalLikelihood):
+    if not LIKELIHOODS[likelihood].is_of_classes:
         return 2
     if n_classes is not None:
         check_number("n_classes", n_classes, 2)

@@ -11,7 +11,6 @@ from genz_ppl.inference.engines.effect_posterior import effects_of
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
 from genz_ppl.inference.user_units import user_parameters
-from genz_ppl.models import LinearLink
 from genz_ppl.types import FloatArray
 
 
@@ -31,7 +30,7 @@ class GroupEffects:
 def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
     """The effects of a fitted state; None where nothing varies by group."""
     link = state.model.link
-    if not isinstance(link, LinearLink) or link.pooling is None:
+    if link.pooling is None:
         return None
     whole = state.model.likelihood.n_locations == len(scaling.target_spread)
     spread = scaling.target_spread if whole else torch.ones(link.n_targets, dtype=torch.float64)

@@ -10,8 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
-from genz_ppl.inference.engines.coordinate import expectation_for
+from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.exact import MOST_FEATURES, items_of, sum_over_assignments
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.start import Scaling
@@ -123,9 +122,9 @@ def held_out_draws(draws: PosteriorDraws, items: FittedItems) -> tuple[FloatArra
     with torch.no_grad(), isolated(draws.seed), one_thread(data.targets.numel() < SMALL):
         replicated = _replicated(state, items, rates, draws.seed)
         state.model.eval()
-        method = expectation_for(state.model, data, first=False)
+        engine = engine_for(state.model, data, first=False)
         for _ in range(SWEEPS):
-            method.sweep(state)
+            engine.sweep(state)
         density = _log_likelihood(state, data, rates, draws.seed) + items.scaling.density_shift(items.targets).numpy()
     return replicated, density
 
@@ -184,7 +183,7 @@ def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> F
     """log p(y | h, x) of every draw and item, (S, T), for standardised targets."""
     n_items, n_features = data.answers.shape
     model = state.model
-    width = 1 if has_closed_form(model) and not model.likelihood.robust else n_features + model.likelihood.n_locations
+    width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:
         pairs = zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True)
         exact = [sum_over_assignments(State(model, rate, state.posterior), data).log_evidence for model, rate in pairs]

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.engines.effect_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
@@ -42,12 +41,12 @@ class Prediction:
 
 
 def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
-    """E[y | h, x], (T, D), or class probabilities, (T, L); exact where `has_closed_form`, else an average over draws."""
+    """E[y | h, x], (T, D), or class probabilities, (T, L); exact where there are closed forms, else an average over draws."""
     prior, x = state.prior(answers), scaling.covariates(covariates)
     doubt = doubt_of(state, x)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
-        if has_closed_form(state.model):
+        if state.model.has_closed_form:
             location = state.model.link(prior, x)
         else:
             means = [torch.zeros(0, state.model.likelihood.n_locations, dtype=torch.float64)]
@@ -96,7 +95,7 @@ def doubt_of(state: State, x: Tensor) -> Tensor | None:
     x: the model's covariates. Draws of uncertain parameters have the effects of known groups in them.
     """
     link = state.model.link
-    if not isinstance(link, LinearLink) or link.pooling is None:
+    if link.pooling is None:
         return None
     return effect_variance(link, x, state.effects if state.uncertainty is None else None).sqrt()
 

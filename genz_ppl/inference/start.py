@@ -151,7 +151,7 @@ def start_state(model: GenZ, data: Data) -> State:
 
 def ridge_of(link: Link, noise: float) -> Tensor | None:
     """What the squares of covariate weights cost, (P,), where squared errors cost one and have the variance `noise`."""
-    return link.pooling * noise if isinstance(link, LinearLink) and link.pooling is not None else None
+    return None if link.pooling is None else link.pooling * noise
 
 
 def linear_residual(posterior: Tensor, data: Data, targets: Tensor, ridge: Tensor | None = None) -> Tensor:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.engines.enumeration import check_enumeration, enumerate_fit, refit_exactly
+from genz_ppl.inference.guided.guides import StructuredGuide
 from genz_ppl.inference.guided.svi import TrainingOptions, train_guide
 from genz_ppl.inference.state import Bound, Data, State
-from genz_ppl.settings import GUIDED, DiscoverSettings, FitSettings
+from genz_ppl.models import GenZ
+from genz_ppl.settings import DiscoverSettings, FitSettings
 
 # E- and M-steps, if the user names no number.
 STEPS = 50
@@ -17,65 +22,135 @@ STEPS = 50
 EPOCHS_PER_STEP = 10
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """How states are fitted; the options are those of `FitSettings`."""
-
-    name: str = "coordinate"
-    expectation: str = "auto"
-    joint_moves: bool = True
-    bayesian: bool = False
-    batch_size: int | None = None
-
-    @classmethod
-    def of(cls, settings: FitSettings) -> Strategy:
-        """The strategy that the settings ask for."""
-        return cls(settings.inference, settings.expectation, settings.joint_moves, settings.bayesian, settings.batch_size)
-
-    @classmethod
-    def of_run(cls, settings: DiscoverSettings) -> Strategy:
-        """The strategy of a discovery run."""
-        return cls(settings.inference, bayesian=settings.bayesian, batch_size=settings.batch_size)
-
-    @property
-    def trains(self) -> bool:
-        """Whether a guide is trained by epochs."""
-        return self.name in GUIDED
+class Strategy(Protocol):
+    """How states are fitted."""
 
     def check(self, n_items: int, n_features: int) -> None:
         """Raise OptionError if the strategy cannot take so many items or features."""
+
+    def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
+        """Fit a starting state in place; returns the bound after every step or epoch. steps: None for as many as it likes."""
+
+    def refit(self, state: State, data: Data, steps: int) -> Bound:
+        """Fit `state` in place from where it stands and return the bound at the end only."""
+
+    def split(self, state: State, data: Data) -> Tensor:
+        """The posterior of the last feature of a state that was refitted with it, (T,): the mining signal."""
+
+    def climbs(self, model: GenZ) -> bool:
+        """Whether trial states, fitted by exact coordinate updates, are states that this strategy would have made."""
+
+    @property
+    def training(self) -> TrainingOptions | None:
+        """For a guide that is trained by epochs, without end; None where none is."""
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """Eq. 11 as a fixed point, with M-steps in between; see `engine_for` for the options."""
+
+    expectation: str = "auto"
+    joint_moves: bool = True
+    training: ClassVar[TrainingOptions | None] = None
+
+    def check(self, n_items: int, n_features: int) -> None:
+        """Takes any number of either."""
+
+    def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
+        """See `Strategy.fit`."""
+        return coordinate(state, data, steps or STEPS, self.expectation, joint_moves=self.joint_moves)
+
+    def refit(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.refit`."""
+        return refit(state, data, steps, self.expectation)
+
+    def split(self, state: State, data: Data) -> Tensor:
+        """q of the last feature."""
+        return state.posterior[:, -1]
+
+    def climbs(self, model: GenZ) -> bool:
+        """Where there are closed forms."""
+        return model.has_closed_form
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """Exact posteriors of up to 12 features."""
+
+    training: ClassVar[TrainingOptions | None] = None
+
+    def check(self, n_items: int, n_features: int) -> None:
+        """See `check_enumeration`."""
+        check_enumeration(n_items, n_features)
+
+    def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
+        """See `Strategy.fit`."""
+        return enumerate_fit(state, data, steps or STEPS)
+
+    def refit(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.refit`."""
+        return refit_exactly(state, data, steps)
+
+    def split(self, state: State, data: Data) -> Tensor:
+        """q of the last feature."""
+        return state.posterior[:, -1]
+
+    def climbs(self, model: GenZ) -> bool:
+        """Never: trial states have factorised posteriors."""
+        return False
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A guide trained by epochs. structured: the last feature's posterior is exact given the others. See `TrainingOptions`."""
+
+    structured: bool = False
+    bayesian: bool = False
+    batch_size: int | None = None
+
+    def check(self, n_items: int, n_features: int) -> None:
+        """See `Strategy.check`."""
         if self.batch_size is not None and self.batch_size > n_items:
             raise OptionError(
                 f"batch_size: expected at most the {n_items} items there are to fit, got {self.batch_size}; "
                 "choose a smaller one or leave it out"
             )
-        if self.name == "enumeration":
-            check_enumeration(n_items, n_features)
 
     def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
-        """Fit a starting state in place; returns the bound after every step or epoch."""
-        if self.trains:
-            return train_guide(state, data, self.training_options(steps))
-        if self.name == "enumeration":
-            return enumerate_fit(state, data, steps or STEPS)
-        return coordinate(state, data, steps or STEPS, self.expectation, joint_moves=self.joint_moves)
+        """See `Strategy.fit`; steps: epochs."""
+        return train_guide(state, data, self._options(steps))
 
     def refit(self, state: State, data: Data, steps: int) -> Bound:
-        """Fit `state` in place from where it stands and return the bound at the end only."""
-        if self.trains:
-            return train_guide(state, data, self.training_options(steps * EPOCHS_PER_STEP), first=False)[-1]
-        if self.name == "enumeration":
-            return refit_exactly(state, data, steps)
-        return refit(state, data, steps, self.expectation)
+        """See `Strategy.refit`."""
+        return train_guide(state, data, self._options(steps * EPOCHS_PER_STEP), first=False)[-1]
 
-    def fit_anew(self, state: State, data: Data, steps: int) -> Bound:
-        """Fit a starting state in place with E- and M-steps (a guide: its usual epochs) and return the bound at the end."""
-        return self.fit(state, data, None if self.trains else steps)[-1]
+    def split(self, state: State, data: Data) -> Tensor:
+        """q of the last feature; structured: given the modes of the others, exact under the model."""
+        if not self.structured:
+            return state.posterior[:, -1]
+        guide = StructuredGuide(state.error_rates, state.posterior, model=state.model)
+        guide.posterior_of(data.answers, data.covariates, data.targets)
+        return guide.conditional((state.posterior > 0.5).to(state.posterior))
 
-    def training_options(self, epochs: int | None = None) -> TrainingOptions:
-        """For a guide that is trained for so many epochs; None: see `default_epochs`."""
-        return TrainingOptions(self.name == "structured", self.bayesian, self.batch_size, epochs)
+    def climbs(self, model: GenZ) -> bool:
+        """Never: a guide in training learns on by itself."""
+        return False
 
-    def endless(self) -> TrainingOptions:
+    @property
+    def training(self) -> TrainingOptions:
         """For a training that a hook ends; parameters stay points in it."""
-        return TrainingOptions(self.name == "structured", False, self.batch_size, None)
+        return TrainingOptions(self.structured, False, self.batch_size, None)
+
+    def _options(self, epochs: int | None) -> TrainingOptions:
+        return TrainingOptions(self.structured, self.bayesian, self.batch_size, epochs)
+
+
+def strategy_of(settings: FitSettings | DiscoverSettings) -> Strategy:
+    """The strategy that settings of a fit or of a run ask for by `inference` and its options."""
+    if settings.inference == "enumeration":
+        return Enumerated()
+    if settings.inference in ("svi", "structured"):
+        return Guided(settings.inference == "structured", settings.bayesian, settings.batch_size)
+    if isinstance(settings, FitSettings):
+        return Coordinate(settings.expectation, settings.joint_moves)
+    return Coordinate()

@@ -9,7 +9,7 @@ from genz_ppl.inference.engines.effect_posterior import effects_of, spread_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
-from genz_ppl.models import InteractionLink, LinearLink
+from genz_ppl.models import InteractionLink
 from genz_ppl.types import FloatArray
 
 
@@ -22,7 +22,7 @@ def user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
 def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
     link, likelihood = state.model.link, state.model.likelihood
     parameters: dict[str, Tensor] = {}
-    if isinstance(link, LinearLink):
+    if link.adds_up:
         whole = likelihood.n_locations == len(scaling.target_spread)
         spread = scaling.target_spread if whole else torch.ones(likelihood.n_locations, dtype=torch.float64)
         shift = scaling.covariate_centre / scaling.covariate_spread

@@ -63,6 +63,7 @@ class CategoricalLikelihood(Likelihood):
     """
 
     name = "categorical"
+    is_of_classes = True
     standardised = False
     metric = "cross_entropy"
     base: Tensor

@@ -56,6 +56,16 @@ class GenZ(PyroModule):  # type: ignore[misc]
         mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
         return mean
 
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether E- and M-steps have closed forms: a link linear in the features, with noise that is a mixture of Gaussians."""
+        return bool(self.link.adds_up and self.likelihood.sees_errors)
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether log p(y | z, x) is quadratic in z: closed forms with Gaussian noise."""
+        return self.has_closed_form and not self.likelihood.robust
+
     def penalty(self, error_rates: Tensor) -> Tensor:
         """Log prior of the error rates, (K,), and of link parameters that have one, relative to its mode; never above 0."""
         penalty: Tensor = self.features.penalty(error_rates) + self.link.penalty().detach()

@@ -27,6 +27,10 @@ class Likelihood(PyroModule):  # type: ignore[misc]
     shared_scale: ClassVar[bool] = False
     #: Error shown on the learning curve; None: median absolute error of one target, cosine similarity of several.
     metric: ClassVar[str | None] = None
+    #: Whether predictions are probabilities, one column for each class of each target.
+    is_of_classes: ClassVar[bool] = False
+    #: Whether p(y | f) depends on y only by its squared distance to f.
+    sees_errors: ClassVar[bool] = False
 
     def __init__(self, n_targets: int) -> None:
         super().__init__()
@@ -131,6 +135,7 @@ class ScaleMixtureLikelihood(Likelihood):
     that with a link linear in z the E-step and the M-step for the weights have closed forms.
     """
 
+    sees_errors = True
     #: Whether the precision depends on e; if not, the likelihood is a Gaussian.
     robust: ClassVar[bool] = True
 

@@ -42,14 +42,26 @@ class TrainingPlan:
 class Link(PyroModule):  # type: ignore[misc]
     """Maps features and covariates to the location of the targets.
 
-    n_features: K. n_targets: D. n_covariates: P. All parameters are float64 and start small, so that a fresh link
+    n_features: K. n_targets: D. n_covariates: P. pooling: (P,), prior precision of the weights of each covariate, where a link
+    has such weights; None: no covariate weight has a prior. All parameters are float64 and start small, so that a fresh link
     predicts about zero: targets and covariates come standardised.
     """
 
     name: ClassVar[str]
+    #: Whether the value is linear in the features: their effects add up.
+    adds_up: ClassVar[bool] = False
+    pooling: Tensor | None
 
-    def __init__(self, n_features: int, n_targets: int, n_covariates: int = 0, training_plan: TrainingPlan | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_targets: int,
+        n_covariates: int = 0,
+        training_plan: TrainingPlan | None = None,
+        pooling: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.register_buffer("pooling", pooling)
         self.training_plan = training_plan or TrainingPlan()
         self.n_features, self.n_targets, self.n_covariates = n_features, n_targets, n_covariates
 
@@ -68,6 +80,11 @@ class Link(PyroModule):  # type: ignore[misc]
     def with_columns(self, kept: list[int], n_added: int) -> Link:
         """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
         raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
+
+    @property
+    def n_modifiers(self) -> int:
+        """M, how many coefficients a feature has for each target, as far as they can be told apart."""
+        return 1
 
     @property
     def penalised(self) -> bool:
@@ -95,7 +112,7 @@ class LinearLink(Link):
     """
 
     name = "linear"
-    pooling: Tensor | None
+    adds_up = True
 
     def __init__(
         self,
@@ -105,8 +122,7 @@ class LinearLink(Link):
         training_plan: TrainingPlan | None = None,
         pooling: Tensor | None = None,
     ) -> None:
-        super().__init__(n_features, n_targets, n_covariates, training_plan)
-        self.register_buffer("pooling", pooling)
+        super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
         self.n_unpooled = n_covariates if pooling is None else int((pooling == 0).sum())
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
@@ -140,6 +156,11 @@ class LinearLink(Link):
 
     def _resized(self, n_features: int) -> LinearLink:
         return type(self)(n_features, self.n_targets, self.n_covariates, self.training_plan, self.pooling)
+
+    @property
+    def n_modifiers(self) -> int:
+        """See `Link.n_modifiers`."""
+        return self.coefficients().shape[1]
 
     def modifiers(self, covariates: Tensor) -> Tensor:
         """What a feature's effect depends on linearly, (T, M): here a column of ones. covariates: (T, P)."""

@@ -14,8 +14,8 @@ import pytest
 from genz_ppl import Discovery, Items, baseline, discover, resume
 from genz_ppl.discovery import discover as discovery
 from genz_ppl.discovery.baseline import pruning_path, readings, task_of
-from genz_ppl.discovery.mine.worth import chance_gain
 from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
+from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Item
 

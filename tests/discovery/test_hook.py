@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.mine.cycle import Cycle, conditional_split
+from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
 from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.strategies import Guided
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.settings import DiscoverSettings
 
@@ -198,7 +199,7 @@ def test_conditional_split_is_bayes_rule(items: Items) -> None:
         cycle.add(progress)
         cycle.add(progress)
         data, state = cycle.training_data(progress), progress.state
-        found = conditional_split(state, data)
+        found = Guided(structured=True).split(state, data)
         z = (state.posterior > 0.5).double()
         evidence = []
         for value, prior in ((1.0, state.prior(data.answers)[:, -1]), (0.0, 1 - state.prior(data.answers)[:, -1])):

@@ -13,12 +13,12 @@ import torch
 from genz_ppl import Items, discover, resume
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, price, prices
-from genz_ppl.discovery.mine.proposals import Candidate
-from genz_ppl.discovery.mine.worth import chance_gain, shrunk_chance_gain
 from genz_ppl.discovery.run.records import FeatureRecord, Progress, Snapshot
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data
+from genz_ppl.inference.worth.candidates import Candidate
+from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings
 
 RARE, FREE = (1.0, 0.1), (1.0, 0.9)

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import chi2
 
-from genz_ppl.discovery.mine.worth import chance_gain, shrunk_chance_gain
+from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 
 
 @pytest.mark.parametrize(("wordings", "parameters"), [(1, 1), (40, 1), (300, 4), (20, 64)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import bound_of
 from genz_ppl.models.links import INTERACTION_SPREAD
@@ -96,7 +96,7 @@ def test_bound_is_below_the_evidence(
     prior = state.prior(data.answers)
     joint = joint + torch.where(table[:, None] > 0.5, prior, 1 - prior).log().sum(-1)
     evidence = torch.logsumexp(joint, 0).sum().item()
-    method = ClosedForm(data, joint_moves=True)
+    method = closed_form_for(state.model, data)
     for _ in range(6):
         bound = bound_of(state, data, method.observation(state))
         assert bound.total - bound.penalty <= evidence + 1e-9 * abs(evidence)

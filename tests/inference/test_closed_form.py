@@ -15,9 +15,9 @@ from torch import Tensor
 
 from genz_ppl.inference.engines import closed_form
 from genz_ppl.inference.engines import sums as linear_gaussian
-from genz_ppl.inference.engines.closed_form import FEW_TARGETS, ClosedForm, has_closed_form
+from genz_ppl.inference.engines.closed_form import FEW_TARGETS, ClosedForm
 from genz_ppl.inference.engines.density import observation_log_density
-from genz_ppl.inference.engines.sums import is_linear_gaussian
+from genz_ppl.inference.engines.sums import closed_form_for, is_linear_gaussian
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data, State
@@ -111,7 +111,7 @@ def touching_precision(state: State, data: Data, table: Tensor) -> Tensor:
 def test_where_there_is_a_closed_form(link: str, likelihood: str) -> None:
     with isolated(0):
         model = build_model(2, 2, 1, link, likelihood)
-    assert has_closed_form(model) == (link in ("linear", "interaction") and likelihood in GAUSSIAN + ROBUST)
+    assert model.has_closed_form == (link in ("linear", "interaction") and likelihood in GAUSSIAN + ROBUST)
 
 
 @settings(max_examples=60)
@@ -120,7 +120,7 @@ def test_observation_term_is_the_expectation_over_all_assignments(size: dict[str
     state, data = problem(**size)
     table = bits(size["n_features"])
     expected = (probabilities(state.posterior, table) * log_densities(state, data, table)).sum().detach()
-    found = ClosedForm(data).observation(state)
+    found = closed_form_for(state.model, data).observation(state)
     assert found == pytest.approx(float(expected), rel=1e-9, abs=1e-8)
 
 
@@ -131,12 +131,12 @@ def test_observation_term_of_other_noise_is_below_the_expectation(size: dict[str
     table = bits(size["n_features"])
     density = log_densities(state, data, table).detach()
     expected = float((probabilities(state.posterior, table) * density).sum())
-    found = ClosedForm(data).observation(state)
+    found = closed_form_for(state.model, data).observation(state)
     assert found <= expected + 1e-9 * abs(expected)
     # At 0 and 1 there is nothing to take an expectation over; Laplace's tip is rounded.
     state.posterior = state.posterior.round()
     expected = float((probabilities(state.posterior, table) * density).sum())
-    at_corner = ClosedForm(data).observation(state)
+    at_corner = closed_form_for(state.model, data).observation(state)
     tip = 0.5 * SHARPEST * data.targets.numel() if size["likelihood"] == "laplace" else 0.0
     assert expected - tip - 1e-8 <= at_corner <= expected + 1e-8
 
@@ -157,7 +157,7 @@ def test_sweep_is_equation_27_feature_by_feature(size: dict[str, Any], problem: 
             fixed[:, k] = value
             clamped.append((probabilities(fixed, table) * density).sum(0))
         q[:, k] = torch.sigmoid(clamped[1] - clamped[0] + log_odds[:, k])
-    ClosedForm(data, joint_moves=False).sweep(state)
+    closed_form_for(state.model, data, joint_moves=False).sweep(state)
     torch.testing.assert_close(state.posterior, q, **CLOSE)
 
 
@@ -169,7 +169,7 @@ def test_m_step_is_a_stationary_point_of_the_enumerated_bound(size: dict[str, An
     table, link = bits(size["n_features"]), state.model.link
     chance, precision = probabilities(state.posterior, table), touching_precision(state, data, table)
     with isolated(0):
-        ClosedForm(data).maximise(state)
+        closed_form_for(state.model, data).maximise(state)
         squared = torch.einsum("at,atd->td", chance, squared_errors(state, data, table))
         bound = -0.5 * (squared * precision).sum() + link.penalty()
         gradients = torch.autograd.grad(bound, list(link.parameters()))
@@ -191,7 +191,7 @@ def test_m_step_is_a_stationary_point_of_the_enumerated_bound(size: dict[str, An
 def test_masked_path_equals_complete_path_when_nothing_is_missing(size: dict[str, Any], problem: Any) -> None:
     state, data = problem(**{**size, "missing_targets": 0.0, "n_items": size["n_items"] + 25})  # weights are unique
     other = state.copy()
-    complete, masked = ClosedForm(data, joint_moves=False), ClosedForm(replace(data), joint_moves=False)
+    complete, masked = closed_form_for(state.model, data, joint_moves=False), ClosedForm(replace(data), joint_moves=False)
     assert is_linear_gaussian(state.model, data) == (size["link"] == "linear" and size["likelihood"] in GAUSSIAN)
     masked.data.__dict__["complete"] = False  # of its own copy of the data
     with isolated(0):
@@ -212,7 +212,7 @@ def test_either_way_of_sweeping_gives_the_same(size: dict[str, Any], problem: An
     with pytest.MonkeyPatch.context() as patch:
         for few, target in ((100, state), (0, other)):
             patch.setattr(closed_form, "FEW_TARGETS", few)
-            ClosedForm(data, joint_moves=False).sweep(target)
+            closed_form_for(target.model, data, joint_moves=False).sweep(target)
     torch.testing.assert_close(state.posterior, other.posterior, **CLOSE)
 
 
@@ -227,7 +227,7 @@ def test_blocks_of_items_do_not_change_the_answer(
     for state, block in ((whole, 1000), (parts, 5)):
         monkeypatch.setattr(closed_form, "BLOCK", block)
         monkeypatch.setattr(linear_gaussian, "BLOCK", block)
-        method = ClosedForm(data)
+        method = closed_form_for(state.model, data)
         for _ in range(3):  # the third sweep tries joint moves
             method.sweep(state)
     torch.testing.assert_close(whole.posterior, parts.posterior, rtol=0, atol=1e-12)

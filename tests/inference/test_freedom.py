@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
@@ -29,7 +29,7 @@ def fitted(data: Data, likelihood: str = "gaussian", link: str = "interaction") 
     sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
     state = start_state(build_model(*sizes, link, likelihood), data)
     state.posterior = data.answers.clone()
-    method = ClosedForm(data)
+    method = closed_form_for(state.model, data)
     for _ in range(8):
         method.maximise(state)
     return state, method.observation(state) + state.model.link.penalty().item()

@@ -18,7 +18,7 @@ from genz_ppl.inference import fit, state
 from genz_ppl.inference.engines import blocks
 from genz_ppl.inference.engines import sums as linear_gaussian
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
-from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.sums import LinearGaussian
 from genz_ppl.inference.isolation import SMALL, allowed_threads, one_thread
 
 
@@ -110,13 +110,13 @@ def test_lanes_do_not_change_a_bit(likelihood: str, simulate: Any, monkeypatch: 
 
 def test_a_large_problem_uses_the_threads_and_its_bound_never_falls(simulate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes = []
-    original = ClosedForm.sweep
+    original = LinearGaussian.sweep
 
-    def sweep(self: ClosedForm, current: Any) -> None:
+    def sweep(self: LinearGaussian, current: Any) -> None:
         original(self, current)
-        lanes.append(self.sums.lanes)
+        lanes.append(self.lanes)
 
-    monkeypatch.setattr(ClosedForm, "sweep", sweep)
+    monkeypatch.setattr(LinearGaussian, "sweep", sweep)
     world = simulate(1, n_items=14_000, n_features=8, n_targets=8, noise=2.0)
     found = []
     for number in (2, 1):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from genz_ppl.errors import OptionError
 from genz_ppl.inference import fit
 from genz_ppl.inference.engines.blocks import blocks_of
-from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.engines.in_turn import PANEL, update_in_turn
+from genz_ppl.inference.engines.sums import LinearGaussian
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
@@ -71,11 +71,11 @@ def test_squared_errors_from_sums_are_those_of_the_items(
     seed: int, n_features: int, n_covariates: int, random_problem: Any
 ) -> None:
     state, data = random_problem(seed, n_features=n_features, n_covariates=n_covariates)
-    method = ClosedForm(data)
+    method = LinearGaussian(data)
     link = state.model.link
     solution = torch.cat([link.weights, link.intercept[None], link.covariate_weights]).detach()
     expected = method.squared_error(state).mean(0, keepdim=True)
-    torch.testing.assert_close(method.sums.mean_squared_error(state, solution), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(method.mean_squared_error(state, solution), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_errors_far_below_the_targets_are_summed_item_by_item(random_problem: Any) -> None:
@@ -84,20 +84,20 @@ def test_errors_far_below_the_targets_are_summed_item_by_item(random_problem: An
     link = state.model.link
     noise = 1e-9 * torch.from_numpy(np.random.default_rng(0).normal(size=(50, 1)))
     data = data.with_targets((state.posterior @ link.weights + link.intercept).detach() + noise)
-    method = ClosedForm(data)
+    method = LinearGaussian(data)
     solution = torch.cat([link.weights, link.intercept[None], link.covariate_weights]).detach()
-    assert method.sums.sums(state.posterior).squared_error(solution) is None
-    found = method.sums.mean_squared_error(state, solution)[0]
+    assert method.sums(state.posterior).squared_error(solution) is None
+    found = method.mean_squared_error(state, solution)[0]
     torch.testing.assert_close(found, noise.square().mean(0), rtol=1e-5, atol=0)
 
 
 def test_sums_follow_a_posterior_that_is_changed_in_place(random_problem: Any) -> None:
     state, data = random_problem(0)
-    method = ClosedForm(data)
+    method = LinearGaussian(data)
     before = method.observation(state)
     state.posterior[0] = 1 - state.posterior[0]
     assert method.observation(state) != pytest.approx(before)
-    assert method.observation(state) == pytest.approx(ClosedForm(data).observation(state), rel=1e-12)
+    assert method.observation(state) == pytest.approx(LinearGaussian(data).observation(state), rel=1e-12)
 
 
 def test_rows_and_columns_in_memory_give_the_same_fit(random_problem: Any) -> None:

@@ -17,7 +17,6 @@ from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
-from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.types import FloatArray
 
 EXAMPLES = 3
@@ -82,7 +81,7 @@ def column_names(fitted: FittedItems) -> tuple[str, ...]:
     """The targets; where they are classes, "<target> is <class>" for every class, but for two classes only the second."""
     likelihood = fitted.state.model.likelihood
     names, labels = fitted.target_names, fitted.class_names
-    if not isinstance(likelihood, CategoricalLikelihood):
+    if not likelihood.is_of_classes:
         if likelihood.name == "bernoulli" and labels:
             return tuple(f"{name} is {known[1]}" if len(known) > 1 else name for name, known in zip(names, labels, strict=True))
         return names

@@ -13,16 +13,15 @@ from torch import Tensor
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
-from genz_ppl.discovery.mine.proposals import Candidate, better_start, is_balanced, judge_of, missed, rank_candidates
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.run.records import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.engines.coordinate import refit
-from genz_ppl.inference.guided.guides import StructuredGuide
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.strategies import Strategy
+from genz_ppl.inference.strategies import strategy_of
+from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
+from genz_ppl.inference.worth.judge import judge_of, missed
 from genz_ppl.inference.worth.prune import least_useful
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
@@ -46,7 +45,7 @@ class Cycle:
         self, settings: DiscoverSettings, items: Sequence[Item], test_items: Sequence[Item], data: Data, oracle: Oracle
     ) -> None:
         self.settings, self.items, self.test_items, self.data, self.oracle = settings, items, test_items, data, oracle
-        self.strategy = Strategy.of_run(settings)
+        self.strategy = strategy_of(settings)
 
     def training_data(self, progress: Progress) -> Data:
         """The training tensors with the answers of the active features."""
@@ -152,15 +151,14 @@ class Cycle:
     def split_from(self, state: State, data: Data, residual: Tensor, start: Tensor) -> tuple[float, FloatArray]:
         """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
         blank = torch.full_like(start, float("nan"))
-        if has_closed_form(state.model):
+        if state.model.has_closed_form:
             free = state.with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
             free_data = Data(blank, start.new_zeros(len(start), 0), residual)
             free = start_state(build_model(1, residual.shape[1], 0).to(start.device), free_data)
         bound = refit(free, free_data, self.settings.inner_steps).total
-        split = free.posterior[:, -1] if self.strategy.name != "structured" else conditional_split(free, free_data)
-        posterior: FloatArray = split.cpu().numpy()
+        posterior: FloatArray = self.strategy.split(free, free_data).cpu().numpy()
         return bound, posterior
 
     def shown(self, progress: Progress, data: Data, posterior: FloatArray) -> tuple[IntArray, IntArray]:
@@ -261,17 +259,17 @@ class Cycle:
 
     def climbs(self, progress: Progress) -> bool:
         """Whether a judge's trial states are states of this run: closed forms, fitted by coordinate updates."""
-        return self.strategy.name == "coordinate" and has_closed_form(progress.state.model)
+        return self.strategy.climbs(progress.state.model)
 
     def refit(self, progress: Progress) -> None:
         """Fit the model after a change of its features; a guide in training learns on by itself."""
-        if not self.strategy.trains:
+        if self.strategy.training is None:
             steps = self.steps(progress, self.settings.refit_steps)
             progress.bound = self.strategy.refit(progress.state, self.training_data(progress), steps).total
 
     def steps(self, progress: Progress, wanted: int) -> int:
         """E- and M-steps of a refit: fewer where an M-step is training."""
-        return wanted if has_closed_form(progress.state.model) else max(1, wanted // TRAINING_STEPS)
+        return wanted if progress.state.model.has_closed_form else max(1, wanted // TRAINING_STEPS)
 
     def note_best(self, progress: Progress) -> None:
         """Remember the model if its bound, after the price of its features, is the highest so far."""
@@ -306,7 +304,8 @@ class Cycle:
         link = progress.state.model.link.fresh().to(data.targets.device)
         model = GenZ(progress.state.model.features, link, progress.state.model.likelihood)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
-        progress.bound = self.strategy.fit_anew(progress.state, data, self.steps(progress, self.settings.final_steps)).total
+        steps = None if self.strategy.training is not None else self.steps(progress, self.settings.final_steps)
+        progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""
@@ -319,11 +318,3 @@ class Cycle:
             elif record.active:
                 record.removed_at = progress.step
         progress.state, progress.bound = best.state.copy(), best.bound
-
-
-def conditional_split(state: State, data: Data) -> Tensor:
-    """q(z_K = 1 | z_-K) of the last feature at the modes of the others, exact given the model, (T,)."""
-    guide = StructuredGuide(state.error_rates, state.posterior, model=state.model)
-    guide.posterior_of(data.answers, data.covariates, data.targets)
-    modes = (state.posterior > 0.5).to(state.posterior)
-    return guide.conditional(modes)

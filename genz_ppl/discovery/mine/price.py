@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genz_ppl.discovery.mine.proposals import Candidate
-from genz_ppl.discovery.mine.worth import chance_gain, shrunk_chance_gain
 from genz_ppl.discovery.run.records import Progress, Snapshot
-from genz_ppl.models import LinearLink
+from genz_ppl.inference.worth.candidates import Candidate
+from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings
 
 
@@ -21,8 +20,7 @@ def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, 
     if own is not None:
         return shrunk_chance_gain(tried, own, first)
     link = progress.state.model.link
-    modifiers = link.coefficients().shape[1] if isinstance(link, LinearLink) else 1
-    return chance_gain(tried, modifiers * progress.state.model.likelihood.n_locations, first)
+    return chance_gain(tried, link.n_modifiers * progress.state.model.likelihood.n_locations, first)
 
 
 def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candidate) -> float:

@@ -22,12 +22,12 @@ from genz_ppl.discovery.run.records import Event, Progress
 from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.fit import check_device
-from genz_ppl.inference.guided.svi import Training
+from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, pooled_link, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.strategies import Strategy
+from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import LIKELIHOODS
@@ -62,7 +62,7 @@ class Runner:
         self.levels: tuple[str, ...] = ()
         if self.train.varying_labels is not None:
             self.vary(self.train.varying_labels)
-        Strategy.of_run(settings).check(len(split.train), settings.max_features or 0)
+        strategy_of(settings).check(len(split.train), settings.max_features or 0)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
         self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets).to(self.device)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
@@ -118,8 +118,8 @@ class Runner:
         cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
         self.started = time.monotonic() - progress.seconds
         with one_thread(self.data.targets.numel() < SMALL):
-            if cycle.strategy.trains and progress.status == "running":
-                self._train(progress, cycle, on_step)
+            if cycle.strategy.training is not None and progress.status == "running":
+                self._train(progress, cycle, cycle.strategy.training, on_step)
             while progress.status == "running":
                 with isolated(self.seed_of(progress.step)):
                     self.settle(progress, cycle, self.advance(progress, cycle))
@@ -128,7 +128,7 @@ class Runner:
         progress.to(CPU)
         return progress
 
-    def _train(self, progress: Progress, cycle: Cycle, on_step: OnStep | None) -> None:
+    def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, on_step: OnStep | None) -> None:
         """The same loop as a hook between the epochs of one training."""
 
         def settle(events: list[Event]) -> None:
@@ -138,7 +138,7 @@ class Runner:
 
         hook = MiningHook(progress, cycle, lambda: self.advance(progress, cycle), settle, self.seed_of)
         with isolated(self.seed_of(progress.step)):
-            training = Training(progress.state, cycle.training_data(progress), cycle.strategy.endless())
+            training = Training(progress.state, cycle.training_data(progress), options)
             if not hook.change(training):
                 training.run(None, hook)
 

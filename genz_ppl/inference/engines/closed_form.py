@@ -8,7 +8,7 @@ below, at the present expected squared errors, by a Gaussian with a precision fo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,19 +16,12 @@ from torch import Tensor
 from genz_ppl.inference.engines.effect_posterior import effect_covariance, effect_variance, learn_spread
 from genz_ppl.inference.engines.least_squares import least_squares, normal_equations
 from genz_ppl.inference.engines.moves import escape, settle
-from genz_ppl.inference.engines.sums import LinearGaussian, is_linear_gaussian
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
 BLOCK = 1024
 # Up to this many targets an item's own K x K matrix is cheap to make where its precisions are its own.
 FEW_TARGETS = 4
-
-
-def has_closed_form(model: GenZ) -> bool:
-    """Whether the steps of this module hold for the model."""
-    return isinstance(model.link, LinearLink) and isinstance(model.likelihood, ScaleMixtureLikelihood)
 
 
 class ClosedForm:
@@ -38,6 +31,9 @@ class ClosedForm:
     often enough to matter, seldom enough not to cost. Not with more than a few targets of which some are missing.
     """
 
+    exact: ClassVar[bool] = True
+    short: ClassVar[bool] = False
+
     def __init__(self, data: Data, joint_moves: bool = True) -> None:
         self.data, self.joint_moves = data, joint_moves
         self.observed = data.observed
@@ -45,20 +41,15 @@ class ClosedForm:
         self._squared_error: Tensor | None = None
         self._sweeps = 0
 
-    @cached_property
-    def sums(self) -> LinearGaussian:
-        """The steps of a linear link with Gaussian noise and complete targets."""
-        return LinearGaussian(self.data)
+    def moves_now(self) -> bool:
+        """Counts the sweeps; whether this one is to move two features of an item at once, too."""
+        self._sweeps += 1
+        return self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
 
     def sweep(self, state: State) -> None:
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
-        self._sweeps += 1
-        moves = self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
-        precision = self.precision(state)
+        moves, precision = self.moves_now(), self.precision(state)
         self._squared_error = None
-        if is_linear_gaussian(state.model, self.data):
-            self.sums.sweep(state, precision, moves)
-            return
         link, log_odds = state.model.link, -torch.logit(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept = link.intercept.detach()
@@ -73,9 +64,6 @@ class ClosedForm:
 
     def maximise(self, state: State) -> None:
         """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        if is_linear_gaussian(state.model, self.data):
-            self.sums.maximise(state)
-            return
         precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
         free = link.ridge() is None and link.pooling is None
         weights = None if precision.dim() == 1 and free else precision.expand_as(self.targets)
@@ -119,10 +107,6 @@ class ClosedForm:
     def normal_equations(self, state: State) -> Iterator[Tensor]:
         """Left sides of the normal equations of each target, with its noise: minus the second derivative of the bound."""
         precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
-        if is_linear_gaussian(state.model, self.data):
-            normal = self.sums.sums(state.posterior).normal
-            yield from (one * normal for one in precision)
-            return
         weights, priors = precision.expand_as(self.targets), {"ridge": link.ridge(), "pooling": link.pooling}
         for normal, _ in normal_equations(
             state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors
@@ -131,8 +115,6 @@ class ClosedForm:
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
-        if is_linear_gaussian(state.model, self.data):
-            return self.sums.observation(state)
         with torch.no_grad():
             density = state.model.likelihood.error_log_density(self.squared_error(state))
         self._squared_error = None  # parameters may change before the next call

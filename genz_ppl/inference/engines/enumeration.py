@@ -9,7 +9,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.engines.coordinate import update_error_rates
 from genz_ppl.inference.engines.exact import (
     MOST_FEATURES,
@@ -28,7 +27,7 @@ from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.engines.plug_in import CONTINUED
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State
-from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
+from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
 
 __all__ = [
@@ -105,7 +104,7 @@ def _tilted(exact: ExactPosterior, posterior: Tensor) -> ExactPosterior:
 
 def _maximise(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
     """M-step for link and likelihood under the joint posterior; share: of the link's own epochs, where it is trained."""
-    if not has_closed_form(model):
+    if not model.has_closed_form:
         _train(model, data, exact, share)
         _update_at_pairs(model, data, exact)
     elif model.likelihood.robust:
@@ -184,7 +183,7 @@ def _update_at_pairs(model: GenZ, data: Data, exact: ExactPosterior) -> None:
     items, rows = table.nonzero(as_tuple=True)
     model.eval()
     value = model.link(exact.bits[rows], data.covariates[items])
-    if not isinstance(likelihood, ScaleMixtureLikelihood):
+    if not likelihood.sees_errors:
         value = likelihood.expected(value)
     error = torch.nan_to_num(likelihood.comparable(data.targets)[items] - value)
     likelihood.update(error**2, data.observed[items] * table[items, rows].unsqueeze(1))
@@ -216,7 +215,7 @@ def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None
     epochs, size = max(1, round(plan.epochs * share)), plan.batch_size or len(table)
     model.train()
     with one_thread(), pyro.validation_enabled(False):
-        if isinstance(model.link, LinearLink):
+        if model.link.adds_up:
             _descend(parameters, loss_of(torch.arange(len(table))), epochs)
         else:
             optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import GenZ, LinearLink, ScaleMixtureLikelihood
+from genz_ppl.models import GenZ
 from genz_ppl.settings import MOST_ENUMERATED
 
 MOST_FEATURES = MOST_ENUMERATED
@@ -142,9 +141,9 @@ def sum_over_assignments(state: State, data: Data) -> ExactPosterior:
 def _width(model: GenZ, n_rows: int) -> int:
     """Numbers held at once for an item; a hidden layer of a network is taken to have 64 units."""
     n_features, n_locations = model.link.n_features, model.likelihood.n_locations
-    if _is_gaussian(model):
+    if model.is_quadratic:
         return max(n_rows, n_features * n_locations)
-    return n_rows * (n_features + n_locations + (0 if isinstance(model.link, LinearLink) else 64))
+    return n_rows * (n_features + n_locations + (0 if model.link.adds_up else 64))
 
 
 def chunks(n_items: int, width: int) -> Iterator[slice]:
@@ -168,15 +167,11 @@ def log_prior(bits: Tensor, prior: Tensor) -> Tensor:
     return torch.logit(prior) @ bits.T + torch.log1p(-prior).sum(1, keepdim=True)
 
 
-def _is_gaussian(model: GenZ) -> bool:
-    return has_closed_form(model) and not model.likelihood.robust
-
-
 def _log_density(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     """log p(y | z, x) of every item under every assignment, (B, 2^K)."""
-    if _is_gaussian(model):
+    if model.is_quadratic:
         return _quadratic(model, bits, data)
-    if isinstance(model.likelihood, ScaleMixtureLikelihood):
+    if model.likelihood.sees_errors:
         density = model.likelihood.error_log_density(squared_errors(model, bits, data).flatten(0, 1))
         return (density.view(len(bits), *data.targets.shape) * data.observed).sum(2).T
     return program_log_density(model, bits, data)
@@ -197,7 +192,7 @@ def squared_errors(model: GenZ, bits: Tensor, data: Data) -> Tensor:
 
 def _assignments(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     """All of them for every item, (2^K, B, K), or (2^K, 1, K) for a link that adds up effects."""
-    return bits.unsqueeze(1) if isinstance(model.link, LinearLink) else bits.unsqueeze(1).expand(-1, len(data.targets), -1)
+    return bits.unsqueeze(1) if model.link.adds_up else bits.unsqueeze(1).expand(-1, len(data.targets), -1)
 
 
 def _quadratic(model: GenZ, bits: Tensor, data: Data) -> Tensor:

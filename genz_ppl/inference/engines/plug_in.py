@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 import pyro
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import ClosedForm, has_closed_form
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 
@@ -24,14 +26,13 @@ class PlugIn:
     the link's own number of epochs; later ones go on from there for a twentieth of it.
     """
 
+    exact: ClassVar[bool] = False
+    short: ClassVar[bool] = False
+
     def __init__(self, data: Data, mode: bool = True, first: bool = True) -> None:
         self.data, self.mode, self.first = data, mode, first
         self._assignment: Tensor | None = None
-
-    @cached_property
-    def closed_form(self) -> ClosedForm:
-        """The M-step where there is a closed one."""
-        return ClosedForm(self.data)
+        self._closed_form: ClosedForm | None = None
 
     @cached_property
     def doubled(self) -> Data:
@@ -78,9 +79,10 @@ class PlugIn:
     def maximise(self, state: State) -> None:
         """Eqs. 12 and 13 at z: closed form where there is one, gradient steps otherwise."""
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
-        if has_closed_form(state.model):
+        if state.model.has_closed_form:
+            self._closed_form = self._closed_form or closed_form_for(state.model, self.data)
             at_z = State(state.model, state.error_rates, z)
-            self.closed_form.maximise(at_z)
+            self._closed_form.maximise(at_z)
             state.effects = at_z.effects
             return
         train(state, z, self.data, 1.0 if self.first else CONTINUED)

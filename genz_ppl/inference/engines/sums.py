@@ -6,12 +6,15 @@ the noise and the observation term of the bound only through q'q, q'O and O'O. N
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.in_turn import update_in_turn
 from genz_ppl.inference.engines.least_squares import solve_normal
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
@@ -43,16 +46,18 @@ class Sums:
         return None if bool(lost.any()) else error
 
 
-class LinearGaussian:
-    """E- and M-step of a linear link with one precision a target.
+class LinearGaussian(ClosedForm):
+    """E- and M-step of a linear link with one precision a target, Gaussian noise and complete targets.
 
     On one of torch's threads: an operation on a block takes microseconds, and threads would wait for each other after every one.
     Where there are enough items, several blocks are worked on at once instead.
     """
 
+    short: ClassVar[bool] = True
+
     @one_thread()
-    def __init__(self, data: Data) -> None:
-        self.data = data
+    def __init__(self, data: Data, joint_moves: bool = True) -> None:
+        super().__init__(data, joint_moves)
         ones = data.targets.new_ones(1, len(data.targets))
         self.observations = torch.cat([data.targets.T, ones, data.covariates.T])
         self.moments = self.observations @ self.observations.T
@@ -62,11 +67,9 @@ class LinearGaussian:
         self._counted: tuple[Tensor, int, Sums] | None = None
 
     @one_thread()
-    def sweep(self, state: State, precision: Tensor, moves: bool) -> None:
-        """Eq. 27 for one feature after the other, all items; state.posterior is updated, in place if its columns are contiguous.
-
-        precision: (D,). moves: whether items may also move two features at once.
-        """
+    def sweep(self, state: State) -> None:
+        """Eq. 27 for one feature after the other, all items; state.posterior changes in place if its columns are contiguous."""
+        moves, precision = self.moves_now(), self.precision(state)
         link, columns = state.model.link, state.posterior.T.contiguous()
         weights = link.weights.detach()
         precise = weights * precision
@@ -147,6 +150,11 @@ class LinearGaussian:
             density = state.model.likelihood.error_log_density(self.mean_squared_error(state, solution))
         return float(density.sum()) * len(self.data.targets)
 
+    def normal_equations(self, state: State) -> Iterator[Tensor]:
+        """See `ClosedForm.normal_equations`."""
+        normal = self.sums(state.posterior).normal
+        yield from (one * normal for one in self.precision(state))
+
     def mean_squared_error(self, state: State, solution: Tensor) -> Tensor:
         """E_q of the mean squared error of every target at [W, b, C], (1, D)."""
         total = self.sums(state.posterior).squared_error(solution)
@@ -156,6 +164,11 @@ class LinearGaussian:
             total = (self.data.targets - design @ solution).square().sum(0)
             total += (q * (1 - q)).sum(0) @ solution[: q.shape[1]] ** 2
         return (total / len(self.data.targets)).unsqueeze(0)
+
+
+def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> ClosedForm:
+    """The engine of a model that has closed forms: by sums over items where they suffice."""
+    return (LinearGaussian if is_linear_gaussian(model, data) else ClosedForm)(data, joint_moves)
 
 
 def is_linear_gaussian(model: GenZ, data: Data) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from genz_ppl.inference.engines.closed_form import ClosedForm, has_closed_form
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.guided.guides import StructuredGuide
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 from genz_ppl.inference.uncertainty import drawn_models
@@ -17,8 +17,8 @@ DRAWS = 100
 def mean_field_bound(state: State, data: Data, seed: int = 0) -> Bound:
     """The bound of the factorised q that `state` holds: exact for Gaussian noise on a linear link, else over 100 draws of z."""
     state.model.eval()
-    if state.uncertainty is None and has_closed_form(state.model) and not state.model.likelihood.robust:
-        return bound_of(state, data, ClosedForm(data).observation(state))
+    if state.uncertainty is None and state.model.is_quadratic:
+        return bound_of(state, data, closed_form_for(state.model, data).observation(state))
     generator = torch.Generator().manual_seed(seed)
     total = 0.0
     models = drawn_models(state.model, state.uncertainty, DRAWS, seed)

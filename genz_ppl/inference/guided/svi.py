@@ -18,8 +18,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
-from genz_ppl.inference.engines.coordinate import expectation_for
+from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.guided.bayesian import WeightGuide
 from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
 from genz_ppl.inference.guided.guides import LARGEST_LOGIT, MeanFieldGuide, StructuredGuide
@@ -87,9 +86,7 @@ class Training:
         self.optimiser = self._optimiser()
 
     def _is_quadratic(self) -> bool:
-        model = self.state.model
-        robust = getattr(model.likelihood, "robust", True)
-        return has_closed_form(model) and not robust and not self.options.structured
+        return self.state.model.is_quadratic and not self.options.structured
 
     def _optimiser(self) -> torch.optim.Adam:
         rate = self.state.model.link.training_plan.learning_rate
@@ -201,7 +198,7 @@ def train_guide(state: State, data: Data, options: TrainingOptions, first: bool 
     first: the state is a starting one, so link and likelihood are first fitted to the posterior as it stands.
     """
     if first:
-        expectation_for(state.model, data).maximise(state)
+        engine_for(state.model, data).maximise(state)
     epochs = options.epochs or default_epochs(len(data.targets), options.batch_size)
     training = Training(state, data, replace(options, epochs=epochs))
     losses = training.run(epochs)

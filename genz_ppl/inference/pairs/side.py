@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.start import Scaling, build_model, start_state
@@ -74,7 +73,7 @@ class Side:
         """N(E_q f(z), Sigma) of the side's items in the units of the pairs; f at the modes where it is not linear."""
         self.state.model.eval()
         posterior = self.state.posterior
-        z = posterior if has_closed_form(self.state.model) else (posterior > 0.5).to(posterior)
+        z = posterior if self.state.model.has_closed_form else (posterior > 0.5).to(posterior)
         location = self.state.model.link.function()(z, self.scaling.covariates(self.covariates))
         scale = self.state.model.likelihood.scale * self.scaling.target_spread
         return EmbeddingPrior(self.scaling.location(location).detach(), scale.detach().clone())
@@ -89,7 +88,7 @@ class Side:
         state, q = self.state, self.state.posterior
         blank = Data(self.answers, self.scaling.covariates(self.covariates), q[:, :0])
         total = float(feature_terms(state, blank).sum() + state.model.penalty(state.error_rates)) + entropy_of(q)
-        if has_closed_form(state.model):
+        if state.model.has_closed_form:
             effects = torch.einsum("nm,kme->nke", state.model.link.modifiers(blank.covariates), state.model.link.coefficients())
             precision = state.model.likelihood.scale**-2
             total -= 0.5 * float(torch.einsum("nk,nke,e->", q * (1 - q), effects**2, precision))
@@ -105,7 +104,7 @@ class Side:
         state.model.eval()
         prior, x = state.prior(answers), scaling.covariates(covariates)
         noise = state.model.likelihood.scale**2
-        if has_closed_form(state.model):
+        if state.model.has_closed_form:
             link = state.model.link
             mean = link.function()(prior, x)
             effects = torch.einsum("nm,kme->nke", link.modifiers(x), link.coefficients())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.least_squares import root_of_inverse
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.state import Data, State
 
 
@@ -24,7 +24,7 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     if n_features == 0:
         return []
     shares = []
-    for normal in ClosedForm(data).normal_equations(state):
+    for normal in closed_form_for(state.model, data).normal_equations(state):
         root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)
         scaled = root * ridge.sqrt().unsqueeze(1)
         taken = torch.linalg.eigvalsh(scaled @ scaled.mT)

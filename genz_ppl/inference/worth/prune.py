@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import ClosedForm, has_closed_form
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.least_squares import root_of_inverse
+from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
 
 # Removals refitted, the most promising first: the best of all was among them in 97 to 99 of 100 random problems.
@@ -57,7 +57,7 @@ def least_useful(
     """
     saved = torch.zeros_like(state.error_rates) if prices is None else prices
     features = None
-    if not exhaustive and has_closed_form(state.model) and len(state.error_rates) > FINALISTS:
+    if not exhaustive and state.model.has_closed_form and len(state.error_rates) > FINALISTS:
         features = (removal_losses(state, data) - saved).argsort(stable=True)[:FINALISTS].tolist()
     return max(
         removals(state, data, steps, expectation, features), key=lambda removal: removal.bound + float(saved[removal.feature])
@@ -74,7 +74,7 @@ def removal_losses(state: State, data: Data) -> Tensor:
     coefficients = state.model.link.coefficients()
     n_features, size = len(coefficients), coefficients.shape[:2].numel()
     growth = []
-    for target, normal in enumerate(ClosedForm(data).normal_equations(state)):
+    for target, normal in enumerate(closed_form_for(state.model, data).normal_equations(state)):
         root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
         stiffness = torch.linalg.pinv(root @ root.mT, hermitian=True)
         weights = coefficients[:, :, target].unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Judging wordings: which are too rare or too common, and how much each would raise the bound."""
+"""What wordings would be worth: which are too rare or too common, and how much each would raise the bound."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.closed_form import has_closed_form
 from genz_ppl.inference.engines.coordinate import refit
-from genz_ppl.inference.start import build_model, linear_residual, ridge_of, start_state
+from genz_ppl.inference.start import linear_residual, ridge_of
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.freedom import freedoms
-from genz_ppl.models import LinearLink, ScaleMixtureLikelihood
+from genz_ppl.inference.worth.judge import missed
 from genz_ppl.models.features import prior_probability
 from genz_ppl.types import FloatArray
 
@@ -70,15 +69,6 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
         gains.append((-0.5 * len(columns) * torch.log1p(-share.clamp(max=1 - 1e-12))).sum(1))
     gain: FloatArray = torch.stack(gains).amax(0).cpu().numpy()
     return gain
-
-
-def missed(state: State, data: Data) -> Tensor:
-    """What the model leaves unexplained, (T, L), NaN where y is missing: the errors of targets as its likelihood sees them."""
-    location = state.model.link(state.posterior, data.covariates)
-    residual: Tensor = state.model.likelihood.residual(location, data.targets)
-    if residual.shape == data.targets.shape:
-        residual = torch.where(data.observed, residual, float("nan"))
-    return residual
 
 
 def rank_candidates(
@@ -149,29 +139,3 @@ def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> 
     larger = state.with_columns(kept, prior_probability(column, rate))
     larger.error_rates[-1] = start
     return larger
-
-
-def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
-    """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
-
-    It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
-    for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
-    """
-    if has_closed_form(state.model):
-        return state, data
-    link, likelihood = state.model.link, state.model.likelihood
-    name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
-    if isinstance(likelihood, ScaleMixtureLikelihood):
-        name = likelihood.name
-    else:
-        data = data.with_targets(likelihood.working(data.targets))
-    a, b = state.model.features.concentration.tolist()
-    kind = link.name if isinstance(link, LinearLink) else "linear"
-    pooling = ridge_of(link, unit**2)
-    sizes = data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1]
-    model = build_model(*sizes, kind, name, (a, b), pooling=pooling)
-    judge = start_state(model.to(data.targets.device), data)
-    judge.error_rates = state.error_rates.clone()
-    judge.posterior = judge.prior(data.answers)
-    refit(judge, data, steps)
-    return judge, data

@@ -1,0 +1,28 @@
+"""What an engine is: the E- and M-step of one kind of model on one set of data."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from genz_ppl.inference.state import State
+
+
+class Engine(Protocol):
+    """How expectations under the factorised q are taken; `engine_for` chooses one for a model and its data.
+
+    Engines know links and likelihoods by their types, so that nothing else in the package has to.
+    """
+
+    #: Whether expectations are exact, so that no step lowers the bound's total.
+    exact: ClassVar[bool]
+    #: Whether steps take milliseconds: torch's threads, which wait for each other, then cost more than they bring.
+    short: ClassVar[bool]
+
+    def sweep(self, state: State) -> None:
+        """E-step: eq. 11 for every feature in turn; updates state.posterior."""
+
+    def maximise(self, state: State) -> None:
+        """M-step for link and likelihood."""
+
+    def observation(self, state: State) -> float:
+        """The observation term of the bound, E_q log p(y | z), summed over items."""

@@ -1,0 +1,28 @@
+"""Which engine moves a model on its data: the one place that asks what link and likelihood are."""
+
+from __future__ import annotations
+
+from genz_ppl.errors import OptionError
+from genz_ppl.inference.engines.base import Engine
+from genz_ppl.inference.engines.plug_in import PlugIn
+from genz_ppl.inference.engines.sums import closed_form_for
+from genz_ppl.inference.state import Data
+from genz_ppl.models import GenZ
+from genz_ppl.settings import EXPECTATION_NAMES, check_choice
+
+
+def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool = True, joint_moves: bool = True) -> Engine:
+    """The engine that takes expectations as named: exact (see `closed_form`), mode, sample, or auto (exact if it can be).
+
+    first: False when the model's parameters are already fitted, so that gradient M-steps may be short.
+    joint_moves: see `ClosedForm`. Raises OptionError for exact where there is no closed form.
+    """
+    check_choice("expectation", expectation, EXPECTATION_NAMES)
+    if expectation == "exact" and not model.has_closed_form:
+        raise OptionError(
+            "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, student_t or laplace "
+            "likelihood; use 'mode' or 'sample'"
+        )
+    if expectation in ("exact", "auto") and model.has_closed_form:
+        return closed_form_for(model, data, joint_moves)
+    return PlugIn(data, mode=expectation != "sample", first=first)
