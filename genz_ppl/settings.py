@@ -1,12 +1,16 @@
-"""Frozen settings of a fit and of a discovery run, checked when they are made. Nothing is read at import."""
+"""Frozen settings of a fit and of a discovery run, checked when they are made. Nothing is read at import.
+
+A setting is said once, where its field is: its default, its words, its limits. The check, the option on the command line, the
+lines of the class's documentation and those of docs/commands.md are all made from that.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from genz_ppl.errors import OptionError
 
@@ -30,6 +34,8 @@ GUIDED = ("svi", "structured")
 MOST_ENUMERATED = 12
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
+# The panels of `--help`.
+MODEL, SEARCH, FITTING, RUN = "Model", "Search", "Fitting", "Run"
 POLARITY_NAMES = ("both", "positive", "negative")
 
 
@@ -46,6 +52,69 @@ def check_number(option: str, value: float, low: float, high: float = float("inf
         kind = "a whole number" if whole else "a number"
         limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
         raise OptionError(f"{option}: expected {kind} {limits}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting is. help: a sentence; "{choices}" stands for the choices. panel: where `--help` shows it.
+
+    choices: what it may be. low, high: its limits if it is a number, both allowed; whole: whether it must be a whole one.
+    metavar: what `--help` writes for its value. A setting whose default is None may be None.
+    """
+
+    help: str
+    panel: str = ""
+    choices: Sequence[str] | None = None
+    low: float | None = None
+    high: float = float("inf")
+    whole: bool = True
+    metavar: str | None = None
+
+    @property
+    def text(self) -> str:
+        """`help` with its choices."""
+        return self.help.replace("{choices}", " or ".join(self.choices or ()))
+
+
+def setting(default: Any, help: str, panel: str = "", **limits: Any) -> Any:
+    """A field of a settings class; limits: the other fields of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(help, panel, **limits)})
+
+
+def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:
+    """The fields of a settings class that say what they are, by name."""
+    return {one.name: (one, one.metadata["setting"]) for one in fields(kind) if "setting" in one.metadata}
+
+
+def shown_default(value: Any) -> str:
+    """A default as a user would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_fields(settings: Any) -> None:
+    """Raise OptionError unless every field keeps to its choices and limits."""
+    for name, (one, known) in settings_of(type(settings)).items():
+        value = getattr(settings, name)
+        if value is None and one.default is None:
+            continue
+        if known.choices is not None:
+            check_choice(name, value, known.choices)
+        if known.low is not None:
+            check_number(name, value, known.low, known.high, known.whole)
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def documented(kind: Kind) -> Kind:
+    """Class decorator: the settings of a class as the last lines of its docstring."""
+    lines = [f"- {name}: {known.text} Default: {shown_default(one.default)}." for name, (one, known) in settings_of(kind).items()]
+    kind.__doc__ = f"{(kind.__doc__ or '').rstrip()}\n\n    " + "\n    ".join(lines)
+    return kind
 
 
 def check_strategy(inference: str, bayesian: bool, batch_size: int | None) -> None:
@@ -70,37 +139,34 @@ def check_device_name(device: object, inference: str, bayesian: bool) -> None:
         raise OptionError(f"device: {device} is for inference coordinate, got {asked}; use cpu, or choose coordinate")
 
 
+@documented
 @dataclass(frozen=True)
 class FitSettings:
-    """How a model is fitted to given answers.
+    """How a model is fitted to given answers."""
 
-    steps: E- and M-steps of `coordinate` and `enumeration`, epochs of `svi` and `structured`; None: 50 and 1 000.
-    error_rate_prior: (a, b) of the Beta prior. bayesian: a posterior over the parameters of link and likelihood, too (svi).
-    batch_size: items in a minibatch (svi, structured); None: all of them.
-    coordinate only: expectation, how eq. 11 treats the other features: "exact" (links linear in the features; gaussian,
-    isotropic, student_t, laplace), "mode", "sample", or "auto" (exact where it can be, else mode); joint_moves, with exact
-    expectation let items move two features at once where that raises their bound.
-    """
-
-    link: str = "linear"
-    likelihood: str = "gaussian"
-    inference: str = "coordinate"
-    steps: int | None = None
-    seed: int = 0
-    error_rate_prior: tuple[float, float] = (1.0, 9.0)
-    expectation: str = "auto"
-    joint_moves: bool = True
-    bayesian: bool = False
-    batch_size: int | None = None
+    link: str = setting("linear", "{choices}.", choices=LINK_NAMES)
+    likelihood: str = setting("gaussian", "{choices}.", choices=LIKELIHOOD_NAMES)
+    inference: str = setting("coordinate", "{choices}.", choices=INFERENCE_NAMES)
+    steps: int | None = setting(
+        None, "E- and M-steps of coordinate and enumeration (none: 50), epochs of svi and structured (none: 1 000).", low=1
+    )
+    seed: int = setting(0, "Of all that is random.", low=0, high=2**32 - 1)
+    error_rate_prior: tuple[float, float] = setting((1.0, 9.0), "(a, b) of the Beta prior of the error rates of answers.")
+    expectation: str = setting(
+        "auto",
+        "coordinate only, how eq. 11 treats the other features: exact (links linear in the features; gaussian, isotropic, "
+        "student_t, laplace), mode, sample, or auto (exact where it can be, else mode).",
+        choices=EXPECTATION_NAMES,
+    )
+    joint_moves: bool = setting(
+        True, "With exact expectations: let items move two features at once where that raises their bound."
+    )
+    bayesian: bool = setting(False, "A posterior over the parameters of link and likelihood, too (svi).")
+    batch_size: int | None = setting(None, "Items in a minibatch (svi, structured); none: all of them.")
 
     def __post_init__(self) -> None:
-        check_choice("link", self.link, LINK_NAMES)
-        check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
-        check_choice("expectation", self.expectation, EXPECTATION_NAMES)
+        check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
-        if self.steps is not None:
-            check_number("steps", self.steps, 1)
-        check_number("seed", self.seed, 0, 2**32 - 1)
 
 
 # Algorithms 1-4 as published: the first wording of what positives share is taken, whatever the bound says.
@@ -121,98 +187,88 @@ DIRECTION: dict[str, Any] = {"error_rate_prior": (1.0, 1e6)}
 SCREENED = 80
 
 
+@documented
 @dataclass(frozen=True)
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    model: the foundation model's name, kept for the record. cycles: rounds of `add` additions, `updates`
-    replacements (prune one, add one), `refinements` (features for which a better wording is sought, from items where answer
-    and posterior disagree) and `cut` prunings.
-    max_features: an upper limit on active features. exemplars: items shown on either side of a contrast.
-    proposals: wordings asked for a contrast and polarity. polarity: ask what the positives share ("positive"), what the
-    negatives share ("negative"), or both. inner_steps: E- and M-steps before mining; refit_steps: after each change.
-    smallest_share: features active on a smaller share of the training items, or a larger one than its complement, are
-    discarded. smallest_gain: nats by which a wording must raise the bound to be kept; None: the level of chance.
-    screen: items on which wordings are compared before the best is asked about on all of them, for fewer answers; 0: all
-    wordings are asked about on all items; None: 80 for a served model, whose answers are paid for, otherwise 0.
-    splits: directions of the residuals from which a split is started. patience: additions in a row that find nothing before
-    the run ends. reconsider: wordings answered earlier compete again at every addition, at no cost. smallest_worth: nats a
-    feature must be worth in the final model (0 keeps all); None: what the best of all wordings tried reaches by chance.
-    final_steps: steps of the last fit.
-    paper: the algorithms as they were published; it changes the defaults to `PAPER`, and what is given still counts.
-    direction: for targets that are an embedding: each item's vector of targets is divided by its length, so that long vectors,
-    which have large errors, count no more than others; explained and predicted is the direction, all that cosine similarity
-    sees. It changes the defaults to `DIRECTION` (answers count as facts), and what is given still counts.
-    bayesian: the last fit gives a posterior over the parameters of link and likelihood, too (svi). batch_size: items in a
-    minibatch (svi, structured). device: where the E- and M-steps run, "cpu", "cuda" or "cuda:1" and so on (coordinate); what
-    is written and returned is on the CPU, and a run may be resumed on another device.
+    paper changes the defaults of other settings to `PAPER`, direction to `DIRECTION`; what is given still counts. With direction
+    each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no more than
+    others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on another
+    device.
     """
 
-    model: str = "rules"
-    link: str = "linear"
-    likelihood: str = "gaussian"
-    inference: str = "coordinate"
-    algorithm: str = "targeted"
-    cycles: int = 10
-    add: int = 5
-    cut: int = 2
-    updates: int = 0
-    refinements: int = 0
-    max_features: int | None = None
-    seed: int = 0
-    test_fraction: float = 0.2
-    polarity: str = "both"
-    proposals: int = 8
-    exemplars: int = 40
-    inner_steps: int = 10
-    refit_steps: int = 10
-    smallest_share: float = 0.02
-    smallest_gain: float | None = None
-    screen: int | None = None
-    smallest_worth: float | None = None
-    final_steps: int = 30
-    reconsider: bool = True
-    splits: int = 3
-    patience: int = 5
-    error_rate_prior: tuple[float, float] = (1.0, 9.0)
-    bayesian: bool = False
-    batch_size: int | None = None
-    paper: bool = False
-    direction: bool = False
-    device: str = "cpu"
+    model: str = setting(
+        "rules", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
+    )
+    link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
+    likelihood: str = setting("gaussian", "{choices}.", MODEL, choices=LIKELIHOOD_NAMES)
+    inference: str = setting("coordinate", "{choices}.", MODEL, choices=INFERENCE_NAMES)
+    bayesian: bool = setting(False, "A posterior over weights and noise, too, in the last fit (--inference svi).", MODEL)
+    batch_size: int | None = setting(None, "Items in a minibatch (--inference svi or structured); none: all at once.", MODEL)
+    error_rate_prior: tuple[float, float] = setting(
+        (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
+    )
+    direction: bool = setting(False, "Targets are an embedding: explain its direction only, and take answers for facts.", MODEL)
+    algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
+    cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
+    add: int = setting(5, "Additions in a round.", SEARCH, low=1)
+    updates: int = setting(0, "Replacements in a round: prune one, add one.", SEARCH, low=0)
+    refinements: int = setting(
+        0,
+        "Features of a round for which a better wording is sought, from items where answer and posterior disagree.",
+        SEARCH,
+        low=0,
+    )
+    cut: int = setting(2, "Cuts in a round.", SEARCH, low=0)
+    max_features: int | None = setting(None, "The most features at a time.", SEARCH, low=1)
+    polarity: str = setting("both", "{choices}: whose common traits the model is asked for.", SEARCH, choices=POLARITY_NAMES)
+    proposals: int = setting(8, "Wordings asked for a contrast and polarity.", SEARCH, low=1)
+    exemplars: int = setting(40, "Items shown on either side of a contrast.", SEARCH, low=1)
+    smallest_share: float = setting(
+        0.02,
+        "Features true of a smaller share of items, or of all but that, are discarded.",
+        SEARCH,
+        low=0,
+        high=0.5,
+        whole=False,
+    )
+    smallest_gain: float | None = setting(
+        None,
+        "Nats by which a feature must raise the bound; none: what the best of all wordings tried reaches by chance.",
+        SEARCH,
+        low=float("-inf"),
+        whole=False,
+    )
+    smallest_worth: float | None = setting(
+        None,
+        "Nats a feature must be worth to stay in the end, 0 keeps all; none: the level of chance.",
+        SEARCH,
+        low=0,
+        whole=False,
+    )
+    screen: int | None = setting(
+        None,
+        "Items on which wordings are compared before the best is asked about on all; 0: all on all; "
+        "none: 80 with openai:NAME, whose answers are paid for, else 0.",
+        SEARCH,
+        low=0,
+    )
+    splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
+    patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
+    reconsider: bool = setting(True, "Let wordings answered earlier compete again at every addition, at no cost.", SEARCH)
+    paper: bool = setting(False, "The paper's algorithms: one wording, of what positives share, taken whatever it gains.", SEARCH)
+    inner_steps: int = setting(10, "E- and M-steps before mining.", FITTING, low=1)
+    refit_steps: int = setting(10, "E- and M-steps after each change.", FITTING, low=1)
+    final_steps: int = setting(30, "E- and M-steps of the last fit.", FITTING, low=1)
+    seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
+    test_fraction: float = setting(0.2, "Share of items kept for testing.", RUN)
+    device: str = setting("cpu", "Where models are fitted: cpu, cuda or cuda:1 (--inference coordinate).", RUN, metavar="NAME")
 
     def __post_init__(self) -> None:
-        check_choice("link", self.link, LINK_NAMES)
-        check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
+        check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
-        check_choice("algorithm", self.algorithm, ALGORITHM_NAMES)
-        check_choice("polarity", self.polarity, POLARITY_NAMES)
-        for option, low in (
-            ("cycles", 1),
-            ("add", 1),
-            ("updates", 0),
-            ("refinements", 0),
-            ("cut", 0),
-            ("proposals", 1),
-            ("exemplars", 1),
-        ):
-            check_number(option, getattr(self, option), low)
-        check_number("inner_steps", self.inner_steps, 1)
-        check_number("refit_steps", self.refit_steps, 1)
-        check_number("seed", self.seed, 0, 2**32 - 1)
-        check_number("final_steps", self.final_steps, 1)
-        if self.smallest_gain is not None:
-            check_number("smallest_gain", self.smallest_gain, float("-inf"), whole=False)
-        if self.screen is not None:
-            check_number("screen", self.screen, 0)
-        check_number("splits", self.splits, 1)
-        check_number("patience", self.patience, 1)
-        if self.smallest_worth is not None:
-            check_number("smallest_worth", self.smallest_worth, 0, whole=False)
-        check_number("smallest_share", self.smallest_share, 0, 0.5, whole=False)
-        if self.max_features is not None:
-            check_number("max_features", self.max_features, 1)
         if self.inference == "enumeration" and (self.max_features or MOST_ENUMERATED + 1) > MOST_ENUMERATED:
             given = "no limit" if self.max_features is None else str(self.max_features)
             raise OptionError(
@@ -231,45 +287,43 @@ PAIR_FIT_NAMES = ("joint", "decoupled")
 PAIR_GUIDE_NAMES = ("normal", "point")
 
 
+@documented
 @dataclass(frozen=True)
 class PairSettings:
     """How the two-item model is fitted (Appendix C).
 
-    dimensions: D, of the embeddings besides their biases. likelihood: of the pairs' values, gaussian, bernoulli or poisson.
     fit: "decoupled", features are fitted to embeddings that were found without them (eqs. 35-37); "joint", embeddings and
-    features are fitted together from there (eqs. 33-34). guide: posterior of the embeddings, "normal" or "point".
-    epochs: passes over the pairs, for the factorisation and again for each joint fit; None: as many as give some 1 200 gradient
-    steps, from 10 to 150. batch_size: pairs in a minibatch, at most. learning_rate: of Adam; it falls to a fiftieth.
-    link: of both sides. alpha: the power of the singular values that the rows get, the columns get the rest (eq. 36).
-    error_rate_prior: (a, b) of the Beta prior. Here answers count as facts unless it says otherwise: with many entries of an
-    embedding to explain, and the embedding itself unknown, the bound gains by holding right answers for wrong, and what is
-    then predicted for other items gets worse (see benchmarks/README.md).
+    features are fitted together from there (eqs. 33-34). error_rate_prior: here answers count as facts unless it says otherwise:
+    with many entries of an embedding to explain, and the embedding itself unknown, the bound gains by holding right answers for
+    wrong, and what is then predicted for other items gets worse (see benchmarks/README.md). epochs: for the factorisation and
+    again for each joint fit; none: as many as give some 1 200 gradient steps, from 10 to 150.
     """
 
-    dimensions: int = 8
-    likelihood: str = "gaussian"
-    fit: str = "joint"
-    guide: str = "normal"
-    epochs: int | None = None
-    batch_size: int = 65536
-    learning_rate: float = 0.05
-    link: str = "linear"
-    alpha: float = 0.5
-    error_rate_prior: tuple[float, float] = (1.0, 1e6)
-    seed: int = 0
+    likelihood: str = setting("gaussian", "Of the values: {choices}.", MODEL, choices=PAIR_LIKELIHOOD_NAMES)
+    dimensions: int = setting(8, "Of the embeddings, beside their biases.", MODEL, low=1)
+    fit: str = setting("joint", "{choices}: features with the embeddings or after.", MODEL, choices=PAIR_FIT_NAMES)
+    guide: str = setting("normal", "Posterior of the embeddings: {choices}.", MODEL, choices=PAIR_GUIDE_NAMES)
+    epochs: int | None = setting(None, "Passes over the pairs, in every fit; none: by the number of pairs.", MODEL, low=1)
+    batch_size: int = setting(65536, "Pairs in a minibatch, at most.", MODEL, low=1)
+    learning_rate: float = setting(
+        0.05, "Of the embeddings, by Adam; it falls to a fiftieth.", MODEL, low=1e-6, high=10, whole=False
+    )
+    alpha: float = setting(
+        0.5,
+        "The power of the singular values that the rows get; the columns get the rest (eq. 36).",
+        MODEL,
+        low=0,
+        high=1,
+        whole=False,
+    )
+    link: str = setting("linear", "Of both sides: {choices}.", MODEL, choices=LINK_NAMES)
+    error_rate_prior: tuple[float, float] = setting(
+        (1.0, 1e6), "The Beta prior of error rates; by default answers are facts.", MODEL, metavar="A,B"
+    )
+    seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
-        check_choice("likelihood", self.likelihood, PAIR_LIKELIHOOD_NAMES)
-        check_choice("fit", self.fit, PAIR_FIT_NAMES)
-        check_choice("guide", self.guide, PAIR_GUIDE_NAMES)
-        check_choice("link", self.link, LINK_NAMES)
-        check_number("dimensions", self.dimensions, 1)
-        check_number("batch_size", self.batch_size, 1)
-        if self.epochs is not None:
-            check_number("epochs", self.epochs, 1)
-        check_number("learning_rate", self.learning_rate, 1e-6, 10, whole=False)
-        check_number("alpha", self.alpha, 0, 1, whole=False)
-        check_number("seed", self.seed, 0, 2**32 - 1)
+        check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""

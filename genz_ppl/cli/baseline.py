@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 _QUESTIONS = "Questions"
 # Arguments of `discovery.baseline.baseline` with the flags they are given by.
 _OWN = {"task": "--task", "n_questions": "--questions", "examples": "--examples"}
+
+# The settings that have a meaning without a search.
+_TAKEN = (
+    *("model", "link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "direction"),
+    *("smallest_share", "smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
+)
 
 Task = Annotated[
     str | None,
@@ -44,60 +50,18 @@ Examples = Annotated[
 ]
 
 
+@options.takes(*options.COLUMNS, *options.of(DiscoverSettings, *_TAKEN), *model_options.SETTINGS)
 def baseline(
     context: typer.Context,
     source: options.Source,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
-    id: options.Id = None,
-    target: options.Target = None,
-    covariate: options.Covariate = None,
-    text: options.Text = None,
-    image: options.Image = None,
-    split: options.Split = None,
-    group: options.Group = None,
-    varying: options.Varying = None,
-    model: options.Model = None,
-    link: options.Link = None,
-    likelihood: options.Likelihood = None,
-    inference: options.Inference = None,
-    bayesian: options.Bayesian = None,
-    batch_size: options.BatchSize = None,
-    error_rate_prior: options.ErrorRatePrior = None,
-    direction: options.Direction = None,
+    *,
     task: Task = None,
     questions: Questions = None,
     examples: Examples = None,
-    smallest_share: options.SmallestShare = None,
-    smallest_worth: options.SmallestWorth = None,
-    refit_steps: options.RefitSteps = None,
-    final_steps: options.FinalSteps = None,
-    seed: options.Seed = None,
-    test_fraction: options.TestFraction = None,
-    device: options.Device = None,
-    mining_model: model_options.MiningModel = None,
-    base_url: model_options.BaseUrl = None,
-    items_per_call: model_options.ItemsPerCall = None,
-    features_per_call: model_options.FeaturesPerCall = None,
-    draws: model_options.Draws = None,
-    log_probabilities: model_options.LogProbabilities = None,
-    images: model_options.Images = None,
-    temperature: model_options.Temperature = None,
-    max_output_tokens: model_options.MaxOutputTokens = None,
-    text_limit: model_options.TextLimit = None,
-    prompts: model_options.Prompts = None,
-    store: model_options.Store = None,
-    workers: model_options.Workers = None,
-    requests_per_minute: model_options.RequestsPerMinute = None,
-    tokens_per_minute: model_options.TokensPerMinute = None,
-    timeout: model_options.Timeout = None,
-    attempts: model_options.Attempts = None,
-    price: model_options.Price = None,
-    max_cost: model_options.MaxCost = None,
-    max_calls: model_options.MaxCalls = None,
-    max_tokens: model_options.MaxTokens = None,
-    batch: model_options.Batch = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
+    **_: Any,
 ) -> None:
     """Ask for questions from a task description alone, answer all of them, prune one by one: what `genz fit` has to beat."""
     names = [name for name in DiscoverSettings.__dataclass_fields__ if context.params.get(name) is not None]

@@ -13,20 +13,18 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import resumable
 from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
 from genz_ppl.errors import OptionError
-from genz_ppl.settings import (
-    PAIR_FIT_NAMES,
-    PAIR_GUIDE_NAMES,
-    PAIR_LIKELIHOOD_NAMES,
-    DiscoverSettings,
-    PairSettings,
-    check_number,
-)
+from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
 _SIDES, _MODEL, _RUN = "Columns of the tables", "Model", "Run"
-_DEFAULTS = PairSettings()
+# What of the searches' settings, and of how a served model is called, has an option.
+_SEARCHED = ("cycles", "add", "cut", "max_features", "proposals", "exemplars", "screen", "patience")
+_SERVED = (
+    *("base_url", "items_per_call", "features_per_call", "store", "workers", "requests_per_minute"),
+    *("price", "max_cost", "max_calls", "max_tokens"),
+)
 _NAMES = tuple(dict.fromkeys([*PairSettings.__dataclass_fields__, *DiscoverSettings.__dataclass_fields__]))
 
 
@@ -34,15 +32,15 @@ def _side(flag: str, text: str) -> Any:
     return typer.Option(flag, help=text, metavar="COLUMN", rich_help_panel=_SIDES, show_default=False)
 
 
-def _setting(name: str, text: str) -> Any:
-    default = getattr(_DEFAULTS, name)
-    shown = "by the number of pairs" if default is None else default
-    return typer.Option(f"--{name.replace('_', '-')}", help=f"{text} \\[{shown}]", rich_help_panel=_MODEL, show_default=False)
-
-
 _TABLE = f"A file (.csv, .tsv, .parquet, .jsonl), or {NOTHING} for items of which only ids are known."
 
 
+@options.takes(
+    *options.of(DiscoverSettings, "model"),
+    *options.of(PairSettings),
+    *options.of(DiscoverSettings, *_SEARCHED),
+    *model_options.of(*_SERVED),
+)
 def cooccur(
     context: typer.Context,
     rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"The row items. {_TABLE}", show_default=False)],
@@ -69,64 +67,26 @@ def cooccur(
     pair_column: Annotated[
         list[str] | None, _side("--pair-column", "The columns of PAIRS: row ids, column ids, values \\[the first three].")
     ] = None,
+    *,
     absent: Annotated[
         bool, typer.Option("--absent-zero", help="Pairs that are not listed are 0, not missing.", rich_help_panel=_MODEL)
     ] = False,
-    model: options.Model = None,
     column_model: Annotated[
         str | None,
         typer.Option("--column-model", help="For the columns \\[as --model].", rich_help_panel=_MODEL, show_default=False),
     ] = None,
-    likelihood: Annotated[str | None, _setting("likelihood", f"Of the values: {', '.join(PAIR_LIKELIHOOD_NAMES)}.")] = None,
-    dimensions: Annotated[int | None, _setting("dimensions", "Of the embeddings, beside their biases.")] = None,
-    fit: Annotated[str | None, _setting("fit", f"{' or '.join(PAIR_FIT_NAMES)}: features with the embeddings or after.")] = None,
-    guide: Annotated[str | None, _setting("guide", f"Posterior of the embeddings: {' or '.join(PAIR_GUIDE_NAMES)}.")] = None,
-    epochs: Annotated[int | None, _setting("epochs", "Passes over the pairs, in every fit.")] = None,
-    batch_size: Annotated[int | None, _setting("batch_size", "Pairs in a minibatch, at most.")] = None,
-    learning_rate: Annotated[float | None, _setting("learning_rate", "Of the embeddings.")] = None,
-    alpha: Annotated[float | None, _setting("alpha", "The power of the singular values that the rows get.")] = None,
-    link: options.Link = None,
-    error_rate_prior: Annotated[
-        str | None,
-        typer.Option(
-            "--error-rate-prior",
-            metavar="A,B",
-            parser=options.pair,
-            help="The Beta prior of error rates; by default answers are facts \\[1,1e+06].",
-            rich_help_panel=_MODEL,
-            show_default=False,
-        ),
-    ] = None,
     rounds: Annotated[
         int, typer.Option("--rounds", help="Searches of both sides, a joint fit after each.", rich_help_panel=_RUN)
     ] = 2,
-    cycles: options.Cycles = None,
-    add: options.Add = None,
-    cut: options.Cut = None,
-    max_features: options.MaxFeatures = None,
-    proposals: options.Proposals = None,
-    exemplars: options.Exemplars = None,
-    screen: options.Screen = None,
-    patience: options.Patience = None,
-    seed: options.Seed = None,
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of the items of each described side kept out.", rich_help_panel=_RUN)
     ] = 0.2,
     pair_fraction: Annotated[
         float, typer.Option("--pair-fraction", help="Share of the other items' pairs kept out.", rich_help_panel=_RUN)
     ] = 0.1,
-    base_url: model_options.BaseUrl = None,
-    items_per_call: model_options.ItemsPerCall = None,
-    features_per_call: model_options.FeaturesPerCall = None,
-    store: model_options.Store = None,
-    workers: model_options.Workers = None,
-    requests_per_minute: model_options.RequestsPerMinute = None,
-    price: model_options.Price = None,
-    max_cost: model_options.MaxCost = None,
-    max_calls: model_options.MaxCalls = None,
-    max_tokens: model_options.MaxTokens = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
+    **_: Any,
 ) -> None:
     """Find questions about rows and columns that explain their pairs.
 

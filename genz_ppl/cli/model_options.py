@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from genz_ppl.cli import options
 from genz_ppl.cli.options import pair
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.served.settings import IMAGE_WAYS, ModelSettings, is_served
+from genz_ppl.llm.served.settings import SERVED_MODEL, ModelSettings, is_served
 
-_SERVED, _MONEY = "Served model (openai:NAME)", "Money"
-_DEFAULTS = ModelSettings()
 NAMES = tuple(name for name in ModelSettings.__dataclass_fields__ if name != "model")
 CAPS = ("max_cost", "max_calls", "max_tokens")
 # What may change when a run goes on, and what a prediction may choose.
 CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "timeout", "attempts")
-
-
-def _option(name: str, text: str, panel: str = _SERVED, metavar: str | None = None, parser: Any = None) -> Any:
-    default = getattr(_DEFAULTS, name)
-    shown = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(default, bool):
-        flag, shown = f"{flag}/--no-{flag[2:]}", f"--no-{flag[2:]}"
-    return typer.Option(
-        flag, help=f"{text} \\[{shown}]", metavar=metavar, parser=parser, rich_help_panel=panel, show_default=False
-    )
 
 
 def price(text: str) -> tuple[float, float]:
@@ -43,44 +32,26 @@ def price(text: str) -> tuple[float, float]:
     return pair(text)
 
 
-MiningModel = Annotated[str | None, _option("mining_model", "Words new questions; none: the model itself.", metavar="NAME")]
-BaseUrl = Annotated[
-    str | None, _option("base_url", "Any OpenAI-compatible server; none: OpenAI's. The key: OPENAI_API_KEY.", metavar="URL")
-]
-ItemsPerCall = Annotated[int | None, _option("items_per_call", "The most items in one call.")]
-FeaturesPerCall = Annotated[int | None, _option("features_per_call", "The most questions in one call.")]
-Draws = Annotated[int | None, _option("draws", "Times each question is asked; the majority counts.")]
-LogProbabilities = Annotated[
-    bool | None, _option("log_probabilities", "One question a call, with P(yes) kept beside the answer.")
-]
-Images = Annotated[str | None, _option("images", f"{' or '.join(IMAGE_WAYS)}: what is done with images.")]
-Temperature = Annotated[float | None, _option("temperature", "Of all calls; none: the server's.")]
-MaxOutputTokens = Annotated[int | None, _option("max_output_tokens", "Of one reply; none: by the size of the question.")]
-TextLimit = Annotated[int | None, _option("text_limit", "Characters of an item that are shown.")]
-Prompts = Annotated[str | None, _option("prompts", "A folder of prompts in place of the built-in ones.", metavar="DIR")]
-Workers = Annotated[int | None, _option("workers", "Calls at a time.")]
-RequestsPerMinute = Annotated[int | None, _option("requests_per_minute", "The most calls a minute.")]
-TokensPerMinute = Annotated[int | None, _option("tokens_per_minute", "The most tokens a minute.")]
-Timeout = Annotated[float | None, _option("timeout", "Seconds of one call, to its last byte.")]
-Attempts = Annotated[int | None, _option("attempts", "Attempts of one call at a server that fails.")]
-Batch = Annotated[bool | None, _option("batch", "Questions go through the Batch endpoint, at half price.", _MONEY)]
-Price = Annotated[
-    str | None,
-    _option("price", "Dollars per million tokens read and written; none: the table of genai-prices.", _MONEY, "IN,OUT", price),
-]
-MaxCost = Annotated[float | None, _option("max_cost", "The most dollars of a run; it can go on with more.", _MONEY)]
-MaxCalls = Annotated[int | None, _option("max_calls", "The most calls of a run.", _MONEY)]
-MaxTokens = Annotated[int | None, _option("max_tokens", "The most tokens of a run, read and written.", _MONEY)]
 Store = Annotated[
     Path | None,
     typer.Option(
         "--store",
         metavar="FILE",
         help="Where answers are kept, for all runs \\[genz-ppl/answers.sqlite in the cache folder].",
-        rich_help_panel=_SERVED,
+        rich_help_panel=SERVED_MODEL,
         show_default=False,
     ),
 ]
+
+
+def of(*names: str) -> list[Parameter]:
+    """Options for the fields of `ModelSettings`, all or those named, and the store."""
+    store = Parameter("store", Parameter.KEYWORD_ONLY, default=None, annotation=Store)
+    made = options.of(ModelSettings, *(name for name in names if name != "store"), parsers={"price": price})
+    return [*made, store] if not names or "store" in names else made
+
+
+SETTINGS = of()
 
 
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def _table(flag: str, side: str) -> Any:
     return typer.Option(flag, metavar="FILE", help=text, show_default=False)
 
 
+@options.takes(*model_options.of(*model_options.CAPS, "price", "workers"))
 def predict(
     context: typer.Context,
     folder: options.Folder,
@@ -33,12 +34,9 @@ def predict(
     level: Annotated[float, typer.Option("--level", help="Probability between lower and upper.")] = 0.9,
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
-    max_cost: model_options.MaxCost = None,
-    max_calls: model_options.MaxCalls = None,
-    max_tokens: model_options.MaxTokens = None,
-    price: model_options.Price = None,
-    workers: model_options.Workers = None,
+    *,
     config: options.Config = None,
+    **_: Any,
 ) -> None:
     """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id.
 

@@ -13,22 +13,15 @@ from genz_ppl.cli.messages import resumable
 from genz_ppl.cli.pair_sources import holds_pairs
 
 
+@options.takes(*model_options.of(*model_options.CHANGEABLE, "batch"))
 def resume(
     context: typer.Context,
     folder: options.Folder,
-    max_cost: model_options.MaxCost = None,
-    max_calls: model_options.MaxCalls = None,
-    max_tokens: model_options.MaxTokens = None,
-    price: model_options.Price = None,
-    workers: model_options.Workers = None,
-    requests_per_minute: model_options.RequestsPerMinute = None,
-    tokens_per_minute: model_options.TokensPerMinute = None,
-    timeout: model_options.Timeout = None,
-    attempts: model_options.Attempts = None,
-    batch: model_options.Batch = None,
+    *,
     device: options.OtherDevice = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
+    **_: Any,
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
     with resumable(folder), model_options.flags(), setting_flags():

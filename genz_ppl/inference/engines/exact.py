@@ -172,7 +172,7 @@ def _log_density(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     if model.is_quadratic:
         return _quadratic(model, bits, data)
     if model.likelihood.sees_errors:
-        density = model.likelihood.error_log_density(squared_errors(model, bits, data).flatten(0, 1))
+        density: Tensor = model.likelihood.error_log_density(squared_errors(model, bits, data).flatten(0, 1))
         return (density.view(len(bits), *data.targets.shape) * data.observed).sum(2).T
     return program_log_density(model, bits, data)
 

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from genz_ppl.errors import OptionError
-from genz_ppl.settings import check_choice, check_number
+from genz_ppl.settings import check_fields, check_number, documented, setting
 
 SERVED = "openai"
+# The panels of `--help`.
+SERVED_MODEL, MONEY = "Served model (openai:NAME)", "Money"
 # A + joins two models where another model's name follows it.
 _JOINT = re.compile(r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))")
 IMAGE_WAYS = ("describe", "direct", "none")
@@ -52,57 +54,45 @@ def served_name(spec: str) -> str:
     return name
 
 
+@documented
 @dataclass(frozen=True)
 class ModelSettings:
-    """How the models of an OpenAI-compatible server are called.
-
-    model: answers the questions; mining_model: words new ones (None: the same). base_url: the server (None: OpenAI's).
-    items_per_call, features_per_call: the most of either in one call. draws: times each question is asked; the majority
-    counts. log_probabilities: one question a call, with P(yes) kept beside the answer. images: "describe" once and read the
-    description, show them with every question ("direct"), or "none". temperature: None leaves it to the server.
-    max_output_tokens: of one reply; None: by the size of the question. text_limit: characters of an item that are shown.
-    prompts: a folder of templates in place of the built-in ones. workers: calls at a time. requests_per_minute,
-    tokens_per_minute: None for no limit. timeout: seconds of one call, to its last byte. attempts: of one call.
-    price: dollars per million tokens (input, output). max_cost (dollars), max_calls, max_tokens: hard caps of a run.
-    batch: questions go through the Batch endpoint.
-    """
+    """How the models of an OpenAI-compatible server are called. model: the one that answers the questions."""
 
     model: str = ""
-    mining_model: str | None = None
-    base_url: str | None = None
-    items_per_call: int = 10
-    features_per_call: int = 8
-    draws: int = 1
-    log_probabilities: bool = False
-    images: str = "describe"
-    temperature: float | None = None
-    max_output_tokens: int | None = None
-    text_limit: int = 20_000
-    prompts: str | None = None
-    workers: int = 16
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    timeout: float = 120.0
-    attempts: int = 6
-    price: tuple[float, float] | None = None
-    max_cost: float | None = None
-    max_calls: int | None = None
-    max_tokens: int | None = None
-    batch: bool = False
+    mining_model: str | None = setting(None, "Words new questions; none: the model itself.", SERVED_MODEL, metavar="NAME")
+    base_url: str | None = setting(
+        None, "Any OpenAI-compatible server; none: OpenAI's. The key: OPENAI_API_KEY.", SERVED_MODEL, metavar="URL"
+    )
+    items_per_call: int = setting(10, "The most items in one call.", SERVED_MODEL, low=1)
+    features_per_call: int = setting(8, "The most questions in one call.", SERVED_MODEL, low=1)
+    draws: int = setting(1, "Times each question is asked; the majority counts.", SERVED_MODEL, low=1)
+    log_probabilities: bool = setting(False, "One question a call, with P(yes) kept beside the answer.", SERVED_MODEL)
+    images: str = setting(
+        "describe",
+        "{choices}: images are described once and the description is read, shown with every question, or left out.",
+        SERVED_MODEL,
+        choices=IMAGE_WAYS,
+    )
+    temperature: float | None = setting(None, "Of all calls; none: the server's.", SERVED_MODEL, low=0, high=2, whole=False)
+    max_output_tokens: int | None = setting(None, "Of one reply; none: by the size of the question.", SERVED_MODEL, low=1)
+    text_limit: int = setting(20_000, "Characters of an item that are shown.", SERVED_MODEL, low=100)
+    prompts: str | None = setting(None, "A folder of prompts in place of the built-in ones.", SERVED_MODEL, metavar="DIR")
+    workers: int = setting(16, "Calls at a time.", SERVED_MODEL, low=1)
+    requests_per_minute: int | None = setting(None, "The most calls a minute.", SERVED_MODEL, low=1)
+    tokens_per_minute: int | None = setting(None, "The most tokens a minute.", SERVED_MODEL, low=1)
+    timeout: float = setting(120.0, "Seconds of one call, to its last byte.", SERVED_MODEL, low=0.001, whole=False)
+    attempts: int = setting(6, "Attempts of one call at a server that fails.", SERVED_MODEL, low=1)
+    price: tuple[float, float] | None = setting(
+        None, "Dollars per million tokens read and written; none: the table of genai-prices.", MONEY, metavar="IN,OUT"
+    )
+    max_cost: float | None = setting(None, "The most dollars of a run; it can go on with more.", MONEY, low=0, whole=False)
+    max_calls: int | None = setting(None, "The most calls of a run.", MONEY, low=1)
+    max_tokens: int | None = setting(None, "The most tokens of a run, read and written.", MONEY, low=1)
+    batch: bool = setting(False, "Questions go through the Batch endpoint, at half price.", MONEY)
 
     def __post_init__(self) -> None:
-        check_choice("images", self.images, IMAGE_WAYS)
-        for option, low in (("items_per_call", 1), ("features_per_call", 1), ("draws", 1), ("workers", 1), ("attempts", 1)):
-            check_number(option, getattr(self, option), low)
-        for option in ("requests_per_minute", "tokens_per_minute", "max_output_tokens", "max_calls", "max_tokens"):
-            if getattr(self, option) is not None:
-                check_number(option, getattr(self, option), 1)
-        check_number("text_limit", self.text_limit, 100)
-        check_number("timeout", self.timeout, 0.001, whole=False)
-        if self.max_cost is not None:
-            check_number("max_cost", self.max_cost, 0, whole=False)
-        if self.temperature is not None:
-            check_number("temperature", self.temperature, 0, 2, whole=False)
+        check_fields(self)
         if self.price is not None:
             self._check_price()
         if self.base_url is not None:
