@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +24,9 @@ def likely_copies(items: Items) -> list[tuple[str, str]]:
     found = []
     for column in items.schema.readable:
         values = [item.fields.get(column) for item in items]
-        if any(isinstance(value, str | bool) for value in values):
+        if any(isinstance(value, str | bool | date) for value in values):
             continue
-        numbers = np.array([np.nan if value is None else float(value) for value in values])
+        numbers = np.array([float(value) if isinstance(value, int | float) else np.nan for value in values])
         for name, target in zip(items.target_names, items.targets.T, strict=True):
             there = np.isfinite(numbers) & np.isfinite(target)
             if there.sum() < _FEWEST:

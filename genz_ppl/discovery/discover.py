@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema
+from genz_ppl.data.readings import check_readings
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
@@ -207,6 +208,7 @@ class Discovery:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         if items.covariates.shape[1] != len(self.schema.covariates):
             raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
+        check_readings(self.schema, items.schema, items.name)
         covariates = covariates_of(items, self._levels)
         answers = torch.from_numpy(self._answers(items, model_settings or {}, on_answers))
         seed = self._record["settings"]["seed"]
