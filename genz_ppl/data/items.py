@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from genz_ppl.data.columns import Classes, Names, Readings, Roles, Schema, resol
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
 from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, random_split
+from genz_ppl.data.suspects import suspects
 from genz_ppl.data.values import listing, readable, shorten
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray, Item
 
 
@@ -259,7 +261,7 @@ def _assemble(table: Table, roles: Roles) -> Items:
     if has_targets and roles.get("classes") is True:
         schema = replace(schema, classes=extract.classes(table, schema.target, ids, required))
     targets = extract.targets(table, schema, ids, required) if has_targets else None
-    return Items(
+    items = Items(
         items=extract.items(table, schema, ids),
         schema=schema,
         targets=targets,
@@ -269,3 +271,7 @@ def _assemble(table: Table, roles: Roles) -> Items:
         name=Path(table.name).name,
         varying_labels=None if schema.varying is None else extract.group_labels(table, schema.varying, ids, "varying"),
     )
+    if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
+        for suspect in suspects(items):
+            warnings.warn(f"{table.name}: {suspect}", GenzWarning, stacklevel=2)
+    return items

@@ -30,6 +30,7 @@ from genz_ppl.discovery.run_record import (
 from genz_ppl.discovery.runner import Runner
 from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.staircases import warn_of_staircases
 from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.group_table import group_effects
@@ -369,4 +370,5 @@ def finished(
 ) -> Discovery:
     """The run from `progress` to its end: see `running.run_to_end`."""
     record = run_to_end(runner, model, progress, record, directory, watchers)
+    warn_of_staircases(runner.items, [one.text for one in progress.active])
     return Discovery(progress, record, model, directory, runner.items)
