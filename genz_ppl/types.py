@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FieldValue = str | int | float | bool | None
+FieldValue = str | int | float | bool | date | None  # a datetime is a date, too; times are without a zone
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import resumable, say
+from genz_ppl.cli.messages import resumable
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
-    from genz_ppl.data import Items
     from genz_ppl.discovery.discover import Discovery
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
@@ -65,8 +64,6 @@ def start(
         given = {**given, "model": absolute_model(given["model"])}
     with Display(shown=False if quiet else None) as display:
         items = open_items(source, columns)
-        if source != "binary":  # there the number that is read is the target, by design
-            warn_of_copies(items)
         with model_options.flags(), setting_flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
             return begin(
@@ -96,14 +93,3 @@ def setting_flags() -> Iterator[None]:
         name, colon, rest = str(error).partition(":")
         known = colon and name in _SETTINGS
         raise OptionError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None
-
-
-def warn_of_copies(items: Items) -> None:
-    """One line on stderr for every readable column that gives a target away."""
-    from genz_ppl.cli.copies import likely_copies
-
-    for column, name in likely_copies(items):
-        say(
-            f"warning: column {column!r} follows target {name!r} almost exactly, likely as a copy of it; "
-            "leave it out by naming the columns to read with --text"
-        )

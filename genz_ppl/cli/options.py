@@ -116,6 +116,9 @@ Split = Annotated[str | None, _column("--split", 'A column of "train" and "test"
 Varying = Annotated[
     str | None, _column("--varying", "Intercept and covariate weights vary by this column's values, partially pooled.")
 ]
+AsText = Annotated[list[str] | None, _column("--as-text", "A column read as text, whatever it looks like; repeatable.")]
+AsNumber = Annotated[list[str] | None, _column("--as-number", "A column read as numbers, whatever it looks like; repeatable.")]
+Drop = Annotated[list[str] | None, _column("--drop", "A column that is not read; repeatable.")]
 Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
 
 OtherDevice = Annotated[
@@ -142,5 +145,8 @@ COLUMNS = [
         ("split", Split),
         ("group", Group),
         ("varying", Varying),
+        ("as_text", AsText),
+        ("as_number", AsNumber),
+        ("drop", Drop),
     )
 ]

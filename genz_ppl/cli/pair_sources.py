@@ -60,10 +60,11 @@ def open_sides(source: Mapping[str, Any]) -> tuple[Items | Sequence[str], Items 
 
 
 def open_side(source: Mapping[str, Any], side: str, path: str | None = None) -> Items:
-    """The items of a side; path: another table with the same columns."""
+    """The items of a side; path: another table with the same columns, read in the same way."""
     from genz_ppl.data import Items
 
     roles = source[f"{side}_roles"]
+    like = path is not None and source[side] is not None and Path(source[side]).is_file()
     texts = roles["text"]
     return Items.from_file(
         path or source[side],
@@ -72,6 +73,7 @@ def open_side(source: Mapping[str, Any], side: str, path: str | None = None) -> 
         text=texts[0] if texts and len(texts) == 1 else texts or None,  # one text may be a template
         images=roles["image"] or (),
         require_target=False,
+        readings=open_side(source, side).schema.readings if like else (),
     )
 
 

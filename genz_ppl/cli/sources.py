@@ -35,6 +35,9 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         group=given["group"],
         varying=given.get("varying"),
         classes=given.get("likelihood") in _CLASS_LIKELIHOODS,
+        as_text=given.get("as_text") or (),
+        as_number=given.get("as_number") or (),
+        drop=given.get("drop") or (),
     )
 
 
@@ -51,18 +54,7 @@ def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
     schema = Schema.from_dict(record["schema"])
     if source.partition(":")[0] in NAMED_SOURCES:
         return open_source(source, group=schema.group, varying=schema.varying)
-    return open_source(
-        source,
-        id=schema.id,
-        target=schema.target,
-        covariates=schema.covariates,
-        text=schema.text,
-        images=schema.images,
-        split=schema.split,
-        group=schema.group,
-        varying=schema.varying,
-        classes=schema.classes,
-    )
+    return open_source(source, **schema.roles())
 
 
 def absolute_source(source: str) -> str:

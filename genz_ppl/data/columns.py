@@ -14,6 +14,7 @@ from genz_ppl.types import FieldValue
 
 Names = str | Sequence[str]
 Classes = bool | Sequence[Sequence[str]]
+Readings = Sequence[tuple[str, str]]
 
 _TEMPLATE_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
@@ -31,6 +32,10 @@ class Roles(TypedDict, total=False):
     varying: str | None
     require_target: bool
     classes: Classes
+    as_text: Names
+    as_number: Names
+    drop: Names
+    readings: Readings
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Schema:
     id, split, group, varying: a column each, or None. target, covariates, images: columns in order.
     text: the columns a model reads, in order, or a template such as "{title} ({year})"; None: not settled yet.
     classes: the labels of each target in the order of their codes 0, 1, …; () where targets are numbers.
+    readings: (column, how its cells are read): "text", "number", "true or false", a style of numbers written as text
+    ("$1,234.5") or a format of dates ("%d/%m/%Y", maybe with a time and a zone); columns of mixed types have none.
     Raises InputError if there are classes for more or fewer targets than there are.
     """
 
@@ -52,6 +59,7 @@ class Schema:
     group: str | None = None
     classes: tuple[tuple[str, ...], ...] = ()
     varying: str | None = None
+    readings: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.classes and len(self.classes) != len(self.target):
@@ -64,6 +72,10 @@ class Schema:
     def readable(self) -> tuple[str, ...]:
         """The columns a model may read."""
         return template_columns(self.text) if isinstance(self.text, str) else self.text or ()
+
+    def roles(self) -> Roles:
+        """The keyword arguments by which another source is read in the same way."""
+        return cast("Roles", {name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def to_dict(self) -> dict[str, object]:
         """As JSON can hold it: tuples become lists."""
@@ -83,6 +95,11 @@ def _lists(value: object) -> object:
 
 
 def _entry(name: str, value: object) -> tuple[tuple[str, ...], ...] | tuple[str, ...] | str | None:
+    if name == "readings":
+        readings = _label_lists(value)
+        if readings is None or any(len(pair) != 2 for pair in readings):
+            raise InputError(f"the schema's entry 'readings' must be pairs of a column and its reading, not {shorten(value)}")
+        return readings
     if name == "classes":
         classes = _label_lists(value)
         if classes is None:
@@ -133,13 +150,15 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
         group=roles.get("group"),
         varying=roles.get("varying"),
         classes=_classes_role(roles.get("classes", False)),
+        readings=tuple(roles.get("readings", ())),
     )
     _check_roles(schema)
     required = roles.get("require_target", True)
     _check_presence(schema, columns, source, required)
+    dropped = _checked_readings(schema, columns, source, roles)
     if schema.text is not None:
         return schema
-    taken = {schema.id, schema.split, *schema.target, *schema.images, *unread}
+    taken = {schema.id, schema.split, *schema.target, *schema.images, *unread, *dropped}
     left = tuple(column for column in columns if column not in taken)
     if not left:
         raise InputError(f"{source}: no column is left for a model to read besides id, target, split and images; add one")
@@ -183,6 +202,22 @@ def _check_roles(schema: Schema) -> None:
         raise OptionError(
             "split and group exclude each other: the split column already says where each row goes; drop --split or --group"
         )
+
+
+def _checked_readings(schema: Schema, columns: Sequence[str], source: str, roles: Roles) -> tuple[str, ...]:
+    """The columns to drop. Raises for columns that are not there and for those that are needed, or read in two ways, at once."""
+    as_text, as_number, drop = map(as_names, (roles.get("as_text"), roles.get("as_number"), roles.get("drop")))
+    for role, names in (("as text", as_text), ("as number", as_number), ("to drop", drop)):
+        for name in names:
+            if name not in columns:
+                raise InputError(missing_column(name, role, columns, source))
+    _check_clash(as_text, as_number, "read as text", "as number")
+    numbers = (*schema.covariates, *(() if roles.get("classes") else schema.target))
+    _check_clash(as_text, numbers, "read as text", "a number (covariate or target)")
+    for role in ("id", "target", "covariates", "split", "group", "varying"):
+        _check_clash(drop, as_names(cast("Names | None", getattr(schema, role))), "dropped", role.removesuffix("s"))
+    _check_clash(drop, schema.readable, "dropped", "text")
+    return drop
 
 
 def _check_clash(first: Sequence[str], second: Sequence[str], role: str, other: str) -> None:

@@ -97,10 +97,11 @@ def group_labels(table: Table, column: str, ids: Sequence[str], role: str = "gro
 
 
 def items(table: Table, schema: Schema, ids: Sequence[str]) -> tuple[Item, ...]:
-    """What a model sees of each row. Raises InputError for an image that is not there and for binary data."""
+    """What a model sees of each row: units stay in the text. Raises InputError for missing images and binary data."""
     columns = {name: table.fields(name) for name in schema.readable}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    texts = [render_template(schema.text, row) for row in rows] if isinstance(schema.text, str) else render_lines(columns)
+    shown = {name: table.plain_cells(name) if name in table.styled else values for name, values in columns.items()}
+    rows, lines = ([dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)] for part in (columns, shown))
+    texts = [render_template(schema.text, row) for row in lines] if isinstance(schema.text, str) else render_lines(shown)
     images = _images(table, schema.images, ids)
     return tuple(Item(*parts) for parts in zip(ids, texts, rows, images, strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data import extract
-from genz_ppl.data.columns import Classes, Names, Roles, Schema, resolve_schema
+from genz_ppl.data.columns import Classes, Names, Readings, Roles, Schema, resolve_schema
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
+from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, random_split
-from genz_ppl.data.values import listing, shorten
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.data.suspects import suspects
+from genz_ppl.data.values import listing, readable, shorten
+from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray, Item
 
 
@@ -111,6 +114,10 @@ class Items(Sequence[Item]):
         varying: str | None = None,
         require_target: bool = True,
         classes: Classes = False,
+        as_text: Names = (),
+        as_number: Names = (),
+        drop: Names = (),
+        readings: Readings = (),
         name: str = "the DataFrame",
     ) -> Items:
         """Items of a DataFrame's rows.
@@ -123,12 +130,16 @@ class Items(Sequence[Item]):
         require_target: False for prediction: targets may be absent, then `targets` is None, and unreadable ones count as
         missing. classes: True: the target columns hold class labels, words or numbers; `class_names` are the sorted distinct
         labels of each and `targets` their positions 0, 1, …. To code new items as known ones, give their `class_names`
-        instead: any other label is an InputError, or counts as missing where targets are not required. name: for messages.
+        instead: any other label is an InputError, or counts as missing where targets are not required.
+        as_text, as_number: columns read as text, or as numbers, whatever they look like. drop: columns not to be read.
+        readings: how columns are read, as in the schema of other items; else numbers and dates that are written as text are
+        found by all of a column's cells, and a GenzWarning says so. name: for messages.
 
         Raises InputError for a fault of the data and OptionError for roles that are missing or clash, one line each.
         """
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        roles |= Roles(varying=varying, require_target=require_target, classes=classes)
+        roles |= Roles(varying=varying, require_target=require_target, classes=classes, readings=readings)
+        roles |= Roles(as_text=as_text, as_number=as_number, drop=drop)
         return _assemble(table_from_frame(frame, name), roles)
 
     @classmethod
@@ -192,7 +203,7 @@ class Items(Sequence[Item]):
         """
         digest = hashlib.sha256()
         for item in self.items:
-            digest.update(json.dumps([item.id, item.text, dict(item.fields)]).encode() + b"\n")
+            digest.update(json.dumps([item.id, item.text, dict(item.fields)], default=readable).encode() + b"\n")
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
             if values is not None:
@@ -245,11 +256,12 @@ def _assemble(table: Table, roles: Roles) -> Items:
     if required and len(table.frame) < 2:
         raise InputError(f"{table.name}: there is one row; at least two are needed to explain a target")
     ids = extract.ids(table, schema.id)
+    table, schema = read_columns(table, schema, roles)
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
     if has_targets and roles.get("classes") is True:
         schema = replace(schema, classes=extract.classes(table, schema.target, ids, required))
     targets = extract.targets(table, schema, ids, required) if has_targets else None
-    return Items(
+    items = Items(
         items=extract.items(table, schema, ids),
         schema=schema,
         targets=targets,
@@ -259,3 +271,7 @@ def _assemble(table: Table, roles: Roles) -> Items:
         name=Path(table.name).name,
         varying_labels=None if schema.varying is None else extract.group_labels(table, schema.varying, ids, "varying"),
     )
+    if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
+        for suspect in suspects(items):
+            warnings.warn(f"{table.name}: {suspect}", GenzWarning, stacklevel=2)
+    return items

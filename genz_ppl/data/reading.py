@@ -7,16 +7,17 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow
 
 from genz_ppl.data.values import listing, plain_column, shorten, typed_column
-from genz_ppl.errors import InputError
+from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -30,6 +31,8 @@ class Table:
     frame: one row per item. name: for messages. folder: what relative image paths start from.
     written: the cells are text as written in a file, still without types.
     unread: columns that a model does not read unless told to: an index, a column without a name.
+    commas: commas before decimals are likely, since they do not separate cells.
+    values: columns whose cells were read as a whole (see `readings`). styled: those of them that are numbers written as text.
     """
 
     frame: pd.DataFrame
@@ -37,6 +40,9 @@ class Table:
     folder: Path
     written: bool = False
     unread: frozenset[str] = frozenset()
+    commas: bool = False
+    values: Mapping[str, Sequence[FieldValue]] = field(default_factory=dict)
+    styled: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> list[str]:
@@ -44,27 +50,38 @@ class Table:
         return [str(name) for name in self.frame.columns]
 
     def cells(self, column: str) -> list[object]:
-        """The column's cells as the source holds them."""
-        return list(self.frame[column].tolist())
+        """The column's cells as the source holds them, numbers written as text as numbers once they have been read."""
+        return list(self.values[column] if column in self.styled else self.frame[column].tolist())
 
-    def fields(self, column: str) -> list[FieldValue]:
-        """The column's cells as typed plain values. Raises InputError for binary data."""
+    def plain_cells(self, column: str) -> list[FieldValue]:
+        """The column's cells as plain values, text where they are written. Raises InputError for binary data."""
         if self.written:
-            return typed_column(self.frame[column].tolist())
+            return list(self.frame[column].tolist())
         try:
             return plain_column(self.frame[column])
         except TypeError:
             raise InputError(f"{self.name}: column {shorten(column)} holds binary data: name others with --text") from None
+
+    def fields(self, column: str) -> list[FieldValue]:
+        """The column's cells as typed plain values. Raises InputError for binary data."""
+        if column in self.values:
+            return list(self.values[column])
+        return typed_column(self.frame[column].tolist()) if self.written else self.plain_cells(column)
+
+    def is_binary(self, column: str) -> bool:
+        """Whether the column holds binary data."""
+        try:
+            self.plain_cells(column)
+        except InputError:
+            return True
+        return False
 
     def numeric_columns(self) -> list[str]:
         """Columns that hold numbers, true/false not counted."""
         return [column for column in self.columns if self._is_numeric(column)]
 
     def _is_numeric(self, column: str) -> bool:
-        try:
-            present = [value for value in self.fields(column) if value is not None]
-        except InputError:
-            return False
+        present = [] if self.is_binary(column) else [value for value in self.fields(column) if value is not None]
         return bool(present) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present)
 
 
@@ -92,8 +109,11 @@ def read_table(path: str | Path) -> Table:
 
 
 def read_csv(path: str | Path) -> Table:
-    """Reads cells separated by commas, UTF-8, one header row. Raises InputError for any fault of the file."""
-    return _read_separated(path, ",")
+    """Reads cells separated by commas, UTF-8, one header row. Raises InputError for any fault of the file.
+
+    A header that has more semicolons, tabs or bars than commas tells another separator, which a GenzWarning names.
+    """
+    return _read_separated(path, ",;\t|")
 
 
 def read_tsv(path: str | Path) -> Table:
@@ -160,11 +180,16 @@ def _existing_file(path: str | Path) -> Path:
     return file
 
 
-def _read_separated(path: str | Path, separator: str) -> Table:
+def _read_separated(path: str | Path, separators: str) -> Table:
+    """separators: the usual one first; what else there may be after it."""
     file = _existing_file(path)
     text = read_text(file)
     if not text.strip():
         raise InputError(f"{file}: the file is empty; a header row and at least one row of data are needed")
+    separator = max(separators, key=text.lstrip().split("\n", 1)[0].count)
+    if separator != separators[0]:
+        shown = f"{file}: cells are separated by {separator!r}, as in the header, not by {separators[0]!r}"
+        warnings.warn(shown, GenzWarning, stacklevel=2)
     with _unlimited_cells(len(text)):
         rows = list(_checked_rows(text, separator, file))
     header = [name.strip() for name in rows[0]]
@@ -175,7 +200,8 @@ def _read_separated(path: str | Path, separator: str) -> Table:
         raise InputError(f"{file}: there is a header but no row of data; at least one is needed")
     cells = dict(zip(columns, zip(*rows[1:], strict=True), strict=True))
     frame = pd.DataFrame({column: pd.Series(list(values), dtype=object) for column, values in cells.items()})
-    return Table(frame, str(file), file.parent, written=True, unread=frozenset(unnamed.values()))
+    unread = frozenset(unnamed.values())
+    return Table(frame, str(file), file.parent, written=True, unread=unread, commas=separator == ";")
 
 
 def _checked_rows(text: str, separator: str, file: Path) -> Iterator[list[str]]:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
 from genz_ppl.data import movielens, netflix
 from genz_ppl.data.binary import binary_frame, binary_items
-from genz_ppl.data.columns import Classes, Names, Roles, Schema
+from genz_ppl.data.columns import Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
 from genz_ppl.data.movielens import movielens_frame, movielens_items
@@ -35,6 +35,8 @@ FILM_OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
 }
 # Those of the films' functions.
 DEFAULT_DIMENSIONS, DEFAULT_ALPHA = 32, 0.0
+# What named data sets know of themselves.
+_OWN_ROLES = ("id", "target", "covariates", "text", "images", "split")
 _OPTIONS = re.compile(r"((?:,[^,=/\\]*=[^,/\\]*)*)\Z")
 
 
@@ -140,20 +142,7 @@ NAMED_SOURCES: Mapping[str, NamedSource] = {
 }
 
 
-def open_source(
-    source: str,
-    *,
-    id: str | None = None,
-    target: Names = (),
-    covariates: Names = (),
-    text: Names | None = None,
-    images: Names = (),
-    split: str | None = None,
-    group: str | None = None,
-    varying: str | None = None,
-    require_target: bool = True,
-    classes: Classes = False,
-) -> Items:
+def open_source(source: str, **roles: Unpack[Roles]) -> Items:
     """Items of a file (.csv, .tsv, .parquet, .jsonl) or of a named data set.
 
     Named are `binary`, `houses:DIR`, `houses-metadata:DIR` (without the annotations), `movielens:DIR` (a model reads title and
@@ -167,17 +156,14 @@ def open_source(
     """
     named = _named_source(source)
     if named is None:
-        roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
-        roles |= Roles(varying=varying, require_target=require_target, classes=classes)
         return Items.from_file(source, **roles)
-    given = {"id": id, "target": target, "covariate": covariates, "text": text, "image": images, "split": split}
-    _refuse(source, [f"--{option}" for option, value in given.items() if value])
-    if classes:
+    _refuse(source, [f"--{option.removesuffix('s')}" for option in _OWN_ROLES if roles.get(option)])
+    if roles.get("classes"):
         raise OptionError(
             f"{shorten(source)} has numbers to explain, not classes: drop classes (--likelihood on the command line)"
         )
     name, argument = named
-    return NAMED_SOURCES[name].items(argument, group, varying)
+    return NAMED_SOURCES[name].items(argument, roles.get("group"), roles.get("varying"))
 
 
 def open_like(source: str, schema: Schema) -> Items:
@@ -186,16 +172,7 @@ def open_like(source: str, schema: Schema) -> Items:
     Classes are coded by the schema's labels; a label that is not among them counts as missing.
     Raises InputError naming the first column that the schema has and the source has not.
     """
-    roles = Roles(
-        id=schema.id,
-        target=schema.target,
-        covariates=schema.covariates,
-        text=schema.text,
-        images=schema.images,
-        varying=schema.varying,
-        require_target=False,
-        classes=schema.classes,
-    )
+    roles = schema.roles() | Roles(split=None, group=None, require_target=False)
     named = _named_source(source)
     if named is None:
         return Items.from_file(source, **roles)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -18,11 +18,11 @@ SHOWN_LENGTH = 40
 
 # Words that mean "nothing here" among numbers. Among words only the first set does: "NA" and "None" can be real values there.
 _MISSING_WORD = frozenset({"", "nan", "NaN", "<NA>"})
-_MISSING_NUMBER = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "<na>"})
+MISSING_NUMBER = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "<na>"})
 _TRUTH = {"true": True, "false": False}
 # Leading zeros, a leading "+" and more than 18 digits mark codes, not quantities: such a column stays text.
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
-_QUANTITY = re.compile(r"-?(?:(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
+PLAIN_NUMBER = re.compile(r"-?(?:(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
 
@@ -35,9 +35,9 @@ def shorten(value: object) -> str:
 
 
 def plain(value: object) -> FieldValue:
-    """Any cell as str, int, float, bool or None (missing); lists and mappings become compact JSON text.
+    """Any cell as str, int, float, bool, date, datetime or None (missing); lists and mappings become compact JSON text.
 
-    Dates become ISO text, without the time where it is midnight. Raises TypeError for binary data.
+    Durations become seconds. Raises TypeError for binary data.
     """
     if value is None or value is pd.NA or value is pd.NaT:
         return None
@@ -65,10 +65,12 @@ def _plain_float(value: float | np.floating) -> float | None:
 def _plain_object(value: object) -> FieldValue:
     if isinstance(value, (list, tuple, set, frozenset, Mapping, np.ndarray)):
         return json.dumps(_structure(value), separators=(",", ":"), ensure_ascii=False)
-    if isinstance(value, datetime):
-        return value.isoformat().removesuffix("T00:00:00")
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime(warn=False)
     if isinstance(value, date):
-        return value.isoformat()
+        return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, Decimal):
         if value.is_nan():
             return None
@@ -86,7 +88,8 @@ def _structure(value: object) -> object:
         return sorted((_structure(entry) for entry in value), key=str)
     if isinstance(value, (list, tuple)):
         return [_structure(entry) for entry in value]
-    return value if isinstance(value, str) else plain(value)
+    leaf = value if isinstance(value, str) else plain(value)
+    return readable(leaf) if isinstance(leaf, date) else leaf
 
 
 def plain_column(cells: pd.Series) -> list[FieldValue]:
@@ -100,7 +103,7 @@ def plain_column(cells: pd.Series) -> list[FieldValue]:
     if pd.api.types.is_float_dtype(cells.dtype) and None in plain_values:
         present = [value for value in plain_values if isinstance(value, float)]
         if present and all(value.is_integer() for value in present):
-            return [None if value is None else int(value) for value in plain_values]
+            return [int(value) if isinstance(value, float) else None for value in plain_values]
     return plain_values
 
 
@@ -110,18 +113,37 @@ def typed_column(cells: Sequence[str]) -> list[FieldValue]:
     Empty cells and NaN become None. One cell that is no quantity (also "01234", "+49" or 19 digits) keeps the column text.
     """
     stripped = [cell.strip() for cell in cells]
-    present = [cell for cell in stripped if cell.lower() not in _MISSING_NUMBER]
+    present = [cell for cell in stripped if cell.lower() not in MISSING_NUMBER]
     if present and all(cell.lower() in _TRUTH for cell in present):
         return [_TRUTH.get(cell.lower()) for cell in stripped]
-    if present and all(_QUANTITY.fullmatch(cell) for cell in present):
-        return [_quantity(cell) for cell in stripped]
-    return [None if short in _MISSING_WORD else cell for cell, short in zip(cells, stripped, strict=True)]
+    if present and all(PLAIN_NUMBER.fullmatch(cell) for cell in present):
+        return [plain_number(cell) for cell in stripped]
+    return [text_cell(cell) for cell in cells]
 
 
-def _quantity(cell: str) -> int | float | None:
-    if _INTEGER.fullmatch(cell):
-        return int(cell)
-    return float(cell) if _QUANTITY.fullmatch(cell) else None
+def text_cell(cell: FieldValue) -> FieldValue:
+    """A written cell as text, None for those that are empty or NaN."""
+    return None if isinstance(cell, str) and cell.strip() in _MISSING_WORD else cell
+
+
+def truth(cell: FieldValue) -> FieldValue:
+    """True, false or their names as bool, None for a gap. Raises ValueError for anything else."""
+    if isinstance(cell, bool):
+        return cell
+    word = cell.strip().lower() if isinstance(cell, str) else None
+    if word not in _TRUTH and word not in MISSING_NUMBER:
+        raise ValueError("not true or false")
+    return _TRUTH.get(word)
+
+
+def plain_number(cell: str) -> int | float | None:
+    """A written number as int or float, None for a gap. Raises ValueError for what is no `PLAIN_NUMBER`."""
+    word = cell.strip()
+    if word.lower() in MISSING_NUMBER:
+        return None
+    if not PLAIN_NUMBER.fullmatch(word):
+        raise ValueError("not a number")
+    return int(word) if _INTEGER.fullmatch(word) else float(word)
 
 
 def number(value: object) -> float:
@@ -129,7 +151,7 @@ def number(value: object) -> float:
     cell = value if type(value) is float or type(value) is str else plain(value)
     if isinstance(cell, str):
         word = cell.strip().lower()
-        if word in _MISSING_NUMBER:
+        if word in MISSING_NUMBER:
             return math.nan
         if word in _TRUTH:
             return float(_TRUTH[word])
@@ -138,6 +160,8 @@ def number(value: object) -> float:
         cell = float(word)
     if cell is None:
         return math.nan
+    if isinstance(cell, date):
+        raise ValueError("a date")
     try:
         result = float(cell)
     except OverflowError:
@@ -147,12 +171,21 @@ def number(value: object) -> float:
     return result
 
 
+def is_number(value: object) -> bool:
+    """Whether `number` reads the cell."""
+    try:
+        number(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def label(value: object) -> str | None:
     """The cell as a name (an id, a group): whole numbers without ".0", text without blanks around it, None where missing."""
     cell = plain(value)
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return None if cell is None else str(cell).strip()
+    return None if cell is None else readable(cell) if isinstance(cell, date) else str(cell).strip()
 
 
 def class_label(value: object) -> str | None:
@@ -176,11 +209,13 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def readable(value: FieldValue) -> str:
-    """A field as a model reads it: "" where missing, true/false for booleans."""
+    """A field as a model reads it: "" where missing, true/false for booleans, dates as in ISO 8601, without a time of 0:00."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, date):
+        return value.isoformat().removesuffix("T00:00:00")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -12,8 +12,10 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema
+from genz_ppl.data.readings import check_readings
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
 from genz_ppl.discovery.run.drive import run_to_end, start
 from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
@@ -206,6 +208,7 @@ class Discovery:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         if items.covariates.shape[1] != len(self.schema.covariates):
             raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
+        check_readings(self.schema, items.schema, items.name)
         covariates = covariates_of(items, self._levels)
         answers = torch.from_numpy(self._answers(items, model_settings or {}, on_answers))
         seed = self._record["settings"]["seed"]
@@ -225,9 +228,9 @@ class Discovery:
         closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
 
         item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors:
-        from `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are
-        read again from where the run had them, which takes seconds to minutes.
+        table with the columns user and rating; users by their numbers in the data set. factors: from
+        `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are read again from
+        where the run had them, which takes seconds to minutes.
         Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
         """
         from genz_ppl.discovery.ratings.rated_run import RatedRun
@@ -366,4 +369,5 @@ def finished(
 ) -> Discovery:
     """The run from `progress` to its end: see `running.run_to_end`."""
     record = run_to_end(runner, model, progress, record, directory, watchers)
+    warn_of_staircases(runner.items, [one.text for one in progress.active])
     return Discovery(progress, record, model, directory, runner.items)

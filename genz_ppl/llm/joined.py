@@ -39,7 +39,7 @@ class JoinedModel:
         answers = np.full((len(items), len(features)), np.nan)
         columns: dict[int, list[int]] = {}
         for column, text in enumerate(features):
-            owner = next((place for place, model in enumerate(self._by_certainty) if _knows(model, text)), None)
+            owner = self._owner(text)
             if owner is None:
                 self.failures["no model knows the question"] += len(items)
             else:
@@ -47,6 +47,16 @@ class JoinedModel:
         for owner, places in columns.items():
             answers[:, places] = self._by_certainty[owner].answer(items, [features[place] for place in places])
         return answers
+
+    def searched(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """How many wordings like it each was chosen from, where its model tells, else 1."""
+        owners = [self._by_certainty[self._owner(text) or 0] for text in features]
+        told = [getattr(owner, "searched", None) for owner in owners]
+        counts = [ask(items, [text])[0] if callable(ask) else 1.0 for ask, text in zip(told, features, strict=True)]
+        return np.array(counts, dtype=np.float64)
+
+    def _owner(self, text: str) -> int | None:
+        return next((place for place, model in enumerate(self._by_certainty) if _knows(model, text)), None)
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n wordings: the best of each model, then the second best of each, and so on."""

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 from io import StringIO
 
-import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from genz_ppl.cli.copies import likely_copies
 from genz_ppl.cli.demo import learning_curve
 from genz_ppl.cli.progress import Display, duration, planned_steps
 from genz_ppl.cli.tables import number
@@ -86,26 +84,3 @@ def test_a_learning_curve_can_be_drawn_of_any_errors(errors: list[float]) -> Non
         }
     )
     assert len(learning_curve(curve).splitlines()) == 1 + len(errors)
-
-
-def test_copies_of_a_target() -> None:
-    random = np.random.default_rng(0)
-    y = random.normal(size=50)
-    frame = pd.DataFrame(
-        {
-            "y": y,
-            "reversed": 5 - 2 * y,
-            "in_order": np.exp(3 * y),
-            "nearly": y + 0.01 * random.normal(size=50),
-            "related": y + random.normal(size=50),
-            "constant": 1.0,
-            "few": [float(value) if row < 5 else None for row, value in enumerate(y)],
-            "gaps": [None if row < 20 else float(value) for row, value in enumerate(y)],
-            "huge": 1e300 * y,
-            "yes": y > 0,
-            "word": "x",
-        }
-    )
-    found = likely_copies(Items.from_frame(frame, target="y"))
-    assert found == [(column, "y") for column in ("reversed", "in_order", "nearly", "gaps", "huge")]
-    assert likely_copies(Items.from_frame(frame, text=["word"], require_target=False)) == []

@@ -218,7 +218,9 @@ class Cycle:
         """Wordings of the pool by what each would bring to a model of `judge_of`, the best first; none like one in it."""
         answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
         steps = self.settings.refit_steps
-        return rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
+        found = rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
+        searched = self.oracle.searched(self.items, [one.text for one in found])
+        return [replace(one, searched=float(count)) for one, count in zip(found, searched, strict=True)]
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
         """Make a candidate part of the model and ask about it on the test items."""
@@ -231,7 +233,8 @@ class Cycle:
             progress.state = progress.state.with_columns(kept, candidate.state.posterior[:, -1:])
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
-        progress.features.append(FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step))
+        record = FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step, searched=candidate.searched)
+        progress.features.append(record)
         self.refit(progress)
 
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:

@@ -45,6 +45,11 @@ class Oracle:
         known = getattr(self.model, "error_rates", None)
         return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
 
+    def searched(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1."""
+        known = getattr(self.model, "searched", None)
+        return np.asarray(known(items, features), dtype=np.float64) if callable(known) else np.ones(len(features))
+
     def _wordings(self, method: str, *arguments: Any) -> list[str]:
         self.counters.proposals_asked += 1
         reply = self._call(method, *arguments)

@@ -10,40 +10,45 @@ from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings
 
 
-def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, tried: int | None = None) -> float:
+def chance(
+    progress: Progress, first: bool, own: Sequence[float] | None = None, tried: int | None = None, searched: float = 1.0
+) -> float:
     """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
 
     own: the freedoms of the feature's coefficients, if they are known and not all whole; tried: how many wordings there are,
-    if not as many as the pool holds.
+    if not as many as the pool holds; searched: how many the model had looked at by the targets to find this one.
     """
-    tried = len(progress.pool) if tried is None else tried
+    number = (len(progress.pool) if tried is None else tried) * searched
     if own is not None:
-        return shrunk_chance_gain(tried, own, first)
+        return shrunk_chance_gain(number, own, first)
     link = progress.state.model.link
-    return chance_gain(tried, link.n_modifiers * progress.state.model.likelihood.n_locations, first)
+    return chance_gain(number, link.n_modifiers * progress.state.model.likelihood.n_locations, first)
 
 
 def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candidate) -> float:
     """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
     least = settings.smallest_gain
-    return chance(progress, not progress.active, candidate.freedoms) if least is None else least
+    if least is not None:
+        return least
+    return chance(progress, not progress.active, candidate.freedoms, searched=candidate.searched)
 
 
-def price(settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None = None) -> float:
+def price(settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None, searched: float) -> float:
     """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
     worth = settings.smallest_worth
-    return chance(progress, first, own) if worth is None else worth
+    return chance(progress, first, own, searched=searched) if worth is None else worth
 
 
 def prices(settings: DiscoverSettings, progress: Progress, own: Sequence[Sequence[float]] | None) -> list[float]:
     """What each active feature must be worth beside the others, in nats. own: their freedoms."""
-    alone = len(progress.active) == 1
-    if own is None:
-        return [price(settings, progress, alone)] * len(progress.active)
-    return [price(settings, progress, alone, each) for each in own]
+    alone, records = len(progress.active) == 1, progress.active
+    each = zip(records, [None] * len(records) if own is None else own, strict=True)
+    return [price(settings, progress, alone, freedoms, record.searched) for record, freedoms in each]
 
 
 def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> float:
     """The price of a model's features together, in nats."""
     own: Sequence[Sequence[float] | None] = [None] * len(model.ids) if model.freedoms is None else model.freedoms
-    return sum(price(settings, progress, number == 0, each) for number, each in enumerate(own))
+    searched = {record.id: record.searched for record in progress.features}
+    each = enumerate(zip(model.ids, own, strict=True))
+    return sum(price(settings, progress, number == 0, freedoms, searched[id]) for number, (id, freedoms) in each)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from genz_ppl.data import Items, Split
+from genz_ppl.data.values import readable
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.records import Counters, Progress
 from genz_ppl.discovery.run.runner import Runner
@@ -34,7 +35,7 @@ BASELINE = "baseline"
 
 def content_hash(item: Item) -> str:
     """What an item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
-    content = json.dumps([item.text, dict(item.fields), [path.name for path in item.images]], sort_keys=True)
+    content = json.dumps([item.text, dict(item.fields), [path.name for path in item.images]], sort_keys=True, default=readable)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
 
 

@@ -37,7 +37,10 @@ CURVE_COLUMNS = (
 
 @dataclass
 class FeatureRecord:
-    """One feature of a run. gain: nats by which the bound rose when it was added. removed_at: None while active."""
+    """One feature of a run. gain: nats by which the bound rose when it was added. removed_at: None while active.
+
+    searched: how many wordings the model chose it from, see `Oracle.searched`.
+    """
 
     id: str
     text: str
@@ -45,6 +48,7 @@ class FeatureRecord:
     gain: float
     added_at: int
     removed_at: int | None = None
+    searched: float = 1.0
 
     @property
     def active(self) -> bool:

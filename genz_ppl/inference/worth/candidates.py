@@ -30,7 +30,7 @@ Rates = Callable[[Sequence[str]], FloatArray]
 class Candidate:
     """A wording with its answers on the training items, (T,), and the nats it adds to the bound.
 
-    freedoms: of its coefficients, see `freedoms`; None where all are whole.
+    freedoms: of its coefficients, see `freedoms`; None where all are whole. searched: how many wordings it was chosen from.
     """
 
     text: str
@@ -38,6 +38,7 @@ class Candidate:
     gain: float
     state: State
     freedoms: tuple[float, ...] | None = None
+    searched: float = 1.0
 
 
 def is_balanced(answers: FloatArray, smallest_share: float) -> bool:

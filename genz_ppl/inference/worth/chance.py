@@ -18,7 +18,7 @@ POINTS, FALL = 100, 40.0
 
 
 @lru_cache(maxsize=4096)
-def chance_gain(n_wordings: int, n_parameters: int, first: bool = False) -> float:
+def chance_gain(n_wordings: float, n_parameters: int, first: bool = False) -> float:
     """Nats of log likelihood that the best of so many features without any effect brings in one of twenty data sets.
 
     A feature with d parameters and no effect gains half a chi-square variable with d degrees of freedom; this is what any
@@ -37,7 +37,7 @@ def chance_gain(n_wordings: int, n_parameters: int, first: bool = False) -> floa
     return low
 
 
-def shrunk_chance_gain(n_wordings: int, freedoms: Sequence[float], first: bool = False) -> float:
+def shrunk_chance_gain(n_wordings: float, freedoms: Sequence[float], first: bool = False) -> float:
     """`chance_gain` of a feature some of whose parameters have a prior, (n,) freedoms in [0, 1].
 
     With A the information on the parameters (squares and products of their columns over the noise, the rest of the model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genz_ppl.llm.rules.dates import moment_of
 from genz_ppl.llm.rules.predicates import is_missing, value_text
 from genz_ppl.llm.rules.quantities import quantity_of
 from genz_ppl.types import FieldValue, FloatArray, IntArray, Item
@@ -39,6 +40,7 @@ class Column:
     values: as they are. present: (shown,) bool. texts: values in the language's own writing, "" where missing.
     numbers: (shown,) float64, NaN where missing, or None if some value is no number.
     integers: (shown,) int64, 0 where missing, or None unless all values are whole by type or text (137 or "137").
+    moments: (shown,) datetime64[us], NaT where missing, or None unless all values are dates or times.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Column:
     texts: tuple[str, ...]
     numbers: FloatArray | None
     integers: IntArray | None
+    moments: NDArray[np.datetime64] | None = None
 
 
 def read_columns(items: Sequence[Item]) -> list[Column]:
@@ -74,6 +77,7 @@ def read_column(name: str, values: Sequence[FieldValue]) -> Column:
         elif numbers is not None:
             numbers[index] = number
     whole = not any(kind is float or (kind is str and "." in str(value)) for kind, value in known)
+    moments = np.array([moment_of(value) for value in values], dtype="datetime64[us]")
     return Column(
         name=name,
         values=tuple(values),
@@ -81,6 +85,7 @@ def read_column(name: str, values: Sequence[FieldValue]) -> Column:
         texts=tuple(texts),
         numbers=numbers,
         integers=np.nan_to_num(numbers).astype(np.int64) if whole and numbers is not None else None,
+        moments=moments if present.any() and not np.isnat(moments[present]).any() else None,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.llm.rules.columns import Column
+from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, part_of, runs_of
 from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, Predicate, StartsWith
 from genz_ppl.llm.rules.quantities import simplest_cut, simplest_end
 from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
@@ -17,10 +19,10 @@ from genz_ppl.llm.rules.words import content_words, words_of
 
 BoolArray = NDArray[np.bool_]
 
-_FEW_SHOWN = 8  # above it, a value or word that one item alone has says nothing about a group
+FEW_SHOWN = 8  # above it, a value or word that one item alone has says nothing about a group
 _LONGEST_VALUE = 6  # words; longer values are free text, which is not compared as a whole
 _SHORTEST_CODE = 3
-_LONGEST_PREFIX = 8
+LONGEST_PREFIX = 8
 _RANGES_KEPT = 8  # of one field: ranges overlap so much that more would be near-repeats
 
 
@@ -55,7 +57,10 @@ class Group:
 
 
 def simple_groups(column: Column) -> Iterator[Group]:
-    """Equality, thresholds, prefixes and words: the kinds that make sense without a contrast."""
+    """Equality, thresholds, prefixes and words: the kinds that make sense without a contrast. Of dates, thresholds and years."""
+    if column.moments is not None:
+        yield from _moments(column, column.moments)
+        return
     yield from _equalities(column)
     yield from _thresholds(column)
     yield from _prefixes(column)
@@ -64,7 +69,7 @@ def simple_groups(column: Column) -> Iterator[Group]:
 
 def _members(sets: dict[str, list[int]], shown: int) -> tuple[list[str], BoolArray]:
     """The keys that some but not all items have, often enough, and which items those are."""
-    least = 1 if shown <= _FEW_SHOWN else 2
+    least = 1 if shown <= FEW_SHOWN else 2
     names = [name for name, members in sets.items() if least <= len(members) < shown]
     truth = np.zeros((len(names), shown), dtype=np.bool_)
     for row, name in enumerate(names):
@@ -117,7 +122,7 @@ def _prefixes(column: Column) -> Iterator[Group]:
         return
     sets: dict[str, list[int]] = {}
     for index in np.flatnonzero(column.present):
-        for end in range(1, min(length - 1, _LONGEST_PREFIX) + 1):
+        for end in range(1, min(length - 1, LONGEST_PREFIX) + 1):
             sets.setdefault(column.texts[index][:end], []).append(int(index))
     yield from _stated(Kind.PREFIX, column, sets, lambda prefix: StartsWith(column.name, prefix))
 
@@ -174,6 +179,45 @@ def range_group(column: Column, positives: int) -> Iterator[Group]:
     shown = column.numbers[None, :]
     truth = (shown >= values[low][:, None]) & (shown <= values[high][:, None])
     yield Group(Kind.RANGE, column.name, truth, column.present, word, tried)
+
+
+def _moments(column: Column, moments: NDArray[np.datetime64]) -> Iterator[Group]:
+    values = np.unique(moments[column.present])
+    if len(values) > 1:
+
+        def word(index: int, opposite: bool) -> Predicate:
+            return Before(column.name, _roundest(values[index], values[index + 1]), not opposite)
+
+        yield Group(Kind.THRESHOLD, column.name, moments >= values[1:, None], column.present, word, len(values) - 1)
+    years: dict[str, list[int]] = {}
+    for index in np.flatnonzero(column.present):
+        years.setdefault(str(part_of(column.values[index], "year")), []).append(int(index))
+    yield from _stated(Kind.EQUALITY, column, years, lambda year: DatePart(column.name, "year", int(year), int(year)))
+
+
+def _roundest(low: np.datetime64, high: np.datetime64) -> datetime:
+    """The first moment of the longest year, month, day, hour, minute or second that is after `low` and not after `high`."""
+    starts = (high.astype(f"datetime64[{unit}]").astype("datetime64[us]") for unit in ("Y", "M", "D", "h", "m", "s", "us"))
+    found: datetime = next(start for start in starts if start > low).item()
+    return found
+
+
+def part_groups(column: Column) -> Iterator[Group]:
+    """Every run of months, weekdays and hours, up to half of them; the opposites are the longer runs."""
+    for part in ROUNDS if column.moments is not None else ():
+        places = [part_of(value, part) for value in column.values]
+        valid = np.array([place is not None for place in places])
+        if len({place for place in places if place is not None}) < 2:
+            continue
+        runs = [DatePart(column.name, part, *run) for run in runs_of(len(ROUNDS[part]))]
+        known, where = np.unique(np.array([place or 0 for place in places]), return_inverse=True)
+        inside = [[run.holds(int(place)) for place in known] for run in runs]
+        truth = np.array(inside, dtype=np.bool_)[:, where] & valid
+
+        def word(index: int, opposite: bool, runs: list[DatePart] = runs) -> Predicate:
+            return runs[index].opposite if opposite else runs[index]
+
+        yield Group(Kind.RANGE, column.name, truth, valid, word, len(runs))
 
 
 def _plain(value: float) -> int | float:

@@ -5,7 +5,7 @@
     area is between 1500 and 2200 · text mentions 'granite' · n modulo 128 is at least 64 · n modulo 7 is 3
 
 A field name or value that is not a plain word or number stands in double quotes: "living area" is "two floors".
-Inside them \\" and \\\\ stand for a quote and a backslash.
+Inside them \\" and \\\\ stand for a quote and a backslash. Dates: see `genz_ppl.llm.rules.dates`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,18 @@ from typing import Literal
 from unicodedata import normalize
 
 from genz_ppl.errors import OptionError
+from genz_ppl.llm.rules.dates import MOMENT_PATTERN, ROUNDS, Before, DatePart, before, date_part, years
 from genz_ppl.llm.rules.quantities import NUMBER_PATTERN, Quantity, quantity_of, read_quantity, write_quantity
+from genz_ppl.llm.rules.quoting import NAME, SINGLE, quoted, unquoted
 from genz_ppl.llm.rules.words import words_of
 from genz_ppl.types import FieldValue
 
 ACCEPTED_FORMS = (
     "F is V; F is not V; F is one of V, V; F starts with V; F is at least N; F is less than N; F is between N and N; "
-    "F mentions 'WORD'; "
+    "F mentions 'WORD'; F is before D, on or after D or after D (1 June 2021 18:30); F is in YEAR; "
+    "month, weekday or hour of F is A, A or B, A to B, at least A or less than A; "
     "F modulo M followed by is N, is at least N, is less than N or is between N and N"
 )
-
-_PLAIN = r"-?\w(?:[\w.\-/+:&]*\w)?"
-_DOUBLE = r'"(?:[^"\\]|\\.)*"'
-_SINGLE = r"'(?:[^'\\]|\\.)*'"
-_NAME = rf"(?:{_DOUBLE}|{_PLAIN})"
-_RESERVED = frozenset({"is", "not", "at", "less", "between", "starts", "mentions", "modulo"})
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_UNESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "r": "\r", "t": "\t"}
 
 Relation = Literal["at least", "less than", "between", "is", "is not"]
 
@@ -64,7 +59,7 @@ class Equals:
     @property
     def wording(self) -> str:
         """The canonical text."""
-        return f"{_quoted(self.field)} is {'not ' if self.negated else ''}{_quoted(self.value)}"
+        return f"{quoted(self.field)} is {'not ' if self.negated else ''}{quoted(self.value)}"
 
     @property
     def key(self) -> Hashable:
@@ -83,7 +78,7 @@ class Equals:
         elif isinstance(value, (int, float)):
             same = value == read_quantity(self.value)
         else:
-            same = value == self.value
+            same = (value if isinstance(value, str) else value_text(value)) == self.value
         return float(same != self.negated)
 
 
@@ -97,7 +92,7 @@ class OneOf:
     @property
     def wording(self) -> str:
         """The canonical text."""
-        return f"{_quoted(self.field)} is one of {', '.join(map(_quoted, self.values))}"
+        return f"{quoted(self.field)} is one of {', '.join(map(quoted, self.values))}"
 
     @property
     def key(self) -> Hashable:
@@ -121,7 +116,7 @@ class StartsWith:
     @property
     def wording(self) -> str:
         """The canonical text."""
-        return f"{_quoted(self.field)} starts with {_quoted(self.prefix)}"
+        return f"{quoted(self.field)} starts with {quoted(self.prefix)}"
 
     @property
     def key(self) -> Hashable:
@@ -146,7 +141,7 @@ class Mentions:
     def wording(self) -> str:
         """The canonical text."""
         phrase = normalize("NFC", " ".join(self.words))
-        return f"{_quoted(self.field)} mentions " + (f'"{phrase}"' if "'" in phrase else f"'{phrase}'")
+        return f"{quoted(self.field)} mentions " + (f'"{phrase}"' if "'" in phrase else f"'{phrase}'")
 
     @property
     def key(self) -> Hashable:
@@ -175,7 +170,7 @@ class Comparison:
     @property
     def wording(self) -> str:
         """The canonical text."""
-        subject = _quoted(self.field) + (f" modulo {self.modulus}" if self.modulus is not None else "")
+        subject = quoted(self.field) + (f" modulo {self.modulus}" if self.modulus is not None else "")
         verb = self.relation if self.relation.startswith("is") else f"is {self.relation}"
         return f"{subject} {verb} {' and '.join(write_quantity(number) for number in self.numbers)}"
 
@@ -222,7 +217,7 @@ class Comparison:
         return first, last
 
 
-Predicate = Equals | OneOf | StartsWith | Mentions | Comparison
+Predicate = Equals | OneOf | StartsWith | Mentions | Comparison | Before | DatePart
 
 
 def mentions(field: str, phrase: str) -> Mentions | None:
@@ -248,18 +243,6 @@ def parse(text: str) -> Predicate:
     )
 
 
-def _quoted(text: str) -> str:
-    if re.fullmatch(_PLAIN, text) and text.casefold() not in _RESERVED:
-        return text
-    return '"' + "".join(_ESCAPES.get(character, character) for character in text) + '"'
-
-
-def _unquoted(token: str) -> str:
-    if token[0] not in "\"'":
-        return token
-    return re.sub(r"\\(.)", lambda match: _UNESCAPES.get(match[1], match[0]), token[1:-1], flags=re.DOTALL)
-
-
 def _compare(relation: Relation) -> Callable[..., Predicate | None]:
     def build(field: str, modulus: str | None, *texts: str) -> Predicate | None:
         numbers = tuple(number for number in map(read_quantity, texts) if number is not None)
@@ -267,34 +250,39 @@ def _compare(relation: Relation) -> Callable[..., Predicate | None]:
         valid_divisor = modulus is None or (isinstance(divisor, int) and divisor >= 2)
         if len(numbers) < len(texts) or numbers[0] > numbers[-1] or not valid_divisor:
             return None
-        return Comparison(_unquoted(field), relation, numbers, None if divisor is None else int(divisor))
+        return Comparison(unquoted(field), relation, numbers, None if divisor is None else int(divisor))
 
     return build
 
 
 def _form(statement: str, build: Callable[..., Predicate | None]) -> tuple[re.Pattern[str], Callable[..., Predicate | None]]:
     """A pattern from a statement in which F, V, N, W stand for a name, a value, a number and a quoted phrase, L for a list."""
-    parts = {"F": f"({_NAME})", "V": f"({_NAME})", "N": f"({NUMBER_PATTERN})", "W": f"({_SINGLE}|{_NAME})"}
-    parts["L"] = rf"({_NAME}(?:\s*,\s*{_NAME})+)"
-    parts |= {"F?": f"({_NAME})(?:\\s+modulo\\s+({NUMBER_PATTERN}))?", "FM": f"({_NAME})\\s+modulo\\s+({NUMBER_PATTERN})"}
+    parts = {"F": f"({NAME})", "V": f"({NAME})", "N": f"({NUMBER_PATTERN})", "W": f"({SINGLE}|{NAME})"}
+    parts["L"] = rf"({NAME}(?:\s*,\s*{NAME})+)"
+    parts |= {"F?": f"({NAME})(?:\\s+modulo\\s+({NUMBER_PATTERN}))?", "FM": f"({NAME})\\s+modulo\\s+({NUMBER_PATTERN})"}
     pattern = r"\s+".join(parts.get(part, part) for part in statement.split())
     return re.compile(rf"\s*{pattern}\s*\.?\s*", re.IGNORECASE | re.DOTALL), build
 
 
 def _one_of(field: str, values: str) -> Predicate | None:
-    texts = {_unquoted(token) for token in re.findall(_NAME, values)}
-    return OneOf(_unquoted(field), tuple(sorted(texts))) if len(texts) > 1 else None
+    texts = {unquoted(token) for token in re.findall(NAME, values)}
+    return OneOf(unquoted(field), tuple(sorted(texts))) if len(texts) > 1 else None
 
 
+_WHEN = rf"({MOMENT_PATTERN})"
+_NAMES = "|".join(name for names in ROUNDS.values() for name in names)
 _FORMS = (
+    _form(rf"F is (before|on\s+or\s+after|after) {_WHEN}", lambda *parts: before(parts[0], " ".join(parts[1].split()), parts[2])),
+    _form(r"F is in ([0-9]{1,4})(?:\s+to\s+([0-9]{1,4}))?", years),
+    _form(rf"(month|weekday|hour) of F is (at\s+least\s+|less\s+than\s+)?({_NAMES})(?:\s+(?:or|to)\s+({_NAMES}))?", date_part),
     _form("F? is at least N", _compare("at least")),
     _form("F? is less than N", _compare("less than")),
     _form("F? is between N and N", _compare("between")),
     _form("FM is N", _compare("is")),
     _form("FM is not N", _compare("is not")),
     _form("F is one of L", _one_of),
-    _form("F is V", lambda field, value: Equals(_unquoted(field), _unquoted(value))),
-    _form("F is not V", lambda field, value: Equals(_unquoted(field), _unquoted(value), negated=True)),
-    _form("F starts with V", lambda field, prefix: StartsWith(_unquoted(field), _unquoted(prefix))),
-    _form("F mentions W", lambda field, phrase: mentions(_unquoted(field), _unquoted(phrase))),
+    _form("F is V", lambda field, value: Equals(unquoted(field), unquoted(value))),
+    _form("F is not V", lambda field, value: Equals(unquoted(field), unquoted(value), negated=True)),
+    _form("F starts with V", lambda field, prefix: StartsWith(unquoted(field), unquoted(prefix))),
+    _form("F mentions W", lambda field, phrase: mentions(unquoted(field), unquoted(phrase))),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.llm.rules.columns import read_columns
-from genz_ppl.llm.rules.groups import Group, Kind, range_group, simple_groups
+from genz_ppl.llm.rules.groups import Group, Kind, part_groups, range_group, simple_groups
 from genz_ppl.llm.rules.predicates import Comparison, Predicate
 from genz_ppl.llm.rules.quantities import roundness
 from genz_ppl.llm.rules.ranking import NEAR_REPEAT, Candidate, TruthArray, choose, log_bayes_factor, rate_difference
@@ -76,7 +76,7 @@ def propose(positive: Sequence[Item], negative: Sequence[Item], taken: Collectio
 def _pool(items: Sequence[Item], positives: int) -> Pool:
     groups: list[Group] = []
     for column in read_columns(items):
-        groups += [*simple_groups(column), *range_group(column, positives), *remainder_groups(column)]
+        groups += [*simple_groups(column), *range_group(column, positives), *remainder_groups(column), *part_groups(column)]
         groups += set_groups(column, positives)
     if not groups:
         nothing = np.zeros(0, dtype=np.int64)

@@ -1,15 +1,19 @@
-"""Sets of values: "zipcode is one of 85255, 85262, 85377"."""
+"""Sets of values: "zipcode is one of 85255, 85262, 85377", and how many statements about names there are to choose from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from genz_ppl.llm.rules.columns import Column
-from genz_ppl.llm.rules.groups import Group, Kind
-from genz_ppl.llm.rules.predicates import OneOf, Predicate
+from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, runs_of
+from genz_ppl.llm.rules.groups import FEW_SHOWN, LONGEST_PREFIX, Group, Kind
+from genz_ppl.llm.rules.predicates import Comparison, Mentions, OneOf, Predicate, StartsWith, is_missing, value_text
+from genz_ppl.llm.rules.words import content_words, words_of
+from genz_ppl.types import FieldValue
 
 _LARGEST_SET = 8
 _FEWEST_VALUES = 4
@@ -18,14 +22,14 @@ _LONGEST_VALUE = 6  # words; longer values are free text
 
 
 def set_groups(column: Column, positives: int) -> Iterator[Group]:
-    """For a field of names or codes: the values that lean most to the first `positives` shown items, two of them, three, ...
+    """For a field of names or codes: the common values that lean most to the first `positives` shown items, two, three, ...
 
     Each size counts as all the sets of that size having been tried, so a set must earn its length.
     """
     if not _is_nominal(column):
         return
     texts = np.array(column.texts)
-    values = sorted({text for text in column.texts if text})
+    values = sorted(_common(column.texts) if len(texts) > FEW_SHOWN else {text for text in column.texts if text})
     if len(values) < _FEWEST_VALUES:
         return
     member = texts[None, :] == np.array(values)[:, None]
@@ -39,6 +43,31 @@ def set_groups(column: Column, positives: int) -> Iterator[Group]:
         yield Group(Kind.SET, column.name, truth, column.present, _worded(column.name, names), math.comb(len(values), size))
 
 
+def _common(names: Iterable[str]) -> list[str]:
+    """The names that are there more than once: one item alone says nothing about others of its name."""
+    return [name for name, count in Counter(names).items() if name and count > 1]
+
+
+def choices(predicate: Predicate, values: Sequence[FieldValue]) -> float:
+    """How many statements like this one there were to choose from, given the values of its field in all items.
+
+    Names, their sets, beginnings, words and years that more than one item has, and parts of dates; 1 for amounts, whose cuts
+    answer nearly alike.
+    """
+    if isinstance(predicate, Comparison | Before):
+        return 1
+    if isinstance(predicate, DatePart) and predicate.part != "year":
+        return len(runs_of(len(ROUNDS[predicate.part])))
+    texts = [value_text(value) for value in values if not is_missing(value)]
+    if isinstance(predicate, StartsWith):
+        texts = [text[:end] for text in texts for end in range(1, min(len(text) - 1, LONGEST_PREFIX) + 1)]
+    elif isinstance(predicate, Mentions):
+        texts = [word for text in texts for word in content_words(words_of(text))]
+    elif isinstance(predicate, DatePart):
+        texts = [text[:4] for text in texts]
+    return math.comb(len(_common(texts)), len(predicate.values) if isinstance(predicate, OneOf) else 1) or 1
+
+
 def _worded(field: str, names: tuple[str, ...]) -> Callable[[int, bool], Predicate | None]:
     def word(_: int, opposite: bool) -> Predicate | None:
         return None if opposite else OneOf(field, names)
@@ -49,7 +78,7 @@ def _worded(field: str, names: tuple[str, ...]) -> Callable[[int, bool], Predica
 def _is_nominal(column: Column) -> bool:
     """Whether the values are names, or codes of one length; amounts have thresholds and ranges instead."""
     texts = [text for text in column.texts if text]
-    if any(text.count(" ") >= _LONGEST_VALUE for text in texts):
+    if column.moments is not None or any(text.count(" ") >= _LONGEST_VALUE for text in texts):
         return False
     if column.numbers is None:
         return True

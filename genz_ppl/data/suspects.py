@@ -1,0 +1,91 @@
+"""Columns that should perhaps not be read: those that give a target away, ids, and rows that are there twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.data.values import shorten
+from genz_ppl.types import FieldValue, FloatArray
+
+if TYPE_CHECKING:
+    from genz_ppl.data.items import Items
+
+# Shares of a target that a column explains: of a likely copy, and of one that is also called alike, so likely a prediction.
+COPY, NAMESAKE = 0.95, 0.64
+# A column with so large a share of different values is an id.
+_ID_SHARE = 0.95
+_FEWEST = 10  # items; below, anything may happen by chance
+
+
+def suspects(items: Items) -> Iterator[str]:
+    """What is suspicious, a line each."""
+    if items.targets is None or len(items) < _FEWEST:
+        return
+    columns = {name: [item.fields[name] for item in items] for name in items.schema.readable}
+    columns |= {name: items.covariates[:, index].tolist() for index, name in enumerate(items.covariate_names)}
+    for column, values in columns.items():
+        for name, target, labels in zip(
+            items.target_names, items.targets.T, items.class_names or [()] * len(items.targets.T), strict=True
+        ):
+            share = _explained(values, target, len(labels))
+            if share >= COPY or (share >= NAMESAKE and _alike(column, name)):
+                yield (
+                    f"column {shorten(column)} tells {'almost all' if share >= COPY else 'much'} of target {shorten(name)} "
+                    f"(R² {share:.2f}): if it is a copy of it or was made from it, leave it out with --drop (drop=)"
+                )
+                break
+        words = [value for value in values if isinstance(value, str)]
+        if (
+            len(words) >= _FEWEST
+            and len(set(words)) >= _ID_SHARE * len(words)
+            and not any(len(word.split()) > 1 for word in words)
+        ):
+            yield (
+                f"column {shorten(column)} has another value in almost every row, like an id, and can explain little; "
+                "leave it out with --drop (drop=) or --id (id=)"
+            )
+    twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, items.targets.tolist()), strict=True)})
+    if twice and 2 * len(np.unique(items.targets, axis=0)) > len(items):
+        yield f"{twice} rows repeat the text and target of others, and may be both learned from and tested on; keep one of each"
+
+
+def _explained(values: Sequence[FieldValue], target: FloatArray, n_classes: int) -> float:
+    """The share of a target's variance that a column explains: as a line, by its order, or as names; 0 where little is known."""
+    there = np.array([value is not None for value in values]) & np.isfinite(target)
+    known = [value for value, used in zip(values, there, strict=True) if used]
+    if len(known) < _FEWEST:
+        return 0.0
+    y = target[there]
+    if any(isinstance(value, str | bool) for value in known) or n_classes > 2:
+        return _by_names([str(value) for value in known], np.eye(n_classes)[y.astype(int)] if n_classes else y[:, None])
+    x = np.array([pd.Timestamp(value).timestamp() if isinstance(value, date) else value for value in known], dtype=np.float64)
+    x, y = (values / (np.abs(values).max() or 1.0) for values in (x, y))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    ranks, top = pd.Series(x).rank().to_numpy(), y == y.max()
+    if len(np.unique(y)) == 2:  # how well the order of the column parts the two: 1 where the area under the curve is 1 or 0
+        return float((2 * (ranks[top].mean() - ranks[~top].mean()) / len(y)) ** 2)
+    return float(max(np.corrcoef(x, y)[0, 1] ** 2, np.corrcoef(ranks, pd.Series(y).rank())[0, 1] ** 2))
+
+
+def _by_names(names: Sequence[str], y: FloatArray) -> float:
+    """The share that the means of the names explain, less what as many names explain by chance."""
+    levels, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+    free = len(names) - len(levels)
+    if free < _FEWEST or len(levels) < 2:
+        return 0.0
+    means = np.stack([np.bincount(codes, column) / counts for column in y.T], axis=1)
+    within, total = ((y - means[codes]) ** 2).sum() / free, ((y - y.mean(axis=0)) ** 2).sum() / (len(names) - 1)
+    return float(1 - within / total) if total > 0 else 0.0
+
+
+def _alike(column: str, target: str) -> bool:
+    """Whether a column is called a prediction, or by half of the words of the target's name."""
+    names, wanted = (set(re.findall(r"[a-z]{3,}", name.lower())) for name in (column, target))
+    return any(name.startswith("predict") for name in names) or 2 * len(names & wanted) >= max(1, len(wanted))

@@ -1,0 +1,35 @@
+"""Several questions that are steps of one number: better given to the model as that number."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+from genz_ppl.data import Items
+from genz_ppl.errors import GenzWarning, OptionError
+from genz_ppl.llm.rules.predicates import Comparison, parse
+
+STEPS = 3  # questions about one number
+
+
+def warn_of_staircases(items: Items, texts: Sequence[str]) -> None:
+    """One GenzWarning for each column of numbers without gaps, no covariate yet, on which three or more questions are steps."""
+    for column, count in Counter(filter(None, map(_stepped, texts))).items():
+        values = [item.fields.get(column) for item in items]
+        if count >= STEPS and column not in items.covariate_names and all(type(value) in (int, float) for value in values):
+            warnings.warn(
+                f"{items.name}: {count} of {len(texts)} questions are steps of the number {column!r}: with --covariate "
+                "(covariates=) the model has the number itself, and the questions explain what it leaves over",
+                GenzWarning,
+                stacklevel=2,
+            )
+
+
+def _stepped(text: str) -> str | None:
+    """The column of which a question is a step, None for any other question."""
+    try:
+        predicate = parse(text)
+    except OptionError:
+        return None
+    return predicate.field if isinstance(predicate, Comparison) and predicate.modulus is None else None
