@@ -228,9 +228,9 @@ class Discovery:
         closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
 
         item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors: from
-        `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are read again from
-        where the run had them, which takes seconds to minutes.
+        table with the columns user and rating; users by their numbers in the data set. factors:
+        from `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are
+        read again from where the run had them, which takes seconds to minutes.
         Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
         """
         from genz_ppl.discovery.ratings.rated_run import RatedRun
