@@ -1,5 +1,7 @@
 """genz-ppl: find, in plain language, the questions that explain your numbers."""
 
+import sys
+import warnings
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from genz_ppl.types import Answers, Contrast, Feature, Item, Pairs
 
 __version__ = version("genz-ppl")
+
+if "ipykernel" in sys.modules:  # Pyro imports this in a notebook, where it warns of widgets that nothing here needs
+    with warnings.catch_warnings(action="ignore"):
+        import_module("tqdm.auto")
 
 # Where the public names live. They are imported when first used: torch takes seconds, `genz --help` should not.
 _HOMES = {

@@ -5,6 +5,8 @@ Each error class carries the exit code the command line ends with (README, "Exit
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -49,3 +51,10 @@ class GenzWarning(UserWarning):
 
     Given by `warnings.warn(message, GenzWarning, stacklevel=2)`, one line; the command line shows each text once, on stderr.
     """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'area'? " where one of the known names is close, letter case aside, else ""; for a message."""
+    lowered = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    return f"did you mean {lowered[close[0]][:40]!r}? " if close else ""

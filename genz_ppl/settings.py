@@ -27,6 +27,8 @@ LIKELIHOOD_NAMES = [
     "bernoulli",
     "categorical",
 ]
+# Those whose targets are classes by name.
+CLASS_LIKELIHOODS = ("bernoulli", "categorical")
 INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 # Strategies that train a guide: by epochs, and in minibatches if asked.
 GUIDED = ("svi", "structured")

@@ -56,6 +56,7 @@ def baseline(
     source: options.Source,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
     *,
+    keep_texts: options.KeepTexts = False,
     task: Task = None,
     questions: Questions = None,
     examples: Examples = None,

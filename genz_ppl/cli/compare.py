@@ -43,12 +43,11 @@ def compare(folders: Folders, json_output: Json = False, config: options.Config 
 
 
 def _contestant(folder: Path) -> Contestant:
-    from genz_ppl.cli.sources import reopen_items
+    from genz_ppl.cli.sources import items_of
     from genz_ppl.diagnostics.compare import Contestant
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run.folder import RunDirectory
 
-    items = reopen_items(RunDirectory(folder).record(), folder)
     run = Discovery.load(folder)
+    items = items_of(run, folder)
     last = run.curve.iloc[-1]
     return Contestant(run.fitted(items), run.fitted(items, "test"), float(last["test_error"]), str(last["metric"]))

@@ -108,9 +108,9 @@ def _start(
     models.append(options_given["column_model"] or models[0])
     served = {name: value for model in models for name, value in model_options.given_for(model, options_given).items()}
     source = pair_source(rows, columns, pairs, options_given)
-    from genz_ppl.cli.pair_progress import PairDisplay
     from genz_ppl.cli.sources import absolute_model
     from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.progress import PairDisplay
     from genz_ppl.discovery.pairs.run import cooccur as run_cooccur
 
     PairDirectory(out).check_free()
@@ -136,8 +136,8 @@ def _start(
 
 def resume_pairs(folder: Path, quiet: bool, changes: dict[str, Any]) -> None:
     """`genz resume` of such a run."""
-    from genz_ppl.cli.pair_progress import PairDisplay
     from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.progress import PairDisplay
     from genz_ppl.discovery.pairs.run import resume_cooccur
 
     record = PairDirectory(folder).record()

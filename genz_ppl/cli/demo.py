@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,15 +31,12 @@ def demo(
 
 
 def _demo(out: Path | None, seed: int, quiet: bool) -> None:
-    from genz_ppl.cli.progress import Display
     from genz_ppl.cli.tables import print_features, print_summary
     from genz_ppl.data import open_source
     from genz_ppl.discovery.discover import discover
 
-    with Display(shown=False if quiet else None) as display:
-        run = discover(
-            open_source("binary"), out=out, source="binary", on_step=display, algorithm="basic", cycles=1, add=9, cut=0, seed=seed
-        )
+    settings: dict[str, Any] = {"algorithm": "basic", "cycles": 1, "add": 9, "cut": 0, "seed": seed}
+    run = discover(open_source("binary"), out=out, source="binary", progress=False if quiet else None, **settings)
     print_features(run.features)
     typer.echo("")
     typer.echo(learning_curve(run.curve))

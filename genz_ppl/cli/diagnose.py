@@ -54,14 +54,13 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
 
 
 def _diagnosis(folder: Path) -> dict[str, Any]:
-    from genz_ppl.cli.sources import reopen_items
+    from genz_ppl.cli.sources import items_of
     from genz_ppl.diagnostics import checks, inference_data
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run.folder import RunDirectory
     from genz_ppl.inference.posterior import posterior_draws
 
-    items = reopen_items(RunDirectory(folder).record(), folder)
     run = Discovery.load(folder)
+    items = items_of(run, folder)
     draws = posterior_draws(run.fitted(items))
     fitted = replace(run.fitted(items), state=draws.state)
     exported = inference_data.to_inference_data(fitted, draws)

@@ -27,6 +27,7 @@ def fit(
     source: options.Source,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
     *,
+    keep_texts: options.KeepTexts = False,
     quiet: options.Quiet = False,
     config: options.Config = None,
     **_: Any,
@@ -53,10 +54,10 @@ def start(
     # Imported here: torch takes seconds, and a wrong option should not.
     check_settings(given if baseline is None else {**given, "max_features": 1})  # its limit is the number of questions
     served = model_options.given_for(given.get("model", "rules"), columns)
-    from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
     from genz_ppl.discovery.baseline import baseline as ask_once
     from genz_ppl.discovery.discover import discover
+    from genz_ppl.discovery.progress import Display
     from genz_ppl.discovery.run.folder import RunDirectory
 
     RunDirectory(out).check_free()
@@ -74,6 +75,7 @@ def start(
                 on_answers=display.answers,
                 model_settings=served or None,
                 store=columns["store"],
+                keep_texts=columns["keep_texts"],
                 **given,
             )
 

@@ -96,6 +96,9 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+KeepTexts = Annotated[
+    bool, typer.Option("--keep-texts", help="Keep what a model read of the items in DIR, for its reports.", rich_help_panel=RUN)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=RUN)]
 
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]

@@ -28,6 +28,7 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="As in fit; nothing is written.", show_default=False)
     ] = None,
     *,
+    keep_texts: options.KeepTexts = False,
     quiet: options.Quiet = False,
     config: options.Config = None,
     **_: Any,

@@ -52,17 +52,16 @@ def predict(
         with resumable_answers(), model_options.flags():
             _write_pairs(folder, source, output, level, rows, columns)
         return
-    from genz_ppl.data import Schema, open_like
+    from genz_ppl.data import open_like
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run.folder import RunDirectory
 
     changes = model_options.given(context.params)
-    # The source is checked before the state is read: a wrong column is the likelier mistake.
-    schema = Schema.from_dict(RunDirectory(folder).record()["schema"])
-    items = open_like(source, schema)
+    run = Discovery.load(folder)
+    items = open_like(source, run.needed)
     with resumable_answers(), model_options.flags():
-        table = Discovery.load(folder).predict(items, level, changes)
-    _write(table.reset_index(), output)
+        table = run.predict(items, level, changes)
+    table.insert(0, "id", items.ids)
+    _write(table, output)
     typer.echo(f"{len(table)} predictions written to {output}")
 
 
@@ -87,7 +86,7 @@ def _write_pairs(folder: Path, source: str, output: Path, level: float, rows: Pa
         # Without a table of its own a side may hold items that were kept out: the run's own table describes them.
         there = known is not None and known[side] is not None and Path(known[side]).exists()
         described.append(open_side(known, side, given) if given is not None or there else None)
-    pairs = {column: table.cells(column) for column in table.columns[:2]}
+    pairs = {column: table.cells(column) for column in table.columns}
     found = CoOccurrenceRun.load(folder).predict(pd.DataFrame(pairs), described[0], described[1], level)
     _write(found, output)
     typer.echo(f"{len(found)} predictions written to {output}")

@@ -50,20 +50,21 @@ def report(
     from genz_ppl.cli.sources import absolute_source, reopen_items
     from genz_ppl.diagnostics.report.write import check_destination
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run.folder import RunDirectory
+    from genz_ppl.discovery.run.folder import ITEMS_FILE
 
-    record = RunDirectory(folder).record()
+    run = Discovery.load(folder)
     check_destination(path, figures)
     curve = None if baseline is None else _curve(baseline)
-    if source is not None:
-        record = {**record, "source": absolute_source(source)}
-    if record["source"] is None:
-        raise RunDirectoryError(
-            f"{folder}: the run was started from Python on a table in memory; give SOURCE: genz report {folder} SOURCE"
-        )
-    items = reopen_items(record, folder)
-    Discovery.load(folder).report(path, items, curve, figures)
-    typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}"))
+    items, note = None, ""
+    try:
+        items = reopen_items(run.record if source is None else {**run.record, "source": absolute_source(source)}, folder)
+    except (InputError, RunDirectoryError) as error:
+        if source is not None or not (folder / ITEMS_FILE).exists():
+            raise
+        if not run.record.get("keep_texts"):
+            note = f", without texts: {str(error).partition(';')[0]}; give SOURCE to show them"
+    run.report(path, items, curve, figures)
+    typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}") + note)
 
 
 def _report_on_two_sides(folder: Path, path: Path) -> None:

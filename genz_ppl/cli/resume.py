@@ -33,10 +33,10 @@ def resume(
 
 def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any], device: str | None) -> None:
     from genz_ppl.cli.baseline import print_readings
-    from genz_ppl.cli.progress import Display
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
     from genz_ppl.discovery import baseline
+    from genz_ppl.discovery.progress import Display
     from genz_ppl.discovery.run.folder import RunDirectory
 
     record = RunDirectory(folder).record()

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from genz_ppl.errors import RunDirectoryError
+from genz_ppl.settings import CLASS_LIKELIHOODS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from genz_ppl.data import Items
-
-_CLASS_LIKELIHOODS = ("bernoulli", "categorical")
+    from genz_ppl.discovery.discover import Discovery
 
 
 def open_items(source: str, given: Mapping[str, Any]) -> Items:
@@ -34,7 +34,7 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         split=given["split"],
         group=given["group"],
         varying=given.get("varying"),
-        classes=given.get("likelihood") in _CLASS_LIKELIHOODS,
+        classes=given.get("likelihood") in CLASS_LIKELIHOODS,
         as_text=given.get("as_text") or (),
         as_number=given.get("as_number") or (),
         drop=given.get("drop") or (),
@@ -55,6 +55,13 @@ def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
     if source.partition(":")[0] in NAMED_SOURCES:
         return open_source(source, group=schema.group, varying=schema.varying)
     return open_source(source, **schema.roles())
+
+
+def items_of(run: Discovery, folder: Path) -> Items | None:
+    """What `Discovery.fitted` needs: None where the run's folder holds the numbers of its items, else all it was started on."""
+    from genz_ppl.discovery.run.folder import ITEMS_FILE
+
+    return None if (folder / ITEMS_FILE).exists() else reopen_items(run.record, folder)
 
 
 def absolute_source(source: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypedDict, cast
 
 from genz_ppl.data.values import listing, readable, shorten
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.errors import InputError, OptionError, did_you_mean
 from genz_ppl.types import FieldValue
 
 Names = str | Sequence[str]
@@ -246,9 +245,7 @@ def _check_presence(schema: Schema, columns: Sequence[str], source: str, require
 
 def missing_column(name: str, role: str, columns: Sequence[str], source: str) -> str:
     """The message for a column that is not there: what was asked for, what is close, what there is."""
-    lowered = {column.lower(): column for column in columns}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1)
-    hint = f"did you mean {shorten(lowered[close[0]])}? " if close else ""
+    hint = did_you_mean(name, columns)
     if len(columns) == 1 and re.search(r"[;\t|,]", columns[0]):
         hint += "cells must be separated by commas in .csv and by tabs in .tsv. "
     return f"{source}: there is no column {shorten(name)} ({role}); {hint}columns: {listing(columns)}"

@@ -45,7 +45,7 @@ def houses_items(directory: str | Path, annotations: bool = True, group: str | N
     frame = houses_frame(directory, annotations)
     schema = houses_schema(frame)
     items = Items.from_frame(
-        frame,
+        frame.set_index(_ID, drop=False),
         id=schema.id,
         target=schema.target,
         covariates=schema.covariates,

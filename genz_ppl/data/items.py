@@ -1,4 +1,4 @@
-"""Items: the rows of a table with their targets and covariates, checked once and then unchangeable."""
+"""Items: the rows of a table with their targets, covariates and index, checked once and then unchangeable."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.data import extract
 from genz_ppl.data.columns import Classes, Names, Readings, Roles, Schema, resolve_schema
+from genz_ppl.data.index import index_ids
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
 from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, random_split
@@ -36,6 +37,8 @@ class Items(Sequence[Item]):
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
     the split keeps groups together only if the schema names a group. varying_labels: the group of each item that intercept and
     covariate weights vary by, or None. The arrays are read-only.
+    index: what tables by item come back on, (T,): of a DataFrame its own index; of a file the id column, or the row numbers; of
+    items made by hand (None) the ids, named "id".
     Raises InputError if the sizes do not agree.
     """
 
@@ -47,9 +50,13 @@ class Items(Sequence[Item]):
     group_labels: tuple[str, ...] | None = None
     name: str = "items"
     varying_labels: tuple[str, ...] | None = None
+    index: pd.Index = None  # type: ignore[assignment]  # set below where it is not given
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
+        object.__setattr__(self, "index", pd.Index(self.ids, name="id") if self.index is None else self.index)
+        if len(self.index) != len(self):
+            raise InputError(f"{len(self)} items need an index of as many entries, not {len(self.index)}")
         object.__setattr__(self, "covariates", _frozen_array(self.covariates, len(self), self.covariate_names, "covariates"))
         if self.targets is not None:
             object.__setattr__(self, "targets", _frozen_array(self.targets, len(self), self.target_names, "targets"))
@@ -120,9 +127,10 @@ class Items(Sequence[Item]):
         readings: Readings = (),
         name: str = "the DataFrame",
     ) -> Items:
-        """Items of a DataFrame's rows.
+        """Items of a DataFrame's rows, which keep its index: predictions and posterior come back on it.
 
-        id: the column of unique ids; None: row numbers "0", "1", … target: the columns to explain, numbers, gaps allowed.
+        id: the column of unique ids; None: the index's values as text (those of several levels joined by "|"), which must be
+        unique then. target: the columns to explain, numbers, gaps allowed.
         covariates: columns of finite numbers. text: the columns a model reads, or a template "{title} ({year})";
         None: all but id, target, split and images. images: columns of image paths (relative to the file, here to the
         working directory). split: a column of "train" and "test". group: rows of one group stay on one side of the split.
@@ -140,7 +148,7 @@ class Items(Sequence[Item]):
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
         roles |= Roles(varying=varying, require_target=require_target, classes=classes, readings=readings)
         roles |= Roles(as_text=as_text, as_number=as_number, drop=drop)
-        return _assemble(table_from_frame(frame, name), roles)
+        return _assemble(table_from_frame(frame, name), roles, frame.index)
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
@@ -182,6 +190,7 @@ class Items(Sequence[Item]):
             group_labels=_take_labels(self.group_labels, positions),
             name=self.name,
             varying_labels=_take_labels(self.varying_labels, positions),
+            index=self.index[positions],
         )
 
     def split_indices(self, seed: int, test_fraction: float = 0.2) -> Split:
@@ -245,8 +254,8 @@ def _checked_roles(roles: Roles) -> Roles:
     return roles
 
 
-def _assemble(table: Table, roles: Roles) -> Items:
-    """Gives the columns of a table their roles and checks what they hold."""
+def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Items:
+    """Gives the columns of a table their roles and checks what they hold. index: the rows' own, None for those of a file."""
     required = roles.get("require_target", True)
     if required and not roles.get("target"):
         kind, columns = ("columns", table.columns) if roles.get("classes") else ("numeric columns", table.numeric_columns())
@@ -255,7 +264,9 @@ def _assemble(table: Table, roles: Roles) -> Items:
     schema = resolve_schema(table.columns, table.unread, table.name, roles)
     if required and len(table.frame) < 2:
         raise InputError(f"{table.name}: there is one row; at least two are needed to explain a target")
-    ids = extract.ids(table, schema.id)
+    ids = extract.ids(table, schema.id) if index is None or schema.id is not None else index_ids(index, table.name)
+    if index is None:
+        index = pd.RangeIndex(len(ids)) if schema.id is None else pd.Index(table.fields(schema.id), name=schema.id)
     table, schema = read_columns(table, schema, roles)
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
     if has_targets and roles.get("classes") is True:
@@ -270,6 +281,7 @@ def _assemble(table: Table, roles: Roles) -> Items:
         group_labels=None if schema.group is None else extract.group_labels(table, schema.group, ids),
         name=Path(table.name).name,
         varying_labels=None if schema.varying is None else extract.group_labels(table, schema.varying, ids, "varying"),
+        index=index,
     )
     if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
         for suspect in suspects(items):

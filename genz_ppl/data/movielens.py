@@ -72,7 +72,9 @@ def movielens_items(
     """
     frame = movielens_frame(directory, n_items, dimensions, alpha, plots)
     text = ("title", "year", *(("genres",) if genres or plots else ()), *(_EXTRA if plots else ()))
-    return Items.from_frame(frame, id="movie", target=dimension_names(dimensions), text=text, name="movielens")
+    return Items.from_frame(
+        frame.set_index("movie", drop=False), id="movie", target=dimension_names(dimensions), text=text, name="movielens"
+    )
 
 
 def movielens_frame(

@@ -46,7 +46,13 @@ def netflix_items(directory: str | Path, n_items: int = 512, dimensions: int = 3
     Raises InputError if files are missing or broken, OptionError for numbers out of range.
     """
     frame = netflix_frame(directory, n_items, dimensions, alpha)
-    return Items.from_frame(frame, id="movie", target=dimension_names(dimensions), text=("title", "year"), name="netflix")
+    return Items.from_frame(
+        frame.set_index("movie", drop=False),
+        id="movie",
+        target=dimension_names(dimensions),
+        text=("title", "year"),
+        name="netflix",
+    )
 
 
 def netflix_frame(directory: str | Path, n_items: int = 512, dimensions: int = 32, alpha: float = 0.0) -> pd.DataFrame:

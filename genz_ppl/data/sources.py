@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -172,12 +172,23 @@ def open_like(source: str, schema: Schema) -> Items:
     Classes are coded by the schema's labels; a label that is not among them counts as missing.
     Raises InputError naming the first column that the schema has and the source has not.
     """
-    roles = schema.roles() | Roles(split=None, group=None, require_target=False)
+    roles = _roles_of(schema)
     named = _named_source(source)
     if named is None:
         return Items.from_file(source, **roles)
     name, argument = named
-    return Items.from_frame(NAMED_SOURCES[name].frame(argument), **roles, name=name)
+    frame = NAMED_SOURCES[name].frame(argument)
+    return Items.from_frame(frame if schema.id is None else frame.set_index(schema.id, drop=False), **roles, name=name)
+
+
+def frame_like(frame: pd.DataFrame, schema: Schema) -> Items:
+    """As `open_like`, of a DataFrame; without the schema's id column the index gives the ids."""
+    there = {str(name) for name in (*frame.columns, *frame.index.names)}
+    return Items.from_frame(frame, **_roles_of(schema if schema.id in there else replace(schema, id=None)))
+
+
+def _roles_of(schema: Schema) -> Roles:
+    return schema.roles() | Roles(split=None, group=None, require_target=False)
 
 
 def open_ratings(source: str) -> RatingTable | None:

@@ -44,7 +44,7 @@ def things_items(directory: str | Path) -> Items:
     """
     frame = things_frame(directory)
     target = tuple(str(column) for column in frame.columns if column not in (_KEY, *_FIELDS))
-    return Items.from_frame(frame, id=_KEY, target=target, text=tuple(_FIELDS), name="things")
+    return Items.from_frame(frame.set_index(_KEY, drop=False), id=_KEY, target=target, text=tuple(_FIELDS), name="things")
 
 
 def things_frame(directory: str | Path) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -39,12 +41,12 @@ def contradicted_answers(fitted: FittedItems) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def coverage(fitted: FittedItems) -> dict[float, float]:
-    """Share of target entries inside the central 50 % and 90 % predictive intervals, by level; features averaged over."""
+def coverage(fitted: FittedItems, levels: Sequence[float] = LEVELS) -> dict[float, float]:
+    """Share of target entries inside the central predictive intervals of these levels; features averaged over."""
     targets = fitted.state.model.likelihood.comparable(fitted.targets).numpy()
     there = ~np.isnan(targets)
     found = {}
-    for level in LEVELS:
+    for level in levels:
         with isolated(fitted.seed):
             outcome = predict(fitted.state, fitted.scaling, fitted.answers, fitted.covariates, fitted.seed, level)
         inside = (targets >= outcome.lower) & (targets <= outcome.upper)

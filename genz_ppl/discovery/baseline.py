@@ -96,7 +96,7 @@ class Readings:
 
 
 def baseline(
-    items: Items,
+    items: Items | pd.DataFrame,
     model: str | FoundationModel = "rules",
     *,
     n_questions: int = 50,
@@ -108,6 +108,8 @@ def baseline(
     source: str | None = None,
     on_step: OnStep | None = None,
     on_answers: OnAnswers | None = None,
+    progress: bool | None = None,
+    keep_texts: bool = False,
     **settings: Any,
 ) -> Discovery:
     """Ask for questions from a task description, answer them all, fit, and prune one by one on the training items.
@@ -125,6 +127,7 @@ def baseline(
     settings: link, likelihood, inference, seed, test_fraction and the others in `SETTINGS`, as in `discover`; so are the
     remaining arguments, the split, the run directory and what is raised. `resume` goes on with a run that was stopped.
     """
+    items, settings = discovery.with_roles(items, settings)
     brief = Brief(task_of(items) if task is None else task, n_questions, examples)
     chosen = _settings(model, brief, settings)
     service = Service.of(model, model_settings, store)
@@ -137,10 +140,10 @@ def baseline(
     if directory is not None:
         directory.check_free()
     opened = service.open(directory, fresh=True)
-    record = {**make_record(runner, source, service.settings, service.store), BASELINE: asdict(brief)}
+    record = {**make_record(runner, source, service.settings, service.store, keep_texts), BASELINE: asdict(brief)}
     if directory is not None:
         directory.create(record)
-    return discovery.finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers))
+    return discovery.finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
 
 
 def resume(
@@ -151,6 +154,7 @@ def resume(
     on_answers: OnAnswers | None = None,
     model_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
+    progress: bool | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
 
@@ -161,15 +165,15 @@ def resume(
     directory = RunDirectory(Path(out))
     record = directory.record()
     if not is_baseline(record):
-        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device)
+        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device, progress)
     settings = discovery.moved(recorded_settings(record, directory, baseline=True), device)
     check_same_items(items, record, f"the run in {directory.path}")
     runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
-    progress = directory.load(blank_model(record)) or start(runner)
+    state = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, model, model_settings or {})
-    opened = service.open(directory, fresh=False, counters=progress.counters)
+    opened = service.open(directory, fresh=False, counters=state.counters)
     record = discovery.changed(record, settings, service)
-    return discovery.finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
+    return discovery.finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
 
 
 def is_baseline(record: Mapping[str, Any]) -> bool:

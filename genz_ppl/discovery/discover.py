@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genz_ppl.data import Items, Schema
+from genz_ppl.data import Items, Schema, frame_like
+from genz_ppl.data.columns import Roles
 from genz_ppl.data.readings import check_readings
 from genz_ppl.discovery.covariates import covariates_of
+from genz_ppl.discovery.display import one_line, page
+from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.staircases import warn_of_staircases
+from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
 from genz_ppl.discovery.run.drive import run_to_end, start
 from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.record import (
     OBJECT,
     blank_model,
@@ -38,7 +44,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import CLASS_LIKELIHOODS, DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def discover(
-    items: Items,
+    items: Items | pd.DataFrame,
     model: str | FoundationModel = "rules",
     *,
     out: str | Path | None = None,
@@ -56,22 +62,28 @@ def discover(
     source: str | None = None,
     on_step: OnStep | None = None,
     on_answers: OnAnswers | None = None,
+    progress: bool | None = None,
+    keep_texts: bool = False,
     **settings: Any,
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
 
+    items: Items, or a DataFrame whose columns are named as in `Items.from_frame` (target=, covariates=, text=, ...).
     model: "rules", "similarity", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME", "package.module:object",
     or an object with answer, propose and suggest.
-    out: a new folder for the run directory, which also keeps the answers; without it nothing is written.
+    out: a new folder for the run directory, which also keeps the answers; without it nothing is written. keep_texts: whether
+    it also keeps what a model read of the items, so that a report made from it alone shows more than their ids.
     model_settings: how openai:NAME is called (`ModelSettings` or some of its fields: caps, base_url, ...). store: the file
     of answers that runs with such a model share, by default in the user's cache folder. source: what `items` was read
     from, noted in the run directory so that the command line can resume. on_step: called after every step;
-    on_answers: called with (answers known, answers wanted) while a served model is asked.
+    on_answers: called with (answers known, answers wanted) while a served model is asked. progress: whether to show where the
+    run is; None: on a terminal and in a notebook, unless on_step or on_answers is given.
     settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction, device and the rest
     of `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
     resumed from `out`), BudgetError at a cap (with a higher one it can be resumed) and StoreError.
     """
+    items, settings = with_roles(items, settings)
     chosen = make_settings(model, settings)
     service = Service.of(model, model_settings, store)
     if items.targets is None:
@@ -83,10 +95,10 @@ def discover(
     if directory is not None:
         directory.check_free()
     opened = service.open(directory, fresh=True)
-    record = make_record(runner, source, service.settings, service.store)
+    record = make_record(runner, source, service.settings, service.store, keep_texts)
     if directory is not None:
         directory.create(record)
-    return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers))
+    return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
 
 
 def resume(
@@ -97,6 +109,7 @@ def resume(
     on_answers: OnAnswers | None = None,
     model_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
+    progress: bool | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
@@ -110,11 +123,11 @@ def resume(
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
-    progress = directory.load(blank_model(record)) or start(runner)
+    state = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, model, model_settings or {})
-    opened = service.open(directory, fresh=False, counters=progress.counters)
+    opened = service.open(directory, fresh=False, counters=state.counters)
     record = changed(record, settings, service)
-    return finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
+    return finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
 
 
 class Discovery:
@@ -141,6 +154,18 @@ class Discovery:
         if progress is None:
             raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
         return cls(progress, record, model, directory)
+
+    def __repr__(self) -> str:
+        return f"<Discovery: {one_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return page(self)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Charts on matplotlib's axes: `run.plot.curve()`, `effects()`, `predicted()` and `calibration()`."""
+        return Plots(self)
 
     @property
     def progress(self) -> Progress:
@@ -175,9 +200,12 @@ class Discovery:
 
     @property
     def posterior(self) -> pd.DataFrame:
-        """q(z = 1 given y and the answers): training items by id, active features by text."""
-        texts = [record.text for record in self._progress.active]
-        return pd.DataFrame(self._progress.state.posterior.numpy(), index=self._record["split"]["train"], columns=texts)
+        """q(z = 1 given y and the answers): training items on their index, active features by text."""
+        try:
+            index = self.items.take(recorded_split(self._record, self.items).train).index
+        except OptionError:  # of an earlier version
+            index = pd.Index(self._record["split"]["train"], name="id")
+        return pd.DataFrame(self._progress.state.posterior.numpy(), index=index, columns=self._texts)
 
     @property
     def groups(self) -> pd.DataFrame:
@@ -193,31 +221,31 @@ class Discovery:
 
     def predict(
         self,
-        items: Items,
+        items: Items | pd.DataFrame,
         level: float = 0.9,
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
-        """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on.
+        """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
+        items: or a DataFrame; its columns are matched by name with those of the run. Targets and further columns are not needed.
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
         Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
         asked about the others only. model_settings: changes for a served model, as in `resume`; caps count from here.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
-        if items.covariates.shape[1] != len(self.schema.covariates):
-            raise InputError(f"{items.name}: expected the covariates {', '.join(self.schema.covariates)} of the run")
-        check_readings(self.schema, items.schema, items.name)
+        items = self.matched(items)
         covariates = covariates_of(items, self._levels)
-        answers = torch.from_numpy(self._answers(items, model_settings or {}, on_answers))
+        answers = torch.from_numpy(self.answers(items, model_settings, on_answers, progress))
         seed = self._record["settings"]["seed"]
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
         targets, likelihood = self.schema.target, self._progress.state.model.likelihood
         if likelihood.is_of_classes:
-            return class_table(outcome, items.ids, targets, self.schema.classes, likelihood.n_classes)
-        return prediction_table(outcome, items.ids, targets)
+            return class_table(outcome, items.index, targets, self.schema.classes, likelihood.n_classes)
+        return prediction_table(outcome, items.index, targets)
 
     def update(
         self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None
@@ -237,14 +265,17 @@ class Discovery:
 
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
-    def fitted(self, items: Items, side: str = "train") -> FittedItems:
-        """The fit as diagnostics see it. items: those of the run; side: "train", or "test", where q is the prior of the answers.
+    def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
+        """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test",
+        where q is the prior of the answers.
 
-        Raises InputError for items that are not those of the run.
+        Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
         from genz_ppl.inference.posterior import FittedItems  # here, because most runs end without diagnostics
 
-        check_same_items(items, self._record, "the run")
+        if items is not None:
+            check_same_items(items, self._record, "the run")
+        items = self.items if items is None else items
         split = recorded_split(self._record, items)
         part = items.take(split.train if side == "train" else split.test)
         progress, state = self._progress, self._progress.state
@@ -270,11 +301,11 @@ class Discovery:
     def to_inference_data(self, items: Items | None = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
 
-        items: those of the run; not needed where the run was made in this process.
+        items: those of the run; not needed unless it was made by a version that did not note them.
         """
         from genz_ppl.diagnostics.inference_data import to_inference_data  # ArviZ takes a second to import
 
-        return to_inference_data(self.fitted(self._known(items)))
+        return to_inference_data(self.fitted(items))
 
     def report(
         self,
@@ -285,33 +316,55 @@ class Discovery:
     ) -> None:
         """Write all there is to see of the run into one HTML file that needs no network; needs the extra `report`.
 
-        items: those of the run; not needed where the run was made in this process. baseline: (number of features, test error)
-        along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
+        items: those of the run, for their texts where it was loaded and has not kept them. baseline: (number of features, test
+        error) along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
         """
         from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
         from genz_ppl.discovery.reporting import gather
 
-        known = self._known(items)
         check_destination(Path(path), figures)
-        data = gather(self, known, self._record, baseline)
+        data = gather(self, items, self._record, baseline)
         write_report(data, Path(path))
         if figures is not None:
             write_figures(data, Path(figures))
 
-    def _known(self, items: Items | None) -> Items:
-        known = self._items if items is None else items
-        if known is None:
-            raise OptionError("items: a run that was loaded does not hold its data; pass the items it was started on")
-        return known
+    @property
+    def items(self) -> Items:
+        """The items of the run: as it was given them, or, loaded, their targets and covariates, and texts where it keeps them.
+
+        Raises OptionError where its folder does not hold them.
+        """
+        if self._items is None and self.directory is not None:
+            self._items = read_items(self.directory, self._record)
+        if self._items is None:
+            raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
+        return self._items
+
+    @property
+    def needed(self) -> Schema:
+        """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
+        return needed_schema(self.schema, self._texts, self._record["settings"]["model"])
+
+    def matched(self, items: Items | pd.DataFrame) -> Items:
+        """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
+        found = frame_like(items, self.needed) if isinstance(items, pd.DataFrame) else items
+        check_readings(self.schema, found.schema, found.name)
+        return matched(found, self.schema, self.needed)
+
+    @property
+    def _texts(self) -> list[str]:
+        return [record.text for record in self._progress.active]
 
     def answers(
-        self, items: Items, model_settings: Mapping[str, Any] | None = None, on_answers: OnAnswers | None = None
+        self,
+        items: Items | pd.DataFrame,
+        model_settings: Mapping[str, Any] | None = None,
+        on_answers: OnAnswers | None = None,
+        progress: bool | None = False,
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
-        return self._answers(items, model_settings or {}, on_answers)
-
-    def _answers(self, items: Items, changes: Mapping[str, Any], on_answers: OnAnswers | None) -> FloatArray:
-        texts = [record.text for record in self._progress.active]
+        items, watchers = self.matched(items), Watchers(None, on_answers, progress)
+        texts = self._texts
         known: dict[str, FloatArray] = {}
         for side, rows in (("train", self._progress.train_answers), ("test", self._progress.test_answers)):
             known.update(zip(self._record["content"][side], rows, strict=True))
@@ -324,10 +377,29 @@ class Discovery:
             else:
                 answers[position] = row
         if missing and texts:
-            opened = Service.recorded(self._record, self._model, changes, own_caps=False).open(None, fresh=True)
-            Watchers(None, on_answers).watch(opened)
-            answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
+            opened = Service.recorded(self._record, self._model, model_settings or {}, own_caps=False).open(None, fresh=True)
+            with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
+                told.watch(opened)
+                answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
+            warn_of_silence(items, texts, answers[missing], self._progress.train_answers)
         return answers
+
+
+def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
+    """Items, of a DataFrame with the roles of its columns among what is given, and the settings that are left.
+
+    Targets are read as classes where the likelihood is one of classes. Raises OptionError for roles beside Items.
+    """
+    roles = Roles(**{name: given[name] for name in Roles.__annotations__ if name in given})  # type: ignore[typeddict-item]
+    settings = {name: value for name, value in given.items() if name not in roles}
+    if isinstance(items, Items):
+        if roles:
+            raise OptionError(f"{next(iter(roles))}: the items have their columns already; leave it out, or pass a DataFrame")
+        return items, settings
+    if not isinstance(items, pd.DataFrame):
+        raise OptionError(f"items: expected Items or a DataFrame, got {type(items).__name__}; see Items.from_file for files")
+    classes = settings.get("likelihood") in CLASS_LIKELIHOODS
+    return Items.from_frame(items, **{"classes": classes, **roles}), settings
 
 
 def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:

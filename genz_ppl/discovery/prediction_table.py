@@ -14,18 +14,18 @@ from genz_ppl.inference.prediction import Prediction
 PARTS = ("mean", "sd", "lower", "upper")
 
 
-def prediction_table(outcome: Prediction, ids: Sequence[str], targets: Sequence[str]) -> pd.DataFrame:
-    """mean, sd, lower and upper for each item, by id; with several targets the columns are "<target>_mean" and so on."""
+def prediction_table(outcome: Prediction, index: pd.Index, targets: Sequence[str]) -> pd.DataFrame:
+    """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on."""
     columns = {}
     for position, name in enumerate(targets):
         prefix = "" if len(targets) == 1 else f"{name}_"
         for part in PARTS:
             columns[f"{prefix}{part}"] = getattr(outcome, part)[:, position]
-    return pd.DataFrame(columns, index=pd.Index(ids, name="id"))
+    return pd.DataFrame(columns, index=index)
 
 
 def class_table(
-    outcome: Prediction, ids: Sequence[str], targets: Sequence[str], labels: Sequence[Sequence[str]], n_classes: int
+    outcome: Prediction, index: pd.Index, targets: Sequence[str], labels: Sequence[Sequence[str]], n_classes: int
 ) -> pd.DataFrame:
     """most_probable and a column probability_<class> for every class; "<target>_" stands before them where there are several.
 
@@ -39,7 +39,7 @@ def class_table(
         best = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, dtype=np.int64)
         columns[f"{prefix}most_probable"] = [known[c] for c in best]
         columns |= {f"{prefix}probability_{label}": probabilities[:, c] for c, label in enumerate(known)}
-    return pd.DataFrame(columns, index=pd.Index(ids, name="id"))
+    return pd.DataFrame(columns, index=index)
 
 
 def group_table(effects: GroupEffects | None, levels: Sequence[str], schema: Schema) -> pd.DataFrame:

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def gather(
-    run: Discovery, items: Items, record: Mapping[str, Any], baseline: Sequence[tuple[int, float]] | None = None
+    run: Discovery, items: Items | None, record: Mapping[str, Any], baseline: Sequence[tuple[int, float]] | None = None
 ) -> ReportData:
-    """The contents of a report. items: those of the run; record: its run.json; baseline: (n_features, test error) pairs."""
+    """The contents of a report. items: those of the run, None for what it knows of them; record: its run.json; baseline:
+    (n_features, test error) pairs.
+    """
     from genz_ppl.diagnostics.report.contents import report_contents
     from genz_ppl.diagnostics.report.facts import RunFacts
 
     train, test = run.fitted(items), run.fitted(items, "test")
-    wanted = {*train.item_ids, *test.item_ids}
+    wanted, items = {*train.item_ids, *test.item_ids}, run.items if items is None else items
     facts = RunFacts(
         data_name=items.name,
         features=run.features,

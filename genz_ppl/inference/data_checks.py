@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.errors import InputError
+from genz_ppl.errors import InputError, did_you_mean
 
 
 def check_answers(answers: Any) -> Tensor:
@@ -72,6 +72,25 @@ def matrix(name: str, values: Any) -> Tensor:
     if matrix.ndim != 2:
         raise InputError(f"{name}: expected a table of two dimensions, got {matrix.ndim}")
     return torch.from_numpy(matrix)
+
+
+def column_names(values: Any) -> tuple[str, ...]:
+    """The names of a DataFrame's columns; () of other tables, and where a name is there twice."""
+    names = tuple(str(name) for name in getattr(values, "columns", ()))
+    return names if len(set(names)) == len(names) else ()
+
+
+def in_order(what: str, values: Any, names: tuple[str, ...]) -> Any:
+    """A DataFrame's columns of these names, in this order; other tables as they are. InputError for a column that is missing."""
+    there = column_names(values)
+    missing = next((name for name in names if name not in there), None)
+    if not names or not there:
+        return values
+    if missing is not None:
+        raise InputError(
+            f"{what}: expected the column {missing!r} of the fit, which is missing; {did_you_mean(missing, there)}add it"
+        )
+    return values.iloc[:, [there.index(name) for name in names]]
 
 
 def check_labels(what: str, labels: Any, n_items: int) -> tuple[str, ...] | None:

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.data_checks import check_answers, check_covariates, check_labels, check_targets, matrix
+from genz_ppl.inference.data_checks import (
+    check_answers,
+    check_covariates,
+    check_labels,
+    check_targets,
+    column_names,
+    in_order,
+    matrix,
+)
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, start_state
@@ -31,13 +39,14 @@ if TYPE_CHECKING:
 MOST_CLASSES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitResult:
     """A fitted model in numpy terms.
 
     posterior: (T, K), q(z = 1 | y, h). error_rates: (K,). bounds: (steps,), total over items after every step, in the
     units of the targets; bound: the last of them. bound_terms: its parts. The total includes the log prior of the error
     rates relative to its mode, "penalty"; without it it is the bound of eqs. 1-2. levels: the groups of `varying`, sorted.
+    answer_names, covariate_names: the columns of the DataFrames it was given; () for arrays.
     """
 
     posterior: FloatArray
@@ -48,6 +57,15 @@ class FitResult:
     state: State
     scaling: Scaling
     levels: tuple[str, ...] = ()
+    answer_names: tuple[str, ...] = ()
+    covariate_names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        (n_items, n_features), n_covariates = self.posterior.shape, len(self.scaling.covariate_centre)
+        sizes = f"{n_items} items, {n_features} features, {n_covariates} covariates, {len(self.scaling.target_centre)} targets"
+        settings = self.settings
+        how = f"{settings.link} link, {settings.likelihood} likelihood, {settings.inference} inference"
+        return f"<FitResult: {sizes}; {how}; bound {self.bound:.6g} after {len(self.bounds)} steps>"
 
     @property
     def bound(self) -> float:
@@ -70,6 +88,7 @@ class FitResult:
     def predict(self, answers: Any, covariates: Any = None, varying: Any = None) -> FloatArray:
         """Posterior predictive mean for items with these answers (T, K), covariates (T, P) and groups (T,): (T, D).
 
+        Columns of DataFrames are matched by name where the fit was given DataFrames.
         An item of a group that was not in the fit has the effects of no group. Categorical targets: the probability of every
         class, (T, D C), the classes of a target side by side.
         """
@@ -118,10 +137,10 @@ class FitResult:
 
     def _inputs(self, answers: Any, covariates: Any, varying: Any) -> tuple[Tensor, Tensor]:
         n_features, n_covariates = len(self.error_rates), len(self.scaling.covariate_centre)
-        h = check_answers(answers)
+        h = check_answers(in_order("answers", answers, self.answer_names))
         if h.shape[1] != n_features:
             raise InputError(f"answers: expected {n_features} columns, one a feature of the fit, got {h.shape[1]}")
-        x = check_covariates(covariates, len(h))
+        x = check_covariates(in_order("covariates", covariates, self.covariate_names), len(h))
         if x.shape[1] != n_covariates:
             raise InputError(f"covariates: expected {n_covariates} columns as in the fit, got {x.shape[1]}")
         labels = check_labels("varying", varying, len(h))
@@ -196,6 +215,8 @@ def fit(
         state=state,
         scaling=scaling,
         levels=levels,
+        answer_names=column_names(answers),
+        covariate_names=column_names(covariates),
     )
 
 

@@ -37,6 +37,7 @@ def test_the_binary_numbers(genz: Any) -> None:
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "curve.csv",
         "features.csv",
+        "items.parquet",
         "metrics.json",
         "run.json",
         "state.safetensors",

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from genz_ppl.cli.demo import learning_curve
-from genz_ppl.cli.progress import Display, duration, planned_steps
 from genz_ppl.cli.tables import number
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import discover
+from genz_ppl.discovery.progress import Display, duration, planned_steps
 from genz_ppl.settings import DiscoverSettings
 
 

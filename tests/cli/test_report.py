@@ -73,12 +73,26 @@ def test_a_file_that_cannot_be_written(genz: Any, fit: Any, table: Path, tmp_pat
     assert not (tmp_path / "out.html").exists()
 
 
-def test_a_run_on_a_table_in_memory_needs_its_source(genz: Any, frame: pd.DataFrame, table: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_table_in_memory_is_shown_without_texts(genz: Any, frame: pd.DataFrame, table: Path, tmp_path: Path) -> None:
     discover(Items.from_frame(frame, id="key", target="y", name="toy.csv"), cycles=1, add=1, cut=0, out=tmp_path / "run")
     done = genz("report", "run")
-    assert done.code == 2
-    assert "started from Python on a table in memory; give SOURCE: genz report run SOURCE" in done.message
-    assert genz("report", "run", table.name).code == 0
+    assert (done.code, done.err) == (0, "")
+    assert "without texts: run: the run was started from Python on a table in memory; give SOURCE to show them" in done.out
+    assert "colour: red" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    done = genz("report", "run", table.name)
+    assert (done.code, done.out) == (0, "written to run/report.html\n")
+    assert "colour: red" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert genz("diagnose", "run").code == 0
+
+
+def test_a_run_whose_table_is_gone(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
+    assert fit(table, "kept", "--keep-texts").code == 0
+    assert fit(table, "run").code == 0
+    table.unlink()
+    assert "without texts: " in genz("report", "run").out
+    assert genz("report", "kept").out == "written to kept/report.html\n"
+    assert "colour: red" in (tmp_path / "kept" / "report.html").read_text(encoding="utf-8")
+    assert genz("compare", "run", "kept").code == 0
 
 
 def test_a_run_on_two_sides(genz: Any, frame: pd.DataFrame, tmp_path: Path) -> None:

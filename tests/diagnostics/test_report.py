@@ -20,7 +20,7 @@ from genz_ppl.diagnostics.report.words import number
 from genz_ppl.diagnostics.report.write import render
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.reporting import gather
-from genz_ppl.errors import OptionError
+from genz_ppl.errors import OptionError, RunDirectoryError
 
 Explained = Callable[..., tuple[Discovery, Items]]
 
@@ -282,7 +282,29 @@ def test_what_is_missing_is_said(gaussian: tuple[Discovery, Items], monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loaded_run_needs_its_items(explained: Explained, tmp_path: Path) -> None:
-    explained(out=tmp_path / "run")
-    with pytest.raises(OptionError, match="pass the items it was started on"):
+def test_a_loaded_run_reports_without_its_items(explained: Explained, tmp_path: Path) -> None:
+    run, _ = explained(out=tmp_path / "run")
+    run.report(tmp_path / "whole.html")
+    Discovery.load(tmp_path / "run").report(tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "item number" in (tmp_path / "whole.html").read_text(encoding="utf-8")
+    assert "item number" not in page
+    assert "k17" in page
+    assert "item number" not in "".join(str(path.read_bytes()) for path in (tmp_path / "run").iterdir())
+    kept, _ = explained(out=tmp_path / "kept", keep_texts=True)
+    kept.report(tmp_path / "whole.html")
+    Discovery.load(tmp_path / "kept").report(tmp_path / "kept.html")
+    assert (tmp_path / "kept.html").read_bytes() == (tmp_path / "whole.html").read_bytes()
+
+
+def test_a_run_whose_folder_lacks_the_items_needs_them(explained: Explained, tmp_path: Path) -> None:
+    _, items = explained(out=tmp_path / "run")
+    file = tmp_path / "run" / "items.parquet"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(RunDirectoryError, match=r"items\.parquet: cannot be read .* take it away"):
         Discovery.load(tmp_path / "run").report(tmp_path / "a.html")
+    file.unlink()
+    with pytest.raises(OptionError, match="pass the items that it was started on"):
+        Discovery.load(tmp_path / "run").report(tmp_path / "a.html")
+    Discovery.load(tmp_path / "run").report(tmp_path / "a.html", items)
+    assert len(Discovery.load(tmp_path / "run").posterior) == 64

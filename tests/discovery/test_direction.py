@@ -70,8 +70,7 @@ def test_answers_count_as_facts(table: pd.DataFrame, targets: FloatArray) -> Non
     assert active["p_e"].max() < 1e-3
     q = run.posterior.to_numpy()
     assert np.minimum(q, 1 - q).max() < 0.01
-    reds = set(table.loc[table["colour"] == "red", "key"])
-    red = np.array([name in reds for name in run.posterior.index])
+    red = table.loc[run.posterior.index, "colour"] == "red"
     np.testing.assert_allclose(run.posterior["colour is red"], red, atol=0.01)
 
 

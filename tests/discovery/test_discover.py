@@ -29,7 +29,7 @@ def test_it_finds_what_made_the_target(items: Items) -> None:
     assert {"colour is red", "size is at least 5"} <= set(active["text"])
     assert list(run.posterior.columns) == active["text"].tolist()
     assert len(run.posterior) == 48
-    assert set(run.posterior.index) < set(items.ids)
+    assert set(run.posterior.index) < set(items.index)
     assert run.posterior.to_numpy().min() >= 0
     assert run.posterior.to_numpy().max() <= 1
     assert run.curve["event"].iloc[0] == "start"
@@ -65,7 +65,7 @@ def test_predicting_leaves_the_run_as_it_is(items: Items) -> None:
     first = run.predict(items)
     pd.testing.assert_frame_equal(first, run.predict(items))
     assert list(first) == ["mean", "sd", "lower", "upper"]
-    assert tuple(first.index) == items.ids
+    assert first.index.equals(items.index)
     narrow = run.predict(items, level=0.5)
     assert (narrow["lower"] > first["lower"]).all()
     assert (narrow["upper"] < first["upper"]).all()
@@ -232,7 +232,7 @@ def test_predict_asks_only_about_new_items(frame: pd.DataFrame, items: Items, re
 
 def test_predict_needs_the_covariates(frame: pd.DataFrame) -> None:
     run = discover(Items.from_frame(frame, id="key", target="y", covariates="size"), **QUICK)
-    with pytest.raises(InputError, match="expected the covariates size of the run"):
+    with pytest.raises(InputError, match=r"expected the column 'size' \(covariate\) of the run, which is missing"):
         run.predict(Items.from_frame(frame, id="key", target="y"))
 
 
@@ -288,7 +288,7 @@ def test_answers_that_are_missing_are_no_noes(frame: pd.DataFrame) -> None:
     items = Items.from_frame(frame, id="key", target="y")
     run = discover(items, cycles=1, add=4, cut=0)
     red = run.posterior["colour is red"]
-    unanswered = frame.set_index("key").loc[red.index, "colour"].isna().to_numpy()
+    unanswered = frame.loc[red.index, "colour"].isna().to_numpy()
     assert unanswered.any()
     assert red[unanswered].between(0.02, 0.98).any() or red[unanswered].nunique() > 1  # y alone decides, not "no"
 

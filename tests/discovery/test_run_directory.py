@@ -33,6 +33,7 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
     assert sorted(path.name for path in folder.iterdir()) == [
         "curve.csv",
         "features.csv",
+        "items.parquet",
         "metrics.json",
         "run.json",
         "state.safetensors",

@@ -92,10 +92,10 @@ def _rmse(column: Column, side: str) -> float:
     return float(np.sqrt(np.nanmean(error**2))) if not np.isnan(error).all() else math.nan
 
 
-def _bins(column: Column, side: str) -> list[tuple[float, float, int]]:
+def reliability(columns: Sequence[Column], side: str) -> list[tuple[float, float, int]]:
     """Mean probability, share that happened, and number of items, of those in each tenth of the probabilities."""
-    there = ~np.isnan(column.actual[side])
-    predicted, actual = column.predicted[side][there], column.actual[side][there]
+    predicted, actual = (np.concatenate([getattr(column, what)[side] for column in columns]) for what in ("predicted", "actual"))
+    predicted, actual = predicted[~np.isnan(actual)], actual[~np.isnan(actual)]
     place = np.minimum((predicted * BINS).astype(int), BINS - 1)
     found = []
     for bin_number in range(BINS):
@@ -108,7 +108,7 @@ def _bins(column: Column, side: str) -> list[tuple[float, float, int]]:
 def _calibration(column: Column) -> dict[str, Any]:
     traces = [line("perfect", [0, 1], [0, 1], "@@muted", line={"width": 1, "dash": "dash"}, hoverinfo="skip")]
     for side, name, colour, dash in (("train", "training items", "@@train", "dot"), ("test", "unseen items", "@@test", "solid")):
-        bins = _bins(column, side)
+        bins = reliability([column], side)
         trace = line(name, numbers([b[0] for b in bins]), numbers([b[1] for b in bins]), colour, line={"dash": dash})
         sizes = [6 + 2 * math.sqrt(b[2]) if b[2] < 200 else 34 for b in bins]
         texts = [f"{b[2]} items" for b in bins]
@@ -121,7 +121,7 @@ def _calibration_rows(column: Column) -> list[list[str]]:
     return [
         [column.name, side, percent(predicted), number(count), percent(happened)]
         for side, label in (("train", "training"), ("test", "unseen"))
-        for predicted, happened, count in _bins(column, side)
+        for predicted, happened, count in reliability([column], side)
         for side in (label,)
     ]
 

@@ -17,6 +17,7 @@ from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
 EXAMPLES = 3
@@ -74,7 +75,7 @@ def _groups(train: FittedItems) -> GroupLevels | None:
 def _kind(name: str, standardised: bool) -> str:
     if standardised:
         return "numbers"
-    return "classes" if name in ("bernoulli", "categorical") else "counts"
+    return "classes" if name in CLASS_LIKELIHOODS else "counts"
 
 
 def column_names(fitted: FittedItems) -> tuple[str, ...]:

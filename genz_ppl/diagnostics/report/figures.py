@@ -1,10 +1,10 @@
-"""The charts of a report for papers: pdf and png, drawn without a display and the same for the same run."""
+"""Charts on matplotlib's axes: for notebooks, and as pdf and png for papers, without a display and the same for the same run."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from genz_ppl.diagnostics.report.charts_groups import NINE_IN_TEN
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
-from genz_ppl.diagnostics.report.words import metric_name, shortened
+from genz_ppl.diagnostics.report.steps import Step
+from genz_ppl.diagnostics.report.words import METRICS, shortened
 
 BLUE, RED, TEAL, INK, GREY, PURPLE = "#1d5fc4", "#b3261e", "#0b7268", "#1b2330", "#8a919e", "#6d3bd1"
 STYLE: Any = {
@@ -27,21 +29,30 @@ STYLE: Any = {
     "text.parse_math": False,  # a dollar sign in a question is a dollar sign
 }
 WIDTH = 6.5
+CURVE, SQUARE = 3.2, 4.2
+# Sides of the split: name, colour, and the size of a point.
+SIDES = (("train", TEAL, 7), ("test", INK, 16))
 # Files without dates are the same every time.
 METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
 def save_figures(data: ReportData, folder: Path) -> list[Path]:
     """learning_curve, predicted_actual, and with features feature_weights and error_rates. Raises OSError."""
-    drawn: dict[str, Callable[[ReportData], Figure]] = {"learning_curve": learning_curve, "predicted_actual": predicted_actual}
+    drawn: dict[str, tuple[float, Callable[[Any], None]]] = {
+        "learning_curve": (CURVE, lambda axes: learning_curve(axes, data.steps, data.metric, data.facts.baseline)),
+        "predicted_actual": (SQUARE, lambda axes: predicted_actual(axes, data)),
+    }
     if data.features:
-        drawn |= {"feature_weights": feature_weights, "error_rates": error_rates}
+        height = height_of(data.features)
+        drawn["feature_weights"] = height, lambda axes: effects(axes, data)
+        drawn["error_rates"] = height, lambda axes: error_rates(axes, data.features)
     paths = []
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # Letters that the font lacks (emoji) are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing", category=UserWarning)
-        for name, draw in drawn.items():
-            figure = draw(data)
+        for name, (height, draw) in drawn.items():
+            figure = Figure(figsize=(WIDTH, height), layout="constrained")
+            draw(figure.add_subplot())
             FigureCanvasAgg(figure)
             for kind, metadata in METADATA.items():
                 paths.append(folder / f"{name}.{kind}")
@@ -49,15 +60,9 @@ def save_figures(data: ReportData, folder: Path) -> list[Path]:
     return paths
 
 
-def _figure(height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def learning_curve(data: ReportData) -> Figure:
+def learning_curve(axes: Any, steps: Sequence[Step], metric: str, baseline: Sequence[tuple[int, float]] = ()) -> None:
     """Errors by change, additions and removals marked, number of features on the right, the baseline's best as a line."""
-    figure, axes = _figure(3.2)
-    steps, x = data.steps, np.arange(len(data.steps))
+    x = np.arange(len(steps))
     test = np.array([step.test_error for step in steps])
     added = [i for i, step in enumerate(steps) if step.added]
     removed = [i for i, step in enumerate(steps) if step.removed and not step.added]
@@ -72,63 +77,86 @@ def learning_curve(data: ReportData) -> Figure:
     axes.plot(x, test, color=INK, label="test")
     axes.plot(added, test[added], linestyle="", marker="^", color=BLUE, markersize=4.5, label="added")
     axes.plot(removed, test[removed], linestyle="", marker="v", color=RED, markersize=4.5, label="removed")
-    if data.facts.baseline:
-        errors = [error for _, error in data.facts.baseline]
-        best = max(errors) if data.higher_is_better else min(errors)
+    if baseline:
+        errors = [error for _, error in baseline]
+        best = max(errors) if metric == "cosine" else min(errors)
         axes.axhline(best, color=PURPLE, linestyle="--", label="0-shot baseline, best")
+    for axis in (axes.xaxis, right.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("change to the list of features")
-    axes.set_ylabel(metric_name(data))
+    axes.set_ylabel(METRICS.get(metric, metric.replace("_", " ")))
     axes.legend(loc="best", ncols=2)
-    return figure
 
 
-def feature_weights(data: ReportData) -> Figure:
-    """Effect of every feature on the target; with several targets its strength over all of them."""
-    if len(data.columns) > 1:
+def effects(axes: Any, data: ReportData, target: int | None = None) -> None:
+    """What yes instead of no to each question adds to a target, with 90 % intervals where they are known.
+
+    target: the number of a column; None: the only one, or of several the strength over all of them.
+    """
+    target = 0 if len(data.columns) == 1 else target
+    spread = [NINE_IN_TEN * f.effect_sd[target] for f in data.features if f.effect_sd and target is not None]
+    if target is None:
         unit = "change of probabilities" if data.kind == "classes" else "standard deviations of the targets"
-        return _bars(data.features, [f.strength for f in data.features], f"strength ({unit})")
-    unit = f"change of P({data.columns[0].name})" if data.kind == "classes" else f"effect on {data.columns[0].name}"
-    spread = [f.effect_sd[0] for f in data.features if f.effect_sd]
-    return _bars(data.features, [f.effects[0] for f in data.features], shortened(unit, 80), spread)
+        values, label = [f.strength for f in data.features], f"strength ({unit})"
+    else:
+        name = data.columns[target].name
+        label = f"change of P({name})" if data.kind == "classes" else f"effect on {name}"
+        values = [f.effects[target] for f in data.features]
+    y, colours = _rows(axes, data.features), [RED if value < 0 else BLUE for value in values]
+    axes.hlines(y, [0.0] * len(y) if not spread else np.subtract(values, spread), np.add(values, spread or 0.0), colours)
+    axes.scatter(values, y, s=22, c=colours, zorder=3)
+    axes.set_xlabel(shortened(label, 80), parse_math=False)
 
 
-def error_rates(data: ReportData) -> Figure:
+def error_rates(axes: Any, features: Sequence[FeatureFacts]) -> None:
     """Share of wrong answers of every feature."""
-    return _bars(data.features, [f.error_rate for f in data.features], "error rate of the answers", smallest_end=0.1)
+    values = [f.error_rate for f in features]
+    axes.barh(_rows(axes, features), values, color=BLUE, height=0.6)
+    axes.set_xlim(0, max(0.1, 1.05 * max(values)))
+    axes.set_xlabel("error rate of the answers")
 
 
-def _bars(
-    features: Sequence[FeatureFacts], values: list[float], label: str, spread: Sequence[float] = (), smallest_end: float = 0.0
-) -> Figure:
-    texts = ["\n".join(textwrap.wrap(shortened(f.text, 150), 58)) for f in features]
-    lines = sum(1 + text.count("\n") for text in texts)
-    figure, axes = _figure(0.9 + 0.16 * lines + 0.08 * len(texts))
-    y = np.arange(len(values))
-    error = {"xerr": spread, "error_kw": {"elinewidth": 0.8, "ecolor": INK}} if spread else {}
-    axes.barh(y, values, color=[RED if value < 0 else BLUE for value in values], height=0.6, **error)
-    axes.set_yticks(y, texts, fontsize=7.5)
-    axes.set_ylim(len(values) - 0.4, -0.6)
+def height_of(features: Sequence[FeatureFacts]) -> float:
+    """Inches of a chart with a row for each feature."""
+    return 0.9 + sum(0.24 + 0.16 * text.count("\n") for text in _labels(features))
+
+
+def _labels(features: Sequence[FeatureFacts]) -> list[str]:
+    return ["\n".join(textwrap.wrap(shortened(f.text, 150), 58)) for f in features]
+
+
+def _rows(axes: Any, features: Sequence[FeatureFacts]) -> Any:
+    """A row for each feature, the first on top; returns where they are."""
+    y = np.arange(len(features))
+    axes.set_yticks(y, _labels(features), fontsize=7.5, parse_math=False)
+    axes.set_ylim(len(features) - 0.4, -0.6)
     axes.axvline(0, color=INK, linewidth=0.6)
-    if min(values) >= 0:
-        axes.set_xlim(0, max(smallest_end, 1.05 * max(values)))
-    axes.set_xlabel(label)
-    return figure
+    return y
 
 
-def predicted_actual(data: ReportData) -> Figure:
-    """Predicted against actual values of all columns, training and test items."""
-    figure, axes = _figure(4.2)
+def predicted_actual(axes: Any, data: ReportData, target: int | None = None) -> None:
+    """Predicted against actual values of all columns or of one, training and test items."""
+    columns = data.columns if target is None else data.columns[target : target + 1]
     parts = []
-    for side, colour, label in (("train", TEAL, "train"), ("test", INK, "test")):
-        predicted = np.concatenate([column.predicted[side] for column in data.columns])
-        actual = np.concatenate([column.actual[side] for column in data.columns])
+    for side, colour, size in SIDES:
+        predicted = np.concatenate([column.predicted[side] for column in columns])
+        actual = np.concatenate([column.actual[side] for column in columns])
         there = ~np.isnan(actual)
         parts += [predicted[there], actual[there]]
         # Many points are drawn as pixels: a pdf of 70 000 circles takes minutes to print.
-        axes.scatter(*parts[-2:], s=7, color=colour, alpha=0.5, linewidth=0, label=label, rasterized=True)
+        axes.scatter(*parts[-2:], s=size, color=colour, alpha=0.5, linewidth=0, label=side, rasterized=True)
     values = np.concatenate(parts)
     axes.axline((float(values.min()),) * 2, slope=1, color=GREY, linestyle="--", linewidth=0.8)
     axes.set_xlabel("predicted probability" if data.kind == "classes" else "predicted")
     axes.set_ylabel("what came (1) or not (0)" if data.kind == "classes" else "actual")
     axes.legend(loc="best")
-    return figure
+
+
+def calibration(axes: Any, points: Mapping[str, Sequence[tuple[float, float]]], expected: str, found: str) -> None:
+    """Shares that were found, by side of the split, against those that were expected; on the diagonal both agree."""
+    axes.axline((0.0, 0.0), slope=1, color=GREY, linestyle="--", linewidth=0.8)
+    for side, colour, _ in SIDES:
+        axes.plot(*zip(*points[side], strict=True), marker="o", markersize=4, color=colour, label=side)
+    axes.set_xlabel(expected)
+    axes.set_ylabel(found)
+    axes.legend(loc="best")

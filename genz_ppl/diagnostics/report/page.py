@@ -21,12 +21,12 @@ from genz_ppl.errors import OptionError
 INSTALL = "pip install 'genz-ppl[report]'"
 
 
-def needed(module: str) -> Any:
-    """The module. Raises OptionError, which says how to install it."""
+def needed(module: str, what: str = "report") -> Any:
+    """The module. Raises OptionError, which says how to install it. what: it is needed for."""
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise OptionError(f"report: needs {module}, which is not installed; run: {INSTALL}") from None
+        raise OptionError(f"{what}: needs {module}, which is not installed; run: {INSTALL}") from None
 
 
 def page_of(

@@ -44,7 +44,8 @@ def make_record(
     models: tuple[str | FoundationModel, str | FoundationModel],
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of run.json at the start. run: rounds, test_fraction, pair_fraction, model_settings, store and source."""
+    """The content of run.json at the start. run: rounds, test_fraction, pair_fraction, model_settings, store, source
+    and pair_columns."""
     model_settings, store = run["model_settings"], run["store"]
     split = {
         side.name: {part: [side.ids[position] for position in getattr(side, part)] for part in ("train", "test")}
@@ -59,6 +60,7 @@ def make_record(
         "test_fraction": run["test_fraction"],
         "pair_fraction": run["pair_fraction"],
         "source": None if run["source"] is None else dict(run["source"]),
+        "pair_columns": run["pair_columns"],
         "model_settings": model_settings.to_dict() if isinstance(model_settings, ModelSettings) else model_settings,
         "store": None if store is None else str(Path(store).absolute()),
         "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}

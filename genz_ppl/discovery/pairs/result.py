@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items
+from genz_ppl.data.values import label
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.pairs.directory import PairDirectory
 from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
@@ -57,6 +58,15 @@ class CoOccurrenceRun:
             done.pop()
         directory.load_searches(progress, done, recorded_models(record, model, column_model, True))
         return cls(progress, record, directory)
+
+    def __repr__(self) -> str:
+        sides = [f"{len(ids)} {name}" for ids, name in zip(self.ids, SIDE_NAMES, strict=True)]
+        held_out = self.scores.get("held_out", {})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in held_out.items() if value is not None)
+        more = "" if self.status == "done" else "; not at its end"
+        folder = "" if self.directory is None else f"; in {self.directory.path}"
+        counts = [f"{len(self._texts(number))} of the {side}" for number, side in enumerate(sides)]
+        return f"<CoOccurrenceRun: questions: {' and '.join(counts)}; held-out pairs: {shown or 'none'}{more}{folder}>"
 
     @property
     def settings(self) -> PairSettings:
@@ -145,8 +155,14 @@ class CoOccurrenceRun:
             n_features = fitted.answers.shape[1]
             if n_features != len(self._texts(number)):
                 raise RunDirectoryError("the run was stopped between a search and the fit that follows; resume it first")
+            chosen = chosen if search is None else search.matched(chosen)
+            n_covariates = fitted.covariates.shape[1]
+            if chosen.covariates.shape[1] != n_covariates > 0:
+                raise InputError(
+                    f"{items.name}: expected {n_covariates} covariates as in the run, got {chosen.covariates.shape[1]}"
+                )
             answers = np.zeros((len(new), 0)) if search is None or not n_features else search.answers(chosen)
-            covariates = torch.from_numpy(chosen.covariates.copy())[:, : fitted.covariates.shape[1]]
+            covariates = torch.from_numpy(chosen.covariates.copy())[:, :n_covariates]
             with isolated(self._settings.seed):
                 predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self._settings.seed)
             mean[new], sd[new] = predicted.mean, predicted.sd
@@ -159,22 +175,24 @@ class CoOccurrenceRun:
         columns: Items | None = None,
         level: float = 0.9,
     ) -> pd.DataFrame:
-        """mean, sd, lower and upper of pairs of ids, in their order.
+        """mean, sd, lower and upper of pairs of ids, in their order and on their index.
 
-        pairs: the first two columns are ids. rows, columns: descriptions, needed for ids that were not fitted, where the run was
-        loaded from its folder.
+        pairs: ids in the columns that the run had them in, by name, or else in the first two. rows, columns: descriptions,
+        needed for ids that were not fitted, where the run was loaded from its folder.
         Raises InputError for ids that are neither fitted nor described.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
-        frame = pairs.iloc[:, :2] if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
+        frame = pairs if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
+        names = self._record.get("pair_columns") or []
+        frame = frame[names] if names and set(names) <= set(frame.columns) else frame.iloc[:, :2]
         if self._problem is not None:  # the items that were kept out are described already
             rows, columns = (given or side.items for given, side in zip((rows, columns), self._problem.sides, strict=True))
         positions, embeddings = [], []
         for name, items, column in zip(SIDE_NAMES, (rows, columns), frame.columns, strict=True):
             ids, embedding = self._joined(name, items)
             place = {identity: position for position, identity in enumerate(ids)}
-            wanted = frame[column].astype(str)
+            wanted = [str(label(identity)) for identity in frame[column].tolist()]
             unknown = [identity for identity in dict.fromkeys(wanted) if identity not in place]
             if unknown:
                 shown = ", ".join(repr(one) for one in unknown[:5])
@@ -186,7 +204,7 @@ class CoOccurrenceRun:
         (first, second), (left, right) = embeddings, positions
         found = predict_pairs(self.state.model, first, second, left, right, level=level, seed=self._settings.seed)
         values = {name: getattr(found, name) for name in ("mean", "sd", "lower", "upper")}
-        return frame.reset_index(drop=True).assign(**values)
+        return frame.assign(**values)
 
     def to_inference_data(self, draws: int = 500) -> Any:
         """Draws of both sides' embeddings and q(z) as an `arviz.InferenceData`."""

@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from genz_ppl.data import Items
+from genz_ppl.data.pair_files import OPENERS
 from genz_ppl.data.pairs import pairs_from_frame, read_pairs
 from genz_ppl.discovery.discover import make_settings
 from genz_ppl.discovery.pairs.directory import PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
+from genz_ppl.discovery.pairs.progress import PairDisplay
 from genz_ppl.discovery.pairs.record import (
     make_record,
     recorded_models,
@@ -60,6 +62,7 @@ def cooccur(
     model_settings: ModelSettings | Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
     watchers: PairWatchers | None = None,
+    progress: bool | None = None,
     **settings: Any,
 ) -> CoOccurrenceRun:
     """Find yes/no questions about rows and columns that explain the values of their pairs (Appendix C).
@@ -70,7 +73,8 @@ def cooccur(
     the columns unless column_model is given. rounds: of searching both sides and fitting them to the pairs together; a
     decoupled fit has one. test_fraction: the share of the items of each described side that is kept out; pair_fraction: of the
     pairs of the others. out: a new folder for the run directory. source: where it all was read from, noted in the run
-    directory. settings: fields of `PairSettings` (dimensions, likelihood, fit, guide, ...) and, for the searches, of
+    directory. progress: whether to show where the run is; None: on a terminal and in a notebook, where no watchers are given.
+    settings: fields of `PairSettings` (dimensions, likelihood, fit, guide, ...) and, for the searches, of
     `DiscoverSettings` (cycles, add, screen, ...).
     Raises InputError and OptionError before anything is asked, and what `discover` raises.
     """
@@ -86,10 +90,11 @@ def cooccur(
     directory = None if out is None else PairDirectory(Path(out))
     run: dict[str, Any] = {"rounds": rounds, "test_fraction": test_fraction, "pair_fraction": pair_fraction}
     run |= {"model_settings": model_settings, "store": store, "source": source}
+    run["pair_columns"] = _pair_columns(pairs, source or {})
     record = make_record(problem, chosen, search, models, run)
     if directory is not None:
         directory.create(record)
-    return _finish(problem, chosen, searcher, rounds, PairProgress(), directory, record, watchers)
+    return _finish(problem, chosen, searcher, rounds, PairProgress(), directory, record, watchers, progress)
 
 
 def resume_cooccur(
@@ -101,6 +106,7 @@ def resume_cooccur(
     column_model: FoundationModel | None = None,
     model_settings: Mapping[str, Any] | None = None,
     watchers: PairWatchers | None = None,
+    progress: bool | None = None,
 ) -> CoOccurrenceRun:
     """Go on where the run in the folder `out` was stopped, to the same end. The data are checked to be the same.
 
@@ -113,10 +119,10 @@ def resume_cooccur(
     models = recorded_models(record, model, column_model)
     changed = {**(record["model_settings"] or {}), **(model_settings or {})} or None
     searcher = Searcher(make_settings(models[0], recorded_search(record)), models, changed, record["store"])
-    progress = PairProgress()
-    directory.load_stage(progress, settings)
-    directory.load_searches(progress, stages(settings, record["rounds"]), models)
-    return _finish(problem, settings, searcher, record["rounds"], progress, directory, record, watchers)
+    state = PairProgress()
+    directory.load_stage(state, settings)
+    directory.load_searches(state, stages(settings, record["rounds"]), models)
+    return _finish(problem, settings, searcher, record["rounds"], state, directory, record, watchers, progress)
 
 
 def as_pairs(pairs: Pairs | pd.DataFrame | str | Path, rows: Items | Sequence[str], columns: Items | Sequence[str]) -> Pairs:
@@ -125,6 +131,17 @@ def as_pairs(pairs: Pairs | pd.DataFrame | str | Path, rows: Items | Sequence[st
         return pairs
     ids = [side.ids if isinstance(side, Items) else side for side in (rows, columns)]
     return pairs_from_frame(pairs, ids[0], ids[1]) if isinstance(pairs, pd.DataFrame) else read_pairs(pairs, ids[0], ids[1])
+
+
+def _pair_columns(pairs: Pairs | pd.DataFrame | str | Path, source: Mapping[str, Any]) -> list[str] | None:
+    """The names of the columns of ids, rows first; None where there are none."""
+    if isinstance(pairs, pd.DataFrame):
+        return [str(name) for name in pairs.columns[:2]]
+    path = source.get("pairs") if isinstance(pairs, Pairs) else pairs
+    if path is None or not (file := Path(path).expanduser()).is_file():
+        return None
+    columns, _ = OPENERS[file.suffix.lower()](file, source.get("pair_columns"))
+    return columns[:2]
 
 
 def _finish(
@@ -136,13 +153,14 @@ def _finish(
     directory: PairDirectory | None,
     record: dict[str, Any],
     watchers: PairWatchers | None,
+    shown: bool | None,
 ) -> CoOccurrenceRun:
-    """From `progress` to the end; the directory says how it ended."""
-    told = watchers or PairWatchers()
-    searcher = replace(searcher, watchers=Watchers(told.on_step, told.on_answers))
-    runner = PairRunner(problem, settings, searcher, rounds, directory, told.on_stage, told.on_epoch)
+    """From `progress` to the end; the directory says how it ended. shown: whether there is a display, if nobody watches."""
     try:
-        runner.run(progress)
+        with PairDisplay(shown if watchers is None else False, first="factorising the pairs") as display:
+            told = display.watchers if watchers is None else watchers
+            searcher = replace(searcher, watchers=Watchers(told.on_step, told.on_answers))
+            PairRunner(problem, settings, searcher, rounds, directory, told.on_stage, told.on_epoch).run(progress)
     except BaseException as error:
         if directory is not None and not isinstance(error, RunDirectoryError):
             directory.set_status(status_after(error))

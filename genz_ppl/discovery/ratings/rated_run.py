@@ -180,7 +180,7 @@ def decompose(table: RatingTable) -> Factors:
 
 def predicted(run: Discovery, items: Items) -> tuple[FloatArray, FloatArray]:
     """Predictive means and standard deviations, (T, D) each."""
-    table = run.predict(items)
+    table = run.predict(items, progress=False)
     mean, sd = (table[[name for name in table.columns if name.endswith(part)]].to_numpy() for part in ("mean", "sd"))
     return mean, sd
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.items import write_items
 from genz_ppl.discovery.run.record import metrics
 from genz_ppl.discovery.run.records import Progress
 from genz_ppl.discovery.run.runner import Runner
@@ -37,15 +38,17 @@ def run_to_end(
     def after_step(current: Progress) -> None:
         if directory is not None:
             directory.save(current, metrics(runner, current))
-        if watchers.on_step is not None:
-            watchers.on_step(current, runner.settings)
+        if told.on_step is not None:
+            told.on_step(current, runner.settings)
 
-    watchers.watch(model)
     try:
         if directory is not None:
             directory.write_record({**record, "status": progress.status})
-        after_step(progress)
-        runner.run(progress, model, after_step)
+            write_items(directory, runner.items, runner.levels, record.get("keep_texts", False))
+        with watchers.displayed() as told:
+            told.watch(model)
+            after_step(progress)
+            runner.run(progress, model, after_step)
     except BaseException as error:
         if directory is not None and not isinstance(error, RunDirectoryError):
             directory.set_status(status_after(error))

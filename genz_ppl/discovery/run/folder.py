@@ -28,7 +28,7 @@ from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 
 FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
-RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
+RUN_FILE, STATE_FILE, ITEMS_FILE = "run.json", "state.safetensors", "items.parquet"
 _PLAIN = (
     "bound",
     "n_test",

@@ -60,12 +60,18 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def make_record(
-    runner: Runner, source: str | None, model_settings: ModelSettings | None = None, store: str | None = None
+    runner: Runner,
+    source: str | None,
+    model_settings: ModelSettings | None = None,
+    store: str | None = None,
+    keep_texts: bool = False,
 ) -> dict[str, Any]:
     """The content of run.json at the start of a run."""
     items, scaling = runner.items, runner.scaling
     return {
         "source": source,
+        "name": items.name,
+        "keep_texts": keep_texts,
         "settings": runner.settings.to_dict(),
         "model_settings": None if model_settings is None else model_settings.to_dict(),
         "store": store,

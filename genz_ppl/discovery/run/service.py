@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genz_ppl.discovery.progress import Display
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.record import recorded_model, recorded_model_settings
 from genz_ppl.discovery.run.records import Counters, Progress
@@ -23,15 +25,36 @@ OnAnswers = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Watchers:
-    """Who is told of a run's progress: after every step, and while a served model is asked."""
+    """Who is told of a run's progress: after every step, and while a served model is asked.
+
+    progress: whether to show it; None: in a notebook and on a terminal, unless somebody else is told.
+    """
 
     on_step: OnStep | None = None
     on_answers: OnAnswers | None = None
+    progress: bool | None = False
+
+    @contextmanager
+    def displayed(self) -> Iterator[Watchers]:
+        """Those who are told while a block runs, a display among them where one is wanted."""
+        nobody = self.on_step is None and self.on_answers is None
+        with Display(False if self.progress is None and not nobody else self.progress, first="asking the model") as display:
+            told = Watchers(_both(display, self.on_step), _both(display.answers, self.on_answers))
+            yield told if display.shown else self
 
     def watch(self, model: FoundationModel) -> None:
         """Have a model that counts its answers report to `on_answers`."""
         if self.on_answers is not None and hasattr(model, "progress"):
             model.progress = self.on_answers
+
+
+def _both(first: Callable[..., None], second: Callable[..., None] | None) -> Callable[..., None]:
+    def told(*arguments: Any) -> None:
+        first(*arguments)
+        if second is not None:
+            second(*arguments)
+
+    return told
 
 
 @dataclass(frozen=True)

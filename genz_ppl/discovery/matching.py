@@ -1,0 +1,80 @@
+"""Items as a run knows them: columns are matched by name, in whatever order they come and whatever else is there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from genz_ppl.data import Items, Schema
+from genz_ppl.data.columns import as_names, render_lines, render_template
+from genz_ppl.data.values import listing, shorten
+from genz_ppl.errors import GenzWarning, InputError, did_you_mean
+from genz_ppl.llm.rules.columns import field_names
+from genz_ppl.llm.rules.predicates import parse
+from genz_ppl.types import FloatArray, Item
+
+RULES = "rules"
+
+
+def needed_schema(schema: Schema, texts: Sequence[str], model: str) -> Schema:
+    """The roles of the columns that predictions need. texts: of the questions; model: the name of the one that answers them.
+
+    The embedded model reads the fields that its statements name and nothing else; any other one reads all of an item.
+    """
+    if model != RULES:
+        return schema
+    named = {parse(text).field for text in texts}
+    needed = tuple(column for column in schema.readable if column in named)
+    return replace(schema, text=needed) if len(needed) == len(named) else schema
+
+
+def matched(items: Items, schema: Schema, needed: Schema) -> Items:
+    """The items with the covariates of a run in its order, and what a model reads of them as it was written there.
+
+    schema: of the run; needed: of what a prediction needs (`needed_schema`). Raises InputError, naming it, for a covariate, an
+    image, a column to vary by or a column to read that the items lack. Further columns do no harm.
+    """
+    own = items.schema
+    varying = own.varying or (schema.varying if items.varying_labels is not None else None)
+    for role, wanted, there in (
+        ("covariate", needed.covariates, own.covariates),
+        ("image", needed.images, own.images),
+        ("varying", as_names(needed.varying), as_names(varying)),
+        ("text", needed.readable, tuple(dict.fromkeys((*own.readable, *field_names(items))))),
+    ):
+        lacking = next((name for name in wanted if name not in there), None)
+        if lacking is not None:
+            known = f"{did_you_mean(lacking, there)}there are: {listing(there) or 'none'}"
+            raise InputError(
+                f"{items.name}: expected the column {shorten(lacking)} ({role}) of the run, which is missing; {known}"
+            )
+    if own.covariates != schema.covariates:
+        order = [own.covariates.index(name) for name in schema.covariates]
+        items = replace(items, covariates=items.covariates[:, order], schema=replace(own, covariates=schema.covariates))
+    if own.text != schema.text and set(schema.readable) <= set(own.readable):
+        items = replace(items, items=_read_as(items, schema), schema=replace(items.schema, text=schema.text))
+    return items
+
+
+def _read_as(items: Items, schema: Schema) -> tuple[Item, ...]:
+    """The items with text and fields as the schema has them read: what a served model has answered is known by these."""
+    more = set(items.schema.readable) - set(schema.readable)
+    rows = [{name: value for name, value in item.fields.items() if name not in more} for item in items]
+    if isinstance(schema.text, str):
+        texts = [render_template(schema.text, row) for row in rows]
+    else:
+        texts = render_lines({name: [row.get(name) for row in rows] for name in schema.readable})
+    return tuple(replace(item, text=text, fields=row) for item, text, row in zip(items, texts, rows, strict=True))
+
+
+def warn_of_silence(items: Items, texts: Sequence[str], answers: FloatArray, before: FloatArray) -> None:
+    """A GenzWarning where questions have much fewer answers about these items, (T, K), than about those of the run, (R, K)."""
+    missing, usual = (np.isnan(part).mean(axis=0) if len(part) else np.zeros(len(texts)) for part in (answers, before))
+    silent = [text for text, share, other in zip(texts, missing, usual, strict=True) if share > (1 + other) / 2]
+    if silent:
+        more = f" and {len(silent) - 1} more questions have" if len(silent) > 1 else " has"
+        said = f"{shorten(silent[0])}{more} hardly any answer here, and predictions average over yes and no"
+        warnings.warn(f"{items.name}: {said}; check that columns and ids are those of the run", GenzWarning, stacklevel=4)

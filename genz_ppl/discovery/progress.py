@@ -1,0 +1,149 @@
+"""A run while it is under way: two lines and a bar on a terminal's stderr or under a notebook's cell, nothing elsewhere."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from io import StringIO
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from genz_ppl.diagnostics.report.words import METRICS, number
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from genz_ppl.discovery.run.records import Progress
+    from genz_ppl.settings import DiscoverSettings
+
+_VERBS = {"add": "found", "prune": "pruned"}
+# Seconds between two looks at a run in a notebook.
+_PAUSE = 0.25
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
+class Watched:
+    """A view that is shown while a block runs. shown: None for where stderr is a terminal, and in a notebook."""
+
+    _lines: list[str]
+
+    def __init__(self, shown: bool | None = None) -> None:
+        self.shown = (in_notebook() or sys.stderr.isatty()) if shown is None else shown
+        self._live: Live | None = None
+        self._cell, self._seen = None, 0.0
+
+    def __enter__(self) -> Self:
+        if self.shown and in_notebook():  # rich would need the widgets of another package there
+            self._cell = import_module("IPython.display").display(self._page(), raw=True, display_id=True)
+        elif self.shown:
+            self._live = Live(console=Console(stderr=True), get_renderable=self.view, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.look(0.0)
+        if self._live is not None:
+            self._live.stop()
+
+    def look(self, pause: float = _PAUSE) -> None:
+        """In a notebook, show what is there now, unless that was done `pause` seconds ago. Terminals need no call."""
+        if self._cell is not None and time.monotonic() - self._seen >= pause:
+            self._seen = time.monotonic()
+            self._cell.update(self._page(), raw=True)
+
+    def view(self) -> Group:
+        """What is on the screen now."""
+        raise NotImplementedError
+
+    def _page(self) -> dict[str, str]:
+        console = Console(file=StringIO(), width=100, force_jupyter=False, color_system=None)
+        with console.capture() as captured:
+            console.print(self.view())
+        text = captured.get().rstrip()
+        return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+
+
+class Display(Watched):
+    """Shows every step of a run; pass it as `on_step` and use it as a context.
+
+    shown: see `Watched`. clock: seconds, for the times. first: what happens before the first step.
+    """
+
+    def __init__(
+        self, shown: bool | None = None, clock: Callable[[], float] = time.monotonic, first: str = "reading the data"
+    ) -> None:
+        super().__init__(shown)
+        self._clock, self._start = clock, clock()
+        self._first: tuple[int, float] | None = None
+        self._steps = self._planned = 0
+        self._lines, self._answers = [first, ""], ""
+
+    def __call__(self, progress: Progress, settings: DiscoverSettings) -> None:
+        self._steps, self._planned = progress.step, planned_steps(settings)
+        if self._first is None:
+            self._first = (progress.step, self._clock())
+        self._lines = [_position(progress, settings), _last_change(progress)]
+        self._answers = ""
+        self.look()
+
+    def answers(self, known: int, wanted: int) -> None:
+        """What a served model has answered of the present questions; pass it as `on_answers`."""
+        self._answers = f"answers: {known:,} of {wanted:,}".replace(",", " ")
+        self.look()
+
+    def time_left(self) -> float | None:
+        """Seconds at the pace so far, if every planned step is taken; None before the first step is over."""
+        if self._first is None or self._steps <= self._first[0]:
+            return None
+        done, seconds = self._steps - self._first[0], self._clock() - self._first[1]
+        return max(self._planned - self._steps, 0) * seconds / done
+
+    def view(self) -> Group:
+        """What is on the screen now."""
+        bar = Table.grid(padding=(0, 1))
+        left = self.time_left()
+        shown_left = "" if left is None else f"at most {duration(left)} left"
+        steps = ProgressBar(max(self._planned, 1), min(self._steps, self._planned), width=30)
+        bar.add_row(steps, f"{duration(self._clock() - self._start)} elapsed", shown_left)
+        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar)
+
+
+def planned_steps(settings: DiscoverSettings) -> int:
+    """The steps of a run in which no cycle ends early: additions, updates, refinements, cuts and the turn of each cycle."""
+    return settings.cycles * (settings.add + settings.updates + settings.refinements + settings.cut + 1)
+
+
+def duration(seconds: float) -> str:
+    """ "0:07", "12:30", "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _position(progress: Progress, settings: DiscoverSettings) -> str:
+    row = progress.curve[-1]
+    count, metric = len(progress.active), METRICS.get(row["metric"], row["metric"].replace("_", " "))
+    return (
+        f"cycle {progress.cycle} of {settings.cycles}, {count} feature{'' if count == 1 else 's'}, {metric}: "
+        f"train {number(row['train_error'])}, test {number(row['test_error'])}"
+    )
+
+
+def _last_change(progress: Progress) -> str:
+    for row in reversed(progress.curve):
+        if row["event"] in _VERBS:
+            return f"{_VERBS[row['event']]}: {row['feature']}"
+    return ""

@@ -1,0 +1,68 @@
+"""items.parquet: the targets, covariates and groups of a run's items on their index, for what is drawn and reported of it later.
+
+What a model reads of them is there only where the user has allowed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from genz_ppl.data import Items, Schema
+from genz_ppl.discovery.run.folder import ITEMS_FILE, RunDirectory
+from genz_ppl.errors import RunDirectoryError
+from genz_ppl.types import Item
+
+_ID, _TEXT, _GROUP, _TARGET, _COVARIATE = "item.id", "item.text", "item.varying", "target.", "covariate."
+
+
+def write_items(directory: RunDirectory, items: Items, levels: Sequence[str], keep_texts: bool) -> None:
+    """Write the file where it is not there yet. levels: the groups of the varying column, by whose numbers items are noted."""
+    if (directory.path / ITEMS_FILE).exists():
+        return
+    columns: dict[str, Any] = {_ID: list(items.ids)}
+    for prefix, names, values in (
+        (_TARGET, items.target_names, items.targets),
+        (_COVARIATE, items.covariate_names, items.covariates),
+    ):
+        columns |= {f"{prefix}{name}": values[:, column] for column, name in enumerate(names) if values is not None}
+    if levels and items.varying_labels is not None:
+        place = {level: number for number, level in enumerate(levels)}
+        columns[_GROUP] = [place.get(name, -1) for name in items.varying_labels]
+    if keep_texts:
+        columns[_TEXT] = [item.text.encode("utf-8", "replace").decode() for item in items]
+    table, file = pd.DataFrame(columns, index=items.index), BytesIO()
+    try:
+        table.to_parquet(file)
+    except (pyarrow.ArrowException, TypeError, ValueError, NotImplementedError):  # an index of values of several kinds
+        file = BytesIO()
+        table.set_axis(pd.Index(items.ids, name="id")).to_parquet(file)
+    directory.replace(ITEMS_FILE, file.getvalue())
+
+
+def read_items(directory: RunDirectory, record: Mapping[str, Any]) -> Items | None:
+    """The items of a run without what a model reads, but for their texts where they were kept; None where there is no file."""
+    path = directory.path / ITEMS_FILE
+    if not path.exists():
+        return None
+    schema, levels = Schema.from_dict(record["schema"]), record.get("levels", ())
+    try:
+        table = pd.read_parquet(path)
+        texts = table[_TEXT].tolist() if _TEXT in table else [""] * len(table)
+        targets, covariates = (
+            table[[f"{prefix}{name}" for name in names]].to_numpy(dtype=np.float64)
+            for prefix, names in ((_TARGET, schema.target), (_COVARIATE, schema.covariates))
+        )
+        groups = tuple(levels[code] if code >= 0 else "" for code in table[_GROUP]) if levels else None
+        items = tuple(Item(name, text) for name, text in zip(table[_ID], texts, strict=True))
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RunDirectoryError(f"{path}: cannot be read ({reason}); take it away, and pass the run's items instead") from None
+    schema = replace(schema, split=None, group=None, varying=schema.varying if levels else None)
+    return Items(items, schema, targets, covariates, name=record.get("name", "items"), varying_labels=groups, index=table.index)
