@@ -88,6 +88,7 @@ def fit(
     max_calls: model_options.MaxCalls = None,
     max_tokens: model_options.MaxTokens = None,
     batch: model_options.Batch = None,
+    body: model_options.Body = None,
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:

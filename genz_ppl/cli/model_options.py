@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,14 @@ def price(text: str) -> tuple[float, float]:
     return pair(text)
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """An object from JSON. Raises BadParameter for anything else."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise typer.BadParameter(f"""expected a JSON object such as '{{"top_k": 1}}', got {text!r}""")
+
+
 MiningModel = Annotated[str | None, _option("mining_model", "Words new questions; none: the model itself.", metavar="NAME")]
 BaseUrl = Annotated[
     str | None, _option("base_url", "Any OpenAI-compatible server; none: OpenAI's. The key: OPENAI_API_KEY.", metavar="URL")
@@ -71,6 +80,9 @@ Price = Annotated[
 MaxCost = Annotated[float | None, _option("max_cost", "The most dollars of a run; it can go on with more.", _MONEY)]
 MaxCalls = Annotated[int | None, _option("max_calls", "The most calls of a run.", _MONEY)]
 MaxTokens = Annotated[int | None, _option("max_tokens", "The most tokens of a run, read and written.", _MONEY)]
+Body = Annotated[
+    str | None, _option("body", "Further keys of every request; null leaves one out.", metavar="JSON", parser=json_object)
+]
 Store = Annotated[
     Path | None,
     typer.Option(

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from genz_ppl.errors import OptionError
+from genz_ppl.llm.address import server_address
+from genz_ppl.llm.served.reading import LIMITS
 from genz_ppl.settings import check_choice, check_number
 
 SERVED = "openai"
 # A + joins two models where another model's name follows it.
 _JOINT = re.compile(r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))")
 IMAGE_WAYS = ("describe", "direct", "none")
+# Keys of a request that are ours alone: replies are read by what they say, and counted as one.
+_OWN = ("model", "messages", "stream", "response_format", "n", "tools", "functions")
 # What changes what is asked or answered; the rest may differ when a run is resumed.
-_FREE = (
-    "workers",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout",
-    "attempts",
-    "price",
-    "max_cost",
-    "max_calls",
-    "max_tokens",
-    "batch",
-)
+_FREE = "workers requests_per_minute tokens_per_minute timeout attempts price max_cost max_calls max_tokens batch".split()
 
 
 def joined_parts(spec: str) -> list[str]:
@@ -64,7 +57,8 @@ class ModelSettings:
     prompts: a folder of templates in place of the built-in ones. workers: calls at a time. requests_per_minute,
     tokens_per_minute: None for no limit. timeout: seconds of one call, to its last byte. attempts: of one call.
     price: dollars per million tokens (input, output). max_cost (dollars), max_calls, max_tokens: hard caps of a run.
-    batch: questions go through the Batch endpoint.
+    batch: questions go through the Batch endpoint. body: further keys of every request, such as {"top_k": 1}; None as a value
+    leaves a key out.
     """
 
     model: str = ""
@@ -89,6 +83,7 @@ class ModelSettings:
     max_calls: int | None = None
     max_tokens: int | None = None
     batch: bool = False
+    body: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_choice("images", self.images, IMAGE_WAYS)
@@ -106,7 +101,9 @@ class ModelSettings:
         if self.price is not None:
             self._check_price()
         if self.base_url is not None:
-            self._check_base_url(self.base_url)
+            server_address(self.base_url)
+        if self.body is not None:
+            self._check_body(self.body)
         if self.log_probabilities and self.batch:
             raise OptionError("log_probabilities: cannot go with batch; leave one of the two out")
         if self.prompts is not None and not Path(self.prompts).is_dir():
@@ -114,13 +111,18 @@ class ModelSettings:
                 f"prompts: expected a folder of templates, found none at {self.prompts}; see 'genz prompts --write'"
             )
 
-    @staticmethod
-    def _check_base_url(base_url: str) -> None:
-        parts = urlsplit(base_url)
-        if parts.username or parts.password:
-            raise OptionError("base_url: holds a name or password, which would be written down; put the key into the environment")
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise OptionError(f"base_url: expected an address such as http://localhost:8080/v1, got {base_url!r}")
+    def _check_body(self, body: object) -> None:
+        try:
+            usable = isinstance(body, dict) and json.loads(json.dumps(body, allow_nan=False)) == body
+        except (TypeError, ValueError, RecursionError):
+            usable = False
+        if not isinstance(body, dict) or not usable:
+            raise OptionError('body: expected an object of names and values that JSON has, such as {"top_k": 1}')
+        for name, value in body.items():
+            if name in _OWN or (name in LIMITS and value is not None):
+                raise OptionError(f"body: {name} is part of what is asked and counted; leave it out, or use an option of genz's")
+            if name in LIMITS and (self.max_cost, self.max_tokens) != (None, None):
+                raise OptionError(f"body: without {name} a reply has no end, so no cap holds; leave out either that or the cap")
 
     def _check_price(self) -> None:
         if not isinstance(self.price, tuple) or len(self.price) != 2:
