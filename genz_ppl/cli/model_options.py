@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,14 @@ def price(text: str) -> tuple[float, float]:
     return pair(text)
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """An object from JSON. Raises BadParameter for anything else."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise typer.BadParameter(f"""expected a JSON object such as '{{"top_k": 1}}', got {text!r}""")
+
+
 Store = Annotated[
     Path | None,
     typer.Option(
@@ -47,7 +56,7 @@ Store = Annotated[
 def of(*names: str) -> list[Parameter]:
     """Options for the fields of `ModelSettings`, all or those named, and the store."""
     store = Parameter("store", Parameter.KEYWORD_ONLY, default=None, annotation=Store)
-    made = options.of(ModelSettings, *(name for name in names if name != "store"), parsers={"price": price})
+    made = options.of(ModelSettings, *(name for name in names if name != "store"), parsers={"price": price, "body": json_object})
     return [*made, store] if not names or "store" in names else made
 
 

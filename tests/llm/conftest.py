@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from answerers import numbered_lines
-from fault_server import Request, contains_truth
+from fault_patterns import Pattern
+from fault_server import FAULTS, Request, always, contains_truth
+from http_faults import Fault
 
 from genz_ppl.llm.served import calling
 from genz_ppl.llm.served.keys import item_hash
@@ -119,9 +121,9 @@ class Watch:
         client, gate = model.caller.client, model.caller.gate
         chat, pause = client.chat, gate.pause
 
-        def noted_chat(body: Mapping[str, Any]) -> Any:
+        def noted_chat(body: Mapping[str, Any], most: int) -> Any:
             sent.append(time.monotonic())
-            return chat(body)
+            return chat(body, most)
 
         def noted_pause(seconds: float) -> None:
             pauses.append((time.monotonic(), seconds))
@@ -140,6 +142,17 @@ class Watch:
 def watched() -> Watch:
     """See `Watch`."""
     return Watch()
+
+
+@pytest.fixture
+def saying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fault], Pattern]:
+    """A pattern in which every request gets this fault."""
+
+    def pattern(fault: Fault) -> Pattern:
+        monkeypatch.setitem(FAULTS, "said", fault)
+        return always("said")
+
+    return pattern
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import httpx2
 import pytest
 from fault_server import FAULTS, Call, FaultServer, always, contains_truth, truthful_answerer
+from multidict import CIMultiDict
 from raw_client import chat
 
-from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.client import ChatClient
 from genz_ppl.llm.served.faults import CallError, Remedy
 from genz_ppl.llm.served.reading import Reply, retry_after, status_error
 
-BODY = chat(["granite", "brick"], ["granite", "brick"])
+BODY = chat(["granite", "brick"], ["granite", "brick"]) | {"max_tokens": 5000, "temperature": 0.2}
 TRUE = truthful_answerer(contains_truth)
 CONTENT = TRUE(BODY)
 # What the client says to a fault that it can see; faults inside the content are left to others. `free`: nothing was billed.
@@ -60,6 +59,26 @@ SEEN: dict[str, tuple[Remedy, str, bool]] = {
     "empty_content": (Remedy.SPLIT, "an empty reply", False),
     "content_object": (Remedy.SPLIT, "an empty reply", False),
 }
+LONG = (Remedy.AGAIN, "a reply longer than any that was asked for", False)
+SEEN |= dict.fromkeys(["endless", "endless_chunked", "endless_chunks", "gzip_bomb", "gzip_endless", "deflate_bomb"], LONG)
+BROKEN = (Remedy.AGAIN, "the call failed (ClientResponseError)", False)
+SEEN |= dict.fromkeys(["endless_head", "endless_line", "encoding_unknown"], BROKEN)
+SEEN["endless_error"] = (Remedy.STOP, "the server refuses the request (status 400)", True)
+# Seconds that are asked for; None where that is no moment.
+PAUSES = {"429_zero": 0.0, "429_negative": 0.0, "429_past": 0.0, "429_no_date": None, "429_days": 259_200.0}
+SEEN |= dict.fromkeys(PAUSES, SEEN["429"])
+PAUSES |= {"500_zero": 0.0, "500_days": 259_200.0, "529_ages": 1e12}
+SEEN |= {name: (Remedy.WAIT, f"status {name[:3]}, overloaded_error", True) for name in ("500_days", "529_ages")}
+SEEN["500_zero"] = (Remedy.AGAIN, "status 500, overloaded_error", True)
+REFUSALS = {"400_max_tokens": "400, unsupported_parameter", "400_max_tokens_top": "400", "422_max_tokens": "422, extra_forbidden"}
+SEEN |= {name: (Remedy.PLAINER, f"the server refuses max_tokens (status {said})", True) for name, said in REFUSALS.items()}
+SEEN["400_temperature"] = (Remedy.PLAINER, "the server refuses temperature (status 400, unsupported_parameter)", True)
+SEEN["400_logprobs"] = (
+    Remedy.STOP,
+    "the server refuses logprobs (status 400): Unsupported parameter: 'logprobs' is not supported with this model.",
+    True,
+)
+SEEN["400_context_top"] = (Remedy.SPLIT, "too long for the model (status 400)", True)
 SEEN["400_response_format"] = SEEN["400_json_schema"]
 CONNECTION = ("close_before", "reset_before", "reset_head", "reset_amid", "chunked_cut", "content_length_long")
 SEEN |= dict.fromkeys(CONNECTION, (Remedy.AGAIN, "the connection failed", False))
@@ -76,7 +95,7 @@ def call(base_url: str, body: dict[str, Any] = BODY, seconds: float = 5.0) -> Re
         client = ChatClient(base_url, 2)
         try:
             async with asyncio.timeout(seconds):
-                return await client.chat(body)
+                return await client.chat(body, 1_000_000)
         except TimeoutError:
             raise CallError(Remedy.AGAIN, "no complete reply in time") from None
         finally:
@@ -88,13 +107,15 @@ def call(base_url: str, body: dict[str, Any] = BODY, seconds: float = 5.0) -> Re
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault(name: str) -> None:
     with FaultServer(TRUE, always(name), retry_after=0.5, trickle_seconds=0.05) as server:
+        body = BODY | ({"logprobs": True} if "logprobs" in name else {})
         if name in SEEN:
             with pytest.raises(CallError) as caught:
-                call(server.base_url, seconds=0.2 if name[:4] in ("hang", "tric") else 5)
+                call(server.base_url, body, seconds=0.2 if name[:4] in ("hang", "tric") else 5)
             error = caught.value
-            reason = SEEN[name][1] if "(Client" not in error.reason else error.reason
+            early = name == "content_length_short" and "(Client" in error.reason  # bytes too many, seen at once or not at all
+            reason = error.reason if early else SEEN[name][1]
             assert (error.remedy, error.reason, error.free) == (SEEN[name][0], reason, SEEN[name][2])
-            assert "(Client" not in error.reason or name == "content_length_short"  # bytes too many, seen at once or not at all
+            assert error.parameter == {**dict.fromkeys(REFUSALS, "max_tokens"), "400_temperature": "temperature"}.get(name, "")
             assert error.__cause__ is None
             assert str(error) == error.reason
             if name == "429_seconds":
@@ -103,16 +124,17 @@ def test_every_fault(name: str) -> None:
                 assert error.retry_after is not None
                 assert 0 < error.retry_after <= 1.5
             else:
-                assert error.retry_after is None
+                assert error.retry_after == PAUSES.get(name)
             if name in ("refusal", "length_valid", "choices_two", "content_filter_valid"):
                 assert error.usage is not None
         else:
-            reply = call(server.base_url)
+            reply = call(server.base_url, body)
             assert (reply.usage is None) == (name in ("usage_missing", "usage_wrong"))
-            if name in ("chunked", "usage_missing", "usage_wrong", "item_duplicated", "answer_boolean"):
-                assert reply.text == CONTENT or name == "item_duplicated"
+            if name in ("chunked", "usage_missing", "usage_wrong") or name.startswith("logprobs") or server.counts["right"]:
+                assert reply.text == CONTENT
             else:
                 assert reply.text != CONTENT
+            assert bool(reply.tokens) == (name == "logprobs_huge")  # so low a one is as good as none
         assert server.total == 1  # no second try here
 
 
@@ -154,12 +176,6 @@ def test_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert call(server.base_url).text == CONTENT
         assert len(paths) == 1
-
-
-@pytest.mark.parametrize("address", ["ftp://x/v1", "http://", "localhost:80/v1", "http://[::1/v1", "http://x:port/v1", ""])
-def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(OptionError, match="--base-url"):
-        ChatClient(address or "x", 1)
 
 
 def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +224,7 @@ def error_bytes(**error: Any) -> bytes:
     ],
 )
 def test_statuses(status: int, content: bytes, remedy: Remedy) -> None:
-    error = status_error(status, httpx2.Headers(), content)
+    error = status_error(status, {}, content, BODY, "sk-planted")
     assert error.remedy is remedy
     assert error.free
     assert f"status {status}" in error.reason or error.reason == "content filter"
@@ -216,7 +232,7 @@ def test_statuses(status: int, content: bytes, remedy: Remedy) -> None:
 
 
 def test_an_overloaded_server_that_names_a_pause_is_waited_for() -> None:
-    error = status_error(503, httpx2.Headers({"Retry-After": "3"}), b"")
+    error = status_error(503, {"retry-after": "3"}, b"")
     assert (error.remedy, error.retry_after) == (Remedy.WAIT, 3.0)
 
 
@@ -232,7 +248,7 @@ def test_an_overloaded_server_that_names_a_pause_is_waited_for() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], low: float, high: float) -> None:
-    found = retry_after(httpx2.Headers(headers))
+    found = retry_after(CIMultiDict(headers))
     assert found is not None
     assert low <= found <= high
 
@@ -246,7 +262,20 @@ def test_retry_after_as_a_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "nan", "inf", "-inf", "1e999", "Fri, 99 Zzz 2020", "Wed, 21 Oct 2015 07:28:00", "\x00", "٣"]
+    "text",
+    [
+        "",
+        "soon",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "Fri, 31 Dec 99999999 23:59:59 GMT",
+        "Fri, 99 Zzz 2020",
+        "Wed, 21 Oct 2015 07:28:00",
+        "\x00",
+        "٣",
+    ],
 )
 def test_retry_after_that_says_nothing(text: str) -> None:
     found = retry_after({"retry-after": text})

@@ -20,13 +20,20 @@ ONCE_MORE, HALVES, PLAINER, NOTHING, END = "the same call again", "two halves", 
 # What follows a fault that happens now and then.
 TABLE = {
     **dict.fromkeys(["chunked", "usage_missing", "usage_wrong"], NOTHING),
+    **dict.fromkeys(["logprobs_high", "logprobs_infinite", "logprobs_nan", "logprobs_huge", "logprobs_number"], NOTHING),
+    **dict.fromkeys(["422_max_completion_tokens", "400_temperature", "400_logprobs"], NOTHING),  # which are not sent
+    **dict.fromkeys(["429_zero", "429_negative", "429_past", "429_no_date", "500_zero"], ONCE_MORE),
+    **dict.fromkeys(["endless", "endless_chunked", "endless_chunks", "endless_head", "endless_line"], ONCE_MORE),
+    **dict.fromkeys(["gzip_bomb", "gzip_endless", "deflate_bomb", "encoding_unknown"], ONCE_MORE),
     **dict.fromkeys(["429", "429_seconds", "429_date", "429_nonsense", "500", "503_html"], ONCE_MORE),
     **dict.fromkeys(["200_html", "200_error", "empty_body", "bad_json", "bad_utf8"], ONCE_MORE),
     **dict.fromkeys(["close_before", "reset_before", "reset_head", "reset_amid", "chunked_cut"], ONCE_MORE),
     **dict.fromkeys(["content_length_long", "content_length_short"], ONCE_MORE),
     **dict.fromkeys(SLOW, ONCE_MORE),
     **dict.fromkeys(["choices_missing", "choices_empty", "choices_two"], ONCE_MORE),
-    **dict.fromkeys(["400_context", "400_content_filter", "truncated", "length_invalid", "length_valid"], HALVES),
+    **dict.fromkeys(
+        ["400_context", "400_context_top", "400_content_filter", "truncated", "length_invalid", "length_valid"], HALVES
+    ),
     **dict.fromkeys(["refusal", "content_filter", "content_filter_valid", "null_content", "empty_content"], HALVES),
     **dict.fromkeys(["prose", "content_object", "wrong_types", "extra_key", "two_objects"], HALVES),
     **dict.fromkeys(["index_out_of_range", "index_zero", "index_duplicated", "index_string"], HALVES),
@@ -34,7 +41,8 @@ TABLE = {
     **dict.fromkeys(["feature_missing", "answer_boolean", "answer_nan", "duplicate_keys"], HALVES),
     **dict.fromkeys(["huge_integer", "nesting_bomb"], HALVES),
     **dict.fromkeys(["400_json_schema", "400_response_format", "fenced"], PLAINER),
-    **dict.fromkeys(["429_quota", "401_key"], END),
+    **dict.fromkeys(["400_max_tokens", "400_max_tokens_top", "422_max_tokens"], PLAINER),
+    **dict.fromkeys(["429_quota", "401_key", "429_days", "500_days", "529_ages", "endless_error"], END),
 }
 
 

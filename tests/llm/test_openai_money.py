@@ -113,7 +113,7 @@ def test_a_call_that_may_have_been_billed_counts_with_all_it_reserved(serving: A
         model = serving(server.base_url, price=(1.0, 1.0), max_cost=1.0, timeout=0.1)
         model.answer(world.items, world.features)
         lengths = [len(json.dumps(request.body["messages"], ensure_ascii=False).encode()) for request in server.requests]
-        limit = server.requests[0].body["max_completion_tokens"]
+        limit = server.requests[0].body["max_tokens"]
     (hung, failed, answered) = serving.rows("SELECT outcome, calls, tokens_in, tokens_out FROM attempts ORDER BY id")
     assert hung[:2] == ("no complete reply in time", 1)
     assert hung[2] >= lengths[0]

@@ -200,6 +200,20 @@ def with_body(change: Callable[[dict[str, Any]], Any]) -> Fault:
     return fault
 
 
+def certain(value: Any, whole: bool = False) -> Fault:
+    """The right reply with this as the log-probability of every alternative, or in place of each list of them."""
+
+    def fault(exchange: Exchange) -> Reply | None:
+        if not exchange.body.get("logprobs"):
+            return None
+        body = completion(exchange)
+        for entry in body["choices"][0]["logprobs"]["content"]:
+            entry["top_logprobs"] = value if whole else [top | {"logprob": value} for top in entry["top_logprobs"]]
+        return reply_json(200, body)
+
+    return fault
+
+
 def two_choices(exchange: Exchange) -> Reply:
     body, content = completion(exchange), content_of(exchange)
     other = copy.deepcopy(body["choices"][0]) | {"index": 1}
@@ -248,6 +262,11 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "bad_utf8": bad_utf8,
     "usage_missing": with_body(lambda body: body.pop("usage")),
     "usage_wrong": with_body(lambda body: body.update(usage=BAD_USAGE)),
+    "logprobs_high": certain(800),
+    "logprobs_infinite": certain(float("inf")),
+    "logprobs_nan": certain(float("nan")),
+    "logprobs_huge": certain(-(10**400)),
+    "logprobs_number": certain(5, whole=True),
     "choices_missing": with_body(lambda body: body.pop("choices")),
     "choices_empty": with_body(lambda body: body["choices"].clear()),
     "choices_two": two_choices,

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from http_faults import CLOSE, HANG, KEEP, RESET, Reply
+from http_faults import CLOSE, ENDLESS, HANG, KEEP, RESET, Reply
 
 
 class Call(NamedTuple):
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.reply = Reply(())
         self.parts: Sequence[tuple[float, bytes]] = ()
         self.sent = 0
+        self.full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -132,8 +133,22 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif after == RESET:
             self.timer = self.loop.call_later(self.reply.after_seconds, self._reset)
+        elif after == ENDLESS:
+            self._pour()
         elif after == HANG:
             pass  # busy until the client goes
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._pour()
+
+    def _pour(self) -> None:
+        if self.busy and self.reply.after == ENDLESS and not self.full and not self.transport.is_closing():
+            self.transport.write(self.parts[-1][1])
+            self.timer = self.loop.call_later(0, self._pour)
 
     def _reset(self) -> None:
         self._done()

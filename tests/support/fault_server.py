@@ -11,11 +11,13 @@ import asyncio
 import importlib
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -81,9 +83,10 @@ class FaultServer(Host):
     in an image's description) leaves the right reply and counts as none. `latency`: seconds from a request's last byte to its
     reply's first. `certainty`: the probability of each 0 and 1 it says, where log-probabilities are asked for. `faults`,
     `latency`, `retry_after` (seconds said by 429 replies) and `trickle_seconds` (a byte) may be changed while it serves.
-    `record=False` keeps counts but no bodies. `routes[(method, path)]` takes handlers of further routes; where
-    none fits, those in `fallbacks` are asked in turn until one gives a reply. If an answerer, a pattern or a handler raises, the
-    client gets a 500 and the `with` raises the error at its end.
+    `certificate`: it speaks https with the certificate and the key in this file. `record=False` keeps counts but no bodies.
+    `routes[(method, path)]` takes handlers of further routes; where none fits, those in `fallbacks` are asked in turn until one
+    gives a reply. If an answerer, a pattern or a handler raises, the client gets a 500 and the `with` raises the error at its
+    end.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class FaultServer(Host):
         trickle_seconds: float = 1.0,
         port: int = 0,
         record: bool = True,
+        certificate: Path | None = None,
     ) -> None:
         super().__init__(latency)
         self.answerer, self.faults = answerer, faults
@@ -106,6 +110,10 @@ class FaultServer(Host):
         self.errors: list[Exception] = []
         self.routes: dict[tuple[str, str], Handler] = {("GET", "/v1/models"): self._models, ("GET", "/stats"): self._stats}
         self.fallbacks: list[Callable[[Call], Reply | None]] = []
+        self._secure = None
+        if certificate is not None:
+            self._secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._secure.load_cert_chain(certificate)
         self._loop = asyncio.new_event_loop()
         self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
@@ -114,7 +122,7 @@ class FaultServer(Host):
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'http' if self._secure is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     @property
     def total(self) -> int:
@@ -142,7 +150,7 @@ class FaultServer(Host):
 
     def _serve(self) -> None:
         loop = self._loop
-        server = loop.run_until_complete(loop.create_server(lambda: Connection(self, loop), sock=self._socket))
+        server = loop.run_until_complete(loop.create_server(lambda: Connection(self, loop), sock=self._socket, ssl=self._secure))
         loop.call_soon(self._started.set)
         try:
             loop.run_forever()

@@ -8,23 +8,27 @@ import json
 import math
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from answerers import Body, images, message_texts
 
-KEEP, CLOSE, RESET, HANG = "keep", "close", "reset", "hang"
+KEEP, CLOSE, RESET, HANG, ENDLESS = "keep", "close", "reset", "hang", "endless"
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 REASONS |= {500: "Internal Server Error", 503: "Service Unavailable"}
 SETTLE_SECONDS = 0.02  # between the last byte and a reset, so that the client has read what came before it
 IMAGE_TOKENS = 1000
+CONTEXT = "This model's maximum context length is 8192 tokens. Please reduce the length of the messages."
 HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body><h1>Upstream unavailable</h1></body></html>\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Bytes to send, each part after a pause in seconds, and what becomes of the connection then: KEEP, CLOSE, RESET or HANG."""
+    """Bytes to send, each part after a pause in seconds, and what becomes of the connection then: KEEP, CLOSE, RESET or HANG,
+    or ENDLESS: the last part is sent again and again while the client takes it."""
 
     parts: Sequence[tuple[float, bytes]]
     after: str = KEEP
@@ -140,6 +144,14 @@ def too_many_date(exchange: Exchange) -> Reply:
     return too_many(f"Retry-After: {date}\r\n")
 
 
+def busy(status: int, *headers: str) -> Fault:
+    """An error that asks to come back later, by these headers."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    return lambda exchange: (
+        too_many(lines) if status == 429 else reply_error(status, "Overloaded.", "overloaded_error", headers=lines)
+    )
+
+
 def quota(exchange: Exchange) -> Reply:
     message = "You exceeded your current quota, please check your plan and billing details."
     return reply_error(429, message, "insufficient_quota", "insufficient_quota")
@@ -156,8 +168,7 @@ def key_echoed(exchange: Exchange) -> Reply:
 
 
 def context_exceeded(exchange: Exchange) -> Reply:
-    message = "This model's maximum context length is 8192 tokens. Please reduce the length of the messages."
-    return reply_error(400, message, "invalid_request_error", "context_length_exceeded")
+    return reply_error(400, CONTEXT, "invalid_request_error", "context_length_exceeded")
 
 
 def filtered_prompt(exchange: Exchange) -> Reply:
@@ -173,6 +184,44 @@ def unsupported(*formats: str) -> Fault:
             return None
         message = f"Invalid parameter: 'response_format' of type '{asked}' is not supported with this model."
         return reply_error(400, message, "invalid_request_error")
+
+    return fault
+
+
+def refuses(name: str, style: str) -> Fault:
+    """A server that does not take a parameter, and says so in the style of OpenAI, FastAPI (Mistral) or vLLM."""
+    message = f"Unsupported parameter: '{name}' is not supported with this model."
+    detail = {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted", "input": 1}
+    status, body = {
+        "openai": (400, {"error": {"message": message, "type": "x", "param": name, "code": "unsupported_parameter"}}),
+        "fastapi": (422, {"detail": [detail]}),
+        "vllm": (400, {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}),
+    }[style]
+    return lambda exchange: reply_json(status, body) if name in exchange.body else None
+
+
+def endless(head: bytes, part: bytes) -> Fault:
+    """A reply that begins like any and does not end."""
+    return lambda exchange: Reply(((0.0, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + head), (0.0, part)), ENDLESS)
+
+
+@lru_cache
+def blanks(wbits: int) -> bytes:
+    """64 MiB of blanks, packed."""
+    packer = zlib.compressobj(1, wbits=wbits)
+    return b"".join([*(packer.compress(b" " * 2**20) for _ in range(64)), packer.flush()])
+
+
+def bomb(encoding: str, wbits: int) -> Fault:
+    """The right reply after 64 MiB of blanks, which JSON allows; packed it is small. Only for gzip, whose parts may follow one
+    another; deflate has the blanks alone."""
+
+    def fault(exchange: Exchange) -> Reply:
+        packed = blanks(wbits)
+        if encoding == "gzip":
+            packer = zlib.compressobj(wbits=wbits)
+            packed += packer.compress(right_payload(exchange)) + packer.flush()
+        return Reply(((0.0, http_bytes(200, packed, headers=f"Content-Encoding: {encoding}\r\n")),))
 
     return fault
 
@@ -246,6 +295,14 @@ HTTP_FAULTS: dict[str, Fault] = {
     "429_seconds": too_many_seconds,
     "429_date": too_many_date,
     "429_nonsense": lambda exchange: too_many("Retry-After: soon\r\n"),
+    "429_zero": busy(429, "Retry-After: 0"),
+    "429_negative": busy(429, "Retry-After: -7"),
+    "429_past": busy(429, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429_no_date": busy(429, "Retry-After: Fri, 31 Dec 99999999 23:59:59 GMT"),
+    "429_days": busy(429, "Retry-After: 259200"),
+    "500_zero": busy(500, "Retry-After: 0"),
+    "500_days": busy(500, "Retry-After: 259200"),
+    "529_ages": busy(529, "retry-after-ms: 1e15"),
     "429_quota": quota,
     "500": server_error,
     "503_html": lambda exchange: Reply(((0.0, http_bytes(503, HTML, "text/html")),)),
@@ -256,6 +313,23 @@ HTTP_FAULTS: dict[str, Fault] = {
     "400_content_filter": filtered_prompt,
     "400_json_schema": unsupported("json_schema"),
     "400_response_format": unsupported("json_schema", "json_object"),
+    "400_max_tokens": refuses("max_tokens", "openai"),
+    "400_max_tokens_top": refuses("max_tokens", "vllm"),
+    "422_max_tokens": refuses("max_tokens", "fastapi"),
+    "422_max_completion_tokens": refuses("max_completion_tokens", "fastapi"),
+    "400_temperature": refuses("temperature", "openai"),
+    "400_logprobs": refuses("logprobs", "vllm"),
+    "400_context_top": lambda exchange: reply_json(400, {"object": "error", "message": CONTEXT, "type": "BadRequestError"}),
+    "endless": endless(b"\r\n", b" " * 2**16),
+    "endless_chunked": endless(b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 2**16 + b"\r\n"),
+    "endless_chunks": endless(b"Transfer-Encoding: chunked\r\n\r\n", (b"40\r\n" + b" " * 64 + b"\r\n") * 2**10),
+    "endless_head": endless(b"", b"X-More: and more\r\n" * 2**10),
+    "endless_line": endless(b"X-More: ", b"x" * 2**16),
+    "endless_error": lambda exchange: Reply(((0.0, b"HTTP/1.1 400 Bad\r\n\r\n"), (0.0, b"x" * 2**16)), ENDLESS),
+    "gzip_bomb": bomb("gzip", 31),
+    "gzip_endless": lambda exchange: endless(b"Content-Encoding: gzip\r\n\r\n", blanks(31))(exchange),  # packed when it is wanted
+    "deflate_bomb": bomb("deflate", 15),
+    "encoding_unknown": endless(b"Content-Encoding: br\r\n\r\n", b"x" * 2**16),
     "empty_body": with_payload(lambda payload: b""),
     "bad_json": with_payload(lambda payload: payload[:-2] + b",}"),
     "close_before": cut_off("nothing", CLOSE),

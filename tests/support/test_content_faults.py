@@ -13,7 +13,8 @@ DOES_NOT_APPLY = {("answer_boolean", "extract_many"), ("item_duplicated", "extra
 CONTENT_IS_RIGHT = {"usage_missing", "usage_wrong", "choices_two"}
 CONTENT_IS_WRONG_BUT_VALID = {"length_valid", "content_filter_valid"}
 NO_CONTENT = {"choices_missing", "choices_empty", "bad_utf8"}
-REFUSED = CONTENT_FAULTS.keys() - CONTENT_IS_RIGHT - CONTENT_IS_WRONG_BUT_VALID - NO_CONTENT
+CERTAINTIES = {name for name in CONTENT_FAULTS if name.startswith("logprobs")}
+REFUSED = CONTENT_FAULTS.keys() - CONTENT_IS_RIGHT - CONTENT_IS_WRONG_BUT_VALID - NO_CONTENT - CERTAINTIES
 
 
 def is_strictly_right(text: str, items: int, features: int, many_items: bool) -> bool:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import email.utils
 import json
+import math
+import socket
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from content_faults import BAD_USAGE, CONTENT_FAULTS
 from fault_server import FAULTS, FaultServer, always, contains_truth, truthful_answerer
 from http_faults import HTML, HTTP_FAULTS, http_bytes
-from raw_client import CLOSED, RESET, SILENT, WHOLE, RawClient, Seen, chat
+from raw_client import CLOSED, RESET, SILENT, WHOLE, RawClient, Seen, chat, is_whole
 
 ITEMS = ["a garden", "a pool", "a garden and a pool"]
 FEATURES = ["garden?", "pool?"]
@@ -39,7 +42,9 @@ def one(name: str | None) -> Seen:
 
 
 def test_every_fault_is_tested_here() -> None:
-    assert {*STATUSES, *BODIES, *CONNECTIONS, *ENTRIES, *MESSAGES, *TEXTS, *APART} == FAULTS.keys()
+    assert {*STATUSES, *BODIES, *CONNECTIONS, *ENTRIES, *MESSAGES, *TEXTS, *APART, *BUSY, *REFUSALS, *LONG, *CERTAINTIES} == (
+        FAULTS.keys()
+    )
     assert FAULTS.keys() == HTTP_FAULTS.keys() | CONTENT_FAULTS.keys()
     assert not HTTP_FAULTS.keys() & CONTENT_FAULTS.keys()
 
@@ -67,6 +72,7 @@ STATUSES: dict[str, tuple[int, str | None]] = {  # status, code of the error
     "200_error": (200, None),
     "401_key": (401, "invalid_api_key"),
     "400_context": (400, "context_length_exceeded"),
+    "400_context_top": (400, None),
     "400_content_filter": (400, "content_filter"),
     "400_json_schema": (400, None),
     "400_response_format": (400, None),
@@ -77,9 +83,10 @@ STATUSES: dict[str, tuple[int, str | None]] = {  # status, code of the error
 def test_error_replies(name: str) -> None:
     seen = many(name)
     assert (seen.status, seen.end) == (STATUSES[name][0], WHOLE)
-    assert seen.body.keys() == {"error"}
-    assert seen.body["error"]["code"] == STATUSES[name][1]
-    assert ("sk-planted" in seen.body["error"]["message"]) == (name == "401_key")
+    assert ("error" in seen.body) == (name != "400_context_top")
+    error = seen.body.get("error", seen.body)
+    assert error.get("code") == STATUSES[name][1]
+    assert ("sk-planted" in error["message"]) == (name == "401_key")
     assert ("retry-after" in seen.headers) == (name in ("429_seconds", "429_date", "429_nonsense"))
 
 
@@ -91,6 +98,97 @@ def test_retry_after() -> None:
     date = many("429_date", retry_after=60).headers["retry-after"]
     assert date.endswith(" GMT")
     assert before + 60 <= email.utils.parsedate_to_datetime(date).timestamp() <= time.time() + 61
+
+
+BUSY = {  # status and header
+    "429_zero": (429, "retry-after", "0"),
+    "429_negative": (429, "retry-after", "-7"),
+    "429_past": (429, "retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429_no_date": (429, "retry-after", "Fri, 31 Dec 99999999 23:59:59 GMT"),
+    "429_days": (429, "retry-after", "259200"),
+    "500_zero": (500, "retry-after", "0"),
+    "500_days": (500, "retry-after", "259200"),
+    "529_ages": (529, "retry-after-ms", "1e15"),
+}
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_pauses_that_no_one_can_mean(name: str) -> None:
+    seen = many(name)
+    assert (seen.status, seen.headers[BUSY[name][1]]) == (BUSY[name][0], BUSY[name][2])
+
+
+REFUSALS: dict[str, tuple[int, str, Callable[[Any], Any]]] = {  # status, parameter, and where it is named
+    "400_max_tokens": (400, "max_tokens", lambda body: body["error"]["param"]),
+    "400_temperature": (400, "temperature", lambda body: body["error"]["param"]),
+    "400_max_tokens_top": (400, "max_tokens", lambda body: body["message"].split("'")[1]),
+    "400_logprobs": (400, "logprobs", lambda body: body["message"].split("'")[1]),
+    "422_max_tokens": (422, "max_tokens", lambda body: body["detail"][0]["loc"][1]),
+    "422_max_completion_tokens": (422, "max_completion_tokens", lambda body: body["detail"][0]["loc"][1]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_parameters_that_are_not_taken(name: str) -> None:
+    status, parameter, named = REFUSALS[name]
+    with FaultServer(truthful_answerer(contains_truth), always(name)) as server, RawClient(server.port) as client:
+        assert client.ask(chat(ITEMS, FEATURES)).status == 200
+        seen = client.ask(chat(ITEMS, FEATURES) | {parameter: 1000})
+        assert (seen.status, named(seen.body)) == (status, parameter)
+        assert server.counts == {"right": 1, name: 1}
+
+
+CERTAINTIES = {"logprobs_high": 800, "logprobs_infinite": math.inf, "logprobs_huge": -(10**400), "logprobs_number": 5}
+CERTAINTIES["logprobs_nan"] = math.nan
+
+
+@pytest.mark.parametrize("name", CERTAINTIES)
+def test_certainties_that_are_none(name: str) -> None:
+    body = chat(ITEMS, FEATURES) | {"logprobs": True}
+    with FaultServer(truthful_answerer(contains_truth), always(name)) as server, RawClient(server.port) as client:
+        choice = client.ask(body).body["choices"][0]
+        assert client.ask(chat(ITEMS, FEATURES)).body["choices"][0]["logprobs"] is None
+        assert server.counts == {name: 1, "right": 1}
+    assert choice["message"]["content"] == TEXT
+    for entry in choice["logprobs"]["content"]:
+        tops = entry["top_logprobs"]
+        for value in [tops] if name == "logprobs_number" else [top["logprob"] for top in tops]:
+            assert value == CERTAINTIES[name] or (value != value and name == "logprobs_nan")
+
+
+LONG: dict[str, bytes | None] = {  # what it begins with, after the head
+    "endless": b" " * 1000,
+    "endless_chunked": b"10000\r\n" + b" " * 1000,
+    "endless_chunks": (b"40\r\n" + b" " * 64 + b"\r\n") * 30,
+    "endless_error": b"x" * 1000,
+    "endless_head": None,
+    "endless_line": None,
+    "gzip_endless": b"\x1f\x8b",
+    "encoding_unknown": b"x" * 1000,
+    "gzip_bomb": b"\x1f\x8b",
+    "deflate_bomb": b"\x78",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_replies_without_an_end_and_packed_ones(name: str) -> None:
+    with (
+        FaultServer(truthful_answerer(contains_truth), always(name)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.sendall(RawClient.request("POST", "/v1/chat/completions", json.dumps(chat(ITEMS, FEATURES)).encode()))
+        data, most = b"", 3_000_000
+        while len(data) < most and not (name.endswith("bomb") and is_whole(data)):
+            data += client.recv(2**16)
+    head, _, payload = data.partition(b"\r\n\r\n")
+    start = LONG[name]
+    assert payload == b"" if start is None else payload.startswith(start)
+    assert (b"Content-Length" in head) == name.endswith("bomb")
+    if name.endswith("bomb"):
+        assert len(payload) < 500_000
+        parts = zlib.decompressobj(31 if name == "gzip_bomb" else 15)
+        assert parts.decompress(payload) == b" " * 2**26
+        assert not parts.unused_data or json.loads(zlib.decompress(parts.unused_data, 31))["choices"]
 
 
 BODIES: dict[str, Callable[[Seen], bool]] = {

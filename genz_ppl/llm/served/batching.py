@@ -11,17 +11,19 @@ from genz_ppl.llm.served.budget import Reservation
 from genz_ppl.llm.served.calling import Caller
 from genz_ppl.llm.served.client import Batch
 from genz_ppl.llm.served.extraction import GLANCE, Extraction
-from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.reading import Reply, read_completion, read_object
 from genz_ppl.llm.served.replies import InvalidReplyError, parse_extract
-from genz_ppl.llm.served.requests import FORMATS, Request
+from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob, BatchLedger, BatchRow
 from genz_ppl.llm.store.store import Pair, StoredAnswer
 
 # What a server takes in one batch: requests, and bytes of its file.
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
+# The most bytes of a line of results in the mean, besides the tokens a user allows: 500 items by 50 features need no more.
+LINE_BYTES = 2**17
 # Seconds between looks at a batch: at first, and at the most.
 FIRST_LOOK, LONGEST_LOOK = 1.0, 60.0
 # Batches after one another for the same questions, where they expire half done.
@@ -103,7 +105,7 @@ class Batching:
         return await self.client.find_batch(row.token) or await self.client.start_batch(file, row.token)
 
     def _line(self, number: int, request: Request) -> bytes:
-        body = request.body(FORMATS[0], self.caller.settings)
+        body = request.body(FORMATS[0], self.caller.settings, self.caller.refused[request.model])
         line = {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
         return json.dumps(line).encode() + b"\n"
 
@@ -145,8 +147,9 @@ class Batching:
     async def _store_results(self, row: BatchRow, batch: Batch) -> Spending:
         """Store every answer that is there, in any order of files and lines; returns what the batch used."""
         spent, answers, seen = Spending(), dict[Pair, StoredAnswer](), set[int]()
+        most = len(row.jobs) * (LINE_BYTES + TOKEN_BYTES * (self.caller.settings.max_output_tokens or 0))
         for file in batch.files:
-            content = await self.caller.repeat(lambda name=file: self.client.download(name))  # type: ignore[misc]
+            content = await self.caller.repeat(lambda name=file: self.client.download(name, most))  # type: ignore[misc]
             for line in content.splitlines():
                 number, reply = _result(line)
                 if number is None or number >= len(row.jobs) or number in seen:
@@ -196,7 +199,8 @@ def _result(line: bytes) -> tuple[int | None, Reply | CallError]:
     if not isinstance(body, dict):
         return number, CallError(Remedy.AGAIN, "no result in a batch", free=True)
     try:
-        return number, read_completion(body)
+        with one_reply():
+            return number, read_completion(body)
     except CallError as error:
         return number, error
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import warnings
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import tenacity
 
-from genz_ppl.errors import ModelError
+from genz_ppl.errors import GenzWarning, ModelError
 from genz_ppl.llm.served.budget import Budget, Reservation
 from genz_ppl.llm.served.client import ChatClient
-from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.pacing import Pacer, PauseGate
 from genz_ppl.llm.served.prices import Price
-from genz_ppl.llm.served.reading import Reply
+from genz_ppl.llm.served.reading import LIMITS, LONGEST_RETRY_AFTER, Reply
 from genz_ppl.llm.served.replies import InvalidReplyError, find_object
 from genz_ppl.llm.served.requests import FORMATS, Request
 from genz_ppl.llm.served.settings import ModelSettings
@@ -28,8 +30,6 @@ from genz_ppl.llm.store.store import AnswerStore, Pair, StoredAnswer
 Result = TypeVar("Result")
 # Seconds of the first pause after a fault, and of the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-# A server that asks for a longer pause than this will not answer today.
-LONGEST_RETRY_AFTER = 600.0
 # Seconds without one success in which a server may answer "too many requests" before a run is stopped.
 PATIENCE = 900.0
 # What a server is asked when it is in doubt whether it works at all.
@@ -76,6 +76,7 @@ class Caller:
         self.gate = PauseGate()
         self.pacer = Pacer(settings.requests_per_minute, settings.tokens_per_minute)
         self.form = FORMATS[0]
+        self.refused: defaultdict[str, set[str]] = defaultdict(set)  # by model, the parameters that it does not take
         self.stopping = asyncio.Event()
         self.last_success = -1.0
         self._pauses = 0
@@ -133,7 +134,7 @@ class Caller:
         except CallError as error:
             if error.remedy is Remedy.AGAIN and model is not None and await self._works(model, course):
                 raise CallError(Remedy.SPLIT, error.reason) from None  # it is this call that the server does not like
-            raise self._verdict(error, course) from None
+            raise self._verdict(error, course, model) from None
         return done
 
     async def _works(self, model: str, course: _Course) -> bool:
@@ -165,13 +166,13 @@ class Caller:
         error = state.outcome.exception() if state.outcome is not None else None
         if not isinstance(error, CallError) or error.remedy is Remedy.PLAINER:
             return 0.0
+        asked = error.retry_after or 0.0  # a server may ask for more than the least pause, not for less
         if error.remedy is Remedy.AGAIN:
-            return error.retry_after if error.retry_after is not None else _jittered(course.again)
-        if error.retry_after is not None:
-            self.gate.pause(error.retry_after)
-        elif self.gate.remaining == 0.0:  # the first of several workers to be told; the others wait with it
+            return max(asked, _jittered(course.again))
+        if self.gate.remaining == 0.0:  # the first of several workers to be told; the others wait with it
             self._pauses += 1
-            self.gate.pause(_jittered(self._pauses))
+            asked = max(asked, _jittered(self._pauses))
+        self.gate.pause(asked)
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
@@ -191,9 +192,9 @@ class Caller:
         if self.stopping.is_set():
             raise StoppingError
 
-    def _verdict(self, error: CallError, course: _Course) -> Exception:
+    def _verdict(self, error: CallError, course: _Course, model: str | None) -> Exception:
         """What a call that is given up means for the run."""
-        if error.remedy is Remedy.SPLIT:
+        if error.remedy is Remedy.SPLIT and model is not None:
             return error
         saved = "what was answered is stored"
         if error.remedy is Remedy.AGAIN:
@@ -215,7 +216,9 @@ class Caller:
             form = self.form
             reply = await self._send(request, form)
             spent = self._spent(request, reply.usage, reply.text)
-            recorded, outcome = read(self._bare(request, form, reply)), "answered"
+            with one_reply():
+                recorded = read(self._bare(request, form, reply))
+            outcome = "answered"
             self.last_success, self._pauses = time.monotonic(), 0
             return recorded
         except InvalidReplyError as error:
@@ -227,7 +230,7 @@ class Caller:
             if error.remedy is Remedy.SPLIT:
                 self.last_success = time.monotonic()
             if error.remedy is Remedy.PLAINER:
-                self._plainer(form)
+                self._plainer(form, request.model, error.parameter)
             raise
         finally:
             try:
@@ -261,7 +264,8 @@ class Caller:
         """Send, and take no longer than the deadline, however slowly the bytes come."""
         try:
             async with asyncio.timeout(self.settings.timeout):
-                return await self.client.chat(request.body(form, self.settings))
+                body = request.body(form, self.settings, self.refused[request.model])
+                return await self.client.chat(body, request.most_bytes(self.settings))
         except TimeoutError:
             raise CallError(Remedy.AGAIN, "no complete reply in time") from None
 
@@ -274,12 +278,19 @@ class Caller:
             raise CallError(Remedy.PLAINER, "the server does not keep to the reply format", usage=reply.usage)
         return bare
 
-    def _plainer(self, form: str) -> None:
-        """Ask for replies in the next plainer format from now on."""
-        position = FORMATS.index(form) + 1
-        if position == len(FORMATS):
+    def _plainer(self, form: str, model: str, parameter: str) -> None:
+        """Ask a model without this parameter from now on, if there is one, else all for replies in the next plainer format."""
+        position, refused = FORMATS.index(form) + 1, self.refused[model]
+        if parameter in (self.settings.body or {}) or refused.union((parameter,)).issuperset(LIMITS):
+            raise CallError(Remedy.STOP, f"{model} takes no {parameter}; change that with --body", free=True)
+        if parameter == "temperature" and parameter not in refused:
+            warnings.warn(f"{model} takes no --temperature; it is asked without, at the server's own", GenzWarning, stacklevel=2)
+        if parameter:
+            refused.add(parameter)
+        elif position == len(FORMATS):
             raise CallError(Remedy.STOP, "the server knows none of the reply formats", free=True)
-        self.form = FORMATS[max(position, FORMATS.index(self.form))]
+        else:
+            self.form = FORMATS[max(position, FORMATS.index(self.form))]
 
     def _spent(self, request: Request, usage: Usage | None, text: str = "") -> Spending:
         """What a call used; without a word from the server, an upper limit."""

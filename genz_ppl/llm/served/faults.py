@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
+from genz_ppl.errors import GenzError
 from genz_ppl.llm.served.spending import Usage
 
 
@@ -11,7 +14,8 @@ class Remedy(Enum):
     """What to do after a fault.
 
     AGAIN: the same call may succeed. WAIT: it will, after a pause of all calls. SPLIT: ask for less in one call.
-    PLAINER: ask for the reply in a format that the server knows. STOP: no call will succeed until the user acts.
+    PLAINER: ask in a way that the server knows: for a plainer format, or without a parameter. STOP: no call will succeed until
+    the user acts.
     """
 
     AGAIN = "again"
@@ -24,9 +28,9 @@ class Remedy(Enum):
 class CallError(Exception):
     """One call that gave no usable reply.
 
-    reason: a few words that may be stored and shown: never a text of the server's, which may repeat the key or an item.
-    usage: what the server says it has used, if it does. free: the server did no work, so the call costs nothing.
-    retry_after: seconds the server asks to wait.
+    reason: a few words that may be stored and shown: never a text of the server's, which may repeat the key or an item (but
+    for what it says about a parameter, see `reading`). usage: what the server says it has used, if it does. free: the server
+    did no work, so the call costs nothing. retry_after: seconds the server asks to wait. parameter: the one it refuses.
     """
 
     def __init__(
@@ -37,6 +41,18 @@ class CallError(Exception):
         usage: Usage | None = None,
         free: bool = False,
         retry_after: float | None = None,
+        parameter: str = "",
     ) -> None:
         super().__init__(reason)
+        self.parameter = parameter
         self.remedy, self.reason, self.usage, self.free, self.retry_after = remedy, reason, usage, free, retry_after
+
+
+@contextmanager
+def one_reply() -> Iterator[None]:
+    """Whatever goes wrong while one reply is read is the fault of that reply, and ends no run; its type tells what it was."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, CallError | GenzError)
+        raise error if known else CallError(Remedy.SPLIT, f"the reply cannot be read ({type(error).__name__})") from None

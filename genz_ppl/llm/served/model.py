@@ -164,16 +164,22 @@ class OpenAIModel:
         sampling |= {"images": settings.images, "log_probabilities": settings.log_probabilities}
         if settings.images == "describe":
             sampling |= {"describer": settings.miner, "describe": self.prompts.version("describe")}
+        if settings.body:
+            sampling |= {"body": settings.body}
         return Question(
             feature, settings.model, self._client.endpoint, self.prompts.version("extract"), canonical(sampling), draw
         )
 
     def _worded(self, name: str, asked: object, render: Callable[[float], Request], n: int) -> list[str]:
-        settings = self.settings
-        sampling = [settings.miner, self._client.endpoint, self.prompts.version(name), settings.temperature]
-        key = digest([name, sampling, asked])
+        key = digest([name, self._sampling(name), asked])
         text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(reply, n))))
         return [str(wording) for wording in json.loads(text)]
+
+    def _sampling(self, name: str) -> list[object]:
+        """What decides the miner's words besides what it is shown."""
+        settings = self.settings
+        own = [settings.body] if settings.body else []
+        return [settings.miner, self._client.endpoint, self.prompts.version(name), settings.temperature, *own]
 
     def _texts(self, items: Sequence[Item]) -> list[str]:
         """What is shown of each item: its text, cut if need be, and the descriptions of its images."""
@@ -187,8 +193,7 @@ class OpenAIModel:
         return texts
 
     async def _described(self, images: Sequence[tuple[bytes, Path]]) -> list[str]:
-        room = asyncio.Semaphore(self.settings.workers)
-        sampling = [self.settings.miner, self._client.endpoint, self.prompts.version("describe"), self.settings.temperature]
+        room, sampling = asyncio.Semaphore(self.settings.workers), self._sampling("describe")
 
         async def describe(content: bytes, path: Path) -> str:
             def render(_: float) -> Request:

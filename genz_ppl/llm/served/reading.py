@@ -1,12 +1,14 @@
 """What a server's reply means: a usable text, or a fault sorted by what to do about it.
 
-What a server says in words is never passed on: it may repeat the key or an item.
+What a server says in words is not passed on, since it may repeat the key or an item; but for what it says about a parameter
+that was sent, where no word of it is one of the key's or of an item's.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,32 +19,35 @@ from genz_ppl.llm.served.faults import CallError, Remedy
 from genz_ppl.llm.served.spending import Usage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+Body = Mapping[str, Any]
+# Seconds. A server that asks for a longer pause than this will not answer today.
+LONGEST_RETRY_AFTER = 600.0
+# The two names of the most tokens of a reply.
+LIMITS = ("max_completion_tokens", "max_tokens")
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
+_LENGTH_WORDS = ("context length", "context size", "context window", "maximum context", "prompt is too long", "input token count")
 _FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
-# The codes that are shown: any other might be an echo of the key or of an item.
-_SHOWN = (
-    _QUOTA
-    | _TOO_LONG
-    | _FILTERED
-    | {
-        "invalid_api_key",
-        "invalid_request_error",
-        "model_not_found",
-        "overloaded_error",
-        "permission_denied",
-        "rate_limit_exceeded",
-        "requests",
-        "server_error",
-        "tokens",
-        "unknown_url",
-        "unsupported_country_region_territory",
-        "unsupported_parameter",
-        "unsupported_value",
-    }
-)
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output")
+# Parameters that can be changed or left out where a server does not know them, and how it says so.
+_ADJUSTABLE = (*LIMITS, "temperature")
+_UNKNOWN = {"unsupported_parameter", "unsupported_value", "unknown_parameter", "extra_forbidden"}
+_UNKNOWN_WORDS = re.compile("unsupported|(not|n't) support|unrecognized|unknown|unexpected|not (permitted|allowed)")
+# The codes that are shown: any other might be an echo of the key or of an item.
+_SHOWN = _QUOTA | _TOO_LONG | _FILTERED | _UNKNOWN
+_SHOWN |= set(
+    "invalid_api_key invalid_request_error model_not_found overloaded_error permission_denied rate_limit_exceeded requests "
+    "server_error tokens unknown_url unsupported_country_region_territory".split()
+)
+# Words of errors that an item may have too without being given away.
+_ORDINARY = set(
+    "all and any are but can cannot default does for from given has have instead its least less maximum minimum model most must "
+    "not number only other please provided range should than that the this too use value was when which with you your".split()
+)
+_LONGEST_WORDS = 200
 _TRANSIENT = {408, 409, 425}
+# Log-probabilities: below the first nothing differs from 0, and what is above the second is none.
+_LEAST, _ROUNDING = -1000.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -57,18 +62,20 @@ class Reply:
     tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
 
 
-def status_error(status: int, headers: Mapping[str, str], content: bytes) -> CallError:
-    """What an HTTP status other than 200 calls for."""
+def status_error(status: int, headers: Mapping[str, str], content: bytes, body: Body | None = None, key: str = "") -> CallError:
+    """What an HTTP status other than 200 calls for. body, key: as they were sent."""
     error = _error_of(content)
-    code = _code(error)
+    # The error's code, else its type.
+    code = next((value.lower() for name in ("code", "type") if isinstance(value := error.get(name), str) and value), "")
     named = f"status {status}" + (f", {code}" if code in _SHOWN else "")
-    text = str(error.get("message", "")).lower() + str(error.get("param", "")).lower()
+    text = f"{error.get('message', '')} {error.get('param', '')}".lower()
     if status == 429 and code in _QUOTA:
         return CallError(Remedy.STOP, f"the account's quota is used up ({named})", free=True)
-    if status == 429 or (status == 503 and "retry-after" in headers):
-        return CallError(Remedy.WAIT, named, free=True, retry_after=retry_after(headers))
+    pause = retry_after(headers)
+    if status == 429 or (status == 503 and "retry-after" in headers) or (status >= 500 and (pause or 0) > LONGEST_RETRY_AFTER):
+        return CallError(Remedy.WAIT, named, free=True, retry_after=pause)
     if status >= 500 or status in _TRANSIENT:
-        return CallError(Remedy.AGAIN, named, free=True, retry_after=retry_after(headers))
+        return CallError(Remedy.AGAIN, named, free=True, retry_after=pause)
     if 300 <= status < 400:
         return CallError(Remedy.STOP, f"the server sends calls to another address ({named}); correct --base-url", free=True)
     if status in (401, 403):
@@ -77,27 +84,65 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes) -> Cal
         return CallError(
             Remedy.STOP, f"the server knows no such model or address ({named}); check --model and --base-url", free=True
         )
-    if status == 413 or code in _TOO_LONG or "context length" in text or "context size" in text or "maximum context" in text:
+    if status == 407:
+        return CallError(Remedy.STOP, f"the proxy wants a name and password ({named}); put them into its address", free=True)
+    if status == 413 or code in _TOO_LONG or any(words in text for words in _LENGTH_WORDS):
         return CallError(Remedy.SPLIT, f"too long for the model ({named})", free=True)
     if code in _FILTERED:
         return CallError(Remedy.SPLIT, "content filter", free=True)
-    if any(word in text or word in code for word in _FORMAT_WORDS):
+    return _refusal(error, code, named, text, body or {}, key)
+
+
+def _refusal(error: Body, code: str, named: str, text: str, body: Body, key: str) -> CallError:
+    """A request that the server will not have as it is: because of one of its parameters, as far as it says."""
+    name = _parameter(error, body)
+    if name in _ADJUSTABLE and (code in _UNKNOWN or _UNKNOWN_WORDS.search(text)):
+        return CallError(Remedy.PLAINER, f"the server refuses {name} ({named})", free=True, parameter=name)
+    if "response_format" in body and any(word in text or word in code for word in _FORMAT_WORDS):
         return CallError(Remedy.PLAINER, f"the server does not know the reply format ({named})", free=True)
-    return CallError(Remedy.STOP, f"the server refuses the request ({named})", free=True)
+    if not name:
+        return CallError(Remedy.STOP, f"the server refuses the request ({named})", free=True)
+    return CallError(Remedy.STOP, f"the server refuses {name} ({named}){_words(error, body, key)}", free=True)
+
+
+def _parameter(error: Body, body: Body) -> str:
+    """The parameter of a request that an error is about: named as such, else the first one in the message; "" for none."""
+    names = [name for name in body if name not in ("model", "messages")]
+    named = re.findall(r"\w+", str(error.get("param") or ""))
+    if named:
+        return named[-1] if named[-1] in names else ""
+    message = str(error.get("message"))
+    found = [(place.start(), name) for name in names if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message))]
+    return min(found)[1] if found else ""
+
+
+def _words(error: Body, body: Body, key: str) -> str:
+    """A server's own words about a parameter, cut; none where one of them might be the key's or an item's."""
+    message = " ".join(str(error.get("message") or "").split())[:_LONGEST_WORDS]
+    sent = json.dumps(body.get("messages"), ensure_ascii=False).lower() + key.lower()
+    bare = re.sub(rf"\b({'|'.join(map(re.escape, (*body, *LIMITS)))})\b", " ", message.lower())
+    unusual = set(re.findall(r"[^\W_]{3,}", bare)) - _ORDINARY
+    return f": {message}" if message.isprintable() and not any(word in sent for word in unusual) else ""
 
 
 def _error_of(content: bytes) -> dict[str, Any]:
+    """The error in a body: message, param, code, type, as far as there are any.
+
+    Some servers say it in a list of one (Google's), at the top of the body (vLLM) or as a list of details (FastAPI, Mistral).
+    """
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return {}
-    error = found.get("error") if isinstance(found, dict) else None
-    return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
-
-
-def _code(error: Mapping[str, Any]) -> str:
-    """The error's code, else its type."""
-    return next((value.lower() for name in ("code", "type") if isinstance(value := error.get(name), str) and value), "")
+    found = found[0] if isinstance(found, list) and found else found
+    error = found.get("error") or found if isinstance(found, dict) else {}
+    error = error if isinstance(error, dict) else {"message": error}
+    message = error.get("message", error)
+    details = message.get("detail") if isinstance(message, dict) else message
+    if isinstance(details, list) and details and isinstance(details[0], dict):
+        place = details[0].get("loc")
+        return {**details[0], "message": details[0].get("msg"), "param": place[-1] if isinstance(place, list) and place else None}
+    return {**error, "message": details}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -112,9 +157,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             return max(0.0, seconds)
     try:
         date = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
+        return None if date.tzinfo is None else max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # no date, or none that a calendar has
         return None
-    return None if date.tzinfo is None else max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 def read_reply(content: bytes) -> Reply:
@@ -176,6 +221,7 @@ def _usage(value: object) -> Usage | None:
 
 
 def _tokens(value: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    """The tokens with their alternatives; none at all where one of them cannot be what it should: the reply stands without."""
     content = value.get("content") if isinstance(value, dict) else None
     if not isinstance(content, list):
         return ()
@@ -184,10 +230,14 @@ def _tokens(value: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
         if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
             return ()
         others = entry.get("top_logprobs") or [entry]
+        if not isinstance(others, list):
+            return ()
         table = {
-            one["token"]: float(one["logprob"])
+            one["token"]: max(one["logprob"], _LEAST)
             for one in others
             if isinstance(one, dict) and isinstance(one.get("token"), str) and isinstance(one.get("logprob"), int | float)
         }
+        if not all(value <= _ROUNDING for value in table.values()):
+            return ()
         tokens.append((entry["token"], table))
     return tuple(tokens)

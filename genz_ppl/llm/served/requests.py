@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from genz_ppl.llm.served.address import OPENAI, server_address
 from genz_ppl.llm.served.budget import likely_tokens, most_tokens
+from genz_ppl.llm.served.reading import LIMITS
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Rendered
 
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.
 FORMATS = ("json_schema", "json_object", "text")
 ALTERNATIVES = 5
-OPENAI = "//api.openai.com"
+# The most bytes of a reply. Besides its tokens: what servers add, thoughts that some do not count included. A token: some have
+# four letters, and JSON has 12 bytes for one of another script's. With log-probabilities: six tokens, their bytes and numbers.
+REPLY_BYTES, TOKEN_BYTES, CERTAIN_TOKEN_BYTES = 2**20, 64, 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +52,32 @@ class Request:
         """About the tokens read."""
         return likely_tokens(self.texts, len(self.images))
 
-    def body(self, form: str, settings: ModelSettings) -> dict[str, Any]:
-        """The JSON to send. form: one of FORMATS."""
+    def most_bytes(self, settings: ModelSettings) -> int:
+        """An upper limit of the reply's bytes: generous, since it is for servers that do not keep to `tokens_out`."""
+        return REPLY_BYTES + self.tokens_out * (CERTAIN_TOKEN_BYTES if settings.log_probabilities else TOKEN_BYTES)
+
+    def body(self, form: str, settings: ModelSettings, refused: Collection[str] = ()) -> dict[str, Any]:
+        """The JSON to send. form: one of FORMATS. refused: parameters that the server does not take."""
         system = self.rendered.system
         if self.rendered.schema is not None and form != "json_schema":
             system += _ASK_FOR_SCHEMA + json.dumps(self.rendered.schema)
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": self._content()}],
-            "max_completion_tokens": self.tokens_out,
         }
-        if settings.base_url is not None and OPENAI not in settings.base_url:
-            body["max_tokens"] = self.tokens_out  # the name that servers other than OpenAI's know
+        # One name: strict servers refuse the other. Most servers know OpenAI's old one only.
+        limits = LIMITS if (server_address(settings.base_url).host or "").endswith(OPENAI) else LIMITS[::-1]
+        body[next((name for name in limits if name not in refused), limits[0])] = self.tokens_out
         if self.rendered.schema is not None and form != "text":
             body["response_format"] = self._response_format(form)
-        if settings.temperature is not None:
+        if settings.temperature is not None and "temperature" not in refused:
             body["temperature"] = settings.temperature
         if settings.log_probabilities and self.kind == "extract":
             body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
-        return body
+        own = settings.body or {}
+        if any(name in LIMITS for name in own):
+            body |= dict.fromkeys(LIMITS)
+        return {name: value for name, value in (body | own).items() if value is not None}
 
     def _content(self) -> str | list[dict[str, Any]]:
         if not self.images:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from genz_ppl.errors import OptionError
+from genz_ppl.llm.served.address import server_address
+from genz_ppl.llm.served.reading import LIMITS
 from genz_ppl.settings import check_fields, check_number, documented, setting
 
 SERVED = "openai"
@@ -17,19 +19,10 @@ SERVED_MODEL, MONEY = "Served model (openai:NAME)", "Money"
 # A + joins two models where another model's name follows it.
 _JOINT = re.compile(r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))")
 IMAGE_WAYS = ("describe", "direct", "none")
+# Keys of a request that are ours alone: replies are read by what they say, and counted as one.
+_OWN = ("model", "messages", "stream", "response_format", "n", "tools", "functions")
 # What changes what is asked or answered; the rest may differ when a run is resumed.
-_FREE = (
-    "workers",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout",
-    "attempts",
-    "price",
-    "max_cost",
-    "max_calls",
-    "max_tokens",
-    "batch",
-)
+_FREE = "workers requests_per_minute tokens_per_minute timeout attempts price max_cost max_calls max_tokens batch".split()
 
 
 def joined_parts(spec: str) -> list[str]:
@@ -90,13 +83,18 @@ class ModelSettings:
     max_calls: int | None = setting(None, "The most calls of a run.", MONEY, low=1)
     max_tokens: int | None = setting(None, "The most tokens of a run, read and written.", MONEY, low=1)
     batch: bool = setting(False, "Questions go through the Batch endpoint, at half price.", MONEY)
+    body: dict[str, Any] | None = setting(
+        None, "Further keys of every request; null leaves one out.", SERVED_MODEL, metavar="JSON"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.price is not None:
             self._check_price()
         if self.base_url is not None:
-            self._check_base_url(self.base_url)
+            server_address(self.base_url)
+        if self.body is not None:
+            self._check_body(self.body)
         if self.log_probabilities and self.batch:
             raise OptionError("log_probabilities: cannot go with batch; leave one of the two out")
         if self.prompts is not None and not Path(self.prompts).is_dir():
@@ -104,13 +102,18 @@ class ModelSettings:
                 f"prompts: expected a folder of templates, found none at {self.prompts}; see 'genz prompts --write'"
             )
 
-    @staticmethod
-    def _check_base_url(base_url: str) -> None:
-        parts = urlsplit(base_url)
-        if parts.username or parts.password:
-            raise OptionError("base_url: holds a name or password, which would be written down; put the key into the environment")
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise OptionError(f"base_url: expected an address such as http://localhost:8080/v1, got {base_url!r}")
+    def _check_body(self, body: object) -> None:
+        try:
+            usable = isinstance(body, dict) and json.loads(json.dumps(body, allow_nan=False)) == body
+        except (TypeError, ValueError, RecursionError):
+            usable = False
+        if not isinstance(body, dict) or not usable:
+            raise OptionError('body: expected an object of names and values that JSON has, such as {"top_k": 1}')
+        for name, value in body.items():
+            if name in _OWN or (name in LIMITS and value is not None):
+                raise OptionError(f"body: {name} is part of what is asked and counted; leave it out, or use an option of genz's")
+            if name in LIMITS and (self.max_cost, self.max_tokens) != (None, None):
+                raise OptionError(f"body: without {name} a reply has no end, so no cap holds; leave out either that or the cap")
 
     def _check_price(self) -> None:
         if not isinstance(self.price, tuple) or len(self.price) != 2:
