@@ -30,7 +30,7 @@ MARK = "genz-ppl"
 # Sent to servers that want no key.
 NO_KEY = "none"
 # What the openai client puts into the headers from the environment, besides the key.
-_ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+_ACCOUNT = {"organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID"}
 # Bytes from which a body is sent piece by piece, and of the pieces in which a reply is read.
 LARGE, PIECE = 2**20, 2**16
 # The most bytes that are read of an error, which says what it has to say at once, and of a word about files and batches: a
@@ -67,15 +67,15 @@ class ChatClient:
                 f"the openai model needs a key: set the environment variable {KEY_VARIABLE}, or name a server by --base-url"
             )
         self._proxy, self._proxy_name = _proxy(self._address)
-        for name in _ACCOUNT:
-            _from_environment(name)
+        account = {name: _from_environment(variable) for name, variable in _ACCOUNT.items()}
         logging.getLogger("openai").setLevel(logging.WARNING)  # at its debug level it would write requests into the user's log
-        known = openai.AsyncOpenAI(api_key=self._key or NO_KEY, base_url=self.endpoint, max_retries=0)
+        unused = httpx2.AsyncClient(trust_env=False)  # its connections are not; proxies are looked at above
+        known = openai.AsyncOpenAI(api_key=self._key or NO_KEY, base_url=self.endpoint, http_client=unused, **account)
         headers = {**known.default_headers, **known.auth_headers}
         self._headers = {
             name: value
             for name, value in headers.items()
-            if isinstance(value, str) and not name.startswith("X-Stainless") and name != "Content-Type"
+            if isinstance(value, str) and value and not name.startswith("X-Stainless") and name != "Content-Type"
         }
         self._workers = workers
         self._session: aiohttp.ClientSession | None = None
