@@ -76,7 +76,7 @@ class Extraction:
         self.look_up()
         self._queue: deque[Job] = deque()
         self._held: set[Pair] = set()
-        self._given_up: list[tuple[Job, str, bool]] = []  # with the reason, and whether the server was in good health
+        self._given_up: list[tuple[Job, str, bool]] = []  # with the reason, and whether it was surely not the server
         self._hung: defaultdict[int, list[str]] = defaultdict(list)  # by item, why calls about it alone brought nothing, in a row
         self._elsewhere: list[Job] = []
         self._open = 0
@@ -268,7 +268,8 @@ class Extraction:
         Not before the model has answered another question after it, though: one in trouble, or one that cannot keep to the
         form, would fill the store with nothing.
         """
-        self._given_up.append((job, reason, self.caller.health.good))
+        sure = self.caller.health.good or bool(self._hung[job.items[0]])  # no reply, while the server replied to others
+        self._given_up.append((job, reason, sure))
         if self._n_given_up >= HOPELESS:
             await self._prove_others()
 
@@ -299,9 +300,8 @@ class Extraction:
     def _end(self, stored: bool) -> None:
         """Known to have no answer; but what was given up while most calls failed is asked once more."""
         given_up, self._given_up = self._given_up, []
-        for job, reason, healthy in given_up:
-            if stored and not healthy and job.tries < MOST_TRIES:
-                self._hung.pop(job.items[0], None)
+        for job, reason, sure in given_up:
+            if stored and not sure and job.tries < MOST_TRIES:
                 self._queue.append(replace(job, tries=MOST_TRIES))
                 continue
             pairs = self._pairs(job)

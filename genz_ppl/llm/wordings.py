@@ -49,14 +49,14 @@ async def _asked(
     reason, tried, started = "", 0, time.monotonic()
     parts = [PARTS[0]] * (MOST_TRIES - 1) + list(PARTS if otherwise is None else PARTS[:1])
     while parts:
-        request, tried = render(parts.pop(0)), tried + 1
+        shown, tried = parts.pop(0), tried + 1
+        request = render(shown)
         try:
             recorded = await caller.ask(request, lambda reply: Recorded(texts={key: read(reply.text)}))
             return recorded.texts[key]
         except CallError as error:
             reason = error.reason
-            if error.free:
-                parts = parts[max(0, MOST_TRIES - tried) :]
+            parts = [part for part in parts if part != shown or not error.free]
     if otherwise is None or not await caller.works(request.model, started):
         raise ModelError(
             f"{request.model} gave no usable reply to {tried} calls of the kind {request.kind!r} ({reason}); try another model"

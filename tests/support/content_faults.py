@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -231,6 +233,17 @@ def used(tokens_in: Any, tokens_out: Any) -> Fault:
     return with_body(lambda body: body.update(usage={"prompt_tokens": tokens_in, "completion_tokens": tokens_out}))
 
 
+LIES: list[Any] = [0, 1, -1, -(10**9), 10**4, 10**8, 10**18, 10**30, 0.5, 3.0, 1e300, math.nan, True, "12", None, [], {}]
+
+
+def usage_lies(exchange: Exchange) -> Reply:
+    """The right completion with any counts of tokens, others for each request."""
+    chance = random.Random(json.dumps(exchange.body))
+    body = completion(exchange)
+    body["usage"] = {name: chance.choice(LIES) for name in chance.sample(list(body["usage"]), chance.randint(0, 3))}
+    return reply_json(200, body)
+
+
 def content_object(exchange: Exchange) -> Reply | None:
     content = content_of(exchange)
     return None if content is None else reply_json(200, completion(exchange, message={"content": content}))
@@ -315,6 +328,7 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "usage_missing": with_body(lambda body: body.pop("usage")),
     "usage_wrong": with_body(lambda body: body.update(usage=BAD_USAGE)),
     "usage_huge": used(10**8, 10**8),
+    "usage_lies": usage_lies,
     "usage_zero": used(0, 0),
     "usage_nothing_said": used(100, 0),
     "usage_negative": used(-5, -100_000),

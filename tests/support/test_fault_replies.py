@@ -174,7 +174,7 @@ def unchunked(payload: bytes) -> bytes:
     return whole
 
 
-APART = {"chunked", "content_length_short", "choices_missing", "choices_empty", "choices_two"}
+APART = {"chunked", "content_length_short", "choices_missing", "choices_empty", "choices_two", "usage_lies"}
 
 
 def test_chunked_is_right() -> None:
@@ -336,6 +336,13 @@ def test_usage(name: str) -> None:
     seen = many(name)
     assert seen.body.get("usage") == USAGES[name]
     assert seen.content == TEXT
+
+
+def test_lies_about_usage() -> None:
+    with FaultServer(truthful_answerer(contains_truth), always("usage_lies")) as server, RawClient(server.port) as client:
+        seen = [client.ask(chat(ITEMS, FEATURES) | {"seed": seed}) for seed in range(50)]
+    assert {one.content for one in seen} == {TEXT}
+    assert len({repr(one.body["usage"]) for one in seen}) > 20
 
 
 def test_choices() -> None:
