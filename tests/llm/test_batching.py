@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch_server import BatchServer
-from fault_server import FaultServer, contains_truth, truthful_answerer
+from fault_server import FAULTS, FaultServer, contains_truth, truthful_answerer
 
-from genz_ppl.errors import BudgetError, ModelError
+from genz_ppl.errors import BudgetError, GenzWarning, ModelError
 from genz_ppl.llm.served import batching, calling
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.settings import ModelSettings
@@ -125,6 +125,59 @@ def test_caps_hold_for_batches(batches: BatchServer, tmp_path: Path) -> None:
     more = open_model(batches, tmp_path, max_calls=5)
     assert not np.isnan(more.answer(ITEMS, FEATURES)).any()
     assert len(batches.asked) == 5
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("usage")])
+def test_no_lie_about_usage_passes_a_cap(batches: BatchServer, truth: FloatArray, tmp_path: Path, name: str) -> None:
+    """Not even where the process that reads it is not the one that asked."""
+    batches.fault = name
+    model = open_model(batches, tmp_path, max_tokens=100_000)
+    with pytest.warns(GenzWarning, match="how many tokens"):
+        np.testing.assert_array_equal(model.answer(ITEMS, FEATURES), truth)
+    limits = [body["max_completion_tokens"] for body in batches.asked]
+    assert model.spent.calls == len(limits) == 5
+    assert 0 < model.spent.tokens_out <= sum(limits)
+    if name not in ("usage_lies", "usage_nothing_said"):
+        assert model.spent.tokens_out == sum(limits)
+        assert model.spent.tokens_in >= sum(len(body["messages"][1]["content"].encode()) for body in batches.asked)
+    assert model.spent.tokens_in + model.spent.tokens_out <= 100_000
+    assert model.spent.cost == pytest.approx(0.5 * (model.spent.tokens_in + model.spent.tokens_out) * 10 / 1e6)
+    assert model.store.spent(1) == model.spent
+
+
+def test_a_batch_collected_by_another_process_is_bounded_too(
+    batches: BatchServer, truth: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(batches, tmp_path)
+
+    async def crash(*_: object) -> None:
+        raise CrashError
+
+    monkeypatch.setattr(type(model.caller.client), "batch", crash)
+    with pytest.raises((CrashError, asyncio.CancelledError)):
+        model.answer(ITEMS, FEATURES)
+    monkeypatch.undo()
+    model.store.close()
+    monkeypatch.setattr(batching, "FIRST_LOOK", 0.01)
+    batches.fault = "usage_huge"
+    again = open_model(batches, tmp_path)
+    with pytest.warns(GenzWarning, match="how many tokens"):
+        np.testing.assert_array_equal(again.answer(ITEMS, FEATURES), truth)
+    assert again.spent.tokens_out == sum(body["max_completion_tokens"] for body in batches.asked)
+
+
+@pytest.mark.parametrize("name", ["think_draft", "think_unpaired", "fenced", "content_parts", "reasoning_only", "finish_STOP"])
+def test_replies_in_a_batch_are_read_as_any(batches: BatchServer, truth: FloatArray, tmp_path: Path, name: str) -> None:
+    batches.fault = name
+    np.testing.assert_array_equal(open_model(batches, tmp_path).answer(ITEMS, FEATURES), truth)
+    assert not batches.server.requests
+
+
+@pytest.mark.parametrize("name", ["think_open", "think_last", "draft_in_prose", "tool_call_open", "finish_MAX_TOKENS"])
+def test_drafts_in_a_batch_are_not_taken(batches: BatchServer, truth: FloatArray, tmp_path: Path, name: str) -> None:
+    batches.fault = name
+    np.testing.assert_array_equal(open_model(batches, tmp_path).answer(ITEMS, FEATURES), truth)
+    assert len(batches.server.requests) == 5  # asked again, by ordinary calls
 
 
 def test_a_refused_batch_stops_the_run_without_a_charge(batches: BatchServer, tmp_path: Path) -> None:

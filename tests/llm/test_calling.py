@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answerers import numbered_lines
 from fault_server import FaultServer, always, contains_truth, every, script, truthful_answerer
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served import calling, pacing
 from genz_ppl.llm.served.calling import StoppingError
 from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.health import Health
 
 TRUE = truthful_answerer(contains_truth)
 
@@ -138,6 +140,76 @@ def test_fenced_replies_are_read_where_the_server_cannot_do_better(serving: Any,
     with FaultServer(TRUE, always("fenced")) as server:
         fill(serving(server.base_url, workers=1), houses)
         assert server.total == 5
+
+
+@pytest.mark.parametrize("name", ["think_draft", "think_unpaired", "think_tagged", "content_parts", "reasoning_only"])
+def test_thoughts_make_no_format_plainer(serving: Any, houses: Any, name: str) -> None:
+    with FaultServer(TRUE, always(name)) as server:
+        fill(serving(server.base_url, workers=1), houses)
+        assert server.total == 3
+        assert {request.body["response_format"]["type"] for request in server.requests} == {"json_schema"}
+
+
+@pytest.mark.parametrize("name", ["empty_content", "finish_error", "refusal", "400_context", "500", "reset_before", "413_html"])
+def test_where_most_calls_fail_the_server_is_asked_something_harmless(
+    serving: Any, houses: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whatever the kind of the failures, and whoever's they are; the others wait meanwhile."""
+    monkeypatch.setattr(calling, "FIRST_PAUSE", 0.05)
+    with FaultServer(TRUE, lambda number, _: name if number > 5 else None, latency=0.01) as server:
+        model = serving(server.base_url, items_per_call=1, workers=8, attempts=4)
+        with pytest.raises(ModelError, match=r"failed 4 times in a row .*what was answered is stored"):
+            fill(model, houses)
+        requests = server.requests
+    assert serving.stored(model, houses)[1].sum() == 5
+    harmless = [number for number, request in enumerate(requests) if not numbered_lines(request.body)[0]]
+    assert harmless[-4:] == [*range(len(requests) - 4, len(requests))]  # only these, with pauses between them
+    assert len(requests) <= 5 + 20 + 8 + 4 + 4
+    assert all(requests[k].time - requests[k - 1].time > 0.02 for k in harmless[-3:])
+
+
+def test_health_is_judged_by_the_recent_calls() -> None:
+    async def go() -> None:
+        health, checks = Health(), []
+
+        async def check() -> None:
+            checks.append(health.good)
+
+        assert health.good
+        for usable in (*[True] * 10, *[False] * 10):
+            health.note(usable)
+        await health.restored(check)
+        assert (health.good, checks) == (True, [])
+        health.note(usable=False)
+        assert not health.good
+        await asyncio.gather(*(health.restored(check) for _ in range(3)))
+        assert checks == [False]  # one asks for all
+        assert health.good
+        for _ in range(19):
+            health.note(usable=False)
+        await health.restored(check)
+        assert len(checks) == 1  # too few to tell
+
+    asyncio.run(go())
+
+
+def test_of_several_in_doubt_one_asks() -> None:
+    async def go(fault: CallError | None) -> tuple[list[bool], int]:
+        health, checks = Health(), []
+
+        async def check() -> None:
+            checks.append(None)
+            await asyncio.sleep(0.01)
+            if fault is not None:
+                raise fault
+            health.note(usable=True)
+
+        return await asyncio.gather(*(health.works(time.monotonic(), check) for _ in range(4))), len(checks)
+
+    assert asyncio.run(go(None)) == ([True] * 4, 1)
+    assert asyncio.run(go(CallError(Remedy.AGAIN, "no luck"))) == ([False] * 4, 1)
+    found, made = asyncio.run(go(CallError(Remedy.WAIT, "too many")))  # so it works
+    assert (found, made) == ([True] * 4, 4)
 
 
 @pytest.mark.parametrize("name", ["429_quota", "401_key"])

@@ -80,6 +80,19 @@ SEEN["400_logprobs"] = (
 )
 SEEN["400_context_top"] = (Remedy.SPLIT, "too long for the model (status 400)", True)
 SEEN["400_response_format"] = SEEN["400_json_schema"]
+SEEN |= {
+    f"{status}_policy": (Remedy.WITHOUT, f"the server refuses the request (status {status}, invalid_request_error)", True)
+    for status in (400, 422, 451)
+}
+SEEN["403_firewall"] = (Remedy.WITHOUT, "the server refuses the request (status 403)", True)
+SEEN["413_html"] = (Remedy.SPLIT, "too long for the model (status 413)", True)
+SEEN["reasoning_draft"] = (Remedy.SPLIT, "an empty reply", False)
+SEEN["finish_MAX_TOKENS"] = (Remedy.SPLIT, "the reply was cut off", False)
+SEEN["finish_tool_calls"] = (Remedy.SPLIT, "a call of a tool in place of a reply", False)
+SEEN["finish_error"] = (Remedy.AGAIN, "an error in place of a reply", False)
+UNTOLD = {"usage_missing", "usage_wrong", "usage_zero", "usage_nothing_said", "usage_negative", "usage_decimals"}
+AS_EVER = {"chunked", "content_parts", "reasoning_only", "finish_eos", "finish_end_turn", "finish_STOP", "finish_unheard_of"}
+AS_EVER |= {"usage_huge", "usage_lies", "answer_boolean", *UNTOLD}
 CONNECTION = ("close_before", "reset_before", "reset_head", "reset_amid", "chunked_cut", "content_length_long")
 SEEN |= dict.fromkeys(CONNECTION, (Remedy.AGAIN, "the connection failed", False))
 
@@ -129,11 +142,8 @@ def test_every_fault(name: str) -> None:
                 assert error.usage is not None
         else:
             reply = call(server.base_url, body)
-            assert (reply.usage is None) == (name in ("usage_missing", "usage_wrong"))
-            if name in ("chunked", "usage_missing", "usage_wrong") or name.startswith("logprobs") or server.counts["right"]:
-                assert reply.text == CONTENT
-            else:
-                assert reply.text != CONTENT
+            assert name == "usage_lies" or (reply.usage is None) == (name in UNTOLD)
+            assert (reply.text == CONTENT) == (name in AS_EVER or name.startswith("logprobs") or bool(server.counts["right"]))
             assert bool(reply.tokens) == (name == "logprobs_huge")  # so low a one is as good as none
         assert server.total == 1  # no second try here
 
@@ -198,18 +208,19 @@ def error_bytes(**error: Any) -> bytes:
     [
         (301, b"", Remedy.STOP),
         (308, b"", Remedy.STOP),
-        (400, b"", Remedy.STOP),
-        (400, b"\xff", Remedy.STOP),
-        (400, b"[" * 100_000, Remedy.STOP),
-        (400, error_bytes(message="max_tokens is too large", code=None), Remedy.STOP),
+        (400, b"", Remedy.WITHOUT),
+        (400, b"\xff", Remedy.WITHOUT),
+        (400, b"[" * 100_000, Remedy.WITHOUT),
+        (400, error_bytes(message="max_tokens is too large", code=None), Remedy.WITHOUT),
         (400, error_bytes(message="This model's maximum context length is 5"), Remedy.SPLIT),
         (400, error_bytes(type="exceed_context_size_error"), Remedy.SPLIT),
-        (400, error_bytes(message={"a": 1}, code=["x"], type=3), Remedy.STOP),
+        (400, error_bytes(message={"a": 1}, code=["x"], type=3), Remedy.WITHOUT),
         (400, error_bytes(message="no", param="response_format"), Remedy.PLAINER),
         (400, b'{"error": "json_schema is not supported"}', Remedy.PLAINER),
         (400, error_bytes(code="content_policy_violation"), Remedy.SPLIT),
         (402, b"", Remedy.STOP),
-        (403, b"", Remedy.STOP),
+        (403, b"", Remedy.WITHOUT),
+        (401, b"", Remedy.STOP),
         (404, error_bytes(code="model_not_found"), Remedy.STOP),
         (408, b"", Remedy.AGAIN),
         (409, b"", Remedy.AGAIN),

@@ -30,11 +30,17 @@ def test_a_right_reply() -> None:
         {"message": None},
         {"message": []},
         {"message": {"content": ["yes"]}},
-        {"message": {"content": [{"type": "text", "text": "yes"}]}},
         {"message": {"content": 1}},
         {"message": {"content": " \n"}},
         {"message": {"content": "yes", "refusal": "no"}},
         {"finish_reason": "tool_calls"},
+        {"finish_reason": "max_tokens", "message": {"content": "{}"}},
+        {"finish_reason": "model_length", "message": {"content": "{}"}},
+        {"finish_reason": "SAFETY", "message": {"content": "{}"}},
+        {"finish_reason": "error", "message": {"content": "{}"}},
+        {"finish_reason": "insufficient_system_resource", "message": {"content": "{}"}},
+        {"finish_reason": "natural"},
+        {"finish_reason": ""},
         {"finish_reason": 1},
         {"finish_reason": "LENGTH"},
     ],
@@ -62,12 +68,33 @@ def test_bodies_that_are_no_object(content: bytes) -> None:
         [],
         {},
         {"prompt_tokens": 1},
-        *({"prompt_tokens": wrong, "completion_tokens": 1} for wrong in (True, -1, 1.5, "1", 10**12)),
+        *({"prompt_tokens": wrong, "completion_tokens": 1} for wrong in (True, -1, 1.5, "1", 0, None)),
+        *({"prompt_tokens": 1, "completion_tokens": wrong} for wrong in (True, -1, 1.5, "1", 0, None)),
     ],
     ids=str,
 )
 def test_usage_that_cannot_be_true_is_none(usage: Any) -> None:
     assert read_completion(reply() | {"usage": usage}).usage is None
+
+
+@pytest.mark.parametrize("end", ["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", None])
+def test_names_of_the_end_of_a_whole_reply(end: str | None) -> None:
+    assert read_completion(reply(finish_reason=end)).text == "yes"
+
+
+@pytest.mark.parametrize("end", ["natural", "", 1])
+def test_an_end_of_another_name_after_a_whole_object(end: object) -> None:
+    assert read_completion(reply(finish_reason=end, message={"content": ' {"a": 1}'})).text == ' {"a": 1}'
+    with pytest.raises(CallError, match="ended in an unknown way"):
+        read_completion(reply(finish_reason=end, message={"content": '{"a": 1} yes'}))
+
+
+@pytest.mark.parametrize("end", ["content_filter", "length"])
+def test_a_reply_without_text_may_have_used_none(end: str) -> None:
+    body = reply(finish_reason=end, message={"content": None}) | {"usage": {"prompt_tokens": 5, "completion_tokens": 0}}
+    with pytest.raises(CallError) as caught:
+        read_completion(body)
+    assert caught.value.usage == Usage(5, 0)
 
 
 def test_log_probabilities() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,21 @@ def in_threads(*jobs: Any) -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("name", ["refusal", "400_context", "length_invalid", "index_string", "400_content_filter"])
-def test_one_item_fails_alone(serving: Any, world: Any, name: str) -> None:
+REFUSALS = ["400_policy", "403_firewall", "413_html", "422_policy", "451_policy"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("name", ["refusal", "400_context", "length_invalid", "index_string", "400_content_filter", *REFUSALS])
+def test_one_item_fails_alone(serving: Any, world: Any, name: str, workers: int) -> None:
     with FaultServer(TRUE, when(POISON, name)) as server:
-        model = serving(server.base_url)
+        model = serving(server.base_url, workers=workers)
         answers = model.answer(world.items, world.features)
         assert np.isnan(answers[7]).all()
         np.testing.assert_array_equal(np.delete(answers, 7, 0), np.delete(world.truth, 7, 0))
-        # One of 3 calls holds it: 10 items are halved three times, its 4 features twice, and each question is asked three times.
-        assert server.total == 3 + 3 * 2 + (2 + 4) + 4 * 2
+        # One of 3 calls holds it: 10 items are halved three times, its 4 features twice, and each question is asked three times;
+        # once more where most calls had failed, and with it a call about another item and two harmless ones.
+        least = 3 + 3 * 2 + (2 + 4) + 4 * 2
+        assert least <= server.total <= least + 4 + 1 + 2
         assert model.failures.total() == 4
         made = server.total
         again = serving(server.base_url)
@@ -47,9 +54,98 @@ def test_one_item_fails_alone(serving: Any, world: Any, name: str) -> None:
         assert server.total == made
     (reason,) = {reason for (reason,) in serving.rows("SELECT reason FROM answers WHERE value IS NULL")}
     assert reason == next(iter(model.failures))
-    assert reason in ("refusal", "too long for the model (status 400, context_length_exceeded)", "content filter") or (
-        reason in ("the reply was cut off", "invalid reply: a value of the wrong type or range")
+    assert reason.partition(" (status ")[0] in (
+        "refusal",
+        "too long for the model",
+        "content filter",
+        "the reply was cut off",
+        "invalid reply: a value of the wrong type or range",
+        "the server refuses the request",
     )
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_an_item_that_is_refused_may_be_the_first(serving: Any, world: Any, name: str) -> None:
+    """A harmless call tells that it is not the key."""
+    with FaultServer(TRUE, when("number 0 ", name)) as server:
+        answers = serving(server.base_url, workers=1).answer(world.items, world.features)
+    assert np.isnan(answers[0]).all()
+    np.testing.assert_array_equal(answers[1:], world.truth[1:])
+
+
+@pytest.mark.parametrize("name", [*REFUSALS, "429_quota", "401_key"])
+def test_a_server_that_refuses_everything(serving: Any, world: Any, name: str) -> None:
+    """At the first call, or from one on, such as where a key is withdrawn: no item is held to account."""
+    with FaultServer(TRUE, always(name)) as server:
+        with pytest.raises(ModelError, match=r"status 4\d\d.* what was answered is stored"):
+            serving(server.base_url, workers=1, attempts=2).answer(world.items, world.features)
+        assert server.total <= (2 if name != "413_html" else 22)
+    with FaultServer(TRUE, lambda number, _: name if number > 3 else None) as server:
+        model = serving(server.base_url, items_per_call=5, attempts=2)
+        with pytest.raises(ModelError, match=r"status 4\d\d.* what was answered is stored") as caught:
+            model.answer(world.items, world.features)
+        assert ("refuses the key" in str(caught.value)) == (name == "401_key")
+        assert server.total <= 3 + 20 + 4 + 2
+    values, known = serving.stored(model, world)
+    assert known.sum() == 3 * 5 * 4
+    assert world.wrong(values) == 0
+    with FaultServer(TRUE, port=server.port):
+        np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize("name", ["empty_content", "null_content", "finish_error", "refusal", "prose", "422_policy", "500"])
+def test_a_bad_time_is_no_items_fault(serving: Any, world: Any, name: str, workers: int) -> None:
+    """However long: answers that it cost are asked again, in this run or when it is resumed."""
+    for length in (5, 15, 30, 116):
+        with FaultServer(TRUE, lambda number, _, end=2 + length: name if 2 < number <= end else None) as server:  # type: ignore[misc]
+            model = serving(server.base_url, items_per_call=5, workers=workers)
+            with pytest.raises(ModelError, match="what was answered is stored") if length == 116 else suppress(ModelError):
+                model.answer(world.items, world.features)
+            values, known = serving.stored(model, world)
+            assert not np.isnan(values[known == 1]).any()
+            server.faults = None
+            answers = model.answer(world.items, world.features)
+            np.testing.assert_array_equal(answers, world.truth)
+            assert not model.failures
+            # From the moment at which most calls had failed it was left in peace; one that speaks, but not as asked, not so soon.
+            assert server.counts[name] <= 60 or name == "prose"
+
+
+@pytest.mark.parametrize("name", ["empty_content", "prose", "hang"])
+def test_a_server_that_answers_no_more_fails_no_item(serving: Any, world: Any, name: str) -> None:
+    """Too few calls are left to tell by them alone: a question that was answered is asked once more, and is not."""
+    with FaultServer(TRUE, lambda number, body: name if number > 4 and kind_of(body) != "mine" else None) as server:
+        model = serving(server.base_url, timeout=0.1 if name == "hang" else 5, features_per_call=1, workers=1)
+        model.answer(world.items[:20], world.features[:2])
+        with pytest.raises(ModelError, match="no valid answer to any of 1 questions in a row"):
+            model.answer(world.items[:21], world.features[:1])
+        assert serving.stored(model, world)[1].sum() == 40
+        server.faults = None
+        np.testing.assert_array_equal(model.answer(world.items, world.features[:1]), world.truth[:, :1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 23])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_item_that_hangs_does_not_take_long(serving: Any, world: Any, size: int, workers: int) -> None:
+    timeout = 0.2
+    with FaultServer(TRUE, when(POISON, "hang")) as server:
+        model = serving(server.base_url, timeout=timeout, items_per_call=size, workers=workers)
+        answers = model.answer(world.items, world.features)
+        hung = [request for request in server.requests if request.fault]
+    assert np.isnan(answers[7]).all()
+    np.testing.assert_array_equal(np.delete(answers, 7, 0), np.delete(world.truth, 7, 0))
+    alone = [request for request in hung if len(numbered_lines(request.body)[0]) == 1]
+    assert len(alone) == extraction.MOST_TRIES or (workers > 1 and len(alone) <= extraction.MOST_TRIES + 2)  # some side by side
+    assert len(hung) - len(alone) <= math.ceil(math.log2(size))
+
+
+def test_a_feature_that_hangs_takes_no_other_answers_with_it(serving: Any, make_world: Any) -> None:
+    world = make_world([f"house {i}" + " of granite" * (i % 2) for i in range(4)], ["granite", "house", "bad", "of"])
+    with FaultServer(TRUE, when("bad", "hang")) as server:
+        answers = serving(server.base_url, timeout=0.1, workers=1).answer(world.items, world.features)
+    assert np.isnan(answers[:, 2]).all()
+    np.testing.assert_array_equal(np.delete(answers, 2, 1), np.delete(world.truth, 2, 1))
 
 
 @pytest.mark.parametrize("workers", [1, 4])

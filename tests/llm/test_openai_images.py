@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from answerers import Body, images, kind_of, numbered_lines
-from fault_server import FaultServer, contains_truth, every, truthful_answerer, when
+from fault_server import FaultServer, always, contains_truth, every, truthful_answerer, when
 
-from genz_ppl.errors import BudgetError, InputError
+from genz_ppl.errors import BudgetError, InputError, ModelError
 from genz_ppl.types import Contrast, Item
 
 
@@ -145,6 +145,37 @@ def test_an_image_that_no_model_describes_is_not_the_end(serving: Any, gallery: 
         model.answer(gallery, FEATURES)
         model.answer(gallery, ["new"])
         assert server.total == made + 1
+
+
+@pytest.mark.parametrize("name", ["refusal", "400_policy", "413_html", "hang"])
+def test_an_image_that_is_refused_alone(serving: Any, gallery: list[Item], name: str) -> None:
+    refused = base64.b64encode(b"a pool").decode()
+    with FaultServer(TRUE, lambda _, body: name if images(body) and refused in images(body)[0] else None) as server:
+        model = serving(server.base_url, timeout=0.1 if name == "hang" else 5)
+        np.testing.assert_array_equal(model.answer(gallery, FEATURES), SHOWN * [0, 1, 1])
+
+
+def test_thoughts_are_no_description(serving: Any, gallery: list[Item]) -> None:
+    said = {"a pool": "<think>Is there an attic?</think>\n", "a fireplace": "An attic?\n</think>", "an attic": "<think>"}
+    thinking = truthful_answerer(contains_truth, description=lambda body: said[described(body)] + described(body))
+    with FaultServer(thinking) as server:
+        model = serving(server.base_url)
+        np.testing.assert_array_equal(model.answer(gallery, FEATURES), SHOWN * [1, 0, 1])
+        shown, _ = numbered_lines(server.requests[-1].body)
+    assert shown[2] == "house 1\nImage 1: a pool"
+    assert shown[3] == "house 2\nImage 1: a fireplace"
+    assert shown[4] == "house 3\nImage 1: (no description)\nImage 2: a pool"
+
+
+@pytest.mark.parametrize("name", ["empty_content", "finish_error", "refusal", "content_filter"])
+def test_a_bad_time_leaves_no_image_without_description(serving: Any, gallery: list[Item], name: str) -> None:
+    with FaultServer(TRUE, always(name)) as server:
+        model = serving(server.base_url, attempts=2)
+        with pytest.raises(ModelError):
+            model.answer(gallery, FEATURES)
+        server.faults = None
+        np.testing.assert_array_equal(model.answer(gallery, FEATURES), SHOWN)
+        assert not any("(no description)" in str(request.body) for request in server.requests)
 
 
 def test_descriptions_amid_faults_and_caps(serving: Any, gallery: list[Item]) -> None:

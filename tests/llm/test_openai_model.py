@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from answerers import kind_of, numbered_lines
-from fault_server import FaultServer, contains_truth, first, hash_truth, truthful_answerer
+from fault_server import FaultServer, contains_truth, either, first, hash_truth, truthful_answerer, when
 
 from genz_ppl.errors import ModelError, OptionError
 from genz_ppl.llm.base import FoundationModel
@@ -221,16 +221,35 @@ def test_words_are_asked_for_once(serving: Any, world: Any) -> None:
 
 def test_exemplars_that_are_too_many_become_fewer(serving: Any, world: Any) -> None:
     contrast = Contrast(tuple(world.items[:12]), tuple(world.items[12:20]))
-    with FaultServer(TRUE, lambda _, body: "400_context" if len(numbered_lines(body)[0]) > 6 else None) as server:
-        serving(server.base_url).propose(contrast, 3)
-        assert [len(numbered_lines(request.body)[0]) for request in server.requests] == [20, 20, 20, 10, 5]
+    for name, tries in (("400_context", 1), ("length_invalid", 3)):  # what it would not even try is not asked again as it was
+
+        def too_many(_: int, body: Any, name: str = name) -> str | None:
+            return name if len(numbered_lines(body)[0]) > 6 else None
+
+        with FaultServer(TRUE, too_many) as server:
+            serving(server.base_url).propose(contrast, 3)
+            assert [len(numbered_lines(request.body)[0]) for request in server.requests] == [*[20] * tries, 10, 10, 5]
+
+
+@pytest.mark.parametrize("name", ["400_policy", "403_firewall", "422_policy", "451_policy", "refusal", "hang"])
+def test_an_exemplar_that_is_refused_is_left_out(serving: Any, world: Any, name: str) -> None:
+    """Wherever it stands, and two of them: some part of the exemplars is without."""
+    contrast = Contrast(tuple(world.items[:8]), tuple(world.items[8:16]))
+    for poison in (("number 0 ",), ("number 7 ",), ("number 12 ",), ("number 0 ", "number 15 ")):
+        with FaultServer(TRUE, either(*(when(text, name) for text in poison))) as server:
+            model = serving(server.base_url, timeout=0.1 if name == "hang" else 5)
+            assert len(model.propose(contrast, 3)) == 3
+            shown = numbered_lines(server.requests[-1].body)[0].values()
+            assert len(shown) >= 4
+            assert len(model.suggest(world.items[:16], "the price", 2)) == 2
+        assert not any(text in one for text in poison for one in shown)
 
 
 def test_no_words_at_all_is_an_error(serving: Any) -> None:
     with FaultServer(truthful_answerer(contains_truth, [])) as server:
-        with pytest.raises(ModelError, match="m gave no usable reply to 6 calls of the kind 'mine'"):
+        with pytest.raises(ModelError, match="m gave no usable reply to 10 calls of the kind 'mine'"):
             serving(server.base_url).propose(CONTRAST, 3)
-        assert server.total == 6
+        assert server.total == 10
 
 
 def test_two_threads_share_a_model(serving: Any, world: Any, asked: Any) -> None:

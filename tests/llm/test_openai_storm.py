@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from fault_server import FaultServer, hash_truth, share, truthful_answerer
 
+from genz_ppl.errors import GenzWarning
+
 pytestmark = pytest.mark.slow
 
 PAUSE = 0.5
@@ -54,7 +56,8 @@ def test_the_rest_of_the_world_of_faults(serving: Any, town: Any) -> None:
     names += ["length_valid", "choices_two", "bad_utf8", "duplicate_keys", "400_context", "content_length_long", "usage_wrong"]
     with FaultServer(truthful_answerer(hash_truth), share(0.3, names, 3), retry_after=0.01) as server:
         model = serving(server.base_url, items_per_call=10, features_per_call=10, workers=32, timeout=60, attempts=12)
-        answers = model.answer(town.items, town.features)
+        with pytest.warns(GenzWarning, match="how many tokens"):
+            answers = model.answer(town.items, town.features)
         assert model.spent.calls == server.total
     truth = np.array([[hash_truth(item.text, feature) for feature in town.features] for item in town.items], dtype=float)
     missing = np.isnan(answers)

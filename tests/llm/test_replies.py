@@ -317,10 +317,10 @@ def test_other_forms_of_wordings_are_refused(wrong: str) -> None:
         "```json\n{}\n```",
         "```\n{}```",
         "Here is the JSON object: {}",
-        "The house is [large].\n\n{}\n\nLet me know (or not).",
+        "The house is [large].\n\n{}\n\n",
         "\ufeff{}\n\n",
         '<think>A house with "quotes" and a \\ backslash.</think>\n{}',
-        "\x00{}\x00",
+        "\x00{}",
     ],
 )
 def test_the_only_object_is_found(around: str) -> None:
@@ -344,6 +344,8 @@ AMBIGUOUS = [
     f"{QUOTED} is what the house says. My answer: {ONE}",
     f"{QUOTED} is what the house says. My answer: {ONE[:40]}",
     f"{ONE} Note: {{feature 2}} was hard.",
+    f"{ONE}\n\nLet me know (or not).",
+    f"{ONE}\x00",
     f"{{feature 2}} was hard. {ONE}",
     f"}} {ONE}",
     f"{ONE} }}",

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fault_server import Call, FaultServer, Reply
+from fault_server import FAULTS, Call, FaultServer, Reply
 from http_faults import Exchange, completion, http_bytes, reply_error, reply_json
 
 
@@ -19,7 +19,8 @@ class BatchServer:
 
     share: the part of the requests that get a result; with less than all of them the batch expires. status: how batches end
     where nothing expires. lose: names of calls ("upload", "start") that are carried out, but whose reply is a 500, once each.
-    shuffle: results in reverse order. broken: a line that is no JSON and one with an unknown name among them.
+    shuffle: results in reverse order. broken: a line that is no JSON and one with an unknown name among them. fault: of every
+    result, by its name.
     """
 
     server: FaultServer
@@ -28,6 +29,7 @@ class BatchServer:
     status: str = "completed"
     lose: set[str] = field(default_factory=set)
     broken: bool = False
+    fault: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -107,7 +109,9 @@ class BatchServer:
         batch["status"] = "expired" if missing else self.status
 
     def result(self, line: dict[str, Any]) -> bytes:
-        body = completion(Exchange(line["body"], {}, self.server.answerer(line["body"])))
+        exchange = Exchange(line["body"], {}, self.server.answerer(line["body"]))
+        reply = FAULTS[self.fault](exchange) if self.fault else None
+        body = completion(exchange) if reply is None else json.loads(reply.parts[0][1].partition(b"\r\n\r\n")[2])
         return json.dumps(
             {"id": "x", "custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
         ).encode()

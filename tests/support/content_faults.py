@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -184,6 +186,64 @@ def bad_utf8(exchange: Exchange) -> Reply:
     return Reply(((0.0, http_bytes(200, json.dumps(body).encode().replace(b"@@", b"\xff\xc3("))),))
 
 
+def in_parts(exchange: Exchange) -> Reply | None:
+    """The right content as text in two parts, after a thought with a draft in it."""
+    content = content_of(exchange)
+    if content is None or not entries_of(content):
+        return None
+    draft = json.dumps(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
+    texts = [exchange.content[:20], exchange.content[20:]]
+    parts = [{"type": "thinking", "thinking": draft}, {"type": "reasoning", "text": draft}]
+    parts += [{"type": "text", "text": text} for text in texts]
+    return reply_json(200, completion(exchange, message={"content": parts}))
+
+
+def thought(make: Callable[[str, str], str]) -> Fault:
+    """No content, but thoughts: what `make` makes of the right content and a wrong draft."""
+
+    def fault(exchange: Exchange) -> Reply | None:
+        content = content_of(exchange)
+        if content is None or not entries_of(content):
+            return None
+        draft = json.dumps(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
+        return reply_json(
+            200, completion(exchange, message={"content": None, "reasoning_content": make(exchange.content, draft)})
+        )
+
+    return fault
+
+
+def drafted(template: str) -> Fault:
+    """A reply with RIGHT and DRAFT in it: the right content, and a wrong one that the model does not stand by."""
+
+    def change(content: Content, items: list[int]) -> str:
+        right = json.dumps(content)
+        return template.replace("RIGHT", right).replace("DRAFT", json.dumps(last_flipped(content, items)))
+
+    return edited(change)
+
+
+def ended(finish_reason: str) -> Fault:
+    """The right completion with another word for its end."""
+    return with_body(lambda body: body["choices"][0].update(finish_reason=finish_reason))
+
+
+def used(tokens_in: Any, tokens_out: Any) -> Fault:
+    """The right completion with these counts of tokens."""
+    return with_body(lambda body: body.update(usage={"prompt_tokens": tokens_in, "completion_tokens": tokens_out}))
+
+
+LIES: list[Any] = [0, 1, -1, -(10**9), 10**4, 10**8, 10**18, 10**30, 0.5, 3.0, 1e300, math.nan, True, "12", None, [], {}]
+
+
+def usage_lies(exchange: Exchange) -> Reply:
+    """The right completion with any counts of tokens, others for each request."""
+    chance = random.Random(json.dumps(exchange.body))
+    body = completion(exchange)
+    body["usage"] = {name: chance.choice(LIES) for name in chance.sample(list(body["usage"]), chance.randint(0, 3))}
+    return reply_json(200, body)
+
+
 def content_object(exchange: Exchange) -> Reply | None:
     content = content_of(exchange)
     return None if content is None else reply_json(200, completion(exchange, message={"content": content}))
@@ -258,6 +318,25 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "huge_integer": edited(huge_integer),
     "nesting_bomb": said("[" * 100_000),
     "two_objects": edited(two_objects),
+    "think_draft": drafted("<think>Perhaps DRAFT? No.</think>\n\nRIGHT"),
+    "think_tagged": drafted("<Thinking>\nDRAFT\n</Thinking>RIGHT"),
+    "think_unpaired": drafted("DRAFT\nor not?\n</think>\n\nRIGHT"),
+    "think_open": drafted("<think>\nI would say DRAFT"),
+    "think_open_amid": drafted("Let me see. <think> DRAFT"),
+    "think_last": drafted("DRAFT\n<think>Is that right?</think>"),
+    "draft_in_prose": drafted("It could be DRAFT, but then it would be otherwise."),
+    "tool_call": drafted('<tool_call>\n{"name": "answer", "arguments": DRAFT}\n</tool_call>'),
+    "tool_call_open": drafted("<tool_call>\nDRAFT"),
+    "content_parts": in_parts,
+    "reasoning_only": thought(lambda right, draft: right),
+    "reasoning_draft": thought(lambda right, draft: f"I would say {draft}"),
+    "finish_eos": ended("eos"),
+    "finish_end_turn": ended("end_turn"),
+    "finish_STOP": ended("STOP"),
+    "finish_unheard_of": ended("natural"),
+    "finish_MAX_TOKENS": edited(last_flipped, "MAX_TOKENS"),
+    "finish_tool_calls": edited(last_flipped, "tool_calls"),
+    "finish_error": said("", "error"),
     "fenced": edited(lambda content, items: f"```json\n{json.dumps(content, indent=1)}\n```"),
     "bad_utf8": bad_utf8,
     "usage_missing": with_body(lambda body: body.pop("usage")),
@@ -267,6 +346,12 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "logprobs_nan": certain(float("nan")),
     "logprobs_huge": certain(-(10**400)),
     "logprobs_number": certain(5, whole=True),
+    "usage_huge": used(10**8, 10**8),
+    "usage_lies": usage_lies,
+    "usage_zero": used(0, 0),
+    "usage_nothing_said": used(100, 0),
+    "usage_negative": used(-5, -100_000),
+    "usage_decimals": used(12.5, 3.0),
     "choices_missing": with_body(lambda body: body.pop("choices")),
     "choices_empty": with_body(lambda body: body["choices"].clear()),
     "choices_two": two_choices,

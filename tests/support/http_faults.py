@@ -18,6 +18,7 @@ from answerers import Body, images, message_texts
 
 KEEP, CLOSE, RESET, HANG, ENDLESS = "keep", "close", "reset", "hang", "endless"
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
+REASONS |= {403: "Forbidden", 413: "Content Too Large", 422: "Unprocessable Content", 451: "Unavailable For Legal Reasons"}
 REASONS |= {500: "Internal Server Error", 503: "Service Unavailable"}
 SETTLE_SECONDS = 0.02  # between the last byte and a reset, so that the client has read what came before it
 IMAGE_TOKENS = 1000
@@ -175,6 +176,11 @@ def filtered_prompt(exchange: Exchange) -> Reply:
     return reply_error(400, "The prompt triggered the content management policy.", "invalid_request_error", "content_filter")
 
 
+def policy(status: int) -> Fault:
+    """A refusal of what is in a request, which names no code."""
+    return lambda exchange: reply_error(status, "The request cannot be processed under our terms.", "invalid_request_error")
+
+
 def unsupported(*formats: str) -> Fault:
     """A server without these response formats: 400 where a request asks for one of them, the right reply elsewhere."""
 
@@ -311,6 +317,11 @@ HTTP_FAULTS: dict[str, Fault] = {
     "401_key": key_echoed,
     "400_context": context_exceeded,
     "400_content_filter": filtered_prompt,
+    "400_policy": policy(400),
+    "403_firewall": lambda exchange: Reply(((0.0, http_bytes(403, HTML, "text/html")),)),
+    "413_html": lambda exchange: Reply(((0.0, http_bytes(413, HTML, "text/html")),)),
+    "422_policy": policy(422),
+    "451_policy": policy(451),
     "400_json_schema": unsupported("json_schema"),
     "400_response_format": unsupported("json_schema", "json_object"),
     "400_max_tokens": refuses("max_tokens", "openai"),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from raw_client import WHOLE, Seen, chat
 
 DOES_NOT_APPLY = {("answer_boolean", "extract_many"), ("item_duplicated", "extract_one")}
-CONTENT_IS_RIGHT = {"usage_missing", "usage_wrong", "choices_two"}
-CONTENT_IS_WRONG_BUT_VALID = {"length_valid", "content_filter_valid"}
+CONTENT_IS_RIGHT = {"choices_two", *(name for name in CONTENT_FAULTS if name.startswith("usage"))}
+CONTENT_IS_RIGHT |= {"finish_eos", "finish_end_turn", "finish_STOP", "finish_unheard_of"}
+CONTENT_IS_WRONG_BUT_VALID = {"length_valid", "content_filter_valid", "finish_MAX_TOKENS", "finish_tool_calls"}
 NO_CONTENT = {"choices_missing", "choices_empty", "bad_utf8"}
 CERTAINTIES = {name for name in CONTENT_FAULTS if name.startswith("logprobs")}
 REFUSED = CONTENT_FAULTS.keys() - CONTENT_IS_RIGHT - CONTENT_IS_WRONG_BUT_VALID - NO_CONTENT - CERTAINTIES

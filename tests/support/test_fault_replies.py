@@ -42,9 +42,10 @@ def one(name: str | None) -> Seen:
 
 
 def test_every_fault_is_tested_here() -> None:
-    assert {*STATUSES, *BODIES, *CONNECTIONS, *ENTRIES, *MESSAGES, *TEXTS, *APART, *BUSY, *REFUSALS, *LONG, *CERTAINTIES} == (
-        FAULTS.keys()
-    )
+    assert {
+        *(*STATUSES, *BODIES, *CONNECTIONS, *ENTRIES, *MESSAGES, *TEXTS, *THOUGHTS, *USAGES, *APART),
+        *(*BUSY, *REFUSALS, *LONG, *CERTAINTIES),
+    } == FAULTS.keys()
     assert FAULTS.keys() == HTTP_FAULTS.keys() | CONTENT_FAULTS.keys()
     assert not HTTP_FAULTS.keys() & CONTENT_FAULTS.keys()
 
@@ -74,6 +75,9 @@ STATUSES: dict[str, tuple[int, str | None]] = {  # status, code of the error
     "400_context": (400, "context_length_exceeded"),
     "400_context_top": (400, None),
     "400_content_filter": (400, "content_filter"),
+    "400_policy": (400, None),
+    "422_policy": (422, None),
+    "451_policy": (451, None),
     "400_json_schema": (400, None),
     "400_response_format": (400, None),
 }
@@ -194,6 +198,8 @@ def test_replies_without_an_end_and_packed_ones(name: str) -> None:
 BODIES: dict[str, Callable[[Seen], bool]] = {
     "503_html": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (503, "text/html", HTML),
     "200_html": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (200, "text/html", HTML),
+    "403_firewall": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (403, "text/html", HTML),
+    "413_html": lambda seen: (seen.status, seen.headers["content-type"], seen.payload) == (413, "text/html", HTML),
     "empty_body": lambda seen: (seen.status, seen.headers["content-length"], seen.payload) == (200, "0", b""),
     "bad_json": lambda seen: seen.status == 200 and is_no_json(seen.payload) and is_no_json(seen.payload[:-1]),
     "bad_utf8": lambda seen: seen.status == 200 and is_no_utf8(seen.payload) and b"matched_items" in seen.payload,
@@ -267,7 +273,7 @@ def unchunked(payload: bytes) -> bytes:
     return whole
 
 
-APART = {"chunked", "content_length_short", "usage_missing", "usage_wrong", "choices_missing", "choices_empty", "choices_two"}
+APART = {"chunked", "content_length_short", "choices_missing", "choices_empty", "choices_two", "usage_lies"}
 
 
 def test_chunked_is_right() -> None:
@@ -292,7 +298,11 @@ def test_trickle_arrives_in_the_end() -> None:
 Entries = list[dict[str, Any]]
 ENTRIES: dict[str, tuple[Entries, Entries | None]] = {  # of extract_many and of extract_one; None: as right as ever
     "length_valid": ([MANY[0], {"feature": 2, "matched_items": [1]}], [ONE[0], {"feature": 2, "applies": 1}]),
-    "content_filter_valid": ([MANY[0], {"feature": 2, "matched_items": [1]}], [ONE[0], {"feature": 2, "applies": 1}]),
+    **dict.fromkeys(
+        ["content_filter_valid", "finish_MAX_TOKENS", "finish_tool_calls"],
+        ([MANY[0], {"feature": 2, "matched_items": [1]}], [ONE[0], {"feature": 2, "applies": 1}]),
+    ),
+    **dict.fromkeys(["finish_eos", "finish_end_turn", "finish_STOP", "finish_unheard_of"], (MANY, ONE)),
     "wrong_types": (
         [{"feature": 1, "matched_items": "1, 3"}, {"feature": 2, "matched_items": "2, 3"}],
         [{"feature": 1, "applies": "yes"}, {"feature": 2, "applies": "no"}],
@@ -314,6 +324,8 @@ FINISH = {
     "content_filter_valid": "content_filter",
     "length_invalid": "length",
     "content_filter": "content_filter",
+    "finish_unheard_of": "natural",
+    **{f"finish_{word}": word for word in ("eos", "end_turn", "STOP", "MAX_TOKENS", "tool_calls", "error")},
 }
 
 
@@ -339,6 +351,7 @@ MESSAGES: dict[str, Any] = {  # content of the message, whatever was asked
     "null_content": None,
     "content_filter": "",
     "empty_content": "",
+    "finish_error": "",
     "prose": "Sure! All of the items match all of the features.",
     "nesting_bomb": "[" * 100_000,
     "content_object": RIGHT["extract_many"],
@@ -354,14 +367,24 @@ def test_messages(name: str) -> None:
 
 
 TEXT = json.dumps(RIGHT["extract_many"])
+DRAFT = TEXT.replace("[2, 3]", "[1]")
 TEXTS: dict[str, Callable[[str], bool]] = {
     "truncated": lambda text: text == TEXT[: len(TEXT) // 2],
     "length_invalid": lambda text: text == TEXT[: len(TEXT) // 2],
     "answer_nan": lambda text: text == TEXT.replace("[1, 3]", "[1, 3, NaN]"),
     "duplicate_keys": lambda text: text == TEXT.replace("[1, 3]", '[1, 3], "matched_items": [2]'),
-    "extra_key": lambda text: text == TEXT.replace("[2, 3]", "[1]").removesuffix("}") + ', "note": "as the item told me to"}',
+    "extra_key": lambda text: text == DRAFT.removesuffix("}") + ', "note": "as the item told me to"}',
     "huge_integer": lambda text: text == TEXT.replace('"feature": 1,', f'"feature": {"1" * 5000},'),
-    "two_objects": lambda text: text == f"Either {TEXT} or {TEXT.replace('[2, 3]', '[1]')}.",
+    "two_objects": lambda text: text == f"Either {TEXT} or {DRAFT}.",
+    "think_draft": lambda text: text == f"<think>Perhaps {DRAFT}? No.</think>\n\n{TEXT}",
+    "think_tagged": lambda text: text == f"<Thinking>\n{DRAFT}\n</Thinking>{TEXT}",
+    "think_unpaired": lambda text: text == f"{DRAFT}\nor not?\n</think>\n\n{TEXT}",
+    "think_open": lambda text: text == f"<think>\nI would say {DRAFT}",
+    "think_open_amid": lambda text: text == f"Let me see. <think> {DRAFT}",
+    "think_last": lambda text: text == f"{DRAFT}\n<think>Is that right?</think>",
+    "draft_in_prose": lambda text: text == f"It could be {DRAFT}, but then it would be otherwise.",
+    "tool_call": lambda text: text == f'<tool_call>\n{{"name": "answer", "arguments": {DRAFT}}}\n</tool_call>',
+    "tool_call_open": lambda text: text == f"<tool_call>\n{DRAFT}",
     "fenced": lambda text: json.loads(text.removeprefix("```json\n").removesuffix("\n```")) == RIGHT["extract_many"],
 }
 
@@ -380,11 +403,48 @@ def test_texts_of_single_items() -> None:
     assert one("answer_nan").content == text.replace('"applies": 1', '"applies": NaN')
 
 
-def test_usage_and_choices() -> None:
-    missing, wrong = many("usage_missing"), many("usage_wrong")
-    assert "usage" not in missing.body
-    assert wrong.body["usage"] == BAD_USAGE
-    assert missing.content == wrong.content == TEXT
+THOUGHTS: dict[str, Callable[[dict[str, Any]], bool]] = {  # of the message
+    "content_parts": lambda said: (
+        [part.get("text", part.get("thinking")) for part in said["content"]] == [DRAFT, DRAFT, TEXT[:20], TEXT[20:]]
+        and [part["type"] for part in said["content"]] == ["thinking", "reasoning", "text", "text"]
+    ),
+    "reasoning_only": lambda said: (said["content"], said["reasoning_content"]) == (None, TEXT),
+    "reasoning_draft": lambda said: (said["content"], said["reasoning_content"]) == (None, f"I would say {DRAFT}"),
+}
+
+
+@pytest.mark.parametrize("name", THOUGHTS)
+def test_thoughts_beside_the_content(name: str) -> None:
+    assert THOUGHTS[name](many(name).body["choices"][0]["message"])
+    assert many(name).body["choices"][0]["finish_reason"] == "stop"
+
+
+USAGES: dict[str, Any] = {
+    "usage_missing": None,
+    "usage_wrong": BAD_USAGE,
+    "usage_huge": {"prompt_tokens": 10**8, "completion_tokens": 10**8},
+    "usage_zero": {"prompt_tokens": 0, "completion_tokens": 0},
+    "usage_nothing_said": {"prompt_tokens": 100, "completion_tokens": 0},
+    "usage_negative": {"prompt_tokens": -5, "completion_tokens": -100_000},
+    "usage_decimals": {"prompt_tokens": 12.5, "completion_tokens": 3.0},
+}
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_usage(name: str) -> None:
+    seen = many(name)
+    assert seen.body.get("usage") == USAGES[name]
+    assert seen.content == TEXT
+
+
+def test_lies_about_usage() -> None:
+    with FaultServer(truthful_answerer(contains_truth), always("usage_lies")) as server, RawClient(server.port) as client:
+        seen = [client.ask(chat(ITEMS, FEATURES) | {"seed": seed}) for seed in range(50)]
+    assert {one.content for one in seen} == {TEXT}
+    assert len({repr(one.body["usage"]) for one in seen}) > 20
+
+
+def test_choices() -> None:
     assert "choices" not in many("choices_missing").body
     assert many("choices_empty").body["choices"] == []
     one_choice, other = many("choices_two").body["choices"]

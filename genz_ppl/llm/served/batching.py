@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Reservation
@@ -14,7 +14,7 @@ from genz_ppl.llm.served.extraction import GLANCE, Extraction
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.reading import Reply, read_completion, read_object
-from genz_ppl.llm.served.replies import InvalidReplyError, parse_extract
+from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_extract
 from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob, BatchLedger, BatchRow
@@ -90,7 +90,8 @@ class Batching:
         reservation = await self.caller.budget.reserve(most.tokens_in, most.tokens_out, calls=most.calls, cost=most.cost)
         model = part[0].request.model
         try:
-            row = self.ledger.add(self.caller.run, self.client.endpoint, model, [one.job for one in part], most)
+            jobs = [replace(one.job, most=(one.request.most_tokens_in, one.request.tokens_out)) for one in part]
+            row = self.ledger.add(self.caller.run, self.client.endpoint, model, jobs, most)
         except BaseException:
             self.caller.budget.settle(reservation, Spending())
             raise
@@ -156,7 +157,7 @@ class Batching:
                     continue
                 seen.add(number)
                 job = row.jobs[number]
-                spent += self._used(row.model, reply)
+                spent += self._used(row.model, job, reply)
                 answers |= _answers(job, reply)
                 if len(seen) % PORTION == 0:
                     self._store(row, answers)
@@ -169,13 +170,11 @@ class Batching:
             attempt = self.store.begin(row.run, "part of a batch", row.model, Spending())
             self.store.settle(attempt, "answered", Spending(), answers)
 
-    def _used(self, model: str, reply: Reply | CallError) -> Spending:
-        usage = reply.usage
-        if usage is None:
+    def _used(self, model: str, job: BatchJob, reply: Reply | CallError) -> Spending:
+        if isinstance(reply, CallError) and reply.free:
             return Spending(calls=1)
         price = self.caller.prices.get(model)
-        cost = 0.0 if price is None else price.batch().cost(usage.tokens_in, usage.tokens_out)
-        return Spending(1, usage.tokens_in, usage.tokens_out, cost)
+        return self.caller.booked(reply.usage, Spending(1, *job.most), None if price is None else price.batch())
 
     def _book(self, row: BatchRow, spent: Spending) -> None:
         """Bring the caps up to date: with this process's reservation, or against what the store had counted for the batch."""
@@ -210,7 +209,7 @@ def _answers(job: BatchJob, reply: Reply | CallError) -> dict[Pair, StoredAnswer
     if isinstance(reply, CallError):
         return {}
     try:
-        values = parse_extract(reply.text, len(job.items), len(job.questions))
+        values = parse_extract(find_object(reply.text), len(job.items), len(job.questions))
     except InvalidReplyError:
         return {}
     return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,15 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from genz_ppl.errors import GenzWarning, ModelError
+from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Budget, Reservation
 from genz_ppl.llm.served.client import ChatClient
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
+from genz_ppl.llm.served.health import Health
 from genz_ppl.llm.served.pacing import Pacer, PauseGate
 from genz_ppl.llm.served.prices import Price
-from genz_ppl.llm.served.reading import LIMITS, LONGEST_RETRY_AFTER, Reply
-from genz_ppl.llm.served.replies import InvalidReplyError, find_object
+from genz_ppl.llm.served.reading import CUT_OFF, KEY_VARIABLE, LIMITS, LONGEST_RETRY_AFTER, Reply
+from genz_ppl.llm.served.replies import InvalidReplyError, after_thinking, find_object
 from genz_ppl.llm.served.requests import FORMATS, Request
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending, Usage
@@ -50,11 +50,10 @@ class StoppingError(Exception):
 
 @dataclass
 class _Course:
-    """How one call has gone so far. again: faults that count as attempts. waits: refusals for being too many."""
+    """How one call has gone so far. again: faults that count as attempts."""
 
     started: float
     again: int = 0
-    waits: int = 0
 
 
 class Caller:
@@ -78,19 +77,20 @@ class Caller:
         self.form = FORMATS[0]
         self.refused: defaultdict[str, set[str]] = defaultdict(set)  # by model, the parameters that it does not take
         self.stopping = asyncio.Event()
-        self.last_success = -1.0
+        self.health = Health()
+        self.notes: dict[str, None] = {}  # what the user is to know, once
         self._pauses = 0
-        self._checking = asyncio.Lock()
 
     async def ask(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
         """Call until there is a reply that `read` can use, store what it says, and return it.
 
         read: raises InvalidReplyError for a reply of another form than was asked for.
-        Raises CallError with Remedy.SPLIT where a smaller question may do better, ModelError where nothing will,
-        BudgetError at a cap, and StoppingError once `stopping` is set.
+        Raises CallError where a smaller question may do better (with Remedy.AGAIN where the call brings no reply, however often
+        it is made), ModelError where nothing will, BudgetError at a cap, and StoppingError once `stopping` is set.
         """
 
         async def once() -> Recorded:
+            await self.health.restored(lambda: self._until_done(lambda: self._check(request.model)))
             return await self._attempt(request, read)
 
         return await self._until_done(once, request.model)
@@ -115,6 +115,8 @@ class Caller:
             return await call()
         except CallError as error:
             fault = error
+        if fault.late and model is not None and await self.works(model, course.started):
+            raise fault
 
         faults = [fault]
 
@@ -132,21 +134,25 @@ class Caller:
         try:
             done: Result = await retrying(again)
         except CallError as error:
-            if error.remedy is Remedy.AGAIN and model is not None and await self._works(model, course):
-                raise CallError(Remedy.SPLIT, error.reason) from None  # it is this call that the server does not like
+            since = {Remedy.AGAIN: course.started, Remedy.WITHOUT: 0.0}.get(error.remedy)
+            if model is not None and since is not None and await self.works(model, since):
+                raise error from None  # it is this call that the server does not like
             raise self._verdict(error, course, model) from None
         return done
 
-    async def _works(self, model: str, course: _Course) -> bool:
-        """Whether the server replies to other calls; where none was made meanwhile, it is asked something harmless."""
-        async with self._checking:  # of several workers in doubt one asks
-            if self.stopping.is_set() or self.last_success >= course.started:
-                return True
-            try:
-                await self._attempt(Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
-            except CallError as error:
-                return error.remedy is Remedy.SPLIT
-            return True
+    async def works(self, model: str, since: float) -> bool:
+        """Whether the server has replied to a call since then (`time.monotonic`); if to none, it is asked something harmless."""
+        return self.stopping.is_set() or await self.health.works(since, lambda: self._check(model))
+
+    async def _check(self, model: str) -> None:
+        """Ask something harmless. Raises CallError unless there is a reply, if only the beginning of one."""
+        try:
+            await self._attempt(Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
+        except CallError as error:
+            if error.remedy is not Remedy.SPLIT:
+                raise
+            if error.reason != CUT_OFF:
+                raise CallError(Remedy.AGAIN, error.reason) from None
 
     def _goes_on(self, error: BaseException, course: _Course) -> bool:
         """Whether to call again; counts the fault."""
@@ -155,8 +161,7 @@ class Caller:
         if error.remedy is Remedy.PLAINER:
             return True
         if error.remedy is Remedy.WAIT:
-            course.waits += 1
-            quiet_since = max(course.started, self.last_success)
+            quiet_since = max(course.started, self.health.last_success)
             return time.monotonic() - quiet_since < PATIENCE and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
         course.again += error.remedy is Remedy.AGAIN
         return error.remedy is Remedy.AGAIN and course.again < self.settings.attempts
@@ -203,7 +208,8 @@ class Caller:
             )
         if error.remedy is Remedy.WAIT:
             return ModelError(f"the server at {self.client.endpoint} takes no calls ({error.reason}); {saved}, try again later")
-        return ModelError(f"{self.client.endpoint}: {error.reason}; {saved}")
+        hint = f"; check {KEY_VARIABLE}, the model's name and --base-url" if error.remedy is Remedy.WITHOUT else ""
+        return ModelError(f"{self.client.endpoint}: {error.reason}{hint}; {saved}")
 
     async def _attempt(self, request: Request, read: Callable[[Reply], Recorded]) -> Recorded:
         """One attempt, with its entry in the journal and its share of the caps."""
@@ -215,20 +221,25 @@ class Caller:
             spent, outcome = reservation.most, "unknown"  # until a reply says otherwise: it may have been billed
             form = self.form
             reply = await self._send(request, form)
-            spent = self._spent(request, reply.usage, reply.text)
+            spent = self.booked(reply.usage, reservation.most, self.prices.get(request.model))
             with one_reply():
                 recorded = read(self._bare(request, form, reply))
             outcome = "answered"
-            self.last_success, self._pauses = time.monotonic(), 0
+            self._pauses = 0
+            self.health.note(usable=True)
             return recorded
         except InvalidReplyError as error:
             outcome = "invalid reply"
+            self.health.note(usable=False)
             raise CallError(Remedy.SPLIT, str(error)) from None
         except CallError as error:
             outcome = error.reason
-            spent = self._spent_in_vain(request, error, reservation.most)
-            if error.remedy is Remedy.SPLIT:
-                self.last_success = time.monotonic()
+            if error.free:
+                spent = Spending(calls=1)
+            elif error.usage is not None:
+                spent = self.booked(error.usage, reservation.most, self.prices.get(request.model))
+            if error.remedy not in (Remedy.WAIT, Remedy.PLAINER):
+                self.health.note(usable=False)
             if error.remedy is Remedy.PLAINER:
                 self._plainer(form, request.model, error.parameter)
             raise
@@ -267,14 +278,14 @@ class Caller:
                 body = request.body(form, self.settings, self.refused[request.model])
                 return await self.client.chat(body, request.most_bytes(self.settings))
         except TimeoutError:
-            raise CallError(Remedy.AGAIN, "no complete reply in time") from None
+            raise CallError(Remedy.AGAIN, "no complete reply in time", late=True) from None
 
     def _bare(self, request: Request, form: str, reply: Reply) -> Reply:
-        """The reply without words around its JSON object; only where the server cannot do better are they allowed."""
-        if request.rendered.schema is None or reply.text.lstrip().startswith("{"):
+        """The reply without thoughts or words around its JSON object; words only where the server cannot do better."""
+        if request.rendered.schema is None:
             return reply
         bare = replace(reply, text=find_object(reply.text))
-        if form != FORMATS[-1]:
+        if form != FORMATS[-1] and bare.text != after_thinking(reply.text):
             raise CallError(Remedy.PLAINER, "the server does not keep to the reply format", usage=reply.usage)
         return bare
 
@@ -284,7 +295,7 @@ class Caller:
         if parameter in (self.settings.body or {}) or refused.union((parameter,)).issuperset(LIMITS):
             raise CallError(Remedy.STOP, f"{model} takes no {parameter}; change that with --body", free=True)
         if parameter == "temperature" and parameter not in refused:
-            warnings.warn(f"{model} takes no --temperature; it is asked without, at the server's own", GenzWarning, stacklevel=2)
+            self.notes[f"{model} takes no --temperature; it is asked without, at the server's own"] = None
         if parameter:
             refused.add(parameter)
         elif position == len(FORMATS):
@@ -292,19 +303,19 @@ class Caller:
         else:
             self.form = FORMATS[max(position, FORMATS.index(self.form))]
 
-    def _spent(self, request: Request, usage: Usage | None, text: str = "") -> Spending:
-        """What a call used; without a word from the server, an upper limit."""
-        if usage is None:
-            usage = Usage(request.most_tokens_in, max(1, len(text.encode("utf-8", "surrogatepass"))))
-        price = self.prices.get(request.model)
-        return Spending(
-            1, usage.tokens_in, usage.tokens_out, 0.0 if price is None else price.cost(usage.tokens_in, usage.tokens_out)
-        )
+    def booked(self, usage: Usage | None, most: Spending, price: Price | None) -> Spending:
+        """What a call used by the server's count; where that is missing or beyond what can be, the most that was set aside.
 
-    def _spent_in_vain(self, request: Request, error: CallError, most: Spending) -> Spending:
-        if error.free:
-            return Spending(calls=1)
-        return most if error.usage is None else self._spent(request, error.usage)
+        most: of this call. Thoughts that are not shown count towards its tokens written, so the text's length is no measure.
+        """
+        said = usage or Usage(most.tokens_in, most.tokens_out)
+        tokens_in, tokens_out = min(said.tokens_in, most.tokens_in), min(said.tokens_out, most.tokens_out)
+        if usage != Usage(tokens_in, tokens_out):
+            self.notes[
+                f"{self.client.endpoint} does not tell, or not rightly, how many tokens a call used; counted is the most that it "
+                "can use, so look up what was really spent where it is billed"
+            ] = None
+        return Spending(1, tokens_in, tokens_out, 0.0 if price is None else price.cost(tokens_in, tokens_out))
 
 
 def _jittered(n: int) -> float:

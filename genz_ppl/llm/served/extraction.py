@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from genz_ppl.errors import ModelError
+from genz_ppl.llm.served.budget import CapReachedError
 from genz_ppl.llm.served.calling import Caller, Recorded, StoppingError
 from genz_ppl.llm.served.faults import CallError, Remedy
 from genz_ppl.llm.served.probabilities import probability_of_yes
@@ -22,9 +24,9 @@ from genz_ppl.llm.store.batches import BatchJob
 from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
 from genz_ppl.types import FloatArray
 
-# How often a single question is asked before it is given up.
+# How often a single question is asked before it is given up, and how often a single item where no reply comes at all.
 MOST_TRIES = 3
-# Questions given up before the first answer that end a run.
+# Questions given up in a row that end a run, unless the model still answers others.
 HOPELESS = 20
 # Seconds between looks at what another process has in hand, and between renewals of our own leases.
 GLANCE, RENEWAL = 0.2, 60.0
@@ -74,8 +76,8 @@ class Extraction:
         self.look_up()
         self._queue: deque[Job] = deque()
         self._held: set[Pair] = set()
-        self._answered = not bool(np.isnan(self.values).all())
-        self._given_up: list[tuple[Job, str]] = []
+        self._given_up: list[tuple[Job, str, bool]] = []  # with the reason, and whether it was surely not the server
+        self._hung: defaultdict[int, list[str]] = defaultdict(list)  # by item, why calls about it alone brought nothing, in a row
         self._elsewhere: list[Job] = []
         self._open = 0
         self._change = asyncio.Event()
@@ -101,9 +103,12 @@ class Extraction:
         workers = min(self.caller.settings.workers, len(self._queue))
         keeper = asyncio.ensure_future(self._keep_leases())
         try:
-            await asyncio.gather(*(self._work() for _ in range(workers)))
-            if self._error is None:
-                self._store_given_up()
+            while self._queue and not self.caller.stopping.is_set():
+                await asyncio.gather(*(self._work() for _ in range(workers)))
+                if not self.caller.stopping.is_set():
+                    with suppress(CapReachedError):
+                        await self._prove_others()
+                    self._end(stored=False)  # and so asked again one day: nothing else was ever answered
         finally:
             keeper.cancel()
             self.release()
@@ -214,21 +219,28 @@ class Extraction:
 
     async def _ask(self, job: Job) -> None:
         """Call once, or, after a reply that cannot be used, leave the halves to the queue or give up."""
-        pairs = self._pairs(job)
-        try:
-            recorded = await self.caller.ask(self.render(job.items, job.questions), lambda reply: self._read(reply, job, pairs))
-        except CallError as error:
-            if error.remedy is not Remedy.SPLIT:
-                raise
-            self._less(job, error.reason)
+        hung = self._hung[job.items[0]] if len(job.items) == 1 else []
+        if len(hung) >= MOST_TRIES:
+            await self._give_up(job, hung[-1])
             return
-        self._answered = True
-        self._store_given_up()
-        self._finish(pairs, recorded.answers)
+        try:
+            recorded = await self._call(job)
+        except CallError as error:
+            if error.remedy is Remedy.AGAIN:
+                hung.append(error.reason)
+            await self._less(job, error.reason, hung)
+            return
+        hung.clear()
+        if self.caller.health.good:
+            self._end(stored=True)
+        self._finish(self._pairs(job), recorded.answers)
 
-    def _read(self, reply: Reply, job: Job, pairs: Mapping[Pair, tuple[int, int]]) -> Recorded:
+    async def _call(self, job: Job) -> Recorded:
+        return await self.caller.ask(self.render(job.items, job.questions), lambda reply: self._read(reply, job))
+
+    def _read(self, reply: Reply, job: Job) -> Recorded:
         answers = parse_extract(reply.text, len(job.items), len(job.questions))
-        sure = probability_of_yes(reply.tokens) if len(pairs) == 1 else None
+        sure = probability_of_yes(reply.tokens) if answers.size == 1 else None
         found = {
             (self.questions[k], self.items[t]): StoredAnswer(float(answers[row, column]), "", sure)
             for row, t in enumerate(job.items)
@@ -236,37 +248,70 @@ class Extraction:
         }
         return Recorded(answers=found)
 
-    def _less(self, job: Job, reason: str) -> None:
-        if len(job.items) * len(job.questions) > 1:
+    async def _less(self, job: Job, reason: str, hung: list[str]) -> None:
+        """Ask for less, or later: a moment's trouble is no verdict. What brings no reply at all can take long, so not often."""
+        if self.caller.stopping.is_set():
+            return
+        several = len(job.items) * len(job.questions) > 1
+        if several and not hung:
             self._queue.extendleft(reversed(job.halves()))
-        elif job.tries + 1 < MOST_TRIES and not self.caller.stopping.is_set():
-            self._queue.appendleft(Job(job.items, job.questions, True, job.tries + 1))
-        elif not self.caller.stopping.is_set():
-            self._give_up(job, reason)
+        elif max(job.tries + 1, len(hung)) >= MOST_TRIES:
+            await self._give_up(job, reason)
+        else:
+            for part in job.halves() if several else [replace(job, tries=job.tries + 1)]:
+                # Last of all while most calls go well; else soon, so that it shows what is wrong before it has cost much.
+                self._queue.insert(len(self._queue) if self.caller.health.good else 1, part)
 
-    def _give_up(self, job: Job, reason: str) -> None:
+    async def _give_up(self, job: Job, reason: str) -> None:
         """No valid answer: NaN, stored with its reason, since the same question would fail and cost again.
 
-        Not before the model has answered anything, though: one that cannot keep to the form would fill the store with nothing.
+        Not before the model has answered another question after it, though: one in trouble, or one that cannot keep to the
+        form, would fill the store with nothing.
         """
-        self.failures[reason] += 1
-        self._given_up.append((job, reason))
-        if self._answered:
-            self._store_given_up()
-        elif len(self._given_up) >= HOPELESS:
-            model = self.questions[job.questions[0]].model
+        sure = self.caller.health.good or bool(self._hung[job.items[0]])  # no reply, while the server replied to others
+        self._given_up.append((job, reason, sure))
+        if self._n_given_up >= HOPELESS:
+            await self._prove_others()
+
+    @property
+    def _n_given_up(self) -> int:
+        return sum(len(job.items) * len(job.questions) for job, *_ in self._given_up)
+
+    async def _prove_others(self) -> None:
+        """See that the model answers a question, again, about another item than those it failed at, which then are given up.
+
+        Raises ModelError if it does not, or if nothing was ever answered and too much given up.
+        """
+        failed = {t for job, *_ in self._given_up for t in job.items}
+        known = [(t, k) for t, k in np.argwhere(~np.isnan(self.values)).tolist() if failed and t not in failed]
+        for t, k in known[:: max(1, len(known) // MOST_TRIES)][:MOST_TRIES]:
+            with suppress(CallError):
+                await self._call(Job((t,), (k,)))
+                self._end(stored=True)
+                return
+        if known or self._n_given_up >= HOPELESS:
+            job, reason, _ = self._given_up[-1]
             raise ModelError(
-                f"{model} gave no valid answer to any of {HOPELESS} questions ({reason}); try another model, a larger "
-                "--max-output-tokens, or --features-per-call 1"
+                f"{self.questions[job.questions[0]].model} gave no valid answer to any of {self._n_given_up} questions in a row "
+                f"({reason}); what was answered is stored; try again later, another model, a larger --max-output-tokens, or "
+                "--features-per-call 1"
             )
 
-    def _store_given_up(self) -> None:
+    def _end(self, stored: bool) -> None:
+        """Known to have no answer; but what was given up while most calls failed is asked once more."""
         given_up, self._given_up = self._given_up, []
-        for job, reason in given_up:
+        for job, reason, sure in given_up:
+            if stored and not sure and job.tries < MOST_TRIES:
+                self._queue.append(replace(job, tries=MOST_TRIES))
+                continue
             pairs = self._pairs(job)
             answers = {pair: StoredAnswer(float("nan"), reason) for pair in pairs}
-            attempt = self.store.begin(self.caller.run, "given up", self.questions[job.questions[0]].model, Spending())
-            self.store.settle(attempt, reason, Spending(), answers)
+            self.failures[reason] += len(pairs)
+            if stored:
+                attempt = self.store.begin(self.caller.run, "given up", self.questions[job.questions[0]].model, Spending())
+                self.store.settle(attempt, reason, Spending(), answers)
+            else:
+                self.store.release(list(pairs))
             self._finish(pairs, answers)
 
     def _finish(self, pairs: Mapping[Pair, tuple[int, int]], answers: Mapping[Pair, StoredAnswer]) -> None:

@@ -15,7 +15,8 @@ class Remedy(Enum):
 
     AGAIN: the same call may succeed. WAIT: it will, after a pause of all calls. SPLIT: ask for less in one call.
     PLAINER: ask in a way that the server knows: for a plainer format, or without a parameter. STOP: no call will succeed until
-    the user acts.
+    the user acts. WITHOUT: as SPLIT, if the server takes other calls (a policy, a firewall, a size is about the items); else as
+    STOP.
     """
 
     AGAIN = "again"
@@ -23,6 +24,7 @@ class Remedy(Enum):
     SPLIT = "split"
     PLAINER = "plainer"
     STOP = "stop"
+    WITHOUT = "without"
 
 
 class CallError(Exception):
@@ -30,7 +32,8 @@ class CallError(Exception):
 
     reason: a few words that may be stored and shown: never a text of the server's, which may repeat the key or an item (but
     for what it says about a parameter, see `reading`). usage: what the server says it has used, if it does. free: the server
-    did no work, so the call costs nothing. retry_after: seconds the server asks to wait. parameter: the one it refuses.
+    did no work, so the call costs nothing. retry_after: seconds the server asks to wait. late: none came in time. parameter: the
+    one it refuses.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class CallError(Exception):
         usage: Usage | None = None,
         free: bool = False,
         retry_after: float | None = None,
+        late: bool = False,
         parameter: str = "",
     ) -> None:
         super().__init__(reason)
         self.parameter = parameter
         self.remedy, self.reason, self.usage, self.free, self.retry_after = remedy, reason, usage, free, retry_after
+        self.late = late
 
 
 @contextmanager

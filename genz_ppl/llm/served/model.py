@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from genz_ppl.errors import GenzWarning
 from genz_ppl.llm.served.batching import Batching, in_batches
 from genz_ppl.llm.served.budget import Budget, Caps
 from genz_ppl.llm.served.calling import Caller, StoppingError
@@ -22,12 +24,12 @@ from genz_ppl.llm.served.extraction import Extraction, Progress
 from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash, item_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
-from genz_ppl.llm.served.replies import parse_wordings
+from genz_ppl.llm.served.replies import own_words, parse_wordings
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, cut_text
-from genz_ppl.llm.served.wordings import some, stored_text
+from genz_ppl.llm.served.wordings import Part, some, stored_text
 from genz_ppl.llm.store.store import AnswerStore, Question, default_path
 from genz_ppl.types import Contrast, FloatArray, Item
 
@@ -71,6 +73,7 @@ class OpenAIModel:
         self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
         self.failures: Counter[str] = Counter()
         self.progress: Progress | None = None
+        self._n_said = 0
         self._thread = LoopThread()
         self._finalizer = weakref.finalize(self, self._thread.close, self._client.close)
 
@@ -123,10 +126,10 @@ class OpenAIModel:
         """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
         positive, negative = self._texts(contrast.positive), self._texts(contrast.negative)
 
-        def render(part: float) -> Request:
+        def render(part: Part) -> Request:
             shown = some(positive, part), some(negative, part)
             rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
-            pictures = self._pictures([*contrast.positive[: len(shown[0])], *contrast.negative[: len(shown[1])]])
+            pictures = self._pictures([*some(contrast.positive, part), *some(contrast.negative, part)])
             return Request("mine", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
 
         groups = [positive, negative, list(contrast.context), list(contrast.existing)]
@@ -136,9 +139,8 @@ class OpenAIModel:
         """Up to n questions from a description of the task and some items, none of whose targets is shown."""
         texts = self._texts(items)
 
-        def render(part: float) -> Request:
-            shown = some(texts, part)
-            rendered, pictures = self.prompts.suggest(shown, task, n), self._pictures(items[: len(shown)])
+        def render(part: Part) -> Request:
+            rendered, pictures = self.prompts.suggest(some(texts, part), task, n), self._pictures(some(items, part))
             return Request("suggest", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
 
         return self._worded("suggest", [texts, task, n, *self._picture_hashes(items)], render, n)
@@ -170,7 +172,7 @@ class OpenAIModel:
             feature, settings.model, self._client.endpoint, self.prompts.version("extract"), canonical(sampling), draw
         )
 
-    def _worded(self, name: str, asked: object, render: Callable[[float], Request], n: int) -> list[str]:
+    def _worded(self, name: str, asked: object, render: Callable[[Part], Request], n: int) -> list[str]:
         key = digest([name, self._sampling(name), asked])
         text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(reply, n))))
         return [str(wording) for wording in json.loads(text)]
@@ -196,14 +198,14 @@ class OpenAIModel:
         room, sampling = asyncio.Semaphore(self.settings.workers), self._sampling("describe")
 
         async def describe(content: bytes, path: Path) -> str:
-            def render(_: float) -> Request:
+            def render(_: Part) -> Request:
                 out = self.settings.max_output_tokens or WORDS_OUT
                 return Request("describe", self.settings.miner, self.prompts.describe(), out, (("", data_address(path)),))
 
             try:
                 async with room:
                     key = digest(["describe", sampling, content.hex()])
-                    return await stored_text(self.caller, key, render, str.strip, NO_DESCRIPTION)
+                    return await stored_text(self.caller, key, render, own_words, NO_DESCRIPTION)
             except Exception:
                 self.caller.stopping.set()  # those under way are paid for and end first
                 raise
@@ -240,6 +242,10 @@ class OpenAIModel:
             return self._thread.run(begun(), self.caller.stopping.set)
         except StoppingError:
             raise KeyboardInterrupt from None
+        finally:  # not where they arise: a warning that is made an error would end calls under way
+            for note in list(self.caller.notes)[self._n_said :]:
+                self._n_said += 1
+                warnings.warn(note, GenzWarning, stacklevel=3)
 
 
 def _larger(one: Spending, other: Spending) -> Spending:

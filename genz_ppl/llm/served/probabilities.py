@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 def probability_of_yes(tokens: Sequence[tuple[str, Mapping[str, float]]]) -> float | None:
     """P(1) against P(0) at the value of "applies" in a reply about one item and one feature; None where it cannot be told.
 
-    tokens: each token of the reply with the log-probabilities of its alternatives, as servers report them.
+    tokens: each token of the reply with the log-probabilities of its alternatives, as servers report them. Of several such
+    values the last counts: before it the model may have thought aloud.
     """
-    text = ""
+    text, found = "", None
     for token, alternatives in tokens:
         bare = token.strip()
         if bare[:1] in ("0", "1") and text.rstrip().endswith('"applies":'):
             masses = [
                 sum(math.exp(value) for other, value in alternatives.items() if other.strip()[:1] == digit) for digit in "01"
             ]
-            return masses[1] / sum(masses) if sum(masses) > 0 else None
+            found = masses[1] / sum(masses) if sum(masses) > 0 else None
         text += token
-    return None
+    return found

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from genz_ppl.llm.served.faults import CallError, Remedy
+from genz_ppl.llm.served.replies import is_object
 from genz_ppl.llm.served.spending import Usage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -48,6 +49,15 @@ _LONGEST_WORDS = 200
 _TRANSIENT = {408, 409, 425}
 # Log-probabilities: below the first nothing differs from 0, and what is above the second is none.
 _LEAST, _ROUNDING = -1000.0, 0.01
+CUT_OFF = "the reply was cut off"
+# How a reply ends when it is whole, by any server's name for it; and what other names tell.
+_WHOLE = {"none", "stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete", "end"}
+_ENDS = (
+    (re.compile("filter|safety|block|prohibit|recitation|policy|toxic|sensitive"), Remedy.SPLIT, "content filter"),
+    (re.compile("length|limit|max"), Remedy.SPLIT, CUT_OFF),
+    (re.compile("error|abort|cancel|fail|resource"), Remedy.AGAIN, "an error in place of a reply"),
+    (re.compile("tool|function"), Remedy.SPLIT, "a call of a tool in place of a reply"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes, body: 
     code = next((value.lower() for name in ("code", "type") if isinstance(value := error.get(name), str) and value), "")
     named = f"status {status}" + (f", {code}" if code in _SHOWN else "")
     text = f"{error.get('message', '')} {error.get('param', '')}".lower()
-    if status == 429 and code in _QUOTA:
+    if status == 402 or (status == 429 and code in _QUOTA):
         return CallError(Remedy.STOP, f"the account's quota is used up ({named})", free=True)
     pause = retry_after(headers)
     if status == 429 or (status == 503 and "retry-after" in headers) or (status >= 500 and (pause or 0) > LONGEST_RETRY_AFTER):
@@ -78,7 +88,7 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes, body: 
         return CallError(Remedy.AGAIN, named, free=True, retry_after=pause)
     if 300 <= status < 400:
         return CallError(Remedy.STOP, f"the server sends calls to another address ({named}); correct --base-url", free=True)
-    if status in (401, 403):
+    if status == 401:
         return CallError(Remedy.STOP, f"the server refuses the key ({named}); check {KEY_VARIABLE}", free=True)
     if status == 404:
         return CallError(
@@ -101,7 +111,7 @@ def _refusal(error: Body, code: str, named: str, text: str, body: Body, key: str
     if "response_format" in body and any(word in text or word in code for word in _FORMAT_WORDS):
         return CallError(Remedy.PLAINER, f"the server does not know the reply format ({named})", free=True)
     if not name:
-        return CallError(Remedy.STOP, f"the server refuses the request ({named})", free=True)
+        return CallError(Remedy.WITHOUT, f"the server refuses the request ({named})", free=True)
     return CallError(Remedy.STOP, f"the server refuses {name} ({named}){_words(error, body, key)}", free=True)
 
 
@@ -179,18 +189,36 @@ def read_completion(body: Mapping[str, Any]) -> Reply:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise CallError(Remedy.AGAIN, "a reply without a message", usage=usage)
-    finish, text = choice.get("finish_reason"), message.get("content")
+    end, text = str(choice.get("finish_reason")).lower(), _text(message)
+    if usage is not None and text and not usage.tokens_out:
+        usage = None  # it cannot be
     if message.get("refusal"):
         raise CallError(Remedy.SPLIT, "refusal", usage=usage)
-    if finish == "content_filter":
-        raise CallError(Remedy.SPLIT, "content filter", usage=usage)
-    if finish == "length":
-        raise CallError(Remedy.SPLIT, "the reply was cut off", usage=usage)
-    if finish not in ("stop", None):
-        raise CallError(Remedy.SPLIT, "the reply ended in an unknown way", usage=usage)
-    if not isinstance(text, str) or not text.strip():
+    for words, remedy, reason in _ENDS:
+        if words.search(end):
+            raise CallError(remedy, reason, usage=usage)
+    if not text:
         raise CallError(Remedy.SPLIT, "an empty reply", usage=usage)
+    if end not in _WHOLE and not is_object(text):
+        raise CallError(Remedy.SPLIT, "the reply ended in an unknown way", usage=usage)
     return Reply(text, usage, _tokens(choice.get("logprobs")))
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    """What a message says; "" for nothing.
+
+    Of content in parts the texts, since others are thoughts. Without content the thoughts, where they are one JSON object and
+    nothing else: some servers take all of a reply for thoughts.
+    """
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")]
+        texts = [text for part in parts if isinstance(text := part.get("text"), str)]
+        content = "".join(texts) if len(texts) == len(parts) else ""
+    if isinstance(content, str) and content.strip():
+        return content
+    thoughts = [message.get(name) for name in ("reasoning_content", "reasoning")] if isinstance(content, str | None) else []
+    return next((text for text in thoughts if isinstance(text, str) and is_object(text)), "")
 
 
 def read_object(content: bytes) -> dict[str, Any]:
@@ -214,9 +242,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _usage(value: object) -> Usage | None:
     if not isinstance(value, dict):
         return None
-    counts = value.get("prompt_tokens"), value.get("completion_tokens")
-    if all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 10**9 for count in counts):
-        return Usage(int(counts[0] or 0), int(counts[1] or 0))
+    tokens_in, tokens_out = value.get("prompt_tokens"), value.get("completion_tokens")
+    if type(tokens_in) is int and type(tokens_out) is int and tokens_in > 0 and tokens_out >= 0:
+        return Usage(tokens_in, tokens_out)
     return None
 
 

@@ -23,6 +23,14 @@ LONGEST_WORDING = 300  # characters
 _MOST_DIGITS = 9
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HALF_LETTER = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
+# How a model marks what it thinks aloud, in the spellings of the day, and how it marks the end of it.
+_THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning)\b"
+_THINKING = re.compile(rf"[<◁]\|?(?:start_|begin_of_)?{_THOUGHT}[^<>]*?[>▷]|\[think\]|<\|channel\|>", re.IGNORECASE)
+_THOUGHT_OUT = re.compile(
+    rf"[<◁](?:/|\|end_(?:of_)?){_THOUGHT}\s*\|?[>▷]|\[/think\]|<\|channel\|>final(?:<\|message\|>)?", re.IGNORECASE
+)
+# What is a call of a tool, or inside of something else, and no reply.
+_INSIDE = re.compile(r"[<\[][|｜]?(?:tool|function|python_tag)|<[^<>]*>$|\[[A-Z_]+\]$", re.IGNORECASE)
 _FAULTS = {"missing": "a key is missing", "extra_forbidden": "an unknown key"}
 
 
@@ -111,22 +119,55 @@ def parse_wordings(text: str, n: int) -> list[str]:
     return list(wordings.values())[:n]
 
 
-def find_object(text: str) -> str:
-    """The JSON text of the only object in a reply with words or a fence around it, for servers without a JSON mode.
+def after_thinking(text: str) -> str:
+    """What a reply says once the model has thought aloud, without white space around; all of it where it does not.
 
-    A second object, a part of one, or any brace elsewhere makes the reply ambiguous (it may quote an item that holds an
-    answer, and break off before its own): InvalidReplyError.
+    A block of thoughts may lack its beginning, which a prompt's template can hold. One JSON object is no thought, whatever
+    its strings hold.
+    """
+    ends = [mark.end() for mark in _THOUGHT_OUT.finditer(text)]
+    return text.strip() if not ends or is_object(text) else text[ends[-1] :].strip()
+
+
+def own_words(text: str) -> str:
+    """A reply in words without the model's thoughts. Raises InvalidReplyError where nothing else is there."""
+    said = after_thinking(text)
+    if not said or _THINKING.search(said):
+        raise InvalidReplyError("thoughts and no reply")
+    return said
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is one JSON object and nothing else."""
+    try:
+        _load(text)
+    except InvalidReplyError:
+        return False
+    return True
+
+
+def find_object(text: str) -> str:
+    """The JSON text of the only object in a reply with thoughts, words or an opened fence before it: the end of the reply.
+
+    A second object, a part of one, any brace elsewhere, or words after it make the reply ambiguous (it may be a draft, or quote
+    an item that holds an answer, and break off before its own); so does a tag right before it, such as that of a call of a
+    tool, or thoughts without an end: InvalidReplyError.
     """
     _check_length(text)
+    text = after_thinking(text)
     start = text.find("{")
     if start < 0:
         raise InvalidReplyError("no JSON object")
     end = start + _decode(text, start)[1]
     before, after = text[:start], text[end:]
+    if _THINKING.search(before):
+        raise InvalidReplyError("thoughts without an end")
     if "}" in before or "{" in after or "}" in after:
         raise InvalidReplyError("more than one JSON object")
     if before.rstrip().endswith(("[", ",")) or after.lstrip().startswith(("]", ",")):
         raise InvalidReplyError("a list, not a JSON object")
+    if _INSIDE.search(before.rstrip()) or after.strip() not in ("", "```"):
+        raise InvalidReplyError("a JSON object amid other text")
     return text[start:end]
 
 

@@ -36,10 +36,14 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One request of a batch: every question about every item (content hash)."""
+    """One request of a batch: every question about every item (content hash).
+
+    most: tokens that it can read and write.
+    """
 
     items: tuple[bytes, ...]
     questions: tuple[Question, ...]
+    most: tuple[int, int] = (0, 0)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -100,7 +104,7 @@ def _packed(jobs: Sequence[BatchJob]) -> bytes:
     content = {
         "questions": [question.columns for question in questions],
         "items": [item.hex() for item in items],
-        "jobs": [[[items[item] for item in job.items], [questions[question] for question in job.questions]] for job in jobs],
+        "jobs": [[[items[item] for item in job.items], [questions[q] for q in job.questions], job.most] for job in jobs],
     }
     return zlib.compress(json.dumps(content).encode())
 
@@ -110,5 +114,6 @@ def _unpacked(packed: bytes) -> tuple[BatchJob, ...]:
     questions = [Question(*columns) for columns in content["questions"]]
     items = [bytes.fromhex(item) for item in content["items"]]
     return tuple(
-        BatchJob(tuple(items[i] for i in rows), tuple(questions[k] for k in columns)) for rows, columns in content["jobs"]
+        BatchJob(tuple(items[i] for i in rows), tuple(questions[k] for k in columns), tuple(most))
+        for rows, columns, most in content["jobs"]
     )
