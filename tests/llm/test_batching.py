@@ -134,7 +134,7 @@ def test_no_lie_about_usage_passes_a_cap(batches: BatchServer, truth: FloatArray
     model = open_model(batches, tmp_path, max_tokens=100_000)
     with pytest.warns(GenzWarning, match="how many tokens"):
         np.testing.assert_array_equal(model.answer(ITEMS, FEATURES), truth)
-    limits = [body["max_completion_tokens"] for body in batches.asked]
+    limits = [body["max_tokens"] for body in batches.asked]
     assert model.spent.calls == len(limits) == 5
     assert 0 < model.spent.tokens_out <= sum(limits)
     if name not in ("usage_lies", "usage_nothing_said"):
@@ -163,7 +163,7 @@ def test_a_batch_collected_by_another_process_is_bounded_too(
     again = open_model(batches, tmp_path)
     with pytest.warns(GenzWarning, match="how many tokens"):
         np.testing.assert_array_equal(again.answer(ITEMS, FEATURES), truth)
-    assert again.spent.tokens_out == sum(body["max_completion_tokens"] for body in batches.asked)
+    assert again.spent.tokens_out == sum(body["max_tokens"] for body in batches.asked)
 
 
 @pytest.mark.parametrize("name", ["think_draft", "think_unpaired", "fenced", "content_parts", "reasoning_only", "finish_STOP"])

@@ -63,7 +63,7 @@ LONG = (Remedy.AGAIN, "a reply longer than any that was asked for", False)
 SEEN |= dict.fromkeys(["endless", "endless_chunked", "endless_chunks", "gzip_bomb", "gzip_endless", "deflate_bomb"], LONG)
 BROKEN = (Remedy.AGAIN, "the call failed (ClientResponseError)", False)
 SEEN |= dict.fromkeys(["endless_head", "endless_line", "encoding_unknown"], BROKEN)
-SEEN["endless_error"] = (Remedy.STOP, "the server refuses the request (status 400)", True)
+SEEN["endless_error"] = (Remedy.WITHOUT, "the server refuses the request (status 400)", True)
 # Seconds that are asked for; None where that is no moment.
 PAUSES = {"429_zero": 0.0, "429_negative": 0.0, "429_past": 0.0, "429_no_date": None, "429_days": 259_200.0}
 SEEN |= dict.fromkeys(PAUSES, SEEN["429"])
@@ -211,7 +211,7 @@ def error_bytes(**error: Any) -> bytes:
         (400, b"", Remedy.WITHOUT),
         (400, b"\xff", Remedy.WITHOUT),
         (400, b"[" * 100_000, Remedy.WITHOUT),
-        (400, error_bytes(message="max_tokens is too large", code=None), Remedy.WITHOUT),
+        (400, error_bytes(message="max_tokens is too large", code=None), Remedy.STOP),
         (400, error_bytes(message="This model's maximum context length is 5"), Remedy.SPLIT),
         (400, error_bytes(type="exceed_context_size_error"), Remedy.SPLIT),
         (400, error_bytes(message={"a": 1}, code=["x"], type=3), Remedy.WITHOUT),

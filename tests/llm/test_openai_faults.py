@@ -47,15 +47,15 @@ TABLE = {
     **dict.fromkeys(["huge_integer", "nesting_bomb"], HALVES),
     **dict.fromkeys(["think_open", "think_open_amid", "think_last", "reasoning_draft"], HALVES),
     **dict.fromkeys(["draft_in_prose", "tool_call", "tool_call_open", "finish_MAX_TOKENS", "finish_tool_calls"], HALVES),
-    **dict.fromkeys(["400_policy", "403_firewall", "413_html", "422_policy", "451_policy"], HALVES),
+    **dict.fromkeys(["400_policy", "403_firewall", "413_html", "422_policy", "451_policy", "endless_error"], HALVES),
     **dict.fromkeys(["400_json_schema", "400_response_format", "fenced"], PLAINER),
     **dict.fromkeys(["400_max_tokens", "400_max_tokens_top", "422_max_tokens"], PLAINER),
-    **dict.fromkeys(["429_quota", "401_key", "429_days", "500_days", "529_ages", "endless_error"], END),
+    **dict.fromkeys(["429_quota", "401_key", "429_days", "500_days", "529_ages"], END),
 }
 # What ends a run where nothing else ever comes: at once, or when a harmless call has shown that it is not about the items.
 ALWAYS_END = {name for name, follows in TABLE.items() if follows in (END, ONCE_MORE, CHECKED)}
-ALWAYS_END |= {"400_policy", "403_firewall", "422_policy", "451_policy"}
-DEAF = {"400_context", "400_content_filter", "413_html", "refusal", "content_filter", "content_object"}
+ALWAYS_END |= {"400_policy", "403_firewall", "422_policy", "451_policy", "endless_error"}
+DEAF = {"400_context", "400_context_top", "400_content_filter", "413_html", "refusal", "content_filter", "content_object"}
 DEAF |= {"null_content", "empty_content"}
 
 

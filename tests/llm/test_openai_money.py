@@ -95,7 +95,7 @@ def test_no_cap_is_ever_passed(serving: Any, make_world: Any, part: int, lies: b
         assert counted.cost <= caps.get("max_cost", 1e9) * (1 + 1e-12)
         assert astuple(model.store.spent(model.caller.run)) == pytest.approx(astuple(counted))
         booked = serving.rows(f"SELECT tokens_in, tokens_out FROM attempts WHERE run = {model.caller.run} AND kind != 'given up'")
-        limit = max((request.body["max_completion_tokens"] for request in requests), default=0)
+        limit = max((request.body["max_tokens"] for request in requests), default=0)
         longest = max((len(json.dumps(request.body).encode()) for request in requests), default=0)
         assert all(0 <= tokens_in <= 2 * longest and 0 <= tokens_out <= limit for tokens_in, tokens_out in booked)
         values, known = serving.stored(model, world)
@@ -174,7 +174,7 @@ def test_usage_that_cannot_be_counts_with_the_most(serving: Any, world: Any, nam
     if name != "usage_lies":  # where one of the two may be possible
         tokens_in = 100 if name == "usage_nothing_said" else len(requests[0].body["messages"][1]["content"].encode())
         assert lied[0] >= tokens_in
-        assert lied[1] == requests[0].body["max_completion_tokens"]
+        assert lied[1] == requests[0].body["max_tokens"]
     assert model.spent.cost == pytest.approx((model.spent.tokens_in + 2 * model.spent.tokens_out) / 1e6)
 
 
@@ -207,7 +207,7 @@ def test_a_limit_that_is_not_kept_is_booked_as_if_it_were(serving: Any, make_wor
             model = serving(server.base_url, max_tokens=30_000)
             with pytest.warns(GenzWarning, match="how many tokens"):
                 np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
-            assert model.spent.tokens_out == server.requests[0].body["max_completion_tokens"] < 5000
+            assert model.spent.tokens_out == server.requests[0].body["max_tokens"] < 5000
             assert model.spent.tokens_in == 100
     finally:
         del FAULTS["talk"]

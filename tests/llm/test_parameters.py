@@ -196,7 +196,8 @@ def test_the_servers_own_words_only_about_what_was_sent(message: Any, parameter:
     error = status_error(400, {}, content, SENT, "sk-planted-0123456789")
     what = parameter or "the request"
     words = f": {' '.join(str(message).split())[:200]}" if shown else ""
-    assert (error.remedy, error.reason) == (Remedy.STOP, f"the server refuses {what} (status 400){words}")
+    remedy = Remedy.STOP if parameter else Remedy.WITHOUT
+    assert (error.remedy, error.reason) == (remedy, f"the server refuses {what} (status 400){words}")
     assert len(error.reason) < 260
 
 
