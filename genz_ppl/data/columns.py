@@ -44,8 +44,8 @@ class Schema:
     id, split, group, varying: a column each, or None. target, covariates, images: columns in order.
     text: the columns a model reads, in order, or a template such as "{title} ({year})"; None: not settled yet.
     classes: the labels of each target in the order of their codes 0, 1, …; () where targets are numbers.
-    readings: (column, how its cells are read): "text", "number", "true or false", a style of numbers written as text
-    ("$1,234.5") or a format of dates ("%d/%m/%Y", maybe with a time and a zone); columns of mixed types have none.
+    readings: (column, how its cells are read): "text", "true or false", a style of numbers ("1234.5", "$1,234.5")
+    or a format of dates ("%d/%m/%Y", maybe with a time and a zone); columns of mixed types have none.
     Raises InputError if there are classes for more or fewer targets than there are.
     """
 

@@ -11,30 +11,34 @@ ISO, ISO_TIME = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}.*)?")
 _DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y.%m.%d")
 _NAMED = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y")
-_MONTHS = ("%Y-%m", "%B %Y", "%b %Y", "%m/%Y")
+_MONTHS = ("%Y%m%d", "%Y-%m", "%B %Y", "%b %Y", "%m/%Y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
 _FORMATS = (*(day + time for day in (*_DAYS, *_NAMED) for time in _TIMES), *_MONTHS)
 _LONGEST = 40
 
 
-def likeliest_format(cells: Collection[str]) -> tuple[str, str | None] | None:
-    """The format of all of the distinct cells, and another that reads them all, some of them otherwise, if there is one.
+def readings_of(cells: Collection[str]) -> list[tuple[str, dict[str, date]]]:
+    """The format that reads all of the distinct cells, with what each says, and a second one that reads some otherwise, if any.
 
-    None if there is no format. Where day and month could change places the day is taken to be first, as in most countries,
-    unless all would then be days of one January and, the other way round, first days of months.
+    Where day and month could change places the day is taken to be first, as in most countries, unless all would then be days
+    of one January and, the other way round, first days of months.
     """
     if all(_ISO.fullmatch(cell.strip()) for cell in cells):
         values = [value for cell in cells if (value := _parsed(cell, ISO)) is not None]
-        return (format_of(values), None) if len(values) == len(cells) else None
-    first = next(iter(cells))
-    close = [one for one in _FORMATS if len(first) <= _LONGEST and _parsed(first, one) is not None]
-    read = {one: [_parsed(cell, one) for cell in cells] for one in close}
-    fitting = [one for one in close if None not in read[one]]
-    rival = next((one for one in fitting if read[one] != read[fitting[0]]), None)
-    if rival is None:
-        return (fitting[0], None) if fitting else None
-    firsts = [{value.day for value in read[one] if value is not None} == {1} for one in (fitting[0], rival)]
-    return (rival, fitting[0]) if firsts == [False, True] else (fitting[0], rival)
+        formats = [format_of(values)] if len(values) == len(cells) else []
+    else:
+        first = next(iter(cells))
+        formats = [one for one in _FORMATS if len(first) <= _LONGEST and _parsed(first, one) is not None]
+    found: list[tuple[str, dict[str, date]]] = []
+    for written in formats:
+        try:
+            read = {cell: read_date(cell, written) for cell in cells}
+        except ValueError:
+            continue
+        if all(read != other for _, other in found):
+            found.append((written, read))
+    firsts = [{value.day for value in read.values()} == {1} for _, read in found[:2]]
+    return found[1::-1] if firsts == [False, True] else found[:2]
 
 
 def format_of(values: Collection[date]) -> str:

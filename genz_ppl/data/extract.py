@@ -43,13 +43,17 @@ def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> Floa
 
 
 def classes(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> tuple[tuple[str, ...], ...]:
-    """The sorted distinct labels of each column. required: raises InputError for more than 100 and for binary data."""
+    """The sorted distinct labels of each column. required: raises InputError for too many and for binary data.
+
+    Too many are more than 100, and with ten rows or more, more than one for every two rows.
+    """
+    most = min(MOST_CLASSES, len(ids) // 2 if len(ids) >= 10 else MOST_CLASSES)
     found = []
     for column in columns:
         labels = sort_labels(name for name in _labels(table, column, ids, lenient=not required) if name is not None)
-        if required and len(labels) > MOST_CLASSES:
+        if required and len(labels) > most:
             raise InputError(
-                f"{table.name}: target {shorten(column)} has {len(labels)} different labels, more than {MOST_CLASSES}: "
+                f"{table.name}: target {shorten(column)} has {len(labels)} different labels, more than {most}: "
                 "it looks like numbers or ids; drop classes=True (--likelihood on the command line)"
             )
         found.append(labels)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow
 
-from genz_ppl.data.values import listing, plain_column, shorten, typed_column
+from genz_ppl.data.values import PLAIN_NUMBER, listing, plain_column, shorten, typed_column
 from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue
 
@@ -193,6 +193,10 @@ def _read_separated(path: str | Path, separators: str) -> Table:
     with _unlimited_cells(len(text)):
         rows = list(_checked_rows(text, separator, file))
     header = [name.strip() for name in rows[0]]
+    if all(PLAIN_NUMBER.fullmatch(name) for name in header):
+        warnings.warn(
+            f"{file}: the header is numbers only; if it is a row of data, put a header above it", GenzWarning, stacklevel=2
+        )
     unnamed = {position: f"Unnamed: {position}" for position, name in enumerate(header) if not name}  # as pandas names them
     columns = [unnamed.get(position, name) for position, name in enumerate(header)]
     _check_columns(columns, str(file))

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 from genz_ppl.data.columns import Roles, Schema, as_names
-from genz_ppl.data.dates import ISO, ISO_TIME, format_of, likeliest_format, read_date
+from genz_ppl.data.dates import ISO, ISO_TIME, format_of, read_date, readings_of
 from genz_ppl.data.reading import Table
-from genz_ppl.data.styles import NumberStyle, is_gap, likeliest_style, rivals
-from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, is_number, label, plain_number, readable, shorten, text_cell, truth
+from genz_ppl.data.styles import PLAIN, NumberStyle, is_gap, likeliest_style, rivals
+from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, is_number, label, readable, shorten, text_cell, typed_column
 from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue
 
 #: Readings of a column as a schema keeps them, beside styles of numbers ("$1,234.5") and formats of dates ("%d/%m/%Y").
-TEXT, NUMBER, TRUTH = "text", "number", "true or false"
+TEXT, TRUTH = "text", "true or false"
 # A column of so many numbers or dates, and so large a share of them, likely has slips in the other cells.
 _MANY, _ALMOST = 10, 0.9
-_KEEP = "--as-text (as_text=) keeps it as text"
+_DAYS = 19000101, 21001231  # whole numbers between, all of them days of a calendar, are dates
+_KEEP = "; --as-text (as_text=) keeps it as text"
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ def read_columns(table: Table, schema: Schema, roles: Roles) -> tuple[Table, Sch
             if required or column not in schema.target:
                 raise
     readings = tuple((column, found.reading) for column, found in read.items() if found.reading is not None)
-    styled = frozenset(column for column, reading in readings if NumberStyle.from_written(reading) is not None)
+    styled = frozenset(column for column, reading in readings if reading != PLAIN.written and NumberStyle.from_written(reading))
     for column, found in read.items():
         # What is computed with must be numbers: other cells will be refused, or do not matter.
         if found.note and (column in styled or column not in computed):
-            note = found.note.removesuffix(f"; {_KEEP}") if column in computed else found.note
+            note = found.note.removesuffix(_KEEP) if column in computed else found.note
             warnings.warn(f"{table.name}: column {shorten(column)} {note}", GenzWarning, stacklevel=2)
     values = {column: found.values for column, found in read.items()}
     return replace(table, values=values, styled=styled), replace(schema, readings=readings)
@@ -70,17 +71,16 @@ def check_readings(known: Schema, found: Schema, name: str) -> None:
     """Raises InputError for a column that one schema has as text and the other as numbers, dates, or true and false."""
     others = dict(found.readings)
     for column, reading in known.readings:
-        if column in others and column not in known.target and _kind(reading) != _kind(others[column]):
+        kinds = _kind(others.get(column, reading)), _kind(reading)
+        if kinds[0] != kinds[1] and column not in known.target:
             raise InputError(
-                f"{name}: column {shorten(column)} was read as {_kind(others[column])}, where the run has {_kind(reading)}: "
-                f"correct its cells, or read it like the run with readings=run.schema.readings"
+                f"{name}: column {shorten(column)} was read as {kinds[0]}, where the run has {kinds[1]}: correct its cells, or "
+                "read it like the run with readings=run.schema.readings"
             )
 
 
 def _kind(reading: str) -> str:
-    if reading in (TEXT, TRUTH):
-        return reading
-    return "numbers" if reading == NUMBER or NumberStyle.from_written(reading) is not None else "dates"
+    return "numbers" if NumberStyle.from_written(reading) else "dates" if "%" in reading else reading
 
 
 def _found(table: Table, column: str, computed: bool) -> Found:
@@ -94,112 +94,109 @@ def _found(table: Table, column: str, computed: bool) -> Found:
         texts = list(dict.fromkeys(value for value in present if isinstance(value, str)))
         if computed and all(map(is_number, texts)):
             return Found(None, values)
-        return _numbers(values, texts, table.commas) or _dates(values, texts) or Found(TEXT if kinds == {str} else None, values)
-    if kinds and all(issubclass(kind, date) for kind in kinds):
+        text = Found(TEXT if kinds == {str} else None, values)
+        return _numbers(values, texts, table.commas) or _dates(values, texts) or text
+    if kinds and kinds <= {date, datetime}:
         return _read_as(table, column, format_of([value for value in present if isinstance(value, date)]))
+    if kinds == {int} and all(isinstance(value, int) and _DAYS[0] <= value <= _DAYS[1] for value in present) and len(present) > 2:
+        cells = [None if value is None else str(value) for value in values]
+        dates = _dates(cells, [cell for cell in dict.fromkeys(cells) if cell is not None])
+        if dates is not None:
+            return dates
     if kinds and kinds <= {int, float}:
         finite = [None if isinstance(value, float) and math.isinf(value) else value for value in values]
         infinite = len(present) - sum(value is not None for value in finite)
-        return Found(NUMBER, finite, f"has infinite values ({infinite}), read as missing" if infinite else "")
+        return Found(PLAIN.written, finite, f"has infinite values ({infinite}), read as missing" if infinite else "")
     return Found(TRUTH if kinds == {bool} else None, values)
 
 
 def _numbers(values: Sequence[FieldValue], texts: Sequence[str], commas: bool) -> Found | None:
-    """Text as numbers, where one style reads all of it."""
+    """Text as numbers, where one style reads all of it; None where it does not look like that."""
     style = likeliest_style(texts, commas)
     if style is None or not all(map(style.reads, texts)):
-        return None if style is None else _almost(values, texts, style.reads, "numbers")
+        return None if style is None else _almost(values, [text for text in texts if not style.reads(text)], "numbers")
     numbers = [style.read(value) if isinstance(value, str) else value for value in values]
     odd = [text for text in texts if text.strip().lower() not in MISSING_NUMBER and not PLAIN_NUMBER.fullmatch(text.strip())]
     if not odd:
-        return Found(NUMBER, numbers)
-    rival = next(rivals(style, texts), None)
-    if rival is not None:
-        note = f"is read as numbers, {shorten(rival[0])} as {style.read(rival[0])}; that it is {rival[1]} no value rules out"
-    else:
-        number = style.read(odd[0])
-        note = f"is read as numbers, {shorten(odd[0])} as {'missing' if number is None else number}"
-    return Found(style.written, numbers, f"{note}; {_KEEP}")
+        return Found(PLAIN.written, numbers)
+    shown, other = next(rivals(style, texts), (odd[0], None))
+    meant = style.read(shown)
+    note = f"is read as numbers, {shorten(shown)} as {'missing' if meant is None else meant}"
+    return Found(style.written, numbers, note + (f"; that it is {other} no value rules out" if other is not None else "") + _KEEP)
 
 
 def _dates(values: Sequence[FieldValue], texts: Sequence[str]) -> Found | None:
-    """Text as dates, where one format reads all of it."""
+    """Text as dates, where one format reads all of it; None where it does not look like that."""
     dated = [text for text in texts if not is_gap(text) and any(character.isdigit() for character in text)]
-    found = likeliest_format(dated) if dated and len(values) else None
-    if found is None:
+    found = readings_of(dated) if dated else []
+    if not found:
         return None
-    known, (written, rival) = set(dated), found
-    if not all(text in known or is_gap(text) for text in texts) or not all(isinstance(value, str | None) for value in values):
-        return _almost(values, texts, known.__contains__, "dates")
-    try:
-        read = {text: read_date(text, written) for text in dated}
-    except ValueError:
-        return None
-    shown = next((text for text in dated if rival is not None and read_date(text, rival) != read[text]), dated[0])
-    note = f"is read as dates, {shorten(shown)} as {readable(read[shown])}"
-    if rival is not None:
-        note += f"; that it is {readable(read_date(shown, rival))} no value rules out"
-    if written.startswith(ISO_TIME):
-        note += f" ({written.removeprefix(ISO_TIME).strip()})"
-    silent = rival is None and written.startswith(ISO) and not written.endswith(" UTC")
+    written, read = found[0]
+    others = [text for text in texts if text not in read and not is_gap(text)]
+    if others or not all(isinstance(value, str | None) for value in values):
+        return _almost(values, others, "dates")
+    dates = [read.get(value) if isinstance(value, str) else None for value in values]
+    if len(found) == 1 and written in (ISO, ISO_TIME):
+        return Found(written, dates)
+    shown = next(text for text in dated if found[-1][1][text] != read[text] or len(found) == 1)
+    note = (
+        f"is read as dates, {shorten(shown)} as {readable(read[shown])}{written.removeprefix(ISO_TIME) if ISO in written else ''}"
+    )
     return Found(
-        written, [read.get(value) if isinstance(value, str) else None for value in values], "" if silent else f"{note}; {_KEEP}"
+        written, dates, note + (f"; that it is {readable(found[1][1][shown])} no value rules out" if found[1:] else "") + _KEEP
     )
 
 
-def _almost(values: Sequence[FieldValue], texts: Sequence[str], fits: Callable[[str], bool], kind: str) -> Found | None:
-    """Text as it is, with a note about the first cell that keeps the column from being of the kind, if few do."""
-    other = {text for text in texts if not fits(text)}
-    rows = [row for row, value in enumerate(values, start=1) if isinstance(value, str) and value in other]
+def _almost(values: Sequence[FieldValue], others: Sequence[str], kind: str) -> Found | None:
+    """Text as it is, with a note about the first of the few cells that keep the column from being of the kind."""
+    rows = [row for row, value in enumerate(values, start=1) if value in others]
     present = sum(value is not None for value in values)
-    fitting = present - len(rows)
-    codes = any(text.strip().lstrip("+").isdecimal() for text in other)
-    if codes or fitting < max(_MANY, _ALMOST * present):
+    codes = any(text.strip().lstrip("+").isdecimal() for text in others)
+    if codes or not rows or present - len(rows) < max(_MANY, _ALMOST * present):
         return None
-    note = f"is read as text: {fitting} of {present} values are {kind}, but not {shorten(values[rows[0] - 1])} in row {rows[0]}"
+    few = f"{present - len(rows)} of {present} values are {kind}, but not {shorten(values[rows[0] - 1])} in row {rows[0]}"
     reading = TEXT if all(isinstance(value, str | None) for value in values) else None
-    return Found(reading, values, f"{note}; correct or empty such cells, or {_KEEP.replace('keeps it as text', 'silences this')}")
+    return Found(
+        reading, values, f"is read as text: {few}; correct or empty such cells, or silence this with --as-text (as_text=)"
+    )
 
 
 def _as_number(table: Table, column: str) -> Found:
     """The column as numbers because a user says so. Raises InputError for the first cell that is none."""
     texts = dict.fromkeys(value for value in table.fields(column) if isinstance(value, str))
-    if not texts:
-        return _read_as(table, column, NUMBER)
-    style = likeliest_style(texts, table.commas, codes=True) or NumberStyle(",", ".")
+    style = (likeliest_style(texts, table.commas, codes=True) or NumberStyle(",", ".")) if texts else PLAIN
     return _read_as(table, column, style.written, "correct it or drop --as-number (as_number=)")
 
 
 def _read_as(table: Table, column: str, reading: str, remedy: str = "write it like the data before") -> Found:
     """The column in a known reading. Raises InputError for the first cell that cannot be read so."""
-    read, expected = _reader(reading, table.written)
+    style = NumberStyle.from_written(reading)
     values: list[FieldValue] = []
     for row, cell in enumerate(table.plain_cells(column), start=1):
         try:
-            values.append(None if cell is None else read(cell))
-        except (ValueError, TypeError):
+            values.append(None if cell is None else _read_cell(cell, reading, style, table.written))
+        except ValueError:
+            expected = (
+                f"a number written as in {reading!r}"
+                if style
+                else f"a date in the format {reading!r}"
+                if "%" in reading
+                else reading
+            )
             place = f"{table.name}: column {shorten(column)}, row {row}"
             raise InputError(f"{place}: expected {expected}, found {shorten(cell)}; {remedy}") from None
     return Found(reading, values)
 
 
-def _reader(reading: str, written: bool) -> tuple[Callable[[FieldValue], FieldValue], str]:
-    """What reads one cell that is there, and what it expects. written: cells are from a file of text."""
-    style = NumberStyle.from_written(reading)
+def _read_cell(cell: FieldValue, reading: str, style: NumberStyle | None, written: bool) -> FieldValue:
+    """One cell that is there. written: it is from a file of text. Raises ValueError if it cannot be read so."""
     if reading == TEXT:
-        return (lambda cell: text_cell(cell) if written else cell if isinstance(cell, str) else label(cell)), "text"
-    if reading == TRUTH:
-        return truth, "true or false"
-    if reading == NUMBER or style is not None:
-        parse = plain_number if style is None else style.read
-        return (lambda cell: _number(cell, parse)), "a number" if style is None else f"a number written as in {reading!r}"
-    return (
-        lambda cell: None if isinstance(cell, str) and is_gap(cell) else read_date(cell, reading)
-    ), f"a date in the format {reading!r}"
-
-
-def _number(cell: FieldValue, parse: Callable[[str], int | float | None]) -> int | float | None:
-    value = parse(cell) if isinstance(cell, str) else cell
-    if isinstance(value, bool) or not isinstance(value, int | float | None):
-        raise ValueError("not a number")
+        return text_cell(cell) if written and isinstance(cell, str) else cell if isinstance(cell, str) else label(cell)
+    if isinstance(cell, str) and is_gap(cell):
+        return None
+    value = style.read(cell) if style and isinstance(cell, str) else cell
+    if style is None:
+        value = read_date(cell, reading) if reading != TRUTH else typed_column([cell])[0] if isinstance(cell, str) else cell
+    if (reading == TRUTH) != isinstance(value, bool) or (style and not isinstance(value, int | float)):
+        raise ValueError("of another kind")
     return None if isinstance(value, float) and math.isinf(value) else value

@@ -85,6 +85,9 @@ class NumberStyle:
         return True
 
 
+PLAIN = NumberStyle("", ".")
+
+
 def is_gap(cell: str) -> bool:
     """Whether a cell among numbers stands for nothing."""
     return cell.strip().lower() in _GAPS
@@ -96,9 +99,10 @@ def likeliest_style(cells: Collection[str], comma: bool = False, codes: bool = F
     comma: a comma before decimals is likelier than one between thousands. codes: see `NumberStyle`; without it plain numbers
     and phone numbers have no style either.
     """
+    plain = all(PLAIN_NUMBER.fullmatch(cell.strip()) for cell in cells)
+    cells = [cell for cell in cells if not is_gap(cell)]
     parts = [part for cell in cells if len(cell) <= _LONGEST and (part := _CELL.fullmatch(_normal(cell)))]
-    plain = _are_phone_numbers(cells) or all(PLAIN_NUMBER.fullmatch(cell.strip()) for cell in cells)
-    if not parts or 2 * len(parts) < len(cells) or (plain and not codes):
+    if not parts or 2 * len(parts) < len(cells) or (not codes and (plain or _are_phone_numbers(cells))):
         return None
     (before, after), _ = Counter((part["before"], part["after"]) for part in parts).most_common(1)[0]
     units = {part["after"] for part in parts}
@@ -130,6 +134,6 @@ def _figure(thousands: str, decimal: str, codes: bool) -> re.Pattern[str]:
 
 def _are_phone_numbers(cells: Collection[str]) -> bool:
     """Digits in groups with spaces between, equally many in every cell."""
-    bare = [cell.translate(_SPACES_AND_SIGNS).replace(" ", "") for cell in cells if not is_gap(cell)]
+    bare = [cell.translate(_SPACES_AND_SIGNS).replace(" ", "") for cell in cells]
     grouped = any(" " in _normal(cell) for cell in cells)
     return grouped and all(cell.isdecimal() for cell in bare) and len({*map(len, bare)}) == 1 and len(bare[0]) >= _SHORTEST_PHONE

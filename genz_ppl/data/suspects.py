@@ -40,7 +40,7 @@ def suspects(items: Items) -> Iterator[str]:
                     f"(R² {share:.2f}): if it is a copy of it or was made from it, leave it out with --drop (drop=)"
                 )
                 break
-        words = [value for value in values if isinstance(value, str)]
+        words = [value for value in values if isinstance(value, str) and not value.isdecimal()]
         if (
             len(words) >= _FEWEST
             and len(set(words)) >= _ID_SHARE * len(words)
@@ -52,7 +52,7 @@ def suspects(items: Items) -> Iterator[str]:
             )
     twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, items.targets.tolist()), strict=True)})
     if twice and 2 * len(np.unique(items.targets, axis=0)) > len(items):
-        yield f"{twice} rows repeat the text and target of others, and may be both learned from and tested on; keep one of each"
+        yield f"rows repeat the text and target of others ({twice}), and may be learned from and tested on at once; keep one of each"
 
 
 def _explained(values: Sequence[FieldValue], target: FloatArray, n_classes: int) -> float:

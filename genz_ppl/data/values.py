@@ -65,10 +65,8 @@ def _plain_float(value: float | np.floating) -> float | None:
 def _plain_object(value: object) -> FieldValue:
     if isinstance(value, (list, tuple, set, frozenset, Mapping, np.ndarray)):
         return json.dumps(_structure(value), separators=(",", ":"), ensure_ascii=False)
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime(warn=False)
     if isinstance(value, date):
-        return value
+        return value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Decimal):
@@ -117,33 +115,19 @@ def typed_column(cells: Sequence[str]) -> list[FieldValue]:
     if present and all(cell.lower() in _TRUTH for cell in present):
         return [_TRUTH.get(cell.lower()) for cell in stripped]
     if present and all(PLAIN_NUMBER.fullmatch(cell) for cell in present):
-        return [plain_number(cell) for cell in stripped]
+        return [_quantity(cell) for cell in stripped]
     return [text_cell(cell) for cell in cells]
 
 
-def text_cell(cell: FieldValue) -> FieldValue:
-    """A written cell as text, None for those that are empty or NaN."""
-    return None if isinstance(cell, str) and cell.strip() in _MISSING_WORD else cell
+def text_cell(cell: str) -> str | None:
+    """A written cell as text, None for one that is empty or NaN."""
+    return None if cell.strip() in _MISSING_WORD else cell
 
 
-def truth(cell: FieldValue) -> FieldValue:
-    """True, false or their names as bool, None for a gap. Raises ValueError for anything else."""
-    if isinstance(cell, bool):
-        return cell
-    word = cell.strip().lower() if isinstance(cell, str) else None
-    if word not in _TRUTH and word not in MISSING_NUMBER:
-        raise ValueError("not true or false")
-    return _TRUTH.get(word)
-
-
-def plain_number(cell: str) -> int | float | None:
-    """A written number as int or float, None for a gap. Raises ValueError for what is no `PLAIN_NUMBER`."""
-    word = cell.strip()
-    if word.lower() in MISSING_NUMBER:
-        return None
-    if not PLAIN_NUMBER.fullmatch(word):
-        raise ValueError("not a number")
-    return int(word) if _INTEGER.fullmatch(word) else float(word)
+def _quantity(cell: str) -> int | float | None:
+    if _INTEGER.fullmatch(cell):
+        return int(cell)
+    return float(cell) if PLAIN_NUMBER.fullmatch(cell) else None
 
 
 def number(value: object) -> float:
