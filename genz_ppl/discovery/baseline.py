@@ -14,11 +14,12 @@ import torch
 
 from genz_ppl.data import Items, Split
 from genz_ppl.discovery import discover as discovery
-from genz_ppl.discovery.discover import Discovery, check_same_items, make_settings
+from genz_ppl.discovery.discover import Discovery, make_settings
+from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.run.drive import start
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.record import BASELINE, blank_model, make_record, recorded_settings, recorded_split
+from genz_ppl.discovery.run.record import BASELINE, blank_model, check_same_items, make_record, recorded_settings, recorded_split
 from genz_ppl.discovery.run.records import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
 from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
@@ -127,7 +128,7 @@ def baseline(
     settings: link, likelihood, inference, seed, test_fraction and the others in `SETTINGS`, as in `discover`; so are the
     remaining arguments, the split, the run directory and what is raised. `resume` goes on with a run that was stopped.
     """
-    items, settings = discovery.with_roles(items, settings)
+    items, settings = with_roles(items, settings)
     brief = Brief(task_of(items) if task is None else task, n_questions, examples)
     chosen = _settings(model, brief, settings)
     service = Service.of(model, model_settings, store)
@@ -166,7 +167,7 @@ def resume(
     record = directory.record()
     if not is_baseline(record):
         return discovery.resume(out, items, model, on_step, on_answers, model_settings, device, progress)
-    settings = discovery.moved(recorded_settings(record, directory, baseline=True), device)
+    settings = recorded_settings(record, directory, baseline=True, device=device)
     check_same_items(items, record, f"the run in {directory.path}")
     runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
     state = directory.load(blank_model(record)) or start(runner)

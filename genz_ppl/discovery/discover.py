@@ -8,27 +8,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema, frame_like
-from genz_ppl.data.columns import Roles
 from genz_ppl.data.readings import check_readings
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
-from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
+from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence, with_roles
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.plotting import Plots
-from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
+from genz_ppl.discovery.prediction_table import group_table, prediction_table
 from genz_ppl.discovery.run.drive import run_to_end, start
 from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.record import (
     OBJECT,
     blank_model,
-    content_hash,
+    check_same_items,
+    known_answers,
     make_record,
     recorded_scaling,
     recorded_settings,
@@ -44,7 +43,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import CLASS_LIKELIHOODS, DIRECTION, PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def resume(
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
-    settings = moved(recorded_settings(record, directory), device)
+    settings = recorded_settings(record, directory, device=device)
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
@@ -159,7 +158,6 @@ class Discovery:
         return f"<Discovery: {one_line(self)}>"
 
     def _repr_html_(self) -> str:
-        """As a notebook shows it."""
         return page(self)
 
     @cached_property
@@ -201,10 +199,8 @@ class Discovery:
     @property
     def posterior(self) -> pd.DataFrame:
         """q(z = 1 given y and the answers): training items on their index, active features by text."""
-        try:
-            index = self.items.take(recorded_split(self._record, self.items).train).index
-        except OptionError:  # of an earlier version
-            index = pd.Index(self._record["split"]["train"], name="id")
+        names, known = self._record["split"]["train"], self._own_items()
+        index = pd.Index(names, name="id") if known is None else known.index[recorded_split(self._record, known).train]
         return pd.DataFrame(self._progress.state.posterior.numpy(), index=index, columns=self._texts)
 
     @property
@@ -242,10 +238,7 @@ class Discovery:
         seed = self._record["settings"]["seed"]
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
-        targets, likelihood = self.schema.target, self._progress.state.model.likelihood
-        if likelihood.is_of_classes:
-            return class_table(outcome, items.index, targets, self.schema.classes, likelihood.n_classes)
-        return prediction_table(outcome, items.index, targets)
+        return prediction_table(outcome, items.index, self.schema, self._progress.state.model.likelihood)
 
     def update(
         self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None
@@ -334,10 +327,13 @@ class Discovery:
 
         Raises OptionError where its folder does not hold them.
         """
+        if (known := self._own_items()) is None:
+            raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
+        return known
+
+    def _own_items(self) -> Items | None:
         if self._items is None and self.directory is not None:
             self._items = read_items(self.directory, self._record)
-        if self._items is None:
-            raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
         return self._items
 
     @property
@@ -363,19 +359,8 @@ class Discovery:
         progress: bool | None = False,
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
-        items, watchers = self.matched(items), Watchers(None, on_answers, progress)
-        texts = self._texts
-        known: dict[str, FloatArray] = {}
-        for side, rows in (("train", self._progress.train_answers), ("test", self._progress.test_answers)):
-            known.update(zip(self._record["content"][side], rows, strict=True))
-        answers = np.full((len(items), len(texts)), np.nan)
-        missing = []
-        for position, item in enumerate(items):
-            row = known.get(content_hash(item))
-            if row is None:
-                missing.append(position)
-            else:
-                answers[position] = row
+        items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
+        answers, missing = known_answers(self._progress, self._record, items)
         if missing and texts:
             opened = Service.recorded(self._record, self._model, model_settings or {}, own_caps=False).open(None, fresh=True)
             with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
@@ -383,23 +368,6 @@ class Discovery:
                 answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
             warn_of_silence(items, texts, answers[missing], self._progress.train_answers)
         return answers
-
-
-def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
-    """Items, of a DataFrame with the roles of its columns among what is given, and the settings that are left.
-
-    Targets are read as classes where the likelihood is one of classes. Raises OptionError for roles beside Items.
-    """
-    roles = Roles(**{name: given[name] for name in Roles.__annotations__ if name in given})  # type: ignore[typeddict-item]
-    settings = {name: value for name, value in given.items() if name not in roles}
-    if isinstance(items, Items):
-        if roles:
-            raise OptionError(f"{next(iter(roles))}: the items have their columns already; leave it out, or pass a DataFrame")
-        return items, settings
-    if not isinstance(items, pd.DataFrame):
-        raise OptionError(f"items: expected Items or a DataFrame, got {type(items).__name__}; see Items.from_file for files")
-    classes = settings.get("likelihood") in CLASS_LIKELIHOODS
-    return Items.from_frame(items, **{"classes": classes, **roles}), settings
 
 
 def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:
@@ -414,21 +382,10 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
 
 
-def moved(settings: DiscoverSettings, device: str | None) -> DiscoverSettings:
-    """The settings of a run that goes on on another device; None: on the one they name."""
-    return settings if device is None else replace(settings, device=device)
-
-
 def changed(record: dict[str, Any], settings: DiscoverSettings, service: Service) -> dict[str, Any]:
     """The run.json of a run that goes on with what may differ from its start: the device, and how a served model is called."""
     model_settings = None if service.settings is None else service.settings.to_dict()
     return {**record, "settings": {**record["settings"], "device": settings.device}, "model_settings": model_settings}
-
-
-def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
-    """Raise InputError unless these are the items that a run was started on."""
-    if items.fingerprint() != record["fingerprint"]:
-        raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
 
 
 def finished(

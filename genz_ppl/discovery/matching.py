@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from genz_ppl.data import Items, Schema
-from genz_ppl.data.columns import as_names, render_lines, render_template
+from genz_ppl.data.columns import Roles, as_names, render_lines, render_template
 from genz_ppl.data.values import listing, shorten
-from genz_ppl.errors import GenzWarning, InputError, did_you_mean
+from genz_ppl.errors import GenzWarning, InputError, OptionError, did_you_mean
 from genz_ppl.llm.rules.columns import field_names
 from genz_ppl.llm.rules.predicates import parse
+from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray, Item
 
 RULES = "rules"
+
+
+def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
+    """Items, of a DataFrame with the roles of its columns among what is given, and the settings that are left.
+
+    Targets are read as classes where the likelihood is one of classes. Raises OptionError for roles beside Items.
+    """
+    roles = Roles(**{name: given[name] for name in Roles.__annotations__ if name in given})  # type: ignore[typeddict-item]
+    settings = {name: value for name, value in given.items() if name not in roles}
+    if isinstance(items, Items):
+        if roles:
+            raise OptionError(f"{next(iter(roles))}: the items have their columns already; leave it out, or pass a DataFrame")
+        return items, settings
+    if not isinstance(items, pd.DataFrame):
+        raise OptionError(f"items: expected Items or a DataFrame, got {type(items).__name__}; see Items.from_file for files")
+    classes = settings.get("likelihood") in CLASS_LIKELIHOODS
+    return Items.from_frame(items, **{"classes": classes, **roles}), settings
 
 
 def needed_schema(schema: Schema, texts: Sequence[str], model: str) -> Schema:

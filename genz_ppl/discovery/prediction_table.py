@@ -10,12 +10,19 @@ import pandas as pd
 from genz_ppl.data import Schema
 from genz_ppl.inference.group_table import GroupEffects
 from genz_ppl.inference.prediction import Prediction
+from genz_ppl.models import CategoricalLikelihood, Likelihood
 
 PARTS = ("mean", "sd", "lower", "upper")
 
 
-def prediction_table(outcome: Prediction, index: pd.Index, targets: Sequence[str]) -> pd.DataFrame:
-    """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on."""
+def prediction_table(outcome: Prediction, index: pd.Index, schema: Schema, likelihood: Likelihood) -> pd.DataFrame:
+    """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
+
+    Where targets are categorical: see `class_table`.
+    """
+    targets = schema.target
+    if isinstance(likelihood, CategoricalLikelihood):
+        return class_table(outcome, index, targets, schema.classes, likelihood.n_classes)
     columns = {}
     for position, name in enumerate(targets):
         prefix = "" if len(targets) == 1 else f"{name}_"

@@ -7,6 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,14 +19,14 @@ from genz_ppl.data.values import readable
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.records import Counters, Progress
 from genz_ppl.discovery.run.runner import Runner
-from genz_ppl.errors import OptionError, RunDirectoryError
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
-from genz_ppl.types import Item
+from genz_ppl.types import FloatArray, Item
 
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
@@ -92,6 +93,23 @@ def _hashes(items: Sequence[Item]) -> list[str]:
     return [content_hash(item) for item in items]
 
 
+def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
+    """Raise InputError unless these are the items that a run was started on."""
+    if items.fingerprint() != record["fingerprint"]:
+        raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
+
+
+def known_answers(progress: Progress, record: Mapping[str, Any], items: Items) -> tuple[FloatArray, list[int]]:
+    """Answers to the active features, (T, K), that a run has of items with the same content, and the positions of the others."""
+    known: dict[str, FloatArray] = {}
+    for side, rows in (("train", progress.train_answers), ("test", progress.test_answers)):
+        known.update(zip(record["content"][side], rows, strict=True))
+    found = [known.get(content_hash(item)) for item in items]
+    unknown = np.full(len(progress.active), np.nan)
+    answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))
+    return answers, [position for position, row in enumerate(found) if row is None]
+
+
 def recorded_split(record: dict[str, Any], items: Items) -> Split:
     """The split of the run, for the same items."""
     position = {name: index for index, name in enumerate(items.ids)}
@@ -99,8 +117,10 @@ def recorded_split(record: dict[str, Any], items: Items) -> Split:
     return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
 
 
-def recorded_settings(record: dict[str, Any], directory: RunDirectory, baseline: bool = False) -> DiscoverSettings:
-    """The settings of the run. baseline: whether the caller can go on with a 0-shot baseline.
+def recorded_settings(
+    record: dict[str, Any], directory: RunDirectory, baseline: bool = False, device: str | None = None
+) -> DiscoverSettings:
+    """The settings of the run. baseline: whether the caller can go on with a 0-shot baseline; device: to go on on another one.
 
     Raises RunDirectoryError if the settings are another version's, or a baseline's and the caller cannot go on with it.
     """
@@ -109,12 +129,14 @@ def recorded_settings(record: dict[str, Any], directory: RunDirectory, baseline:
             f"{directory.path}: holds a 0-shot baseline; go on with genz_ppl.resume or 'genz resume {directory.path}'"
         )
     try:
-        return DiscoverSettings(**{**record["settings"], "error_rate_prior": tuple(record["settings"]["error_rate_prior"])})
+        prior = tuple(record["settings"]["error_rate_prior"])
+        settings = DiscoverSettings(**{**record["settings"], "error_rate_prior": prior})
     except (TypeError, KeyError, OptionError) as error:
         written = record.get("versions", {}).get("genz-ppl", "unknown")
         raise RunDirectoryError(
             f"{directory.path}: the settings in run.json are not of this version ({error}); resume with genz-ppl {written}"
         ) from None
+    return settings if device is None else replace(settings, device=device)
 
 
 def recorded_model(record: dict[str, Any], model: str | FoundationModel | None) -> str | FoundationModel:
