@@ -17,7 +17,7 @@ from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.llm.spending import Spending
 from genz_ppl.llm.store import AnswerStore
 from genz_ppl.llm.store_export import COLUMNS, SUFFIXES, asked, intact_rows
-from genz_ppl.llm.store_rows import ITEM_BYTES, Pair, Question, StoredAnswer, read_text
+from genz_ppl.llm.store_rows import ITEM_BYTES, Pair, StoredAnswer, read_text
 from genz_ppl.llm.store_schema import open_store, store_errors
 
 _PORTION = 10_000
@@ -57,7 +57,7 @@ def import_answers(source: str | Path, path: str | Path) -> Imported:
     first = next(portions)  # before a store is made
     if imported.refused and not first:
         why, (_, row) = next(iter(imported.refused.items()))
-        raise InputError(f"{file}: none of its rows is an answer; row {row}: {why}")
+        raise InputError(f"{file}: expected what 'genz store export' writes, found no answer; row {row}: {why}")
     with AnswerStore(path) as store:
         for portion in chain([first], portions):
             claim = store.claim(list(portion))
@@ -80,11 +80,10 @@ def _portions(file: Path, imported: Imported) -> Iterator[dict[Pair, StoredAnswe
     for number, row in enumerate(_rows(file), 1):
         try:
             pair, answer = _answer(row)
-        except ValueError as error:
-            if number == 1 and isinstance(row, dict) and not {*COLUMNS[:-1]} <= {*row}:
-                raise InputError(f"{file}: expected the columns that 'genz store export' writes; {error}") from None
-            count, first = imported.refused.get(str(error), (0, number))
-            imported.refused[str(error)] = count + 1, first
+        except (ValueError, KeyError) as error:
+            why = f"there is no column {error}" if isinstance(error, KeyError) else str(error)
+            count, first = imported.refused.get(why, (0, number))
+            imported.refused[why] = count + 1, first
             continue
         if pair in portion:
             imported.compare(portion[pair], answer)
@@ -133,25 +132,18 @@ def _parsed(line: str) -> Any:
 
 
 def _answer(row: Any) -> tuple[Pair, StoredAnswer]:
-    """What a row says. Raises ValueError for what was never exported."""
+    """What a row says. Raises ValueError or KeyError for what was never exported."""
     if not isinstance(row, dict):
         raise ValueError("it is damaged, or no row of a table")
-    for name in COLUMNS[:-1]:
-        if name not in row:
-            raise ValueError(f"there is no column {name!r}")
     *texts, draw = (row[name] for name in COLUMNS[1:7])
-    if not all(isinstance(text, str) for text in (*texts, row["reason"])):
-        raise ValueError("feature, model, endpoint, prompt, sampling and reason must be texts")
-    if not str(draw).isdecimal():
-        raise ValueError("draw: expected a whole number")
-    columns, item = (*texts, int(draw)), _hash(row, "item")
-    question = asked(_hash(row, "question"), columns) if row.get("question") else Question(*columns)
+    whole = int(draw) if str(draw).isdecimal() and len(str(draw)) < 19 else None
+    item, question = _hash(row, "item"), asked(_hash(row, "question"), (*texts, whole))
     if question is None:
         raise ValueError("question: is not the hash of feature, model, endpoint, prompt, sampling and draw; one was changed")
     value, probability = _number(row, "answer"), _number(row, "probability")
     if 0 < value < 1:
         raise ValueError("answer: expected 1, 0 or nothing")
-    return (question, item), StoredAnswer(value, row["reason"], None if math.isnan(probability) else probability)
+    return (question, item), StoredAnswer(value, str(row["reason"] or ""), None if math.isnan(probability) else probability)
 
 
 def _hash(row: dict[str, Any], name: str) -> bytes:
@@ -167,7 +159,7 @@ def _number(row: dict[str, Any], name: str) -> float:
     value = row[name]
     if value is None or value == "":
         return math.nan
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         number = float(value)
         if not isinstance(value, bool) and (math.isnan(number) or 0 <= number <= 1):
             return number

@@ -181,7 +181,7 @@ def test_prune(genz: Genz, store: Path) -> None:
         (("burn",), 2, "No such command 'burn'"),
         (("import",), 2, "Missing argument 'FILE'"),
         (("import", "none.csv", "--store", "answers.sqlite"), 2, "none.csv: cannot be read"),
-        (("import", "toy.csv", "--store", "answers.sqlite"), 2, "toy.csv: expected the columns that 'genz store export' writes"),
+        (("import", "toy.csv", "--store", "answers.sqlite"), 2, "toy.csv: expected what 'genz store export' writes"),
         (("import", "answers.sqlite", "--store", "answers.sqlite"), 2, "answers.sqlite: is the store itself"),
         (("repair", "--store", "none.sqlite"), 4, "found no store of answers there; name another one with --store FILE"),
         (("repair", "--store", "toy.csv"), 4, "nothing of a store of answers can be read in it"),
