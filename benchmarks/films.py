@@ -25,6 +25,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from paired import p_value, tied
 
 from genz_ppl.data import Items, open_source
 from genz_ppl.discovery.run.metrics import cosine
@@ -159,13 +160,6 @@ def ridge(columns: FloatArray, targets: FloatArray, new: FloatArray) -> FloatArr
     return predicted
 
 
-def p_value(first: list[float], second: list[float]) -> float:
-    """Two-sided paired t-test."""
-    from scipy.stats import ttest_rel
-
-    return float(ttest_rel(first, second).pvalue)
-
-
 def main() -> None:
     """Run the splits and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,7 +186,7 @@ def main() -> None:
     for name in outcomes[0]:
         values = [found[name].cosine for found in outcomes]
         spread = stdev(values) if len(values) > 1 else float("nan")
-        tested = f"{p_value(first, values):.2g}" if len(values) > 1 and values != first else "-"
+        tested = f"{p_value(first, values):.2g}" if len(values) > 1 and not tied(first, values) else "-"
         features = mean(found[name].n_features for found in outcomes)
         print(f"| {name} | {mean(values):.4f} | {spread:.4f} | {features:.1f} | {tested} |")
 

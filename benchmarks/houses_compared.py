@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from houses_yardsticks import YARDSTICKS, fields_frame
+from paired import p_value, tied
 
 METHODS = ["linear/student_t", "neural/gaussian", "0-shot linear/student_t", *YARDSTICKS]
 QUESTIONS = 50
@@ -130,18 +130,6 @@ def made(cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, Outcome]]:
         yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
 
-def p_value(first: list[float], second: list[float], overlap: float = 0.0) -> float:
-    """Two-sided paired t-test. overlap: test over training items, where splits share training items (Nadeau and Bengio, 2003).
-
-    t = mean / (sd * sqrt(1 / n + overlap)) of the n differences, with n - 1 degrees of freedom; overlap 0 is the plain test.
-    """
-    from scipy.stats import t
-
-    differences = [b - a for a, b in zip(first, second, strict=True)]
-    n = len(differences)
-    return float(2 * t.sf(abs(mean(differences)) / (stdev(differences) * math.sqrt(1 / n + overlap)), n - 1))
-
-
 def comparison(outcomes: dict[str, list[Outcome]]) -> list[str]:
     """The rows of the first table, the method that others are tested against first."""
     first = [outcome.test_error for outcome in next(iter(outcomes.values()))]
@@ -157,10 +145,10 @@ def comparison(outcomes: dict[str, list[Outcome]]) -> list[str]:
 
 
 def _row(name: str, tests: list[float], first: list[float], train: str, features: str) -> str:
-    several = len(tests) > 1
+    several, same = len(tests) > 1, len(tests) == len(first) and tied(first, tests)
     spread = f"{stdev(tests):.4f}" if several else "-"
-    difference = "-" if tests == first else f"{mean(tests) - mean(first):+.4f}"
-    tested = [f"{p_value(first, tests, overlap):.2g}" if several and tests != first else "-" for overlap in (0.0, OVERLAP)]
+    difference = "-" if same else f"{mean(tests) - mean(first):+.4f}"
+    tested = [f"{p_value(first, tests, overlap):.2g}" if several and not same else "-" for overlap in (0.0, OVERLAP)]
     splits = f" <!-- {' '.join(f'{test:.3f}' for test in tests)} -->"
     return f"| {name} | {mean(tests):.4f} | {spread} | {difference} | {' | '.join(tested)} | {train} | {features} |{splits}"
 

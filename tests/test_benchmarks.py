@@ -27,6 +27,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # some import one another
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -129,7 +130,6 @@ def test_questions_that_the_regressions_beside_the_films_ask(monkeypatch: pytest
 
 
 def test_cooccurrence_runs_both_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     cooccurrence = script("cooccurrence", monkeypatch)
     world = make_world(0, sizes=(60, 40), density=0.5)
     tables = [
@@ -167,9 +167,9 @@ def houses(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def yardsticks(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("houses_yardsticks")
     monkeypatch.setattr(module, "BOOSTING", [{"loss": "squared_error", "min_samples_leaf": 3}])
     monkeypatch.setattr(module, "MOST_TREES", 60)
@@ -248,8 +248,35 @@ def test_learning_curves_of_the_houses_end_with_the_last_row(yardsticks: ModuleT
     assert compared.learning_curve(found, 2)[2:] == ["| 0 | 0.7000 | 0.8000 | 0.0 | 2 |", "| 2 | 0.3000 | 0.4000 | 1.5 | 1 |"]
     paths = [compared.Outcome(0.1, 0.1, path=rows) for rows in (((3, 3, 0.2, 0.2), (2, 2, 0.4, 0.4)), ((2, 2, 0.2, 0.4),))]
     assert compared.pruning(paths, 1)[2:] == ["| 2 | 0.3000 | 0.4000 |"]
+
+
+def test_paired_t_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    paired = script("paired", monkeypatch)
     # Differences of 1, 2 and 3: t is 2 / (1 / sqrt 3), with two degrees of freedom.
     t = 2 * math.sqrt(3)
-    assert compared.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert paired.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
     t = 2 / math.sqrt(1 / 3 + 2 / 3)  # two test items to three for training
-    assert compared.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0], 2 / 3) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert paired.p_value([1.0, 1.0, 1.0], [2.0, 3.0, 4.0], 2 / 3) == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+
+
+@pytest.mark.parametrize("name", ["houses_compared", "films"])
+def test_results_that_differ_by_rounding_are_a_tie(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits are the machine's: neither a difference, nor a warning of lost precision, nor a division by zero."""
+    test = script(name, monkeypatch)
+    first = [0.1, 0.7, 0.4]
+    for others in (np.nextafter(first, 1.0), np.nextafter(first, [1.0, 0.0, 0.4]), [0.1, np.nextafter(0.7, 1), 0.4], first):
+        assert test.tied(first, list(map(float, others)))
+        assert test.p_value(first, list(map(float, others))) == 1.0
+    for shifted in ([each + 0.25 for each in first], [0.5, 0.75]):  # the same difference on each split, but for rounding
+        before = first if len(shifted) == 3 else [0.25, 0.5]
+        assert not test.tied(before, shifted)
+        assert test.p_value(before, shifted) == 0.0
+    assert not test.tied(first, [0.1, 0.7, 0.4001])
+    assert test.p_value(first, [0.1, np.nextafter(0.7, 1), 0.4001]) == pytest.approx(test.p_value(first, [0.1, 0.7, 0.4001]))
+
+
+def test_houses_that_differ_by_rounding_are_shown_as_a_tie(yardsticks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = script("houses_compared", monkeypatch)
+    one, other = ([compared.Outcome(0.1, error) for error in errors] for errors in ([0.3, 0.4], np.nextafter([0.3, 0.4], 1.0)))
+    rows = compared.comparison({"a": one, "b": other})[2:]
+    assert [row.split(" | ")[3:6] for row in rows] == [["-", "-", "-"]] * 2

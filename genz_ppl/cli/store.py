@@ -1,4 +1,4 @@
-"""`genz store`: what is in the store of answers, a table of it, and how to make it smaller."""
+"""`genz store`: what is in the store of answers, tables out of it and into it, how to mend it and to make it smaller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 if TYPE_CHECKING:
     from genz_ppl.llm.store.tools import StoreInfo
 
-store_app = typer.Typer(help="Show, export or prune the store of answers that all runs share.", rich_markup_mode="rich")
+store_app = typer.Typer(
+    help="Show, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
+)
 
 Store = Annotated[
     Path | None,
@@ -46,12 +48,44 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new .csv, .parquet or .jsonl file.", show_default=False)],
     store: Store = None,
 ) -> None:
-    """Write all answers to a table: item (a hash), question, answer. Of a damaged store, what can be read."""
+    """Write all answers to a table: item (a hash), question, answer."""
     from genz_ppl.llm.store import tools as store_tools
 
     written = store_tools.export(_path(store), file)
     left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
     typer.echo(f"{written.rows} answers written to {file}{left_out}")
+
+
+@store_app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote, or another store.", show_default=False)],
+    store: Store = None,
+) -> None:
+    """Bring in the answers that export wrote, or those of another store. What is answered stays as it is."""
+    from genz_ppl.llm.store import importing
+
+    found = importing.import_answers(file, _path(store))
+    texts = f", {found.texts} new texts" if found.texts else ""
+    other = f", {found.conflicting} other than in the store and left out" if found.conflicting else ""
+    typer.echo(f"{found.new} new answers{texts}, {found.known} known{other}")
+
+
+@store_app.command()
+def repair(store: Store = None) -> None:
+    """Make a damaged store anew from every row that can be read and is what was written; the damaged file is kept."""
+    from genz_ppl.llm.store import repair as repairing
+
+    done = repairing.repair(_path(store))
+    if done is None:
+        typer.echo("no damage found; nothing was changed")
+        return
+    typer.echo(
+        f"kept {done.answers} answers, {done.texts} texts, {done.attempts} calls of the ledger, {done.batches} open batches"
+    )
+    typer.echo(f"lost {done.lost_rows} damaged rows, and what was on {done.lost_pages} pages that cannot be read whole")
+    if done.lost_attempts:
+        typer.echo(f"{done.lost_attempts} calls of the ledger are lost: each counts with the mean of its run now")
+    typer.echo(f"the damaged file is kept as {done.damaged}; 'genz resume' asks again what is missing")
 
 
 @store_app.command()

@@ -86,7 +86,8 @@ def _advice(table: pd.DataFrame) -> str:
     by_loo, second = table.iloc[0], table.iloc[1]
     order = table.sort_values("error", ascending=better(str(table["metric"].iloc[0])) == "min", kind="stable")
     by_error, by_density = order.iloc[0], table.iloc[int(table["held_out"].argmax())]
-    sure = abs(second["elpd_difference"]) > 2 * second["difference_se"]
+    rounding = 1e-9 * abs(by_loo["elpd_loo"])  # two runs that differ by no more are a tie, however small the error of that
+    sure = abs(second["elpd_difference"]) > 2 * second["difference_se"] + rounding
     first = f"LOO prefers {by_loo['run']}" + ("" if sure else f", but {second['run']} is within two standard errors")
     agreeing = [kind for kind, row in (("test error", by_error), ("test density", by_density)) if row["run"] == by_loo["run"]]
     if len(agreeing) == 2:

@@ -10,7 +10,7 @@ import pandas as pd
 from genz_ppl.data import Schema
 from genz_ppl.inference.group_table import GroupEffects
 from genz_ppl.inference.prediction import Prediction
-from genz_ppl.models import CategoricalLikelihood, Likelihood
+from genz_ppl.models import Likelihood
 
 PARTS = ("mean", "sd", "lower", "upper")
 
@@ -21,7 +21,7 @@ def prediction_table(outcome: Prediction, index: pd.Index, schema: Schema, likel
     Where targets are categorical: see `class_table`.
     """
     targets = schema.target
-    if isinstance(likelihood, CategoricalLikelihood):
+    if likelihood.is_of_classes:
         return class_table(outcome, index, targets, schema.classes, likelihood.n_classes)
     columns = {}
     for position, name in enumerate(targets):

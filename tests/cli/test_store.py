@@ -36,7 +36,7 @@ def test_help_names_what_can_be_done(genz: Genz) -> None:
     for arguments in (("store",), ("store", "--help")):
         outcome = genz(*arguments)
         assert (outcome.code, outcome.err) == (0, "")
-        for command in ("info", "export", "prune"):
+        for command in ("info", "export", "import", "repair", "prune"):
             assert f" {command} " in outcome.out
 
 
@@ -95,6 +95,65 @@ def test_export_says_what_is_left_out(genz: Genz, store: Path) -> None:
     assert "1 damaged rows: they count as unknown and are asked again\n" in genz("store", "info", "--store", store, "--check").out
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "answers.sqlite"])
+def test_import(genz: Genz, store: Path, name: str) -> None:
+    if name != store.name:
+        assert genz("store", "export", name, "--store", store).code == 0
+    outcome = genz("store", "import", name, "--store", "other.sqlite")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "3 new answers, 0 known\n", "")
+    assert genz("store", "import", name, "--store", "other.sqlite").out == "0 new answers, 3 known\n"
+    assert json.loads(genz("store", "info", "--store", "other.sqlite", "--json").out)["answers"] == 3
+
+
+def test_import_says_what_is_left_out(genz: Genz, store: Path, tmp_path: Path) -> None:
+    assert genz("store", "export", "out.csv", "--store", store).code == 0
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[1].count(",1,,,") == lines[2].count(",0,,,") == 1
+    edited = [lines[0], lines[1].replace(",1,,,", ",0,,,"), lines[2].replace(",0,,,", ",7,,,"), lines[3]]
+    (tmp_path / "out.csv").write_text("\n".join(edited))
+    outcome = genz("store", "import", "out.csv", "--store", store)
+    assert outcome.code == 0
+    assert outcome.out == "0 new answers, 1 known, 1 other than in the store and left out\n"
+    assert outcome.err == "genz: note: out.csv: 1 rows were refused, the first is row 2: answer: expected 1, 0 or nothing\n"
+
+
+def test_repair(genz: Genz, store: Path) -> None:
+    outcome = genz("store", "repair", "--store", store)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "no damage found; nothing was changed\n", "")
+    content = store.read_bytes()
+    store.write_bytes(b"x" * 4096 + content[4096:].replace(b"refusal", b"refusel"))
+    refused = genz("store", "export", "out.csv", "--store", store)
+    assert refused.code == 4
+    assert refused.message.endswith(f"or, if it was a store, run 'genz store repair --store {store}'")
+    outcome = genz("store", "repair", "--store", store)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "kept 2 answers, 0 texts, 1 calls of the ledger, 0 open batches",
+        "lost 1 damaged rows, and what was on 0 pages that cannot be read whole",
+        f"the damaged file is kept as {store}.damaged; 'genz resume' asks again what is missing",
+    ]
+    assert genz("store", "info", "--store", store, "--check").out.splitlines()[2] == "no damage found"
+
+
+def test_repair_says_what_of_the_ledger_is_lost(genz: Genz, store: Path) -> None:
+    with AnswerStore(store) as opened:
+        run = opened.open_run("run", fresh=False)
+        for _ in range(300):
+            opened.settle(opened.begin(run, "extract", "gpt-x", Spending(1, 100, 100, 1.0)), "done", Spending(1, 90, 10, 0.25))
+    content = bytearray(store.read_bytes())
+    page = max(
+        n for n in range(len(content) // 4096) if content[n * 4096] == 13 and b"extract" in content[n * 4096 : n * 4096 + 4096]
+    )
+    content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    store.write_bytes(content)
+    lines = genz("store", "repair", "--store", store).out.splitlines()
+    lost = int(lines[2].split()[0])
+    assert lines[0] == f"kept 3 answers, 0 texts, {301 - lost} calls of the ledger, 0 open batches"
+    assert lines[2] == f"{lost} calls of the ledger are lost: each counts with the mean of its run now"
+    assert 10 < lost < 200
+    assert json.loads(genz("store", "info", "--store", store, "--json").out)["spent"]["cost"] == 301 * 0.25
+
+
 def test_prune(genz: Genz, store: Path) -> None:
     would = genz("store", "prune", "--store", store, "--model", "gpt-x", "--failed", "--dry-run")
     assert would.out == "would take away 1 answers, 0 texts and 0 leases of ended runs; nothing was changed\n"
@@ -120,6 +179,12 @@ def test_prune(genz: Genz, store: Path) -> None:
         ),
         (("prune", "--older-than", "long"), 2, "--older-than"),
         (("burn",), 2, "No such command 'burn'"),
+        (("import",), 2, "Missing argument 'FILE'"),
+        (("import", "none.csv", "--store", "answers.sqlite"), 2, "none.csv: cannot be read"),
+        (("import", "toy.csv", "--store", "answers.sqlite"), 2, "toy.csv: expected what 'genz store export' writes"),
+        (("import", "answers.sqlite", "--store", "answers.sqlite"), 2, "answers.sqlite: is the store itself"),
+        (("repair", "--store", "none.sqlite"), 4, "found no store of answers there; name another one with --store FILE"),
+        (("repair", "--store", "toy.csv"), 4, "nothing of a store of answers can be read in it"),
         (("info", "--store", "."), 4, "expected a file for the store of answers, found a folder; name a file with --store FILE"),
         (("info", "--store", "toy.csv"), 4, "expected a store of answers, found another kind of file"),
     ],

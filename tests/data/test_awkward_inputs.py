@@ -416,7 +416,7 @@ TARGETS = [
         ["a"] * 12,
         (
             "the DataFrame: rows repeat the text and target of others (1), "
-            "and may be learned from and tested on at once; keep one of each",
+            "and may be learned from and tested on alike; keep one of each",
         ),
     ),
 ]

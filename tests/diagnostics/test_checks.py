@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from genz_ppl.diagnostics.checks import contradicted_answers, coverage, held_out_log_likelihood, loose_features, predictive_check
-from genz_ppl.diagnostics.compare import Contestant, compare
+from genz_ppl.diagnostics.compare import Contestant, _advice, compare
 from genz_ppl.errors import InputError
 from genz_ppl.inference import fit
 from genz_ppl.inference.posterior import posterior_draws
@@ -114,3 +115,10 @@ def test_counts_and_numbers_are_not_on_one_scale() -> None:
     found = compare(runs)
     assert any("not on one scale" in warning for warning in found.warnings)
     assert any("different error metrics" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(("difference", "sure"), [(-3e-13, False), (-30.0, True)])
+def test_runs_that_differ_by_rounding_are_no_choice(difference: float, sure: bool) -> None:
+    rows = {"run": ["a", "b"], "elpd_loo": [-400.0, -400.0 + difference], "elpd_difference": [0.0, difference]}
+    table = pd.DataFrame({**rows, "difference_se": [0.0, 1e-14], "held_out": -1.0, "error": 0.3, "metric": "rmse"})
+    assert _advice(table).startswith("LOO prefers a;" if sure else "LOO prefers a, but b is within two standard errors;")

@@ -11,6 +11,7 @@ import pytest
 from storing import BIG, NO, RED, YES, edit, item, put
 
 from genz_ppl.errors import StoreError
+from genz_ppl.llm.store import schema as store_schema
 from genz_ppl.llm.store.store import AnswerStore
 
 # ---- damage
@@ -92,7 +93,7 @@ def test_a_page_that_cannot_be_read_is_an_error_with_the_remedy(path: Path) -> N
     path.write_bytes(content)
     with pytest.raises(StoreError) as caught, AnswerStore(path) as store:
         store.lookup([RED], [item(n) for n in range(2000)])
-    for part in ("the store is damaged", f"'genz store export FILE --store {path}'", "move the store away", "'genz resume'"):
+    for part in ("the store is damaged", f"run 'genz store repair --store {path}'", "'genz resume' to ask the rest again"):
         assert part in str(caught.value)
 
 
@@ -104,8 +105,22 @@ def test_an_error_that_quotes_damaged_words_is_an_error_with_the_remedy(path: Pa
         assert content.count(words) == 1
         content = content.replace(words, damaged)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="the store is damaged"):
+    with pytest.raises(StoreError, match=r"the store is damaged .*; run 'genz store repair"):
         AnswerStore(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (sqlite3.SQLITE_IOERR_READ, "the store is damaged (bad); run 'genz store repair --store "),  # a bad place on the disk
+        (sqlite3.SQLITE_IOERR_WRITE, "the disk is full or cannot be written (bad)"),
+        (sqlite3.SQLITE_NOTADB, "or, if it was a store, run 'genz store repair --store "),
+    ],
+)
+def test_the_remedy_is_named(path: Path, code: int, expected: str) -> None:
+    error = sqlite3.OperationalError("bad")
+    error.sqlite_errorcode = code
+    assert expected in store_schema.explain(path, error)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -16,8 +16,7 @@ import pytest
 from genz_ppl.errors import OptionError, StoreError
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store import tools as store_tools
-from genz_ppl.llm.store.export import _readable
-from genz_ppl.llm.store.rows import damage
+from genz_ppl.llm.store.repair import repair
 from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
 from genz_ppl.llm.store.tools import Exported, ModelCount, StoreInfo
 
@@ -136,7 +135,7 @@ def expected_rows() -> list[dict[str, object]]:
         feature = question.feature.replace("\ud800", "\\ud800")
         parts = dict(zip(("model", "endpoint", "prompt", "sampling", "draw"), question.columns[1:], strict=True))
         kept = {"answer": value, "reason": answer.reason, "probability": answer.probability}
-        rows.append({"item": each.hex(), "feature": feature, **parts, **kept})
+        rows.append({"item": each.hex(), "feature": feature, **parts, **kept, "question": question.digest.hex()})
     return rows
 
 
@@ -176,7 +175,7 @@ def test_export_leaves_damaged_rows_out(path: Path, tmp_path: Path) -> None:
     assert rows == [row for row in expected_rows() if row["model"] == "small" and row["probability"] is None]
 
 
-def test_export_of_a_store_with_unreadable_pages_saves_the_rest(tmp_path: Path) -> None:
+def test_export_of_a_store_with_unreadable_pages_takes_a_repair(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with AnswerStore(path) as store:
         put(store, "small", {(RED, item(n)): YES for n in range(3000)}, "")
@@ -190,29 +189,20 @@ def test_export_of_a_store_with_unreadable_pages_saves_the_rest(tmp_path: Path) 
     content[broken : broken + 4096] = os.urandom(4096)
     path.write_bytes(content)
     with AnswerStore(path) as store:
-        with pytest.raises(StoreError, match="'genz store export FILE --store"):
+        with pytest.raises(StoreError, match="run 'genz store repair --store"):
             store.lookup([BIG], [item(n) for n in range(3000)])
         assert store.lookup([RED, ODD], [item(n) for n in range(3000)])[1].all()
+    for call in (lambda: store_tools.export(path, tmp_path / "out.jsonl"), lambda: store_tools.info(path, check=True)):
+        with pytest.raises(StoreError, match=f"the store is damaged .*; run 'genz store repair --store {path}'"):
+            call()
+    assert not list(tmp_path.glob("out*"))
+    assert repair(path) is not None
     written = store_tools.export(path, tmp_path / "out.jsonl")
-    assert written.damaged == 1
+    assert written.damaged == 0
     assert 9000 - 300 < written.rows < 9000
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert len({(row["item"], row["feature"]) for row in rows}) == len(rows) == written.rows
     assert all(row["answer"] == (0 if row["feature"] == BIG.feature else 1) for row in rows)
-
-
-def test_reading_backwards_stops_where_reading_forwards_did() -> None:
-    """Also where the page that could not be read can be read the second time."""
-
-    class Connection:
-        def execute(self, query: str, _: object) -> Iterator[tuple[int]]:
-            if "DESC" in query:
-                yield from ((number,) for number in (5, 4, 3, 2, 1))
-            else:
-                yield from ((1,), (2,))
-                raise damage("database disk image is malformed")
-
-    assert list(_readable(Connection(), "SELECT", ())) == [(1,), (2,), None, (5,), (4,), (3,)]  # type: ignore[arg-type]
 
 
 def test_export_refuses_what_it_cannot_write(path: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.rows import Pair, Question
 from genz_ppl.llm.store.store import AnswerStore
+from genz_ppl.llm.store.tables import Tables
 
 # A server has 24 hours for a batch; its questions are nobody else's to ask for that long and some more.
 LEASE_SECONDS = 26 * 3600.0
@@ -68,8 +69,7 @@ class BatchLedger:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (token, run, endpoint, model, "", attempt, row.created, _packed(jobs)),
             )
-            keys = tables.made_keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)))
-            tables.lease_to(f"batch:{token}", keys, row.created + LEASE_SECONDS)
+            lease_jobs(tables, token, jobs, row.created)
         return row
 
     def sent(self, row: BatchRow, identifier: str) -> BatchRow:
@@ -87,7 +87,7 @@ class BatchLedger:
                 (endpoint,),
             ).fetchall()
         return [
-            BatchRow(token, run, at, model, identifier, attempt, created, _unpacked(jobs))
+            BatchRow(token, run, at, model, identifier, attempt, created, unpacked(jobs))
             for token, run, at, model, identifier, attempt, created, jobs in found
         ]
 
@@ -96,6 +96,12 @@ class BatchLedger:
         with self.store.writing() as tables:
             tables.connection.execute("DELETE FROM batches WHERE token = ?", (row.token,))
             tables.release_of(f"batch:{row.token}")
+
+
+def lease_jobs(tables: Tables, token: str, jobs: Sequence[BatchJob], created: float) -> None:
+    """Lease to a batch what its requests ask, inside a transaction."""
+    keys = tables.made_keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)))
+    tables.lease_to(f"batch:{token}", keys, created + LEASE_SECONDS)
 
 
 def _packed(jobs: Sequence[BatchJob]) -> bytes:
@@ -109,7 +115,8 @@ def _packed(jobs: Sequence[BatchJob]) -> bytes:
     return zlib.compress(json.dumps(content).encode())
 
 
-def _unpacked(packed: bytes) -> tuple[BatchJob, ...]:
+def unpacked(packed: bytes) -> tuple[BatchJob, ...]:
+    """The requests of a batch, as its row holds them."""
     content = json.loads(zlib.decompress(packed))
     questions = [Question(*columns) for columns in content["questions"]]
     items = [bytes.fromhex(item) for item in content["items"]]

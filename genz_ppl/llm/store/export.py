@@ -1,4 +1,4 @@
-"""Answers out of a store into a table, also out of a store that is damaged in places."""
+"""Answers out of a store into a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.store.rows import ITEM_BYTES, Question, read_answer
+from genz_ppl.llm.store.rows import ITEM_BYTES, Question, named, read_answer
 from genz_ppl.llm.store.schema import open_store, store_errors
 
-COLUMNS = ("item", "feature", "model", "endpoint", "prompt", "sampling", "draw", "answer", "reason", "probability")
+# The question's hash is over the six columns that make it: an import can tell that none was changed.
+COLUMNS = ("item", "feature", "model", "endpoint", "prompt", "sampling", "draw", "answer", "reason", "probability", "question")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 _ROWS = 50_000
 
-Row = tuple[str, str, str, str, str, str, int, int | None, str, float | None]
+Row = tuple[str, str, str, str, str, str, int, int | None, str, float | None, str]
 _Writer = Callable[[Iterator[Row], Path], None]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """rows: answers written. damaged: rows left out since they are damaged; an unreadable stretch of the file counts one."""
+    """rows: answers written. damaged: rows left out since they are damaged."""
 
     rows: int
     damaged: int
@@ -36,8 +37,8 @@ class Exported:
 def export(path: str | Path, file: str | Path) -> Exported:
     """Write all answers to a .csv, .parquet or .jsonl file: the item's hash in hex, the question, and the answer (1, 0, none).
 
-    Damaged rows are left out and counted; of a store with unreadable pages whatever can be read is written.
-    Raises OptionError for another ending or a file that is there already, StoreError if there is no store at `path`.
+    Damaged rows are left out and counted. Raises OptionError for another ending or a file that is there already, StoreError if
+    there is no store at `path` or pages of it cannot be read.
     """
     store, output = Path(os.path.abspath(path)), Path(file)
     write = _writer(output)
@@ -62,50 +63,19 @@ def export(path: str | Path, file: str | Path) -> Exported:
 
 
 def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
-    """All answers as rows of `COLUMNS`, in order of questions; None for each row or page that is damaged."""
-    # Question by question, so that one unreadable page costs answers of one or two questions only.
-    for question in _readable(
-        connection, "SELECT id, digest, feature, model, endpoint, prompt, sampling, draw FROM questions", ()
+    """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged."""
+    question: Question | None = None
+    for row in connection.execute(
+        "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, probability, "
+        "checksum FROM answers LEFT JOIN questions ON questions.id = question LEFT JOIN items ON items.id = item "
+        "ORDER BY question, item"
     ):
-        if question is None:
-            yield None
-            continue
-        number, digest, *columns = question
-        asked = _asked(digest, columns)
-        answers = (
-            "SELECT item, items.digest, value, reason, probability, checksum "
-            "FROM answers LEFT JOIN items ON items.id = item WHERE question = ?"
-        )
-        for row in _readable(connection, answers, (number,), "item"):
-            yield None if row is None or asked is None else _row(asked, columns, *row[1:])
+        if question is None or question.digest != row[0]:
+            question = asked(row[0], row[1:7])
+        yield None if question is None else _row(question, row[1:7], *row[7:])
 
 
-def _readable(
-    connection: sqlite3.Connection, query: str, values: tuple[object, ...], order: str = "id"
-) -> Iterator[tuple[Any, ...] | None]:
-    """The rows of a query; where a page cannot be read, those before it, None, and those behind it, backwards."""
-    last: int | None = None
-    try:
-        for row in connection.execute(f"{query} ORDER BY {order}", values):
-            if isinstance(row[0], int):
-                last = row[0]
-            yield row
-        return
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
-            raise
-    yield None
-    try:
-        for row in connection.execute(f"{query} ORDER BY {order} DESC", values):
-            if last is not None and isinstance(row[0], int) and row[0] <= last:
-                return
-            yield row
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
-            raise
-
-
-def _asked(digest: Any, columns: list[Any]) -> Question | None:
+def asked(digest: Any, columns: Sequence[Any]) -> Question | None:
     """The question of a row; None if the row is not what was written there."""
     texts, draw = columns[:5], columns[5]
     if not all(isinstance(text, str) for text in texts) or not isinstance(draw, int):
@@ -115,15 +85,16 @@ def _asked(digest: Any, columns: list[Any]) -> Question | None:
     spelled = any("\\ud" in text for text in texts)
     if question.digest != digest and not (spelled and isinstance(digest, bytes)):
         return None
-    question.__dict__["digest"] = digest
-    return question
+    return named(digest, columns)
 
 
-def _row(asked: Question, columns: list[Any], item: Any, value: Any, reason: Any, probability: Any, mark: Any) -> Row | None:
+def _row(
+    question: Question, columns: Sequence[Any], item: Any, value: Any, reason: Any, probability: Any, mark: Any
+) -> Row | None:
     if not isinstance(item, bytes) or len(item) != ITEM_BYTES:
         return None
-    answer = read_answer((asked, item), value, reason, probability, mark)
-    return None if answer is None else (item.hex(), *columns, value, answer.reason, answer.probability)
+    answer = read_answer((question, item), value, reason, probability, mark)
+    return None if answer is None else (item.hex(), *columns, value, answer.reason, answer.probability, question.digest.hex())
 
 
 def _writer(file: Path) -> _Writer:
@@ -163,7 +134,7 @@ def _write_parquet(rows: Iterator[Row], file: Path) -> None:
     import pyarrow.parquet as pq
 
     text = pa.string()
-    types = (text, text, text, text, text, text, pa.int64(), pa.int8(), text, pa.float64())
+    types = (text, text, text, text, text, text, pa.int64(), pa.int8(), text, pa.float64(), text)
     schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     with pq.ParquetWriter(file, schema) as writer:
         while portion := list(islice(rows, _ROWS)):

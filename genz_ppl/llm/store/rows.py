@@ -50,6 +50,13 @@ class Question:
         return self._hash
 
 
+def named(digest: bytes, columns: Iterable[Any]) -> Question:
+    """The question with that name in the store, of whose columns some are spelled in another way or lost."""
+    question = Question(*columns)
+    question.__dict__["digest"] = digest
+    return question
+
+
 Pair = tuple[Question, bytes]
 """A question and the 32-byte SHA-256 of an item's content."""
 
@@ -147,9 +154,9 @@ def text_row(key: bytes, text: str, attempt: int) -> tuple[bytes, bytes, int, in
     return key, content, attempt, checksum(key, content)
 
 
-def read_text(key: bytes, content: Any, mark: Any) -> str | None:
+def read_text(key: Any, content: Any, mark: Any) -> str | None:
     """The text in a row; None if it is not what was written there."""
-    if not isinstance(content, bytes) or checksum(key, content) != mark:
+    if not isinstance(key, bytes) or not isinstance(content, bytes) or checksum(key, content) != mark:
         return None
     return content.decode("utf-8", "surrogatepass")
 

@@ -15,6 +15,7 @@ from genz_ppl.errors import StoreError
 BUSY_SECONDS = 60.0
 # The statements are right, so a table or column that is missing, or a row in the way, means damage too.
 _SIGNS_OF_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+_UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
 APPLICATION = 0x67656E7A  # "genz", in the header of the file
 
 # One entry a schema version; the first makes a new file, each later one changes a file of the version before.
@@ -50,19 +51,24 @@ def open_store(path: Path, create: bool = True) -> sqlite3.Connection:
     opened, is no store, or was written by a newer version.
     """
     with store_errors(path):
-        _prepare_file(path, create)
+        prepare_file(path, create)
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
-            connection.text_factory = lambda content: content.decode("utf-8", "surrogateescape")
-            _check_ours(connection, path)
+            connection.text_factory = as_text
+            check_ours(connection, path)
             _set_up(connection, path)
             _migrate(connection, path)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def as_text(content: bytes) -> str:
+    """A text of the file; what is no UTF-8 in it becomes surrogates, so that damaged rows can be read and told."""
+    return content.decode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -79,22 +85,26 @@ def store_errors(path: Path) -> Iterator[None]:
 
 def explain(path: Path, error: Exception) -> str:
     """One line: which store, what happened, what to do next."""
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    exact = getattr(error, "sqlite_errorcode", None) or 0
+    code = exact & 0xFF
     said = " ".join(str(error).split())
     if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return f"{path}: the disk is full; free some space and run 'genz resume' to go on; what the store holds is kept"
+    if code in _SIGNS_OF_DAMAGE or exact in _UNREADABLE or isinstance(error, UnicodeDecodeError):
+        return (
+            f"{path}: the store is damaged ({said}); run 'genz store repair --store {path}', which keeps what can be read, "
+            "and 'genz resume' to ask the rest again"
+        )
     if code == sqlite3.SQLITE_IOERR:
         return (
             f"{path}: the disk is full or cannot be written ({said}); free some space and run 'genz resume' to go on; "
             "what the store holds is kept"
         )
-    if code in _SIGNS_OF_DAMAGE or isinstance(error, UnicodeDecodeError):
-        return (
-            f"{path}: the store is damaged ({said}); save what can be read with 'genz store export FILE --store {path}', "
-            "move the store away, and run 'genz resume' to ask the rest again"
-        )
     if code == sqlite3.SQLITE_NOTADB:
-        return f"{path}: expected a store of answers, found another kind of file; name another one with --store FILE"
+        return (
+            f"{path}: expected a store of answers, found another kind of file; name another one with --store FILE, or, if it was "
+            f"a store, run 'genz store repair --store {path}'"
+        )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return (
             f"{path}: another process has kept the store busy for {BUSY_SECONDS:g} seconds; wait until it has ended and run "
@@ -105,7 +115,8 @@ def explain(path: Path, error: Exception) -> str:
     return f"{path}: the store cannot be opened or used ({said}); check its folder, or name another one with --store FILE"
 
 
-def _prepare_file(path: Path, create: bool) -> None:
+def prepare_file(path: Path, create: bool) -> None:
+    """Make the file, or raise StoreError if there is none."""
     if path.is_dir():
         raise StoreError(f"{path}: expected a file for the store of answers, found a folder; name a file with --store FILE")
     if path.exists():
@@ -122,7 +133,8 @@ def _number(connection: sqlite3.Connection, query: str) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+def check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError for another program's database, and for a store of a newer version."""
     # One statement, so one state of the file: another process may be making it at this moment.
     version, application, tables = connection.execute(
         "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
@@ -146,8 +158,6 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         )
     for pragma in ("synchronous = NORMAL", "cache_size = -32768", "cell_size_check = ON", "trusted_schema = OFF"):
         connection.execute(f"PRAGMA {pragma}")
-    # Moving the log into the file waits for the disk, so it is done every 32 MB rather than every 4.
-    connection.execute("PRAGMA wal_autocheckpoint = 8192")
     connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages, 32 MB: writing the log into the file holds up every call
     connection.execute("PRAGMA journal_size_limit = 67108864")  # a log that grew once is cut back to 64 MB
 
@@ -170,7 +180,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _check_ours(connection, path)  # another process may have been faster
+        check_ours(connection, path)  # another process may have been faster
         version = _number(connection, "PRAGMA user_version")
         for statements in MIGRATIONS[version:]:
             for statement in statements:

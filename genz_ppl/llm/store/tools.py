@@ -15,6 +15,7 @@ from genz_ppl.errors import OptionError, StoreError
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.export import Exported, export, intact_rows
 from genz_ppl.llm.store.owner import is_dead
+from genz_ppl.llm.store.rows import read_text
 from genz_ppl.llm.store.schema import MIGRATIONS, open_store, roll_back, store_errors
 
 __all__ = ["Exported", "ModelCount", "Pruned", "StoreInfo", "export", "info", "prune"]
@@ -89,7 +90,7 @@ class Pruned:
 def info(path: str | Path, check: bool = False) -> StoreInfo:
     """Count what the store holds; with `check` read every row (5 s for a million answers).
 
-    Raises StoreError if there is no store at `path` or it cannot be read.
+    Raises StoreError if there is no store at `path` or pages of it cannot be read.
     """
     with _opened(path) as (connection, file):
         one = _single(connection)
@@ -114,7 +115,7 @@ def info(path: str | Path, check: bool = False) -> StoreInfo:
             spent=Spending(int(sums[0]), int(sums[1]), int(sums[2]), sums[3]),
             leases=live,
             orphans=len(void),
-            damaged=_count_damaged(connection) if check else None,
+            damaged=count_damaged(connection) if check else None,
         )
 
 
@@ -203,10 +204,12 @@ def _leases(connection: sqlite3.Connection) -> tuple[int, list[tuple[Any, Any]]]
     return len(rows) - len(void), void
 
 
-def _count_damaged(connection: sqlite3.Connection) -> int:
+def count_damaged(connection: sqlite3.Connection) -> int:
+    """Lines of SQLite's own check, and rows of answers and texts that are not what was written there."""
     lines = [row[0] for row in connection.execute("PRAGMA integrity_check")]
     wrong = 0 if lines == ["ok"] else len(lines)
-    return wrong + sum(row is None for row in intact_rows(connection))
+    texts = connection.execute("SELECT key, text, checksum FROM texts")
+    return wrong + sum(row is None for row in intact_rows(connection)) + sum(read_text(*row) is None for row in texts)
 
 
 def _conditions(parts: list[tuple[str, object]], fixed: str) -> tuple[str, list[object]]:
