@@ -52,7 +52,7 @@ def suspects(items: Items) -> Iterator[str]:
             )
     twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, items.targets.tolist()), strict=True)})
     if twice and 2 * len(np.unique(items.targets, axis=0)) > len(items):
-        yield f"rows repeat the text and target of others ({twice}), and may be learned from and tested on alike; keep one of each"
+        yield f"rows repeat the text and target of others ({twice}): they may be learned from and tested on; keep one of each"
 
 
 def _explained(values: Sequence[FieldValue], target: FloatArray, n_classes: int) -> float:

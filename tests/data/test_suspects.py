@@ -108,6 +108,6 @@ def test_ids() -> None:
 def test_rows_that_are_there_twice() -> None:
     frame = pd.DataFrame({"a": [f"words of {row % 37}" for row in range(40)], "y": np.arange(40) % 37 * 1.5})
     assert suspected(frame) == [
-        "rows repeat the text and target of others (3), and may be learned from and tested on alike; keep one of each"
+        "rows repeat the text and target of others (3): they may be learned from and tested on; keep one of each"
     ]
     Items.from_frame(frame.assign(y=[row % 2 for row in range(40)]), target="y")  # few values: rows are alike by nature

@@ -18,7 +18,7 @@ from storing import ONE_CALL, edit, item, put, same
 
 from genz_ppl.errors import StoreError
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store import repair
+from genz_ppl.llm.store import repair as store_repair
 from genz_ppl.llm.store import tools as store_tools
 from genz_ppl.llm.store.batches import BatchJob, BatchLedger
 from genz_ppl.llm.store.repair import Repaired, repair
