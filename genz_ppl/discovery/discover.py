@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema
+from genz_ppl.diagnostics.report_contents import column_names
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
@@ -29,8 +30,10 @@ from genz_ppl.discovery.run_record import (
 from genz_ppl.discovery.runner import Runner
 from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.summary import Summary
 from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict
@@ -164,8 +167,29 @@ class Discovery:
 
     @property
     def features(self) -> pd.DataFrame:
-        """id, text, origin, p_e, prevalence, gain, added_at, removed_at, active: one row a feature, removed ones included."""
+        """One row a feature, removed ones included.
+
+        id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
+        interval (see `genz_ppl.inference.effects`; of several targets or classes its size over all of them, with the one that
+        moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
+        it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
+        """
         return feature_table(self._progress)
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """The effect of each active feature, by text, on each target (or class); units as in `features`."""
+        fitted = self.fitted(self._known(None))
+        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+
+    @property
+    def summary(self) -> Summary:
+        """What the run comes to: its errors beside those without questions and of guessing."""
+        if self._progress.outcome:
+            return Summary.from_dict(self._progress.outcome)
+        first, last = self.curve.iloc[0], self.curve.iloc[-1]
+        errors = float(last["test_error"]), float(last["train_error"]), float(first["test_error"])
+        return Summary(int(last["n_features"]), str(last["metric"]), *errors)
 
     @property
     def curve(self) -> pd.DataFrame:

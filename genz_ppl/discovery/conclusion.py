@@ -1,0 +1,58 @@
+"""What is known at the end of a run only: what each feature is worth now and does, and how all of them do beside none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz_ppl.diagnostics.report_contents import column_names
+from genz_ppl.discovery.metrics import score
+from genz_ppl.discovery.proposals import judge_of
+from genz_ppl.discovery.records import Progress
+from genz_ppl.discovery.summary import Summary, improvement
+from genz_ppl.inference.coordinate import refit
+from genz_ppl.inference.effects import WIDTH, feature_effects
+from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.prune import removals
+from genz_ppl.inference.state import Data
+from genz_ppl.types import FloatArray
+
+Sides = list[tuple[FloatArray, FloatArray]]
+
+
+def note_gains(progress: Progress, data: Data, steps: int) -> None:
+    """What the bound of the model that ranks removals would lose without each feature, the others refitted, in nats."""
+    judge, judged = judge_of(progress.state, data, steps)
+    whole = refit(judge.copy(), judged, steps).total
+    for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
+        record.gain = whole - removal.bound
+
+
+def note_effects(progress: Progress, fitted: FittedItems) -> None:
+    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most."""
+    found, names = feature_effects(fitted), column_names(fitted)
+    likelihood = fitted.state.model.likelihood
+    spread = np.ones(len(names))
+    if len(names) > 1 and likelihood.standardised:
+        spread = fitted.scaling.target_spread.numpy()
+    size, sd = found.strength(spread)
+    for k, record in enumerate(progress.active):
+        if len(names) == 1:
+            middle, width, lowest = float(found.mean[k, 0]), WIDTH * float(found.sd[k, 0]), -np.inf
+        else:
+            middle, width, lowest = float(size[k]), WIDTH * float(sd[k]), 0.0
+            most = int(np.argmax(np.abs(found.mean[k] / spread)))
+            record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
+        record.effect, record.effect_lower, record.effect_upper = middle, max(middle - width, lowest), middle + width
+
+
+def summarise(found: Sides, blank: Sides, n_features: int, metric: str, seed: int) -> Summary:
+    """The errors of a run beside those of the same model without a question, and of guessing.
+
+    found, blank: of either model, targets and predictions, (T, L) each, of training and of test items.
+    """
+    (y_train, train), (y, test) = found
+    without = blank[1][1]
+    guess = np.broadcast_to(np.nanmean(y_train, axis=0), y.shape)
+    beside = (score(y, without, metric), score(y, guess, metric), score(y, test, "r2"))
+    gained = improvement(y, test, without, metric, seed)
+    return Summary(n_features, metric, score(y, test, metric), score(y_train, train, metric), *beside, *gained)
