@@ -75,10 +75,12 @@ def _signed(value: float) -> str:
     return "-" if value != value else f"{value:+.4g}"
 
 
-def print_summary(run: Discovery) -> None:
-    """What the run comes to, and where it was written; a warning where questions do not help on items kept aside."""
+def print_summary(run: Discovery, ceiling: bool = False) -> None:
+    """What the run comes to, with its ceiling if asked; a warning where questions do not help on items kept aside."""
     found, last = run.summary, run.curve.iloc[-1]
     typer.echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
+    if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
+        typer.echo(best.line(found.n_features))
     if found.n_features > 0 and not found.helps:
         say(
             "warning: on test items predictions are no better with these questions than without; what was found may be chance: "

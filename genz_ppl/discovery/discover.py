@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items, Schema
-from genz_ppl.diagnostics.report_contents import column_names
+from genz_ppl.diagnostics.report_contents import column_names, kind_of
+from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.oracle import Oracle
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
@@ -30,15 +33,15 @@ from genz_ppl.discovery.run_record import (
 from genz_ppl.discovery.runner import Runner
 from genz_ppl.discovery.running import run_to_end, start
 from genz_ppl.discovery.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.discovery.summary import Summary
 from genz_ppl.discovery.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prediction import predict
+from genz_ppl.inference.prediction import predict, predictive_mean
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.settings import ModelSettings, is_served
+from genz_ppl.llm.similarity_embedding import missing, open_encoder
 from genz_ppl.models import CategoricalLikelihood
 from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
@@ -181,6 +184,27 @@ class Discovery:
         """The effect of each active feature, by text, on each target (or class); units as in `features`."""
         fitted = self.fitted(self._known(None))
         return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+
+    @cached_property
+    def ceiling(self) -> Ceiling | None:
+        """What gradient boosting on all fields reaches on the same split, beside the run; noted in its folder when first made.
+
+        None without scikit-learn (the extra `report`), and for a run that was loaded without a note of it.
+        """
+        noted = None if self.directory is None else self.directory.noted("ceiling")
+        if noted is not None or self._items is None:
+            return None if noted is None else Ceiling(**noted)
+        test, items = self.fitted(self._items, "test"), self._items
+        likelihood, encode = test.state.model.likelihood, None
+        if missing() is None:
+            encode = open_encoder().directions
+        with isolated(test.seed):
+            predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
+        targets, kind = explained(items, self.settings.get("direction", False)), kind_of(likelihood)
+        found = ceiling_of(items, recorded_split(self._record, items), targets, predicted, kind, test.seed, encode)
+        if self.directory is not None and found is not None:
+            self.directory.note("ceiling", asdict(found))
+        return found
 
     @property
     def summary(self) -> Summary:

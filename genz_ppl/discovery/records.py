@@ -101,8 +101,8 @@ class Progress:
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
     features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
-    settled: its cycles are over and it is back at the best model. outcome: at the end, what `genz_ppl.discovery.summary` tells of
-    the whole. While a run is under way its states are on the run's device.
+    settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary.
+    While a run is under way its states are on the run's device.
     """
 
     state: State

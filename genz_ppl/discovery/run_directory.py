@@ -137,6 +137,20 @@ class RunDirectory:
         self.replace("curve.csv", _csv(curve_table(progress)))
         self.replace("metrics.json", _json(metrics))
 
+    def note(self, name: str, value: Any) -> None:
+        """Add an entry to metrics.json."""
+        path = self.path / "metrics.json"
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.replace("metrics.json", _json({**content, name: value}))
+
+    def noted(self, name: str) -> Any:
+        """An entry of metrics.json; None where there is none."""
+        try:
+            content = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content.get(name) if isinstance(content, dict) else None
+
     def load(self, model: GenZ) -> Progress | None:
         """The last step boundary, or None if the run was stopped before its first. model: of the same kind, any size."""
         if not (self.path / STATE_FILE).exists():

@@ -6,14 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from genz_ppl.discovery.metrics import score
-from genz_ppl.types import FloatArray
-
 NAN = float("nan")
-# Resamples of the test items behind the interval of the improvement; fewer where they are many.
-RESAMPLES, FEWEST_RESAMPLES, MANY_ITEMS = 1000, 200, 5000
+# A ceiling below this is none.
+SMALLEST_CEILING = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,16 +52,17 @@ class Summary:
         parts = [f"{counted}; {name} {shown(self.test)} on test items, {shown(self.train)} on training items"]
         beside = []
         if math.isfinite(self.without) and self.n_features > 0:
-            beside.append(f"{shown(self.without)} without questions{self._gained()}")
+            beside.append(f"{shown(self.without)} without questions{self.improvement_words()}")
         if math.isfinite(self.guess):
             beside.append(f"{shown(self.guess)} by guessing")
         if beside:
             parts.append(f"on test items {', '.join(beside)}")
         if math.isfinite(self.r2):
-            parts.append(f"R2 {shown(self.r2)}")
+            parts.append(f"R2 {self.r2:.3g}")
         return "; ".join(parts)
 
-    def _gained(self) -> str:
+    def improvement_words(self) -> str:
+        """ " (62 % less, 90 % interval 54 to 69 %)": what the questions change; empty where it is not known."""
         if not math.isfinite(self.improvement):
             return ""
         if self.metric == "cosine":
@@ -82,28 +78,21 @@ def shown(value: float) -> str:
     return "-" if value != value else f"{value:.4g}"
 
 
-def improvement(
-    targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str, seed: int
-) -> tuple[float, float, float]:
-    """By how much predictions, (T, L), are better than others for the same targets, and a 90 % interval of it.
+@dataclass(frozen=True)
+class Ceiling:
+    """What a model that reads everything reaches on the same split. best, ours: R2, or of classes the share of the log loss of
+    guessing that is taken away, on test items, of `name` and of the run."""
 
-    A share of the other error; of a cosine similarity the difference. The same items are drawn for both.
-    """
-    n_items = len(targets)
-    if n_items == 0:
-        return NAN, NAN, NAN
-    found = _better(targets, predicted, without, metric)
-    random = np.random.default_rng([seed, n_items])
-    times = RESAMPLES if n_items <= MANY_ITEMS else FEWEST_RESAMPLES
-    drawn = [random.integers(0, n_items, n_items) for _ in range(times)]
-    values = np.array([_better(targets[rows], predicted[rows], without[rows], metric) for rows in drawn])
-    values = values[np.isfinite(values)]
-    lower, upper = np.quantile(values, [0.05, 0.95]) if len(values) else (NAN, NAN)
-    return found, float(lower), float(upper)
+    name: str
+    best: float
+    ours: float
 
-
-def _better(targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str) -> float:
-    one, other = score(targets, predicted, metric), score(targets, without, metric)
-    if metric == "cosine":
-        return one - other
-    return 1 - one / other if other > 0 else 0.0 if one == other else NAN
+    def line(self, n_features: int) -> str:
+        """In words."""
+        subject = "this question explains" if n_features == 1 else f"these {n_features} questions explain"
+        if self.best < SMALLEST_CEILING:
+            return f"{self.name} explains next to nothing of the test items either ({self.best:.2f})"
+        if self.ours <= 0:
+            return f"{self.name} explains {100 * self.best:.0f} % on test items; these questions nothing"
+        share = self.ours / self.best
+        return f"{subject} {100 * share:.0f} % of what {self.name} does ({self.ours:.3g} of {self.best:.3g})"
