@@ -88,6 +88,7 @@ def fit(
     max_calls: model_options.MaxCalls = None,
     max_tokens: model_options.MaxTokens = None,
     batch: model_options.Batch = None,
+    ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
@@ -98,7 +99,7 @@ def fit(
         from genz_ppl.cli.tables import print_features, print_summary
 
         print_features(run.features)
-        print_summary(run)
+        print_summary(run, ceiling)
 
 
 def start(

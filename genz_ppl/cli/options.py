@@ -64,6 +64,14 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Ceiling = Annotated[
+    bool,
+    typer.Option(
+        "--ceiling/--no-ceiling",
+        help="End with what gradient boosting on all fields reaches on the same split (needs the extra report).",
+        rich_help_panel=_RUN,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=_RUN)]
 
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]

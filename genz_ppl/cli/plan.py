@@ -88,6 +88,7 @@ def plan(
     max_calls: model_options.MaxCalls = None,
     max_tokens: model_options.MaxTokens = None,
     batch: model_options.Batch = None,
+    ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
