@@ -17,19 +17,22 @@ def features(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON: a list with one object a feature.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, with the columns of features.csv.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Removed features too.")] = False,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="COLUMN", help="The column to sort by; effects by their size.")
+    ] = "effect",
     config: options.Config = None,
 ) -> None:
-    """Show the features of the run in DIR: the question, its error rate, its prevalence, its gain in nats."""
+    """Show the features of the run in DIR: the question, its effect, its error rate, its prevalence, its gain in nats."""
     if as_json and as_csv:
         raise OptionError("--json and --csv exclude each other: drop one of the two")
     from genz_ppl.cli.pair_tables import print_pair_features
-    from genz_ppl.cli.tables import print_features
+    from genz_ppl.cli.tables import print_features, sorted_features
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
     two_sided = holds_pairs(folder)
     table = (CoOccurrenceRun if two_sided else Discovery).load(folder).features
-    chosen = table if everything else table[table["active"]]
+    chosen = sorted_features(table if everything else table[table["active"]], sort)
     if as_json:
         rows = json.loads(chosen.to_json(orient="records", double_precision=15))
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -38,4 +41,4 @@ def features(
     elif two_sided:
         print_pair_features(table, everything)
     else:
-        print_features(table, everything)
+        print_features(table, everything, sort)

@@ -28,6 +28,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
     *,
     keep_texts: options.KeepTexts = False,
+    ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
     config: options.Config = None,
     **_: Any,
@@ -39,7 +40,7 @@ def fit(
         from genz_ppl.cli.tables import print_features, print_summary
 
         print_features(run.features)
-        print_summary(run)
+        print_summary(run, ceiling)
 
 
 def start(

@@ -99,6 +99,14 @@ Config = Annotated[
 KeepTexts = Annotated[
     bool, typer.Option("--keep-texts", help="Keep what a model read of the items in DIR, for its reports.", rich_help_panel=RUN)
 ]
+Ceiling = Annotated[
+    bool,
+    typer.Option(
+        "--ceiling/--no-ceiling",
+        help="End with what gradient boosting on all fields reaches on the same split (needs the extra report).",
+        rich_help_panel=RUN,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=RUN)]
 
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]

@@ -29,6 +29,7 @@ def plan(
     ] = None,
     *,
     keep_texts: options.KeepTexts = False,
+    ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
     config: options.Config = None,
     **_: Any,

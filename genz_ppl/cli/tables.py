@@ -8,35 +8,84 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from genz_ppl.cli.messages import say
+from genz_ppl.errors import OptionError
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from genz_ppl.discovery.discover import Discovery
 
-_SHOWN = {"text": "question", "p_e": "p_e", "prevalence": "prevalence", "gain": "gain"}
-_LIFE = {"added_at": "added_at", "removed_at": "removed_at"}
+_LIFE = ("added_at", "removed_at")
+# Rates that are smaller are said to be.
+_SMALLEST_RATE = 0.001
 
 
-def print_features(features: pd.DataFrame, everything: bool = False) -> None:
-    """The active features, or all with the steps at which they came and went."""
+def print_features(features: pd.DataFrame, everything: bool = False, by: str = "effect") -> None:
+    """The active features, or all with the steps at which they came and went. by: the column they are sorted by."""
     if not everything:
         features = features[features["active"]]
     if features.empty:
         typer.echo("no features")
         return
-    headings = {**_SHOWN, **(_LIFE if everything else {})}
-    print_table(list(headings.values()), [[_cell(row[name]) for name in headings] for _, row in features.iterrows()])
+    features = sorted_features(features, by)
+    several, life = bool((features["strongest"] != "").any()), _LIFE if everything else ()
+    headings = [
+        "question",
+        "effect",
+        "90 % interval",
+        *(["mostly on", ""] if several else []),
+        "p_e",
+        "prevalence",
+        "gain",
+        *life,
+    ]
+    print_table(headings, [_row(row, several, life) for _, row in features.iterrows()])
 
 
-def print_summary(run: Discovery) -> None:
-    """Number of features, errors on both sides of the split, and where the run was written."""
-    last = run.curve.iloc[-1]
-    count = int(last["n_features"])
-    features = "1 feature" if count == 1 else f"{count} features"
-    metric = readable_metric(str(last["metric"]))
-    errors = f"{metric} {number(last['test_error'])} on test items, {number(last['train_error'])} on training items"
-    written = "" if run.directory is None else f"; written to {run.directory.path}"
-    typer.echo(f"{features}; {errors}{written}")
+def sorted_features(features: pd.DataFrame, by: str = "effect") -> pd.DataFrame:
+    """By a column, the largest first (texts alphabetically); effects by their size. Raises OptionError for an unknown column."""
+    if by not in features.columns:
+        raise OptionError(f"--sort {by}: no such column; known are {', '.join(features.columns)}")
+    key = features[by].abs() if by == "effect" else features[by]
+    numeric = key.dtype.kind in "fiub"
+    return features.loc[key.sort_values(ascending=not numeric, kind="stable", na_position="last").index]
+
+
+def _row(row: pd.Series, several: bool, life: Sequence[str]) -> list[str]:
+    known = row["effect_lower"] == row["effect_lower"]
+    interval = f"{number(row['effect_lower'], 3)} to {number(row['effect_upper'], 3)}" if known else "-"
+    mostly = [" ".join(row["strongest"].split()) or "-", _signed(row["strongest_effect"])] if several else []
+    effect = number(row["effect"]) if several else _signed(row["effect"])
+    rate = f"<{_SMALLEST_RATE}" if row["p_e"] < _SMALLEST_RATE else number(row["p_e"], 2)
+    prevalence = "-" if row["prevalence"] != row["prevalence"] else f"{row['prevalence']:.2f}"
+    return [
+        _cell(row["text"]),
+        effect,
+        interval,
+        *mostly,
+        rate,
+        prevalence,
+        number(row["gain"]),
+        *(_cell(row[one]) for one in life),
+    ]
+
+
+def _signed(value: float) -> str:
+    return "-" if value != value else f"{value:+.4g}"
+
+
+def print_summary(run: Discovery, ceiling: bool = False) -> None:
+    """What the run comes to, with its ceiling if asked; a warning where questions do not help on items kept aside."""
+    found, last = run.summary, run.curve.iloc[-1]
+    typer.echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
+    if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
+        typer.echo(best.line(found.n_features))
+    if found.n_features > 0 and not found.helps:
+        say(
+            "warning: on test items predictions are no better with these questions than without; what was found may be chance: "
+            "more items, or other questions (--model), would tell"
+        )
     if int(last["tokens_in"]) > 0:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
@@ -48,9 +97,9 @@ def readable_metric(name: str) -> str:
     return "cosine similarity" if name == "cosine" else name.replace("_", " ")
 
 
-def number(value: float) -> str:
-    """Four digits; "-" for NaN."""
-    return "-" if value != value else f"{value:.4g}"
+def number(value: float, digits: int = 4) -> str:
+    """So many digits; "-" for NaN."""
+    return "-" if value != value else f"{value:.{digits}g}"
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ import torch
 
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
+from genz_ppl.diagnostics.report.contents import column_names, kind_of
+from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
 from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence, with_roles
@@ -38,11 +41,13 @@ from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
 from genz_ppl.discovery.run.target_checks import check_training_targets, explained
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.prediction import predict
+from genz_ppl.inference.prediction import predict, predictive_mean
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
+from genz_ppl.llm.similarity.embedding import missing, open_encoder
 from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
@@ -188,8 +193,50 @@ class Discovery:
 
     @property
     def features(self) -> pd.DataFrame:
-        """id, text, origin, p_e, prevalence, gain, added_at, removed_at, active: one row a feature, removed ones included."""
+        """One row a feature, removed ones included.
+
+        id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
+        interval (see `genz_ppl.inference.effects`; of several targets or classes its size over all of them, with the one that
+        moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
+        it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
+        """
         return feature_table(self._progress)
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """The effect of each active feature, by text, on each target (or class); units as in `features`."""
+        fitted = self.fitted()
+        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+
+    @cached_property
+    def ceiling(self) -> Ceiling | None:
+        """What gradient boosting on all fields reaches on the same split, beside the run; noted in its folder when first made.
+
+        None without scikit-learn (the extra `report`), and for a run that was loaded without a note of it.
+        """
+        noted = None if self.directory is None else self.directory.noted("ceiling")
+        if noted is not None or self._items is None or not any(item.fields for item in self._items):
+            return None if noted is None else Ceiling(**noted)
+        test, items = self.fitted(self._items, "test"), self._items
+        likelihood, encode = test.state.model.likelihood, None
+        if missing() is None:
+            encode = open_encoder().directions
+        with isolated(test.seed):
+            predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
+        targets, kind = explained(items, self.settings.get("direction", False)), kind_of(likelihood)
+        found = ceiling_of(items, recorded_split(self._record, items), targets, predicted, kind, test.seed, encode)
+        if self.directory is not None and found is not None:
+            self.directory.note("ceiling", asdict(found))
+        return found
+
+    @property
+    def summary(self) -> Summary:
+        """What the run comes to: its errors beside those without questions and of guessing."""
+        if self._progress.outcome:
+            return Summary.from_dict(self._progress.outcome)
+        first, last = self.curve.iloc[0], self.curve.iloc[-1]
+        errors = float(last["test_error"]), float(last["train_error"]), float(first["test_error"])
+        return Summary(int(last["n_features"]), str(last["metric"]), *errors)
 
     @property
     def curve(self) -> pd.DataFrame:

@@ -39,6 +39,8 @@ def gather(
         versions=record["versions"],
         status=run.status if run.status == "done" else str(record["status"]),
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
+        summary=run.summary,
+        ceiling=run.ceiling,
     )
     return report_contents(train, test, facts)
 

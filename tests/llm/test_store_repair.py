@@ -329,7 +329,8 @@ def test_a_store_in_use_is_not_repaired(written: Written, path: Path, page: int)
     with AnswerStore(path), pytest.raises(StoreError) as caught:
         repair(path)
     assert str(caught.value) == expected
-    code = f"from genz_ppl.llm.store.store import AnswerStore as A\nwith A({str(path)!r}) as store: store.release([]); print(); input()"
+    code = "from genz_ppl.llm.store.store import AnswerStore as A\n"
+    code += f"with A({str(path)!r}) as store: store.release([]); print(); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()

@@ -17,6 +17,7 @@ from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.models.likelihoods import Likelihood
 from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
@@ -30,7 +31,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
     """The contents of a report on a fit: of the training items, and of the test items with their prior as posterior."""
     likelihood = train.state.model.likelihood
     draws = report_draws(train)
-    kind = _kind(likelihood.name, likelihood.standardised)
+    kind = kind_of(likelihood)
     with isolated(train.seed):
         effects = effects_of(train, draws)
     columns = _columns(train, test, draws)
@@ -72,10 +73,11 @@ def _groups(train: FittedItems) -> GroupLevels | None:
     return None if effects is None else GroupLevels(train.levels, effects.level, effects.level_sd)
 
 
-def _kind(name: str, standardised: bool) -> str:
-    if standardised:
+def kind_of(likelihood: Likelihood) -> str:
+    """What a likelihood is for: "numbers", "counts" or "classes"."""
+    if likelihood.standardised:
         return "numbers"
-    return "classes" if name in CLASS_LIKELIHOODS else "counts"
+    return "classes" if likelihood.name in CLASS_LIKELIHOODS else "counts"
 
 
 def column_names(fitted: FittedItems) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genz_ppl.diagnostics.report.steps import Step
+from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.types import FloatArray
 
 
@@ -19,7 +20,8 @@ class RunFacts:
 
     features, curve: the tables of the run. texts: what a model read, by item id. scores: metrics by name of "train" and
     "test", and of always guessing the training mean, "guess_train" and "guess_test". settings, versions: as recorded.
-    baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty.
+    baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty. summary, ceiling: where they
+    are known.
     """
 
     data_name: str
@@ -31,6 +33,8 @@ class RunFacts:
     versions: Mapping[str, str]
     status: str
     baseline: tuple[tuple[int, float], ...] = ()
+    summary: Summary | None = None
+    ceiling: Ceiling | None = None
 
 
 @dataclass(frozen=True)

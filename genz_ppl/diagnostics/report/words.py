@@ -137,10 +137,15 @@ def tiles(data: ReportData) -> list[Tile]:
     elif len(data.columns) == 1:
         explained = scores["test"]["r2"]
         shown = percent(explained) if explained > 0 else "none"
-        found.append(Tile(shown, "of the variation explained on unseen items", f"R² {number(explained)}"))
+        found.append(Tile(shown, "of the variation explained on unseen items", f"R² {number(explained)}{_ceiling_note(data)}"))
     test, guess = scores["test"].get(data.metric, math.nan), scores["guess_test"].get(data.metric, math.nan)
     found.append(Tile(number(test), f"{metric_name(data)} on unseen items", f"{_guess(data)}: {number(guess)}"))
     return [*found, cost_tile(data.facts.curve)]
+
+
+def _ceiling_note(data: ReportData) -> str:
+    ceiling = data.facts.ceiling
+    return "" if ceiling is None else f"; {ceiling.name}: {number(ceiling.best)}"
 
 
 def _answer_quality(data: ReportData) -> str:
@@ -167,7 +172,20 @@ def cost_tile(curve: pd.DataFrame) -> Tile:
 
 def summary(data: ReportData) -> list[str]:
     """The result in a few sentences."""
-    return [_found(data), _quality(data), *_baseline(data), cost_words(data.facts.curve)]
+    return [_found(data), _quality(data), *_beside(data), *_baseline(data), cost_words(data.facts.curve)]
+
+
+def _beside(data: ReportData) -> list[str]:
+    """The same model without questions, and what a model that reads everything reaches."""
+    said, found, ceiling = [], data.facts.summary, data.facts.ceiling
+    if found is not None and data.features and math.isfinite(found.improvement):
+        gained = found.improvement_words()
+        helped = "" if found.helps else ": on unseen items the questions do not help, so what was found may be chance"
+        said.append(f"Without the questions it would be {number(found.without)}{gained}{helped}.")
+    if ceiling is not None and data.features:
+        line = ceiling.line(len(data.features))
+        said.append(f"{line[0].upper()}{line[1:]}.")
+    return said
 
 
 def _found(data: ReportData) -> str:
@@ -197,12 +215,16 @@ def _quality(data: ReportData) -> str:
             f"the mean gives {number(guess)}."
         )
     share = 1 - test / guess if guess else math.nan
-    better = f"{percent(share)} less" if share > SMALLEST_IMPROVEMENT else "no better"
+    better = f", so this is {percent(share)} less" if share > SMALLEST_IMPROVEMENT else ", so this is no better"
     explained = scores["test"].get("r2", math.nan)
-    r2 = f" The predictions account for {percent(explained)} of the differences between items." if explained > 0 else ""
+    r2 = f" The predictions account for {percent(explained)} of the differences between items (R² {number(explained)})."
+    if not explained > 0:
+        r2 = f" The predictions account for none of the differences between items: R² is {number(explained)}, that of the mean 0."
+        better = ", but some predictions are far off" if share > SMALLEST_IMPROVEMENT else better
     median = data.metric == "median_absolute_error"
     found = "half of the predictions are off by less than" if median else f"the {metric_name(data)} of the predictions is"
-    return f"{unseen}, {found} {number(test)}; guessing the mean gives {number(guess)}, so this is {better}.{r2}"
+    known = r2 if math.isfinite(explained) else ""
+    return f"{unseen}, {found} {number(test)}; guessing the mean gives {number(guess)}{better}.{known}"
 
 
 def _baseline(data: ReportData) -> list[str]:
@@ -242,9 +264,12 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
 
 
 def _largest_moves(data: ReportData, feature: FeatureFacts) -> str:
-    """The columns that it raises and lowers most."""
+    """The columns that it raises and lowers most, of those that are explained at all."""
     of = "the probability that " if data.kind == "classes" else ""
-    order = sorted(range(len(data.columns)), key=lambda position: feature.effects[position])
+    explained = [position for position, column in enumerate(data.columns) if column.r2("test") > 0]
+    if not explained:
+        return "moves no target that is explained"
+    order = sorted(explained, key=lambda position: feature.effects[position])
     said = []
     for verb, position in (("raises", order[-1]), ("lowers", order[0])):
         value = feature.effects[position]

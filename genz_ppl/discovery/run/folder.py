@@ -27,7 +27,24 @@ from genz_ppl.inference.state import State
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 
-FEATURE_COLUMNS = ("id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active")
+#: The columns of the feature table with their types.
+FEATURE_COLUMNS = {
+    "id": "str",
+    "text": "str",
+    "effect": "float64",
+    "effect_lower": "float64",
+    "effect_upper": "float64",
+    "origin": "str",
+    "p_e": "float64",
+    "prevalence": "float64",
+    "gain": "float64",
+    "added_at": "int64",
+    "removed_at": "Int64",
+    "active": "bool",
+    "gain_when_added": "float64",
+    "strongest": "str",
+    "strongest_effect": "float64",
+}
 RUN_FILE, STATE_FILE, ITEMS_FILE = "run.json", "state.safetensors", "items.parquet"
 _PLAIN = (
     "bound",
@@ -43,6 +60,7 @@ _PLAIN = (
     "care",
     "settled",
     "status",
+    "outcome",
 )
 
 
@@ -119,6 +137,20 @@ class RunDirectory:
         self.replace("curve.csv", _csv(curve_table(progress)))
         self.replace("metrics.json", _json(metrics))
 
+    def note(self, name: str, value: Any) -> None:
+        """Add an entry to metrics.json."""
+        path = self.path / "metrics.json"
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.replace("metrics.json", _json({**content, name: value}))
+
+    def noted(self, name: str) -> Any:
+        """An entry of metrics.json; None where there is none."""
+        try:
+            content = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content.get(name) if isinstance(content, dict) else None
+
     def load(self, model: GenZ) -> Progress | None:
         """The last step boundary, or None if the run was stopped before its first. model: of the same kind, any size."""
         if not (self.path / STATE_FILE).exists():
@@ -160,7 +192,7 @@ class RunDirectory:
 
 
 def feature_table(progress: Progress) -> pd.DataFrame:
-    """`Discovery.features`: one row a feature, removed ones included. p_e and prevalence are known for active ones."""
+    """`Discovery.features`: one row a feature, removed ones included. Effects, p_e and prevalence are known for active ones."""
     rates = progress.state.error_rates.cpu().numpy()
     prevalence = progress.state.posterior.mean(0).cpu().numpy()
     position = {record.id: k for k, record in enumerate(progress.active)}
@@ -171,8 +203,7 @@ def feature_table(progress: Progress) -> pd.DataFrame:
         row["p_e"] = float("nan") if k is None else float(rates[k])
         row["prevalence"] = float("nan") if k is None else float(prevalence[k])
         rows.append(row)
-    table = pd.DataFrame(rows, columns=list(FEATURE_COLUMNS))
-    return table.astype({"removed_at": "Int64"})
+    return pd.DataFrame(rows, columns=list(FEATURE_COLUMNS)).astype(FEATURE_COLUMNS)
 
 
 def curve_table(progress: Progress) -> pd.DataFrame:
@@ -223,7 +254,7 @@ def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, An
         best = Snapshot(state=state_from("best", model, tensors), **plain["best"])
     return Progress(
         state=state_from("model", model, tensors),
-        features=[FeatureRecord(**record) for record in plain["features"]],
+        features=[_feature(record) for record in plain["features"]],
         curve=plain["curve"],
         counters=Counters(**plain["counters"]),
         pool=dict(zip(plain["pool"], tensors["pool"].numpy(), strict=True)),
@@ -231,6 +262,13 @@ def _progress(model: GenZ, tensors: dict[str, torch.Tensor], plain: dict[str, An
         best=best,
         **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
     )
+
+
+def _feature(record: dict[str, Any]) -> FeatureRecord:
+    """A feature as it was written; an older version had one gain, that of its addition."""
+    if "gain_when_added" not in record:
+        record = {**record, "gain_when_added": record["gain"], "gain": float("nan")}
+    return FeatureRecord(**record)
 
 
 def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> State:

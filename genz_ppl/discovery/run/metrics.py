@@ -20,21 +20,24 @@ def scores(targets: FloatArray, predicted: FloatArray, metric: str | None = None
     r2 is averaged over targets; the others are over all entries. NaN where nothing can be computed. Where y is a class,
     targets are indicators of 0 and 1 and predictions their probabilities.
     """
-    error = targets - predicted
+    names = ["r2", "median_absolute_error", "rmse"]
+    if targets.shape[1] > 1 and not np.isnan(targets).all():
+        names.append("cosine")
+    return {name: score(targets, predicted, name) for name in [*names, *([metric] if metric else [])]}
+
+
+def score(targets: FloatArray, predicted: FloatArray, metric: str) -> float:
+    """One metric of `scores`; NaN where nothing can be computed."""
     there = ~np.isnan(targets)
     if not there.any():
-        names = ("r2", "median_absolute_error", "rmse", *([metric] if metric else []))
-        return dict.fromkeys(names, float("nan"))
-    result = {
-        "r2": r2(targets, predicted),
-        "median_absolute_error": float(np.median(np.abs(error[there]))),
-        "rmse": float(np.sqrt(np.mean(error[there] ** 2))),
-    }
-    if targets.shape[1] > 1:
-        result["cosine"] = cosine(targets, predicted)
-    if metric is not None:
-        result[metric] = OWN_METRICS[metric](targets[there], predicted[there])
-    return result
+        return float("nan")
+    if metric in ("r2", "cosine"):
+        return (r2 if metric == "r2" else cosine)(targets, predicted)
+    if metric == "rmse":
+        return float(np.sqrt(np.mean((targets - predicted)[there] ** 2)))
+    if metric == "median_absolute_error":
+        return float(np.median(np.abs(targets - predicted)[there]))
+    return OWN_METRICS[metric](targets[there], predicted[there])
 
 
 def mean_absolute_error(targets: FloatArray, predicted: FloatArray) -> float:

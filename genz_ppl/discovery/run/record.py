@@ -50,6 +50,7 @@ def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
         "train": _finite(train),
         "test": _finite(test),
         "n_features": len(progress.active),
+        "summary": progress.outcome or None,
         **_finite(counters),  # a cost that is not known is null
         "seconds": round(progress.seconds, 3),
         "status": progress.status,

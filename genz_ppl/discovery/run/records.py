@@ -13,6 +13,7 @@ from genz_ppl.inference.state import State
 from genz_ppl.types import FloatArray
 
 UNASKED = -2
+NAN = float("nan")
 #: What happened ("add", "discard", "prune", "final") and the wording it is about.
 Event = tuple[str, str]
 CURVE_COLUMNS = (
@@ -37,18 +38,26 @@ CURVE_COLUMNS = (
 
 @dataclass
 class FeatureRecord:
-    """One feature of a run. gain: nats by which the bound rose when it was added. removed_at: None while active.
+    """One feature of a run. gain_when_added: nats by which the bound rose when it was added. removed_at: None while active.
 
-    searched: how many wordings the model chose it from, see `Oracle.searched`.
+    searched: how many wordings the model chose it from, see `Oracle.searched`. Known at the end of a run, NaN before: gain, nats
+    that the bound would lose without it now; effect with its interval, see `genz_ppl.inference.effects`; strongest: of several
+    targets (or classes) the one it moves most, strongest_effect: by how much.
     """
 
     id: str
     text: str
     origin: str
-    gain: float
+    gain_when_added: float
     added_at: int
     removed_at: int | None = None
     searched: float = 1.0
+    gain: float = NAN
+    effect: float = NAN
+    effect_lower: float = NAN
+    effect_upper: float = NAN
+    strongest: str = ""
+    strongest_effect: float = NAN
 
     @property
     def active(self) -> bool:
@@ -94,7 +103,8 @@ class Progress:
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
     features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
-    settled: its cycles are over and it is back at the best model. While a run is under way its states are on the run's device.
+    settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary.
+    While a run is under way its states are on the run's device.
     """
 
     state: State
@@ -118,6 +128,7 @@ class Progress:
     settled: bool = False
     seconds: float = 0.0
     status: str = "running"
+    outcome: dict[str, Any] = field(default_factory=dict)
 
     @property
     def active(self) -> list[FeatureRecord]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.data import Items, Split
+from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
@@ -24,6 +25,7 @@ from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, build_model, pooled_link, start_state
 from genz_ppl.inference.state import Data, State
@@ -32,6 +34,7 @@ from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
 
 OnStep = Callable[[Progress], None]
 CPU = torch.device("cpu")
@@ -184,8 +187,35 @@ class Runner:
         self.record_events(progress, events)
         if ("final", "") in events:
             progress.status = "done"
+            self.conclude(progress, cycle)
         elif not progress.settled:
             cycle.note_best(progress)
+
+    def conclude(self, progress: Progress, cycle: Cycle) -> None:
+        """Note what is known at the end only: what each feature is worth and does, and what all of them come to."""
+        schema, settings = self.items.schema, self.settings
+        note_gains(progress, cycle.training_data(progress), settings.refit_steps)
+        fitted = FittedItems(
+            state=self.on_cpu(progress),
+            scaling=self.scaling,
+            answers=torch.from_numpy(progress.train_answers),
+            covariates=self.train_covariates,
+            targets=self.train_targets,
+            item_ids=self.train.ids,
+            feature_texts=tuple(record.text for record in progress.active),
+            target_names=schema.target,
+            seed=settings.seed,
+            class_names=schema.classes,
+            levels=self.levels,
+        )
+        note_effects(progress, fitted)
+        found, metric = self.predictions(progress), self.metric(progress)
+        blank = self.predictions(self.start()) if progress.active else found
+        progress.outcome = summarise(found, blank, len(progress.active), metric, settings.seed).to_dict()
+
+    def metric(self, progress: Progress) -> str:
+        """The metric of the learning curve."""
+        return progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
 
     def record_events(self, progress: Progress, events: list[Event]) -> None:
         """One row of the learning curve an event."""
@@ -195,7 +225,7 @@ class Runner:
     def record(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""
         progress.seconds = time.monotonic() - self.started
-        metric = progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
+        metric = self.metric(progress)
         train, test = self.evaluate(progress)
         row: dict[str, Any] = {
             "step": progress.step,
@@ -217,23 +247,31 @@ class Runner:
 
         density: also "log_likelihood", the mean over items of log p(y | h, x).
         """
-        sides = (
-            (progress.train_answers, self.train_covariates, self.train_targets),
-            (progress.test_answers, self.test_covariates, self.test_targets),
-        )
-        state, results = _on_cpu(progress.state), []
-        for rows, covariates, targets in sides:
-            answers = torch.from_numpy(rows)
-            predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
-            likelihood = state.model.likelihood
-            result = scores(likelihood.comparable(targets).numpy(), predicted, likelihood.metric)
+        state, results = self.on_cpu(progress), []
+        for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
+            results.append(scores(*values, state.model.likelihood.metric))
             if density:
-                values = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
-                result["log_likelihood"] = float(values.mean())
-            results.append(result)
+                answers, covariates, targets = side
+                found = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
+                results[-1]["log_likelihood"] = float(found.mean())
         return results[0], results[1]
 
+    def predictions(self, progress: Progress) -> list[tuple[FloatArray, FloatArray]]:
+        """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items."""
+        state, found = self.on_cpu(progress), []
+        for answers, covariates, targets in self._sides(progress):
+            predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
+            found.append((state.model.likelihood.comparable(targets).numpy(), predicted))
+        return found
 
-def _on_cpu(state: State) -> State:
-    """The state itself if it is on the CPU, else a copy that is."""
-    return state if state.posterior.device == CPU else state.copy().to(CPU)
+    def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
+        return [
+            (torch.from_numpy(progress.train_answers), self.train_covariates, self.train_targets),
+            (torch.from_numpy(progress.test_answers), self.test_covariates, self.test_targets),
+        ]
+
+    @staticmethod
+    def on_cpu(progress: Progress) -> State:
+        """The run's state itself if it is on the CPU, else a copy that is."""
+        state = progress.state
+        return state if state.posterior.device == CPU else state.copy().to(CPU)

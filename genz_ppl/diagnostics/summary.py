@@ -1,0 +1,98 @@
+"""What a run comes to, said everywhere alike: its errors beside those of the same model without questions, and of guessing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+NAN = float("nan")
+# A ceiling below this is none.
+SMALLEST_CEILING = 0.02
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Errors by the metric of the learning curve on test items, training items beside them; NaN where not known.
+
+    without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
+    classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
+    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets.
+    """
+
+    n_features: int
+    metric: str
+    test: float
+    train: float
+    without: float = NAN
+    guess: float = NAN
+    r2: float = NAN
+    improvement: float = NAN
+    lower: float = NAN
+    upper: float = NAN
+
+    @property
+    def helps(self) -> bool:
+        """Whether predictions for test items are better with the questions than without."""
+        return not self.improvement <= 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, None where not known."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Summary:
+        """The reverse of `to_dict`."""
+        return cls(**{name: NAN if value is None else value for name, value in values.items()})
+
+    def line(self) -> str:
+        """All of it in one line."""
+        name = "cosine similarity" if self.metric == "cosine" else self.metric.replace("_", " ")
+        counted = "1 feature" if self.n_features == 1 else f"{self.n_features} features"
+        parts = [f"{counted}; {name} {shown(self.test)} on test items, {shown(self.train)} on training items"]
+        beside = []
+        if math.isfinite(self.without) and self.n_features > 0:
+            beside.append(f"{shown(self.without)} without questions{self.improvement_words()}")
+        if math.isfinite(self.guess):
+            beside.append(f"{shown(self.guess)} by guessing")
+        if beside:
+            parts.append(f"on test items {', '.join(beside)}")
+        if math.isfinite(self.r2):
+            parts.append(f"R2 {self.r2:.3g}")
+        return "; ".join(parts)
+
+    def improvement_words(self) -> str:
+        """ " (62 % less, 90 % interval 54 to 69 %)": what the questions change; empty where it is not known."""
+        if not math.isfinite(self.improvement):
+            return ""
+        if self.metric == "cosine":
+            return f" ({self.improvement:+.3f}, 90 % interval {self.lower:+.3f} to {self.upper:+.3f})"
+        word = "less" if self.improvement >= 0 else "more"
+        sign = 1 if self.improvement >= 0 else -1
+        low, high = sorted((sign * self.lower, sign * self.upper))
+        return f" ({100 * abs(self.improvement):.0f} % {word}, 90 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def shown(value: float) -> str:
+    """Four digits; "-" for NaN."""
+    return "-" if value != value else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What a model that reads everything reaches on the same split. best, ours: R2, or of classes the share of the log loss of
+    guessing that is taken away, on test items, of `name` and of the run."""
+
+    name: str
+    best: float
+    ours: float
+
+    def line(self, n_features: int) -> str:
+        """In words."""
+        subject = "this question explains" if n_features == 1 else f"these {n_features} questions explain"
+        if self.best < SMALLEST_CEILING:
+            return f"{self.name} explains next to nothing of the test items either ({self.best:.2f})"
+        if self.ours <= 0:
+            return f"{self.name} explains {100 * self.best:.0f} % on test items; these questions nothing"
+        share = self.ours / self.best
+        return f"{subject} {100 * share:.0f} % of what {self.name} does ({self.ours:.3g} of {self.best:.3g})"

@@ -1,0 +1,87 @@
+"""What is known at the end of a run only: what each feature is worth now and does, and how all of them do beside none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz_ppl.diagnostics.report.contents import column_names
+from genz_ppl.diagnostics.summary import NAN, Summary
+from genz_ppl.discovery.mine.proposals import judge_of
+from genz_ppl.discovery.run.metrics import score
+from genz_ppl.discovery.run.records import Progress
+from genz_ppl.inference.effects import WIDTH, feature_effects
+from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.state import Data
+from genz_ppl.inference.worth.prune import removals
+from genz_ppl.types import FloatArray
+
+# Resamples of the test items behind the interval of the improvement; fewer where they are many.
+RESAMPLES, FEWEST_RESAMPLES, MANY_ITEMS = 1000, 200, 5000
+Sides = list[tuple[FloatArray, FloatArray]]
+
+
+def note_gains(progress: Progress, data: Data, steps: int) -> None:
+    """What the bound of the model that ranks removals would lose without each feature, the others refitted, in nats."""
+    judge, judged = judge_of(progress.state, data, steps)
+    whole = refit(judge.copy(), judged, steps).total
+    for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
+        record.gain = whole - removal.bound
+
+
+def note_effects(progress: Progress, fitted: FittedItems) -> None:
+    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most."""
+    found, names = feature_effects(fitted), column_names(fitted)
+    likelihood = fitted.state.model.likelihood
+    spread = np.ones(len(names))
+    if len(names) > 1 and likelihood.standardised:
+        spread = fitted.scaling.target_spread.numpy()
+    size, sd = found.strength(spread)
+    for k, record in enumerate(progress.active):
+        if len(names) == 1:
+            middle, width, lowest = float(found.mean[k, 0]), WIDTH * float(found.sd[k, 0]), -np.inf
+        else:
+            middle, width, lowest = float(size[k]), WIDTH * float(sd[k]), 0.0
+            most = int(np.argmax(np.abs(found.mean[k] / spread)))
+            record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
+        record.effect, record.effect_lower, record.effect_upper = middle, max(middle - width, lowest), middle + width
+
+
+def summarise(found: Sides, blank: Sides, n_features: int, metric: str, seed: int) -> Summary:
+    """The errors of a run beside those of the same model without a question, and of guessing.
+
+    found, blank: of either model, targets and predictions, (T, L) each, of training and of test items.
+    """
+    (y_train, train), (y, test) = found
+    without = blank[1][1]
+    guess = np.broadcast_to(np.nanmean(y_train, axis=0), y.shape)
+    beside = (score(y, without, metric), score(y, guess, metric), score(y, test, "r2"))
+    gained = improvement(y, test, without, metric, seed)
+    return Summary(n_features, metric, score(y, test, metric), score(y_train, train, metric), *beside, *gained)
+
+
+def improvement(
+    targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str, seed: int
+) -> tuple[float, float, float]:
+    """By how much predictions, (T, L), are better than others for the same targets, and a 90 % interval of it.
+
+    A share of the other error; of a cosine similarity the difference. The same items are drawn for both.
+    """
+    n_items = len(targets)
+    if n_items == 0:
+        return NAN, NAN, NAN
+    found = _better(targets, predicted, without, metric)
+    random = np.random.default_rng([seed, n_items])
+    times = RESAMPLES if n_items <= MANY_ITEMS else FEWEST_RESAMPLES
+    drawn = [random.integers(0, n_items, n_items) for _ in range(times)]
+    values = np.array([_better(targets[rows], predicted[rows], without[rows], metric) for rows in drawn])
+    values = values[np.isfinite(values)]
+    lower, upper = np.quantile(values, [0.05, 0.95]) if len(values) else (NAN, NAN)
+    return found, float(lower), float(upper)
+
+
+def _better(targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str) -> float:
+    one, other = score(targets, predicted, metric), score(targets, without, metric)
+    if metric == "cosine":
+        return one - other
+    return 1 - one / other if other > 0 else 0.0 if one == other else NAN

@@ -1,0 +1,122 @@
+"""What yes instead of no to a question does to the target: effects with intervals, at the end of a run or of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from genz_ppl.inference.engines.least_squares import root_of_inverse
+from genz_ppl.inference.engines.sums import closed_form_for
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
+from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.inference.uncertainty import MOST_CORRELATED, drawn_models
+from genz_ppl.models.bayesian import flattened
+from genz_ppl.types import FloatArray
+
+# Half the width of a 90 % interval in standard deviations.
+WIDTH = 1.6448536269514722
+# Items over which an effect that differs from item to item is averaged.
+MOST_ITEMS = 400
+# An answer that is never wrong, for the feature whose effect is sought.
+NEVER = 1e-12
+
+
+@dataclass(frozen=True)
+class FeatureEffects:
+    """mean: (K, L), the effect of each feature on each target (or class); sd: (K, L), of its posterior, NaN where there is none.
+
+    Numbers: in the target's units, where covariates are at their means. Counts: log rates. Classes: log-odds, of a categorical
+    target against the mean over its classes. With a network as the link: the mean change of predictions, of counts and classes
+    too, without sd. The posterior is that of the weights, given the questions and the answers' posterior.
+    """
+
+    mean: FloatArray
+    sd: FloatArray
+
+    def strength(self, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(K,) the size of each effect over all columns in units of their spread, (L,), and its standard deviation."""
+        scaled, sd = self.mean / spread, self.sd / spread
+        size = np.linalg.norm(scaled, axis=1)
+        direction = scaled / np.where(size > 0, size, 1.0)[:, None]
+        return size, np.sqrt(((direction * sd) ** 2).sum(axis=1))
+
+
+def feature_effects(fitted: FittedItems) -> FeatureEffects:
+    """The effects of all features of a fit, deterministic for the same fit."""
+    model = fitted.state.model
+    with torch.no_grad(), isolated(fitted.seed):
+        if not model.link.adds_up:
+            mean = np.array([mean_change(fitted, k) for k in range(len(fitted.feature_texts))])
+            mean = mean.reshape(-1, model.likelihood.n_locations)
+            return FeatureEffects(mean, np.full(mean.shape, np.nan))
+        spread = _units(fitted)
+        mean = _centred(fitted, model.link.coefficients()[:, 0].numpy()) * spread
+        if fitted.state.uncertainty is None and model.has_closed_form:
+            return FeatureEffects(mean, _sd(fitted) * spread)
+        return FeatureEffects(mean, _drawn_sd(fitted) * spread)
+
+
+def _units(fitted: FittedItems) -> FloatArray:
+    """(L,): what one unit of the link's value is of the target."""
+    likelihood = fitted.state.model.likelihood
+    spread = fitted.scaling.target_spread.numpy() if likelihood.standardised else np.ones(likelihood.n_locations)
+    return np.asarray(spread, dtype=np.float64)
+
+
+def _centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
+    """Weights, (..., K, L), of a categorical target against the mean over its classes."""
+    likelihood = fitted.state.model.likelihood
+    if not likelihood.is_of_classes:
+        return weights
+    by_target = weights.reshape(*weights.shape[:-1], likelihood.n_targets, likelihood.n_classes)
+    centred: FloatArray = (by_target - by_target.mean(axis=-1, keepdims=True)).reshape(weights.shape)
+    return centred
+
+
+def _sd(fitted: FittedItems) -> FloatArray:
+    """(K, L) from the normal equations: the precision of a target's weights, all others unknown, too."""
+    state, data = fitted.state, fitted.data
+    coefficients = state.model.link.coefficients()
+    n_features, size = len(coefficients), coefficients.shape[:2].numel()
+    found = []
+    for normal in closed_form_for(state.model, data).normal_equations(state):
+        root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
+        found.append(root[:, 0].square().sum(-1).sqrt())
+    return torch.stack(found, dim=1).numpy() if found else np.zeros((n_features, 0))
+
+
+def _drawn_sd(fitted: FittedItems) -> FloatArray:
+    """(K, L) from draws of the parameters' posterior; NaN where there are too many for one with correlations."""
+    state = fitted.state
+    if state.uncertainty is None and len(flattened(state.model)) > MOST_CORRELATED:
+        return np.full((len(fitted.feature_texts), state.model.likelihood.n_locations), np.nan)
+    if state.uncertainty is None:
+        state = with_uncertainty(state, fitted.data, fitted.seed)
+    models = drawn_models(state.model.eval(), state.uncertainty, DRAWS, fitted.seed + 1)
+    drawn = np.stack([model.link.coefficients()[:, 0].numpy().copy() for model in models])
+    sd: FloatArray = _centred(fitted, drawn).std(axis=0)
+    return sd
+
+
+def mean_change(fitted: FittedItems, k: int) -> FloatArray:
+    """(L,): the change of predictions from no to yes to feature k, averaged over items. Call inside `isolated`.
+
+    The same draws of the other features on both sides, so that only this one makes the difference.
+    """
+    state = fitted.state
+    rows = np.arange(len(fitted.item_ids))
+    if not state.model.has_closed_form:
+        rows = rows[:: 1 + (len(rows) - 1) // MOST_ITEMS]
+    rates = state.error_rates.clone()
+    rates[k] = NEVER
+    certain = replace(state, error_rates=rates)
+    sides = []
+    for answer in (1.0, 0.0):
+        answers = fitted.answers[rows].clone()
+        answers[:, k] = answer
+        sides.append(predictive_mean(certain, fitted.scaling, answers, fitted.covariates[rows], fitted.seed))
+    change: FloatArray = (sides[0] - sides[1]).mean(axis=0)
+    return change
