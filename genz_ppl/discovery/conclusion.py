@@ -6,13 +6,13 @@ import numpy as np
 
 from genz_ppl.diagnostics.report.contents import column_names
 from genz_ppl.diagnostics.summary import NAN, Summary
-from genz_ppl.discovery.mine.proposals import judge_of
 from genz_ppl.discovery.run.metrics import score
 from genz_ppl.discovery.run.records import Progress
 from genz_ppl.inference.effects import WIDTH, feature_effects
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
+from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.types import FloatArray
 
