@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genz_ppl.cli import options
-from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.messages import echo, resumable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +41,9 @@ def _demo(out: Path | None, seed: int, quiet: bool) -> None:
             open_source("binary"), out=out, source="binary", on_step=display, algorithm="basic", cycles=1, add=9, cut=0, seed=seed
         )
     print_features(run.features)
-    typer.echo("")
-    typer.echo(learning_curve(run.curve))
-    typer.echo("")
+    echo("")
+    echo(learning_curve(run.curve))
+    echo("")
     print_summary(run)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -38,8 +39,9 @@ class PairDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.shown:
-            self._live.stop()
+        with suppress(OSError):  # the terminal may be gone
+            if self.shown:
+                self._live.stop()
 
     @property
     def watchers(self) -> PairWatchers:

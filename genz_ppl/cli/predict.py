@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import resumable_answers
+from genz_ppl.cli.messages import echo, resumable_answers
 from genz_ppl.cli.pair_sources import holds_pairs, open_side
+from genz_ppl.cli.tables import check_output, write_table
 from genz_ppl.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SUFFIXES = (".csv", ".parquet")
 
 
 def _table(flag: str, side: str) -> Any:
@@ -38,37 +37,49 @@ def predict(
     max_tokens: model_options.MaxTokens = None,
     price: model_options.Price = None,
     workers: model_options.Workers = None,
+    model: model_options.SameModel = None,
+    column_model: model_options.SameColumnModel = None,
+    base_url: model_options.SameBaseUrl = None,
+    prompts: model_options.SamePrompts = None,
+    store: model_options.SameStore = None,
+    raw: options.Raw = False,
     config: options.Config = None,
 ) -> None:
     """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id.
 
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
     """
-    _check_output(output, source)
+    check_output(output, (".csv", ".parquet"))
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
     if not 0 < level < 1:
         raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
     two_sided = holds_pairs(folder)
+    opening = model_options.opening(context.params, two_sided)
     if not two_sided and (rows is not None or columns is not None):
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
     if two_sided:
         with resumable_answers(), model_options.flags():
-            _write_pairs(folder, source, output, level, rows, columns)
+            found = _predict_pairs(folder, source, level, rows, columns, opening)
+        write_table(found, output, raw)
+        echo(f"{len(found)} predictions written to {output}")
         return
     from genz_ppl.data import Schema, open_like
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.run.folder import RunDirectory
 
-    changes = model_options.given(context.params)
     # The source is checked before the state is read: a wrong column is the likelier mistake.
     schema = Schema.from_dict(RunDirectory(folder).record()["schema"])
     items = open_like(source, schema)
     with resumable_answers(), model_options.flags():
-        table = Discovery.load(folder).predict(items, level, changes)
-    _write(table.reset_index(), output)
-    typer.echo(f"{len(table)} predictions written to {output}")
+        table = Discovery.load(folder, **opening).predict(items, level)
+    write_table(table.reset_index(), output, raw)
+    echo(f"{len(table)} predictions written to {output}")
 
 
-def _write_pairs(folder: Path, source: str, output: Path, level: float, rows: Path | None, columns: Path | None) -> None:
+def _predict_pairs(
+    folder: Path, source: str, level: float, rows: Path | None, columns: Path | None, opening: dict[str, Any]
+) -> pd.DataFrame:
     import pandas as pd
 
     from genz_ppl.data.reading import read_table
@@ -90,31 +101,4 @@ def _write_pairs(folder: Path, source: str, output: Path, level: float, rows: Pa
         there = known is not None and known[side] is not None and Path(known[side]).exists()
         described.append(open_side(known, side, given) if given is not None or there else None)
     pairs = {column: table.cells(column) for column in table.columns[:2]}
-    found = CoOccurrenceRun.load(folder).predict(pd.DataFrame(pairs), described[0], described[1], level)
-    _write(found, output)
-    typer.echo(f"{len(found)} predictions written to {output}")
-
-
-def _check_output(output: Path, source: str) -> None:
-    if output.suffix.lower() not in _SUFFIXES:
-        raise OptionError(f"--output {output}: expected a name that ends with {' or '.join(_SUFFIXES)}")
-    if not output.parent.is_dir():
-        raise OptionError(f"--output {output}: there is no folder {output.parent}; make it first")
-    if output.is_dir():
-        raise OptionError(f"--output {output}: expected a file, found a folder; choose another name")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
-
-
-def _write(table: pd.DataFrame, output: Path) -> None:
-    """Under another name first: a reader never meets half a file."""
-    partial = output.with_name(f"{output.name}.partial")
-    try:
-        if output.suffix.lower() == ".csv":
-            table.to_csv(partial, index=False, lineterminator="\n")
-        else:
-            table.to_parquet(partial, index=False)
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OptionError(f"--output {output}: cannot be written ({error.strerror}); check space and permissions") from None
+    return CoOccurrenceRun.load(folder, **opening).predict(pd.DataFrame(pairs), described[0], described[1], level)

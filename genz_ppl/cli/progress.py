@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genz_ppl.cli.tables import number, readable_metric
+from genz_ppl.output import printable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,8 +46,9 @@ class Display:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.shown:
-            self._live.stop()
+        with suppress(OSError):  # the terminal may be gone
+            if self.shown:
+                self._live.stop()
 
     def __call__(self, progress: Progress, settings: DiscoverSettings) -> None:
         self._steps, self._planned = progress.step, planned_steps(settings)
@@ -72,7 +75,9 @@ class Display:
         shown_left = "" if left is None else f"at most {duration(left)} left"
         steps = ProgressBar(max(self._planned, 1), min(self._steps, self._planned), width=30)
         bar.add_row(steps, f"{duration(self._clock() - self._start)} elapsed", shown_left)
-        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar)
+        return Group(
+            *(Text(printable(line), overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar
+        )
 
 
 def planned_steps(settings: DiscoverSettings) -> int:

@@ -14,11 +14,11 @@ import torch
 from genz_ppl.data import Items, Schema
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.own_runs import OBJECT
 from genz_ppl.discovery.prediction_table import class_table, group_table, prediction_table
 from genz_ppl.discovery.run.drive import run_to_end, start
 from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.run.record import (
-    OBJECT,
     blank_model,
     content_hash,
     make_record,
@@ -81,8 +81,8 @@ def discover(
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()
-    opened = service.open(directory, fresh=True)
     record = make_record(runner, source, service.settings, service.store)
+    opened = service.open(record, directory, items=items)
     if directory is not None:
         directory.create(record)
     return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers))
@@ -96,12 +96,13 @@ def resume(
     on_answers: OnAnswers | None = None,
     model_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
+    store: str | Path | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
     `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun.
+    if not where the run was begun. store: another file of answers. Raises what `genz_ppl.resume` raises.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
@@ -110,9 +111,9 @@ def resume(
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
     progress = directory.load(blank_model(record)) or start(runner)
-    service = Service.recorded(record, model, model_settings or {})
-    opened = service.open(directory, fresh=False, counters=progress.counters)
+    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = changed(record, settings, service)
+    opened = service.open(record, directory, False, progress.counters, items)
     return finished(runner, opened, progress, record, directory, Watchers(on_step, on_answers))
 
 
@@ -126,20 +127,32 @@ class Discovery:
         model: FoundationModel | None = None,
         directory: RunDirectory | None = None,
         items: Items | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
         self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
+        self._changes = dict(changes or {})
         self.schema = Schema.from_dict(record["schema"])
         self._scaling, self._levels = recorded_scaling(record), tuple(record.get("levels", ()))
 
     @classmethod
-    def load(cls, out: str | Path, model: FoundationModel | None = None) -> Discovery:
-        """Read a run directory. model: needed for predictions when the run was given an object instead of a name."""
+    def load(
+        cls,
+        out: str | Path,
+        model: str | FoundationModel | None = None,
+        model_settings: Mapping[str, Any] | None = None,
+        store: str | Path | None = None,
+    ) -> Discovery:
+        """Read a run directory, which asks for nothing.
+
+        model: needed for predictions when the run was given an object instead of a name. model, model_settings, store: as in
+        `genz_ppl.resume`, for predictions.
+        """
         directory = RunDirectory(Path(out))
         record = directory.record()
         progress = directory.load(blank_model(record))
         if progress is None:
             raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
-        return cls(progress, record, model, directory)
+        return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
 
     @property
     def progress(self) -> Progress:
@@ -322,9 +335,11 @@ class Discovery:
             else:
                 answers[position] = row
         if missing and texts:
-            opened = Service.recorded(self._record, self._model, changes, own_caps=False).open(None, fresh=True)
+            asked = [items[i] for i in missing]
+            service = Service.recorded(self._record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
+            opened = service.open(self._record, None, items=asked)
             Watchers(None, on_answers).watch(opened)
-            answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
+            answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
         return answers
 
 
@@ -346,9 +361,8 @@ def moved(settings: DiscoverSettings, device: str | None) -> DiscoverSettings:
 
 
 def changed(record: dict[str, Any], settings: DiscoverSettings, service: Service) -> dict[str, Any]:
-    """The run.json of a run that goes on with what may differ from its start: the device, and how a served model is called."""
-    model_settings = None if service.settings is None else service.settings.to_dict()
-    return {**record, "settings": {**record["settings"], "device": settings.device}, "model_settings": model_settings}
+    """The run.json of a run that goes on with what may differ from its start: the device, and how its model is opened."""
+    return service.changed({**record, "settings": {**record["settings"], "device": settings.device}})
 
 
 def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
