@@ -28,6 +28,12 @@ class RunDirectoryError(GenzError):
     """A run directory is missing, belongs to another run, or cannot be read."""
 
 
+class RunNotSavedError(RunDirectoryError):
+    """A step of a run could not be written, on a full disk say. What was saved before is intact; the run can be resumed."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class ModelError(GenzError, RuntimeError):
     """The foundation model failed for good. What was done so far is saved; the run can be resumed."""
 

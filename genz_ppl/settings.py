@@ -50,7 +50,7 @@ def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
 def check_number(option: str, value: float, low: float, high: float = float("inf"), whole: bool = True) -> None:
     """Raise OptionError unless value is a number (whole, if asked) from low to high."""
     fits = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
-    if not fits or (whole and value != int(value)):
+    if not fits or (whole and value % 1 != 0):  # of infinity it is NaN
         kind = "a whole number" if whole else "a number"
         limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
         raise OptionError(f"{option}: expected {kind} {limits}, got {value!r}")

@@ -17,7 +17,7 @@ from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
-from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, noted, say
+from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
 from genz_ppl.cli.prompts import prompts
@@ -51,7 +51,7 @@ app.add_typer(store_app, name="store")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"genz {version('genz-ppl')}")
+        echo(f"genz {version('genz-ppl')}")
         raise typer.Exit()
 
 
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     interrupted, resumable. Anything else that goes wrong is a fault of the program and raises.
     """
     try:
-        with noted():
+        with noted(), stoppable():
             code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
     except RunStoppedError as stop:
         say(stop)

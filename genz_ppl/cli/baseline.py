@@ -9,7 +9,7 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import start
-from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings
 
@@ -88,11 +88,11 @@ def print_readings(found: Readings) -> None:
     from genz_ppl.cli.tables import number, readable_metric
 
     best, metric = found.best_test, readable_metric(found.metric)
-    typer.echo(
+    echo(
         f"{_plural(found.suggested, 'question')} suggested, {found.usable} usable; {found.answers_asked} answers, those on test "
         "items included: the curve needs them"
     )
-    typer.echo(
+    echo(
         "these features were chosen on training items; the best point by the test items themselves (the paper's reading): "
         f"{metric} {number(best.test_error)} with {_plural(best.n_features, 'feature')}"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genz_ppl.cli import options
-from genz_ppl.errors import OptionError
+from genz_ppl.cli.messages import echo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +45,12 @@ def coldstart(
     from both (Fig. 5 of the paper and the warm start).
     """
     path = folder / "coldstart.csv" if output is None else output
+    from genz_ppl.cli.tables import check_output, write_table
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.ratings.coldstart import simulate
     from genz_ppl.discovery.ratings.rated_run import RatedRun
 
-    _check_output(path)
+    check_output(path, (".csv",))
     run = Discovery.load(folder)
     if html is not None:
         from genz_ppl.diagnostics.report.coldstart import check_destination, write_figure
@@ -59,12 +60,12 @@ def coldstart(
         rated = RatedRun.recorded(run, seed, part("learning from training items"))
         found = simulate(rated, n_items, n_ratings, seed, part("giving ratings back"))
     table = found.table
-    _write(table, path)
+    write_table(table, path, float_format="%.6g")
     if html is not None:
         write_figure(table, sentence(found), html)
     _print(table)
-    typer.echo(sentence(found))
-    typer.echo(f"{len(found.items)} test items; written to {path}" + ("" if html is None else f" and {html}"))
+    echo(sentence(found))
+    echo(f"{len(found.items)} test items; written to {path}" + ("" if html is None else f" and {html}"))
 
 
 def sentence(found: ColdStart) -> str:
@@ -84,30 +85,11 @@ def _print(table: pd.DataFrame) -> None:
         for _, row in shown.iterrows()
     ]
     print_table(["ratings", "items", "ratings only", "prediction only", "both"], rows)
-    typer.echo("mean cosine similarity to the full embedding and, in brackets, the middle 90 % of the items")
+    echo("mean cosine similarity to the full embedding and, in brackets, the middle 90 % of the items")
 
 
 def _with_band(row: pd.Series[float], name: str) -> str:
     return f"{row[f'{name}_mean']:.3f} ({row[f'{name}_lower']:.2f} to {row[f'{name}_upper']:.2f})"
-
-
-def _check_output(path: Path) -> None:
-    if path.suffix.lower() != ".csv":
-        raise OptionError(f"--output {path}: expected a name that ends with .csv")
-    if path.is_dir():
-        raise OptionError(f"--output {path}: expected a file, found a folder; choose another name")
-    if not path.parent.is_dir():
-        raise OptionError(f"--output {path}: there is no folder {path.parent}; make it first")
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        table.to_csv(partial, index=False, lineterminator="\n", float_format="%.6g")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OptionError(f"--output {path}: cannot be written ({error.strerror}); check space and permissions") from None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 
 from genz_ppl.cli import options
 from genz_ppl.cli.diagnose import Json
+from genz_ppl.cli.messages import echo
 from genz_ppl.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ def compare(folders: Folders, json_output: Json = False, config: options.Config 
     found = compare_runs({str(folder): _contestant(folder) for folder in folders})
     if json_output:
         rows = json.loads(found.table.to_json(orient="records", double_precision=15))
-        typer.echo(json.dumps({"runs": rows, "advice": found.advice, "warnings": list(found.warnings)}, ensure_ascii=False))
+        echo(json.dumps({"runs": rows, "advice": found.advice, "warnings": list(found.warnings)}, ensure_ascii=False))
         return
     headings = [column.replace("_", " ") for column in found.table.columns]
     cells = [[cell if isinstance(cell, str) else number(float(cell)) for cell in row] for row in found.table.to_numpy()]
     print_table(headings, cells)
     for warning in found.warnings:
-        typer.echo(f"note: {warning}")
-    typer.echo(found.advice)
+        echo(f"note: {warning}")
+    echo(found.advice)
 
 
 def _contestant(folder: Path) -> Contestant:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
 from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
@@ -134,19 +134,19 @@ def _start(
         )
 
 
-def resume_pairs(folder: Path, quiet: bool, changes: dict[str, Any]) -> None:
-    """`genz resume` of such a run."""
+def resume_pairs(folder: Path, quiet: bool, opening: dict[str, Any]) -> None:
+    """`genz resume` of such a run. opening: see `model_options.opening`."""
     from genz_ppl.discovery.pairs.directory import PairDirectory
     from genz_ppl.discovery.pairs.progress import PairDisplay
     from genz_ppl.discovery.pairs.run import resume_cooccur
 
     record = PairDirectory(folder).record()
     if record["status"] == "done":
-        typer.echo(f"{folder}: the run is done already; 'genz features' shows what it found")
+        echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with PairDisplay(shown=False if quiet else None) as display:
         sides = reopen_sides(record, folder)
-        run = resume_cooccur(folder, *sides, model_settings=changes or None, watchers=display.watchers)
+        run = resume_cooccur(folder, *sides, watchers=display.watchers, **opening)
     print_run(run)
 
 
@@ -158,7 +158,7 @@ def print_run(run: CoOccurrenceRun) -> None:
     print_pairings(run)
     print_scores(run)
     if run.directory is not None:
-        typer.echo(f"written to {run.directory.path}")
+        echo(f"written to {run.directory.path}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import options
-from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.messages import echo, resumable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +38,9 @@ def _demo(out: Path | None, seed: int, quiet: bool) -> None:
     settings: dict[str, Any] = {"algorithm": "basic", "cycles": 1, "add": 9, "cut": 0, "seed": seed}
     run = discover(open_source("binary"), out=out, source="binary", progress=False if quiet else None, **settings)
     print_features(run.features)
-    typer.echo("")
-    typer.echo(learning_curve(run.curve))
-    typer.echo("")
+    echo("")
+    echo(learning_curve(run.curve))
+    echo("")
     print_summary(run)
 
 

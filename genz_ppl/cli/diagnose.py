@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.messages import echo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,35 +23,35 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
     """Posterior summary, PSIS-LOO, predictive check, loose features and contradicted answers of the run in DIR."""
     found = _diagnosis(folder)
     if json_output:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        echo(json.dumps(found, ensure_ascii=False))
         return
     from genz_ppl.cli.tables import number, print_table
 
     def show(title: str, rows: list[dict[str, Any]], none: str) -> None:
-        typer.echo(f"\n{title}")
+        echo(f"\n{title}")
         if not rows:
-            typer.echo(none)
+            echo(none)
             return
         cells = [[value if isinstance(value, str) else number(float(value)) for value in row.values()] for row in rows]
         print_table(list(rows[0]), cells)
 
     loo = found["loo"]
-    typer.echo(f"{found['features']} features, {found['items']} training items; written to {folder / 'posterior.nc'}")
+    echo(f"{found['features']} features, {found['items']} training items; written to {folder / 'posterior.nc'}")
     show("Effects: mean, standard deviation and 94 % interval", found["effects"], "none")
-    typer.echo("\nLeave-one-out (PSIS-LOO)")
-    typer.echo(
+    echo("\nLeave-one-out (PSIS-LOO)")
+    echo(
         f"elpd {number(loo['elpd'])} (se {number(loo['se'])}), {number(loo['p_loo'])} effective parameters; "
         f"{loo['unreliable']} of {found['items']} items with k-hat above 0.7"
     )
     show("Predictive check: share of draws above the data", found["predictive_check"], "none")
-    typer.echo("\nShare of targets inside the predictive intervals")
+    echo("\nShare of targets inside the predictive intervals")
     for side in ("train", "test"):
         shares = ", ".join(f"{float(level):.0%} interval {share:.1%}" for level, share in found["coverage"][side].items())
-        typer.echo(f"{side}: {shares}")
+        echo(f"{side}: {shares}")
     show("Features that have cut loose from their wording", found["loose_features"], "none")
     total = found["contradicted"]
     show(f"Answers the posterior contradicts ({total}; the surest first)", found["contradicted_answers"], "none")
-    typer.echo("\nNo R-hat: draws from a fitted guide are independent and always look converged, whether or not it is right.")
+    echo("\nNo R-hat: draws from a fitted guide are independent and always look converged, whether or not it is right.")
 
 
 def _diagnosis(folder: Path) -> dict[str, Any]:

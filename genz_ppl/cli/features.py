@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.messages import echo
 from genz_ppl.cli.pair_sources import holds_pairs
 from genz_ppl.errors import OptionError
 
@@ -16,6 +17,7 @@ def features(
     folder: options.Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON: a list with one object a feature.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, with the columns of features.csv.")] = False,
+    raw: options.Raw = False,
     everything: Annotated[bool, typer.Option("--all", help="Removed features too.")] = False,
     sort: Annotated[
         str, typer.Option("--sort", metavar="COLUMN", help="The column to sort by; effects by their size.")
@@ -29,15 +31,16 @@ def features(
     from genz_ppl.cli.tables import print_features, sorted_features
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
+    from genz_ppl.discovery.run.folder import csv_of
 
     two_sided = holds_pairs(folder)
     table = (CoOccurrenceRun if two_sided else Discovery).load(folder).features
     chosen = sorted_features(table if everything else table[table["active"]], sort)
     if as_json:
         rows = json.loads(chosen.to_json(orient="records", double_precision=15))
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif as_csv:
-        typer.echo(chosen.to_csv(index=False, lineterminator="\n"), nl=False)
+        echo(csv_of(chosen, raw), nl=False, data=True)
     elif two_sided:
         print_pair_features(table, everything)
     else:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from genz_ppl.errors import BudgetError, GenzError, GenzWarning, ModelError, StoreError
+from genz_ppl.errors import BudgetError, GenzError, GenzWarning, ModelError, RunNotSavedError, StoreError
+from genz_ppl.output import printable
 
 INTERRUPTED = 130
 
@@ -24,9 +28,30 @@ class RunStoppedError(GenzError):
         self.code = code
 
 
+def echo(text: str = "", nl: bool = True, data: bool = False) -> None:
+    """Text on stdout, whatever it holds: the way out to a terminal. data: unchanged, unless it goes to one."""
+    typer.echo(text if data and not sys.stdout.isatty() else printable(text), nl=nl)
+
+
 def say(message: object) -> None:
-    """One line on stderr, whatever the message holds."""
-    typer.echo(f"genz: {' '.join(str(message).splitlines())}", err=True)
+    """One line on stderr, whatever the message holds, if anybody is there still."""
+    with suppress(OSError):
+        typer.echo(f"genz: {printable(' '.join(str(message).splitlines()))}", err=True)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP stop a command as Ctrl-C does, unless they are ignored (nohup) or somebody else's."""
+    kinds = [kind for name in ("SIGTERM", "SIGHUP") if (kind := getattr(signal, name, None)) is not None]
+    here = threading.current_thread() is threading.main_thread()  # elsewhere no handler can be set
+    taken = [kind for kind in kinds if here and signal.getsignal(kind) is signal.SIG_DFL]
+    try:
+        for kind in taken:
+            signal.signal(kind, signal.default_int_handler)
+        yield
+    finally:
+        for kind in taken:
+            signal.signal(kind, signal.SIG_DFL)
 
 
 @contextmanager
@@ -52,11 +77,11 @@ def noted() -> Iterator[None]:
 def resumable(folder: Path | None) -> Iterator[None]:
     """Turns what stops a run early into RunStoppedError with the way to go on from the run in `folder`.
 
-    A failing foundation model, an unusable store, a cap that is reached, and Ctrl-C.
+    A failing foundation model, an unusable store, a full disk, a cap that is reached, and Ctrl-C.
     """
     try:
         yield
-    except (BudgetError, ModelError, StoreError) as error:
+    except (BudgetError, ModelError, StoreError, RunNotSavedError) as error:
         raise RunStoppedError(f"{error}; {_way_on(folder, getattr(error, 'option', None))}", error.exit_code) from error
     except KeyboardInterrupt:
         raise RunStoppedError(f"interrupted; {_way_on(folder)}", INTERRUPTED) from None

@@ -16,6 +16,7 @@ from genz_ppl.cli.options import pair
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.settings import SERVED_MODEL, ModelSettings, is_served
 
+_CONFIRMED = "For a run from somebody else: given again, what it asks for is confirmed"
 NAMES = tuple(name for name in ModelSettings.__dataclass_fields__ if name != "model")
 CAPS = ("max_cost", "max_calls", "max_tokens")
 # What may change when a run goes on, and what a prediction may choose.
@@ -63,12 +64,47 @@ def of(*names: str) -> list[Parameter]:
 SETTINGS = of()
 
 
+def _same(flag: str, metavar: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help="As it is in DIR.", rich_help_panel=_CONFIRMED, show_default=False)
+
+
+# What a run directory that is not known as the user's own may ask for only when it is given again.
+SameModel = Annotated[str | None, _same("--model", "NAME")]
+SameColumnModel = Annotated[str | None, _same("--column-model", "NAME")]
+SameBaseUrl = Annotated[str | None, _same("--base-url", "URL")]
+SamePrompts = Annotated[str | None, _same("--prompts", "DIR")]
+SameStore = Annotated[Path | None, _same("--store", "FILE")]
+
+
+# The same as options of a command, with its caps and the like.
+SAME = [
+    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    for name, annotation in (
+        ("model", SameModel),
+        ("column_model", SameColumnModel),
+        ("base_url", SameBaseUrl),
+        ("prompts", SamePrompts),
+        ("store", SameStore),
+    )
+]
+
+
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `ModelSettings` that were given, checked. Raises OptionError in the words of the command line."""
     values = {name: parameters[name] for name in NAMES if parameters.get(name) is not None}
     with flags():
         ModelSettings(**values)
     return values
+
+
+def opening(parameters: Mapping[str, Any], two_sided: bool) -> dict[str, Any]:
+    """What is given of how a run's models are opened, by the arguments of `resume` and `load`, for either kind of run."""
+    from genz_ppl.cli.sources import absolute_model
+
+    models = {name: absolute_model(parameters[name]) for name in ("model", "column_model") if parameters[name] is not None}
+    if "column_model" in models and not two_sided:
+        raise OptionError("--column-model: only for runs of genz cooccur; leave it out")
+    return {**models, "model_settings": given(parameters), "store": parameters["store"]}
 
 
 def given_for(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

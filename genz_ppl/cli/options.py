@@ -109,6 +109,10 @@ Ceiling = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=RUN)]
 
+Raw = Annotated[
+    bool, typer.Option("--raw", help="In csv, no apostrophe before texts that begin as a formula of a spreadsheet would.")
+]
+
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]
 Target = Annotated[
     list[str] | None,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
+from genz_ppl.cli.messages import echo
 from genz_ppl.cli.tables import number, print_features, print_table, readable_metric
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def print_pair_features(features: pd.DataFrame, everything: bool = False) -> Non
     """The features of the rows, then those of the columns."""
     for side in ("rows", "columns"):
         chosen = features[features["side"] == side]
-        typer.echo(f"{side}:")
+        echo(f"{side}:")
         print_features(chosen, everything)
 
 

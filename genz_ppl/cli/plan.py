@@ -10,6 +10,7 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import check_settings
+from genz_ppl.cli.messages import echo
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def plan(
     settings = make_settings(given.get("model", "rules"), {name: value for name, value in given.items() if name != "model"})
     planned = reckon(open_items(source, context.params), settings, served)
     if as_json:
-        typer.echo(json.dumps(planned.to_dict(), ensure_ascii=False))
+        echo(json.dumps(planned.to_dict(), ensure_ascii=False))
     else:
         _print(planned, served)
 
@@ -70,12 +71,12 @@ def _print(planned: Plan, served: ModelSettings | None) -> None:
     from genz_ppl.llm.served.budget import Caps
 
     counts = {name: _count(value) for name, value in vars(planned).items() if isinstance(value, int)}
-    typer.echo(
+    echo(
         "{items} items: {training_items} for training, {test_items} for testing; at most {additions} additions, "
         "{wordings} wordings, {features} features at a time, {answers} answers".format(**counts)
     )
     if served is None:
-        typer.echo("the model answers on this machine: no calls, no tokens, no cost")
+        echo("the model answers on this machine: no calls, no tokens, no cost")
         return
     rows = [
         [f"{part.name} ({part.model})", *map(_count, (part.calls, part.tokens_in, part.tokens_out)), _dollars(part.dollars)]
@@ -84,11 +85,11 @@ def _print(planned: Plan, served: ModelSettings | None) -> None:
     totals = map(_count, (planned.calls, planned.tokens_in, planned.tokens_out))
     print_table(["at most", "calls", "tokens in", "tokens out", "dollars"], [*rows, ["all", *totals, _dollars(planned.dollars)]])
     for model in planned.unpriced:
-        typer.echo(f"the price of {model} is not known: give it with --price IN,OUT, dollars per million tokens (0,0 for none)")
+        echo(f"the price of {model} is not known: give it with --price IN,OUT, dollars per million tokens (0,0 for none)")
     option = planned.passes(Caps(served.max_cost, served.max_calls, served.max_tokens))
     if option is not None:
         flag = f"--{option.replace('_', '-')}"
-        typer.echo(f"that is more than {flag} allows: the run may stop there, and can go on with a higher one")
+        echo(f"that is more than {flag} allows: the run may stop there, and can go on with a higher one")
 
 
 def _count(number: int) -> str:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import resumable_answers
+from genz_ppl.cli.messages import echo, resumable_answers
 from genz_ppl.cli.pair_sources import holds_pairs, open_side
+from genz_ppl.cli.tables import check_output, write_table
 from genz_ppl.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SUFFIXES = (".csv", ".parquet")
 
 
 def _table(flag: str, side: str) -> Any:
@@ -23,7 +22,7 @@ def _table(flag: str, side: str) -> Any:
     return typer.Option(flag, metavar="FILE", help=text, show_default=False)
 
 
-@options.takes(*model_options.of(*model_options.CAPS, "price", "workers"))
+@options.takes(*model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME)
 def predict(
     context: typer.Context,
     folder: options.Folder,
@@ -35,6 +34,7 @@ def predict(
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
     *,
+    raw: options.Raw = False,
     config: options.Config = None,
     **_: Any,
 ) -> None:
@@ -42,30 +42,36 @@ def predict(
 
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
     """
-    _check_output(output, source)
+    check_output(output, (".csv", ".parquet"))
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
     if not 0 < level < 1:
         raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
     two_sided = holds_pairs(folder)
+    opening = model_options.opening(context.params, two_sided)
     if not two_sided and (rows is not None or columns is not None):
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
     if two_sided:
         with resumable_answers(), model_options.flags():
-            _write_pairs(folder, source, output, level, rows, columns)
+            found = _predict_pairs(folder, source, level, rows, columns, opening)
+        write_table(found, output, raw)
+        echo(f"{len(found)} predictions written to {output}")
         return
     from genz_ppl.data import open_like
     from genz_ppl.discovery.discover import Discovery
 
-    changes = model_options.given(context.params)
-    run = Discovery.load(folder)
+    run = Discovery.load(folder, **opening)
     items = open_like(source, run.needed)
     with resumable_answers(), model_options.flags():
-        table = run.predict(items, level, changes)
+        table = run.predict(items, level)
     table.insert(0, "id", items.ids)
-    _write(table, output)
-    typer.echo(f"{len(table)} predictions written to {output}")
+    write_table(table, output, raw)
+    echo(f"{len(table)} predictions written to {output}")
 
 
-def _write_pairs(folder: Path, source: str, output: Path, level: float, rows: Path | None, columns: Path | None) -> None:
+def _predict_pairs(
+    folder: Path, source: str, level: float, rows: Path | None, columns: Path | None, opening: dict[str, Any]
+) -> pd.DataFrame:
     import pandas as pd
 
     from genz_ppl.data.reading import read_table
@@ -87,31 +93,4 @@ def _write_pairs(folder: Path, source: str, output: Path, level: float, rows: Pa
         there = known is not None and known[side] is not None and Path(known[side]).exists()
         described.append(open_side(known, side, given) if given is not None or there else None)
     pairs = {column: table.cells(column) for column in table.columns}
-    found = CoOccurrenceRun.load(folder).predict(pd.DataFrame(pairs), described[0], described[1], level)
-    _write(found, output)
-    typer.echo(f"{len(found)} predictions written to {output}")
-
-
-def _check_output(output: Path, source: str) -> None:
-    if output.suffix.lower() not in _SUFFIXES:
-        raise OptionError(f"--output {output}: expected a name that ends with {' or '.join(_SUFFIXES)}")
-    if not output.parent.is_dir():
-        raise OptionError(f"--output {output}: there is no folder {output.parent}; make it first")
-    if output.is_dir():
-        raise OptionError(f"--output {output}: expected a file, found a folder; choose another name")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
-
-
-def _write(table: pd.DataFrame, output: Path) -> None:
-    """Under another name first: a reader never meets half a file."""
-    partial = output.with_name(f"{output.name}.partial")
-    try:
-        if output.suffix.lower() == ".csv":
-            table.to_csv(partial, index=False, lineterminator="\n")
-        else:
-            table.to_parquet(partial, index=False)
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OptionError(f"--output {output}: cannot be written ({error.strerror}); check space and permissions") from None
+    return CoOccurrenceRun.load(folder, **opening).predict(pd.DataFrame(pairs), described[0], described[1], level)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.messages import echo
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.output import printable
 
 if TYPE_CHECKING:
     from genz_ppl.llm.served.templates import Prompt
@@ -55,7 +57,7 @@ def _write(folder: Path) -> None:
                 opened.write(text)
     except OSError as error:
         raise InputError(f"--write: {folder} cannot be written: {error.strerror or error}; name another folder") from error
-    typer.echo(
+    echo(
         f"{len(files)} prompts written to {folder}; edit them, remove those that stay as they are, "
         f"and give --prompts {shlex.quote(str(folder))}"
     )
@@ -64,11 +66,12 @@ def _write(folder: Path) -> None:
 def _show(prompt: Prompt) -> None:
     title = f"{prompt.name}, version {prompt.version} ({prompt.source or 'built in'})"
     if not sys.stdout.isatty():
-        typer.echo(f"== {title}\n--- system\n{prompt.system}\n--- user\n{prompt.user}\n")
+        echo(f"== {title}\n--- system\n{prompt.system}\n--- user\n{prompt.user}\n")
         return
     from rich.console import Console, Group
     from rich.panel import Panel
     from rich.text import Text
 
-    parts = (Text("system", style="bold"), Text(prompt.system + "\n"), Text("user", style="bold"), Text(prompt.user))
-    Console().print(Panel(Group(*parts), title=Text(title), title_align="left"))
+    texts = [Text(printable(text)) for text in (prompt.system + "\n", prompt.user)]
+    parts = (Text("system", style="bold"), texts[0], Text("user", style="bold"), texts[1])
+    Console().print(Panel(Group(*parts), title=Text(printable(title)), title_align="left"))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genz_ppl.cli import options
+from genz_ppl.cli.messages import echo
 from genz_ppl.cli.pair_sources import has_tables, holds_pairs, reopen_sides
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 
@@ -64,7 +65,7 @@ def report(
         if not run.record.get("keep_texts"):
             note = f", without texts: {str(error).partition(';')[0]}; give SOURCE to show them"
     run.report(path, items, curve, figures)
-    typer.echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}") + note)
+    echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}") + note)
 
 
 def _report_on_two_sides(folder: Path, path: Path) -> None:
@@ -77,10 +78,10 @@ def _report_on_two_sides(folder: Path, path: Path) -> None:
     record = PairDirectory(folder).record()
     if not has_tables(record):
         CoOccurrenceRun.load(folder).report(path)
-        typer.echo(f"written to {path}, without texts and predictions: the tables of the run are not there any more")
+        echo(f"written to {path}, without texts and predictions: the tables of the run are not there any more")
         return
     CoOccurrenceRun.load(folder).report(path, *reopen_sides(record, folder))
-    typer.echo(f"written to {path}")
+    echo(f"written to {path}")
 
 
 def _curve(path: Path) -> list[tuple[int, float]]:

@@ -9,11 +9,11 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.cooccur import resume_pairs
 from genz_ppl.cli.fit import setting_flags
-from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import holds_pairs
 
 
-@options.takes(*model_options.of(*model_options.CHANGEABLE, "batch"))
+@options.takes(*model_options.of(*model_options.CHANGEABLE, "batch"), *model_options.SAME)
 def resume(
     context: typer.Context,
     folder: options.Folder,
@@ -25,13 +25,15 @@ def resume(
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
     with resumable(folder), model_options.flags(), setting_flags():
-        if holds_pairs(folder):
-            resume_pairs(folder, quiet, model_options.given(context.params))
-            return
-        _resume(folder, quiet, model_options.given(context.params), device)
+        two_sided = holds_pairs(folder)
+        opening = model_options.opening(context.params, two_sided)
+        if two_sided:
+            resume_pairs(folder, quiet, opening)
+        else:
+            _resume(folder, quiet, opening, device)
 
 
-def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any], device: str | None) -> None:
+def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device: str | None) -> None:
     from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
@@ -41,11 +43,11 @@ def _resume(folder: options.Folder, quiet: bool, changes: dict[str, Any], device
 
     record = RunDirectory(folder).record()
     if record["status"] == "done":
-        typer.echo(f"{folder}: the run is done already; 'genz features' shows what it found")
+        echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record, folder)
-        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, model_settings=changes, device=device)
+        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     print_features(run.features)
     print_summary(run)
     if baseline.is_baseline(record):

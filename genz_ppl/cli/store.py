@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genz_ppl.cli.messages import echo
+
 if TYPE_CHECKING:
     from genz_ppl.llm.store.tools import StoreInfo
 
@@ -38,7 +40,7 @@ def info(
 
     found = store_tools.info(_path(store), check)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show(found)
 
@@ -53,7 +55,7 @@ def export(
 
     written = store_tools.export(_path(store), file)
     left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
-    typer.echo(f"{written.rows} answers written to {file}{left_out}")
+    echo(f"{written.rows} answers written to {file}{left_out}")
 
 
 @store_app.command("import")
@@ -110,9 +112,9 @@ def prune(
     gone = store_tools.prune(_path(store), model, prompt, older_than, failed, dry_run)
     what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
     if dry_run:
-        typer.echo(f"would take away {what}; nothing was changed")
+        echo(f"would take away {what}; nothing was changed")
     else:
-        typer.echo(f"took away {what}; {_bytes(gone.size_before)} before, {_bytes(gone.size_after)} now")
+        echo(f"took away {what}; {_bytes(gone.size_before)} before, {_bytes(gone.size_after)} now")
 
 
 def _path(store: Path | None) -> Path:
@@ -124,18 +126,16 @@ def _path(store: Path | None) -> Path:
 def _show(found: StoreInfo) -> None:
     from genz_ppl.cli.tables import print_table
 
-    typer.echo(f"{found.path}: {_bytes(found.size)}, {found.answers} answers about {found.items} items, {found.texts} texts")
+    echo(f"{found.path}: {_bytes(found.size)}, {found.answers} answers about {found.items} items, {found.texts} texts")
     spent = found.spent
-    typer.echo(
+    echo(
         f"{found.runs} runs, {found.attempts} attempts ({found.unsettled} never settled): {spent.calls} calls, "
         f"{spent.tokens_in} tokens read, {spent.tokens_out} written, ${spent.cost:.4f}"
     )
     if found.leases or found.orphans:
-        typer.echo(f"{found.leases} questions being asked now, {found.orphans} leases of ended runs")
+        echo(f"{found.leases} questions being asked now, {found.orphans} leases of ended runs")
     if found.damaged is not None:
-        typer.echo(
-            f"{found.damaged} damaged rows: they count as unknown and are asked again" if found.damaged else "no damage found"
-        )
+        echo(f"{found.damaged} damaged rows: they count as unknown and are asked again" if found.damaged else "no damage found")
     if found.models:
         headings = ["model", "endpoint", "prompt", "questions", "yes", "no", "failed"]
         names = [[each.model, each.endpoint, each.prompt] for each in found.models]
@@ -143,7 +143,7 @@ def _show(found: StoreInfo) -> None:
         rows = [[*name, *(str(number) for number in numbers)] for name, numbers in zip(names, counts, strict=True)]
         print_table(headings, rows)
     for reason, times in found.failed.items():
-        typer.echo(f"failed {times} times: {' '.join(reason.split()) or 'no reason given'}")
+        echo(f"failed {times} times: {' '.join(reason.split()) or 'no reason given'}")
 
 
 def _bytes(size: int) -> str:

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
-from genz_ppl.cli.messages import say
+from genz_ppl.cli.messages import echo, say
 from genz_ppl.errors import OptionError
+from genz_ppl.output import in_one_stroke, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from genz_ppl.discovery.discover import Discovery
@@ -26,7 +27,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
     if not everything:
         features = features[features["active"]]
     if features.empty:
-        typer.echo("no features")
+        echo("no features")
         return
     features = sorted_features(features, by)
     several, life = bool((features["strongest"] != "").any()), _LIFE if everything else ()
@@ -78,9 +79,9 @@ def _signed(value: float) -> str:
 def print_summary(run: Discovery, ceiling: bool = False) -> None:
     """What the run comes to, with its ceiling if asked; a warning where questions do not help on items kept aside."""
     found, last = run.summary, run.curve.iloc[-1]
-    typer.echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
+    echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
     if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
-        typer.echo(best.line(found.n_features))
+        echo(best.line(found.n_features))
     if found.n_features > 0 and not found.helps:
         say(
             "warning: on test items predictions are no better with these questions than without; what was found may be chance: "
@@ -89,7 +90,34 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
     if int(last["tokens_in"]) > 0:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
-        typer.echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+        echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+
+
+def check_output(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise OptionError unless a table can be written there. suffixes: with a dot, in small letters."""
+    if path.suffix.lower() not in suffixes:
+        raise OptionError(f"--output {path}: expected a name that ends with {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise OptionError(f"--output {path}: expected a file, found a folder; choose another name")
+    if not path.parent.is_dir():
+        raise OptionError(f"--output {path}: there is no folder {path.parent}; make it first")
+
+
+def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format: str | None = None) -> None:
+    """Write a .csv (see `csv_of`) or .parquet file in one stroke. Raises OptionError where it cannot be written."""
+    from genz_ppl.discovery.run.folder import csv_of
+
+    try:
+        with in_one_stroke(path) as partial:
+            if path.suffix.lower() == ".csv":
+                partial.write_text(text := csv_of(table, raw, float_format), encoding="utf-8", newline="")
+                if not raw and text != csv_of(table, True, float_format):
+                    say(f"note: texts in {path} that begin as a formula would got a leading apostrophe; --raw leaves it out")
+            else:
+                table.to_parquet(partial, index=False)
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror}); check space and permissions, and give the command again"
+        raise OptionError(f"--output {path}: {reason}") from None
 
 
 def readable_metric(name: str) -> str:
@@ -104,13 +132,14 @@ def number(value: float, digits: int = 4) -> str:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """The first column holds text, the others numbers."""
+    headings, rows = [printable(name) for name in headings], [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(headings, rows)
         return
     widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
     for row in (headings, *rows):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        typer.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
 
 
 def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
+from genz_ppl.output import in_one_stroke
 from genz_ppl.types import FloatArray
 
 with warnings.catch_warnings():
@@ -182,7 +184,10 @@ def summary(inference_data: Any, names: list[str]) -> pd.DataFrame:
 
 
 def write_netcdf(inference_data: Any, path: Path) -> None:
-    """Write posterior.nc in one stroke: a reader never meets half a file."""
-    partial = path.with_name(f"{path.name}.partial")
-    inference_data.to_netcdf(str(partial), engine="h5netcdf")
-    partial.replace(path)
+    """Write posterior.nc in one stroke: a reader never meets half a file. Raises OptionError where it cannot be written."""
+    try:
+        with in_one_stroke(path) as partial:
+            inference_data.to_netcdf(str(partial), engine="h5netcdf")
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise OptionError(f"{path}: cannot be written ({reason}); check space and permissions, and give it again") from None

@@ -140,8 +140,8 @@ def baseline(
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()
-    opened = service.open(directory, fresh=True)
     record = {**make_record(runner, source, service.settings, service.store, keep_texts), BASELINE: asdict(brief)}
+    opened = service.open(record, directory, items=items)
     if directory is not None:
         directory.create(record)
     return discovery.finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
@@ -156,30 +156,33 @@ def resume(
     model_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool | None = None,
+    store: str | Path | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
     `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun.
+    if not where the run was begun. store: another file of answers.
+    Raises RunDirectoryError for a run that is not known as the user's own and asks for code to run, for a server, prompts or a
+    store of its choice; giving model=, model_settings= with base_url or prompts, or store= as it has them confirms that.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
     if not is_baseline(record):
-        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device, progress)
+        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device, progress, store)
     settings = recorded_settings(record, directory, baseline=True, device=device)
     check_same_items(items, record, f"the run in {directory.path}")
     runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
     state = directory.load(blank_model(record)) or start(runner)
-    service = Service.recorded(record, model, model_settings or {})
-    opened = service.open(directory, fresh=False, counters=state.counters)
+    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = discovery.changed(record, settings, service)
+    opened = service.open(record, directory, False, state.counters, items)
     return discovery.finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
 
 
 def is_baseline(record: Mapping[str, Any]) -> bool:
     """Whether a run.json is a baseline's."""
-    return BASELINE in record
+    return record.get(BASELINE) is not None
 
 
 def pruning_path(curve: pd.DataFrame) -> list[Point]:

@@ -26,8 +26,8 @@ from genz_ppl.discovery.prediction_table import group_table, prediction_table
 from genz_ppl.discovery.run.drive import run_to_end, start
 from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
 from genz_ppl.discovery.run.items import read_items
+from genz_ppl.discovery.run.own_runs import OBJECT
 from genz_ppl.discovery.run.record import (
-    OBJECT,
     blank_model,
     check_same_items,
     known_answers,
@@ -98,8 +98,8 @@ def discover(
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()
-    opened = service.open(directory, fresh=True)
     record = make_record(runner, source, service.settings, service.store, keep_texts)
+    opened = service.open(record, directory, items=items)
     if directory is not None:
         directory.create(record)
     return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
@@ -114,12 +114,13 @@ def resume(
     model_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool | None = None,
+    store: str | Path | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
     `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun.
+    if not where the run was begun. store: another file of answers. Raises what `genz_ppl.resume` raises.
     """
     directory = RunDirectory(Path(out))
     record = directory.record()
@@ -128,9 +129,9 @@ def resume(
     split = recorded_split(record, items)
     runner = Runner(items, split, settings)
     state = directory.load(blank_model(record)) or start(runner)
-    service = Service.recorded(record, model, model_settings or {})
-    opened = service.open(directory, fresh=False, counters=state.counters)
+    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = changed(record, settings, service)
+    opened = service.open(record, directory, False, state.counters, items)
     return finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
 
 
@@ -144,20 +145,32 @@ class Discovery:
         model: FoundationModel | None = None,
         directory: RunDirectory | None = None,
         items: Items | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
         self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
+        self._changes = dict(changes or {})
         self.schema = Schema.from_dict(record["schema"])
         self._scaling, self._levels = recorded_scaling(record), tuple(record.get("levels", ()))
 
     @classmethod
-    def load(cls, out: str | Path, model: FoundationModel | None = None) -> Discovery:
-        """Read a run directory. model: needed for predictions when the run was given an object instead of a name."""
+    def load(
+        cls,
+        out: str | Path,
+        model: str | FoundationModel | None = None,
+        model_settings: Mapping[str, Any] | None = None,
+        store: str | Path | None = None,
+    ) -> Discovery:
+        """Read a run directory, which asks for nothing.
+
+        model: needed for predictions when the run was given an object instead of a name. model, model_settings, store: as in
+        `genz_ppl.resume`, for predictions.
+        """
         directory = RunDirectory(Path(out))
         record = directory.record()
         progress = directory.load(blank_model(record))
         if progress is None:
             raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
-        return cls(progress, record, model, directory)
+        return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
 
     def __repr__(self) -> str:
         return f"<Discovery: {one_line(self)}>"
@@ -409,10 +422,12 @@ class Discovery:
         items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
         answers, missing = known_answers(self._progress, self._record, items)
         if missing and texts:
-            opened = Service.recorded(self._record, self._model, model_settings or {}, own_caps=False).open(None, fresh=True)
+            asked, changes = [items[i] for i in missing], model_settings or {}
+            service = Service.recorded(self._record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
+            opened = service.open(self._record, None, items=asked)
             with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
                 told.watch(opened)
-                answers[missing] = Oracle(opened, Counters()).answer([items[i] for i in missing], texts)
+                answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
             warn_of_silence(items, texts, answers[missing], self._progress.train_answers)
         return answers
 
@@ -430,9 +445,8 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
 
 
 def changed(record: dict[str, Any], settings: DiscoverSettings, service: Service) -> dict[str, Any]:
-    """The run.json of a run that goes on with what may differ from its start: the device, and how a served model is called."""
-    model_settings = None if service.settings is None else service.settings.to_dict()
-    return {**record, "settings": {**record["settings"], "device": settings.device}, "model_settings": model_settings}
+    """The run.json of a run that goes on with what may differ from its start: the device, and how its model is opened."""
+    return service.changed({**record, "settings": {**record["settings"], "device": settings.device}})
 
 
 def finished(

@@ -6,6 +6,7 @@ import html
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from io import StringIO
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genz_ppl.diagnostics.report.words import METRICS, number
+from genz_ppl.output import printable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,8 +57,9 @@ class Watched:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.look(0.0)
-        if self._live is not None:
-            self._live.stop()
+        with suppress(OSError):  # the terminal may be gone
+            if self._live is not None:
+                self._live.stop()
 
     def look(self, pause: float = _PAUSE) -> None:
         """In a notebook, show what is there now, unless that was done `pause` seconds ago. Terminals need no call."""
@@ -118,7 +121,9 @@ class Display(Watched):
         shown_left = "" if left is None else f"at most {duration(left)} left"
         steps = ProgressBar(max(self._planned, 1), min(self._steps, self._planned), width=30)
         bar.add_row(steps, f"{duration(self._clock() - self._start)} elapsed", shown_left)
-        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar)
+        return Group(
+            *(Text(printable(line), overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar
+        )
 
 
 def planned_steps(settings: DiscoverSettings) -> int:

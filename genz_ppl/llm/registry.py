@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.rules.model import RulesModel
-from genz_ppl.llm.served.settings import ModelSettings, is_served, joined_parts, served_name
+from genz_ppl.llm.served.settings import SERVED, ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
 CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object, or several joined by +"
+_BUILT_IN = ("rules", "similarity", "table", SERVED)
 _METHODS = ("answer", "propose", "suggest")
 
 
@@ -48,9 +50,23 @@ def open_model(spec: str) -> FoundationModel:
         from genz_ppl.llm.served.model import OpenAIModel  # takes a second to import
 
         return OpenAIModel(ModelSettings(model=served_name(spec)))
-    if colon and name not in ("rules", "similarity") and _is_dotted(name) and _is_dotted(rest):
+    if colon and name not in _BUILT_IN and _is_dotted(name) and _is_dotted(rest):
         return _imported(spec, name, rest)
     raise OptionError(f"unknown model {spec!r}; choose {CHOICES}")
+
+
+def code_of(spec: str) -> str | None:
+    """Where the code lies that a text would run, found without running it; None where it names no `package.module:object`."""
+    parts = [part.partition(":") for part in joined_parts(spec)]
+    modules = [name for name, _, rest in parts if name not in _BUILT_IN and _is_dotted(name) and _is_dotted(rest)]
+    places = []
+    for name in modules:
+        found = None
+        with _current_directory_importable(), suppress(ImportError, ValueError):
+            found = importlib.util.find_spec(name.partition(".")[0])
+        place = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
+        places.append(os.path.abspath(place) if place else f"{name}, which is not there")
+    return ", ".join(places) or None
 
 
 def _is_dotted(name: str) -> bool:

@@ -147,9 +147,10 @@ def test_resuming_a_run_that_python_started(genz: Any, done: Path) -> None:
     ("content", "expected"),
     [
         (None, "expected a run directory, found no run.json"),
-        ("{", "run.json: cannot be read"),
-        ("[]", "run.json: expected a JSON object"),
-        ("{}", "run.json: not written by genz-ppl"),
+        ("{", "run.json: not written by genz-ppl, or by another version (Invalid JSON"),
+        ("[" * 100_000, "run.json: not written by genz-ppl, or by another version (Invalid JSON"),
+        ("[]", "run.json: not written by genz-ppl, or by another version (Input should be an object)"),
+        ("{}", "run.json: not written by genz-ppl, or by another version (versions: Field required)"),
     ],
 )
 def test_folders_that_are_no_runs(genz: Any, table: Path, command: str, content: str | None, expected: str) -> None:

@@ -76,7 +76,7 @@ def recorder() -> Recorder:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """The files of a run directory by name, without times: all else must be equal byte for byte."""
+    """The files of a run directory by name, without times and the run's id: all else must be equal byte for byte."""
     found: dict[str, Any] = {}
     for path in sorted(folder.iterdir()):
         if path.name == "curve.csv":
@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, Any]:
             found[path.name] = table.drop(columns="seconds").to_csv()
         elif path.suffix == ".json":
             record = json.loads(path.read_text(encoding="utf-8"))
-            record.pop("seconds", None)
+            record.pop("seconds", None), record.pop("id", None)
             found[path.name] = json.dumps(record)  # keeps the order of the keys
         else:
             found[path.name] = path.read_bytes()

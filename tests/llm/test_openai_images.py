@@ -12,16 +12,23 @@ from answerers import Body, images, kind_of, numbered_lines
 from fault_server import FaultServer, always, contains_truth, every, truthful_answerer, when
 
 from genz_ppl.errors import BudgetError, InputError, ModelError
+from genz_ppl.llm.served.keys import data_address
 from genz_ppl.types import Contrast, Item
 
 
 def described(body: Body) -> str:
-    """The description of a picture is what its file holds."""
+    """The description of a picture is what its file holds behind its first bytes."""
     (address,) = images(body)
-    return base64.b64decode(address.partition("base64,")[2]).decode()
+    return base64.b64decode(address.partition("base64,")[2])[12:].decode()
 
 
 TRUE = truthful_answerer(contains_truth, description=described)
+
+
+def picture(kind: str, content: str) -> bytes:
+    """A file that begins as images of that kind do."""
+    starts = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff\xe0", "webp": b"RIFF\1\2\3\4WEBP"}
+    return starts[kind].ljust(12) + content.encode()
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def gallery(tmp_path: Path) -> list[Item]:
     """Four items with 0, 1, 1 and 2 images; the second's and one of the fourth's are the same picture in two files."""
     contents = {"pool.png": "a pool", "fire.jpg": "a fireplace", "copy.webp": "a pool", "attic.png": "an attic"}
     for name, content in contents.items():
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(picture("jpeg" if name == "fire.jpg" else "png", content))
     paths = [(), ("pool.png",), ("fire.jpg",), ("attic.png", "copy.webp")]
     return [Item(str(k), f"house {k}", {}, tuple(tmp_path / name for name in names)) for k, names in enumerate(paths)]
 
@@ -69,7 +76,7 @@ def test_a_picture_that_changed_is_another(serving: Any, gallery: list[Item]) ->
     with FaultServer(TRUE) as server:
         model = serving(server.base_url)
         model.answer(gallery, FEATURES)
-        gallery[1].images[0].write_text("a bare wall")
+        gallery[1].images[0].write_bytes(picture("webp", "a bare wall"))
         np.testing.assert_array_equal(model.answer(gallery, FEATURES)[:, 0], [0, 0, 0, 1])
         assert server.total == 4 + 2
 
@@ -84,7 +91,7 @@ def test_images_are_shown_with_every_question(serving: Any, gallery: list[Item])
         assert [part["text"] for part in parts[1::2]] == ["An image of item 2:", "An image of item 3:"]
         assert images(first.body) == [
             f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-            for kind, content in (("png", b"a pool"), ("jpeg", b"a fireplace"))
+            for kind, content in (("png", picture("png", "a pool")), ("jpeg", picture("jpeg", "a fireplace")))
         ]
         assert numbered_lines(first.body)[0] == {1: "house 0", 2: "house 1", 3: "house 2"}
         assert [part["text"] for part in second.body["messages"][1]["content"][1::2]] == ["An image of item 1:"] * 2
@@ -103,7 +110,7 @@ def test_mining_sees_the_images_too(serving: Any, gallery: list[Item]) -> None:
         headings = [part["text"] for part in server.requests[0].body["messages"][1]["content"][1::2]]
         assert headings == ["An image of item 1:", "An image of item 1:", "An image of item 3:"]
         assert len(images(server.requests[1].body)) == 2
-        gallery[1].images[0].write_text("a bare wall")
+        gallery[1].images[0].write_bytes(picture("webp", "a bare wall"))
         model.propose(contrast, 2)
         model.suggest(gallery[1:3], "the price", 2)
         assert server.total == 4
@@ -126,15 +133,38 @@ def test_images_that_cannot_be_read(serving: Any, gallery: list[Item], way: str,
         model = serving(server.base_url, images=way)
         with pytest.raises(InputError, match=r"fire\.jpg: the image cannot be read \(No such file or directory\)"):
             model.answer(gallery, FEATURES)
-        (tmp_path / "fire.doc").write_text("x")
-        odd = Item("x", "", {}, (tmp_path / "fire.doc",))
-        with pytest.raises(InputError, match=r"fire\.doc: expected an image by its suffix .* got \.doc; rename it"):
-            model.answer([odd], FEATURES)
         assert server.total == 0
 
 
+@pytest.mark.parametrize("way", ["describe", "direct"])
+def test_what_is_no_image_is_not_sent_whatever_it_is_called(serving: Any, gallery: list[Item], way: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root:x:0:0")
+    (tmp_path / "link.png").symlink_to(tmp_path / "secret")
+    for name, content in {"words.png": b"some text", "BM.bmp": b"BM is how a bitmap begins", "empty.jpg": b""}.items():
+        (tmp_path / name).write_bytes(content)
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url, images=way)
+        for name in ("link.png", "words.png", "BM.bmp", "empty.jpg"):
+            odd = Item("x", "", {}, (tmp_path / name,))
+            said = rf"{name}: expected an image \(png, jpeg, webp, gif, \.\.\.\), found another kind of file; leave it out"
+            for ask in (
+                lambda odd=odd: model.answer([*gallery, odd], FEATURES),
+                lambda odd=odd: model.propose(Contrast((odd,), (gallery[0],)), 2),
+                lambda odd=odd: model.suggest([odd], "the price", 2),
+            ):
+                with pytest.raises(InputError, match=said):
+                    ask()
+        assert server.total == 0
+
+
+def test_a_name_that_says_another_kind_does_no_harm(tmp_path: Path) -> None:
+    for kind, name in (("webp", "a.png"), ("png", "b"), ("jpeg", "c.doc")):
+        (tmp_path / name).write_bytes(picture(kind, "x"))
+        assert data_address(tmp_path / name).startswith(f"data:image/{kind};base64,")
+
+
 def test_an_image_that_no_model_describes_is_not_the_end(serving: Any, gallery: list[Item]) -> None:
-    refused = base64.b64encode(b"a pool").decode()
+    refused = base64.b64encode(picture("png", "a pool")).decode()
     with FaultServer(TRUE, lambda _, body: "refusal" if images(body) and refused in images(body)[0] else None) as server:
         model = serving(server.base_url)
         np.testing.assert_array_equal(model.answer(gallery, FEATURES), SHOWN * [0, 1, 1])

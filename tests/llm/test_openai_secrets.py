@@ -174,7 +174,7 @@ def test_an_address_with_a_password_is_refused(serving: Any) -> None:
 
 def test_images_are_not_kept(serving: Any, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
-    picture.write_bytes(b"\x89PNG")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     with FaultServer(truthful_answerer(contains_truth), every(2, "echo_500")) as server:
         model = serving(server.base_url, images="direct")
         model.answer([Item("a", PLANTED, {}, (picture,)), Item("b", PLANTED)], ["granite"])

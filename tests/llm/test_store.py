@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import threading
 import time
 from hashlib import sha256
@@ -274,16 +275,29 @@ def test_a_damaged_text_is_made_again(path: Path, store: AnswerStore, damage: st
 # ---- the ledger
 
 
-def test_a_run_is_known_by_its_path(store: AnswerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_run_is_known_by_its_name(store: AnswerStore) -> None:
     first = store.open_run("out", fresh=False)
-    assert store.open_run(str(tmp_path / "out"), fresh=False) == first
+    assert store.open_run("out", fresh=False) == first
+    assert store.open_run("out", fresh=False, folder="anywhere") == first
     assert store.open_run("other", fresh=False) != first
     second = store.open_run("out", fresh=True)
     assert second != first
     assert store.open_run("out", fresh=False) == second
     assert store.open_run(None, fresh=False) != store.open_run(None, fresh=False)
-    assert store.open_run("\udcff", fresh=False) == store.open_run("\udcff", fresh=False)
+
+
+def test_a_run_that_was_known_by_its_path_gets_a_name(
+    store: AnswerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("out", "\udcff"):
+        path = os.fsencode(tmp_path / folder).decode("utf-8", "backslashreplace")
+        old = store.open_run(path, fresh=True)  # as versions without names did
+        assert store.open_run(None, fresh=False, folder=folder) != old
+        assert store.open_run("new", fresh=True, folder=folder) != old
+        assert store.open_run(f"id of {folder!r}", fresh=False, folder=folder) == old
+        assert store.open_run(f"id of {folder!r}", fresh=False, folder="moved") == old
+        assert store.open_run("another", fresh=False, folder=folder) != old
 
 
 def test_what_was_never_settled_counts_with_what_it_had_reserved(store: AnswerStore, other: AnswerStore) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from genz_ppl.errors import OptionError
+from genz_ppl.output import in_one_stroke
 
 INSTALL = "pip install 'genz-ppl[report]'"
 # Column, name in the legend, colour as red, green, blue.
@@ -36,13 +36,10 @@ def write_figure(table: pd.DataFrame, sentence: str, path: Path) -> None:
     """The curves of `ColdStart.table` with their bands, and a sentence above. Raises OptionError as `check_destination`."""
     check_destination(path)
     page = _page(_plotly(), traces(table), sentence)
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        with in_one_stroke(path) as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise OptionError(f"--html {path}: cannot be written ({error.strerror}); check space and permissions") from None
 
 

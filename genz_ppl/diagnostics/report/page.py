@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import importlib
 import json
 import math
@@ -17,6 +16,7 @@ from typing import Any
 
 from genz_ppl.diagnostics.report.words import clean, number, percent, shortened
 from genz_ppl.errors import OptionError
+from genz_ppl.output import in_one_stroke
 
 INSTALL = "pip install 'genz-ppl[report]'"
 
@@ -67,13 +67,10 @@ def page_of(
 
 def save_page(page: str, path: Path) -> None:
     """Replace the file in one stroke. Raises OptionError where it cannot be written."""
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_bytes(page.encode("utf-8", "replace"))
-        partial.replace(path)
+        with in_one_stroke(path) as partial:
+            partial.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise OptionError(f"report {path}: cannot be written ({error.strerror}); check space and permissions") from None
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.pairs.problem import SIDE_NAMES
-from genz_ppl.discovery.run.folder import STATE_FILE, RunDirectory, state_from, state_tensors
+from genz_ppl.discovery.run.folder import (
+    STATE_FILE,
+    UNREADABLE,
+    RunDirectory,
+    csv_of,
+    packed,
+    state_from,
+    state_tensors,
+    unpacked,
+)
 from genz_ppl.discovery.run.records import Counters
+from genz_ppl.discovery.run.run_file import PAIR_PROGRESS, PAIR_RUN
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding
@@ -39,11 +48,14 @@ PAIRS = "pairs"
 class PairDirectory(RunDirectory):
     """A folder that holds one run on two sides; the searches are in rows-1, columns-1, rows-2 and so on."""
 
-    recorded: ClassVar[tuple[str, ...]] = (PAIRS, "settings", "search", "fingerprint", "split", "status")
+    form: ClassVar[Any] = PAIR_RUN
 
     def side(self, number: int, round_number: int) -> RunDirectory:
-        """Where a side is searched in a round, from 1."""
-        return RunDirectory(self.path / f"{SIDE_NAMES[number]}-{round_number}")
+        """Where a side is searched in a round, from 1. Raises RunDirectoryError for a link, which may lead anywhere."""
+        path = self.path / f"{SIDE_NAMES[number]}-{round_number}"
+        if path.is_symlink():
+            raise RunDirectoryError(f"{path}: expected a folder, found a link; put the folder itself there")
+        return RunDirectory(path)
 
     def save_stage(self, progress: PairProgress) -> None:
         """Write the end of a stage: first the state, then its views."""
@@ -51,8 +63,8 @@ class PairDirectory(RunDirectory):
         plain = {"stage": progress.stage, "scores": progress.scores, "bounds": progress.state.bounds, "status": progress.status}
         plain["links"] = [side.state.model.link.name for side in progress.state.sides]  # of a side without items it is linear
         curve = [{**row, "seconds": 0.0} for row in progress.curve]
-        self.replace(STATE_FILE, save(pair_tensors(progress.state), {"progress": json.dumps({**plain, "curve": curve})}))
-        self.replace("curve.csv", _csv(pd.DataFrame(progress.curve)))
+        self.replace(STATE_FILE, packed(pair_tensors(progress.state), {**plain, "curve": curve}))
+        self.write_table("curve.csv", pd.DataFrame(progress.curve))
         last = progress.curve[-1] if progress.curve else {}
         asked = {name: last.get(name) for name in Counters.__dataclass_fields__}
         features = {"n_row_features": last.get("n_row_features"), "n_column_features": last.get("n_column_features")}
@@ -62,19 +74,20 @@ class PairDirectory(RunDirectory):
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """A view for people."""
-        self.replace(name, _csv(table))
+        self.replace(name, csv_of(table).encode())
 
     def load_stage(self, progress: PairProgress, settings: PairSettings) -> None:
         """Bring `progress` to the end of the last stage that was written, if there is one; searches are not opened."""
         path = self.path / STATE_FILE
         if not path.exists():
             return
+        split = self.record()["split"]
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                plain = json.loads((file.metadata() or {})["progress"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise RunDirectoryError(f"{path}: cannot be read: {error}") from None
+            tensors, plain = unpacked(path, PAIR_PROGRESS)
+            progress.state = pair_state(tensors, plain, settings)
+            _check_sizes(progress.state, [len(split[side]["train"]) for side in SIDE_NAMES], settings.dimensions)
+        except UNREADABLE as error:
+            raise self.unreadable(error) from None
         progress.stage, progress.scores, progress.status = plain["stage"], plain["scores"], plain["status"]
         progress.curve = plain["curve"]
         try:
@@ -83,19 +96,22 @@ class PairDirectory(RunDirectory):
         except (OSError, KeyError, ValueError):
             pass  # times are for people
         progress.seconds = progress.curve[-1]["seconds"] if progress.curve else 0.0
-        progress.state = pair_state(tensors, plain, settings)
 
     def load_searches(
-        self, progress: PairProgress, stages: list[tuple[str, int]], models: tuple[str | FoundationModel, str | FoundationModel]
+        self,
+        progress: PairProgress,
+        stages: list[tuple[str, int]],
+        models: tuple[str | FoundationModel | None, str | FoundationModel | None],
+        model_settings: Mapping[str, Any] | None = None,
+        store: str | Path | None = None,
     ) -> None:
-        """Open the last search of each side that is done."""
+        """Read the last search of each side that is done. models, model_settings, store: as the user gives them."""
         for what, round_number in stages[: progress.stage]:
             if what in SIDE_NAMES:
                 number = SIDE_NAMES.index(what)
                 directory = self.side(number, round_number)
                 if directory.path.exists():
-                    model = models[number]
-                    progress.searches[number] = Discovery.load(directory.path, None if isinstance(model, str) else model)
+                    progress.searches[number] = Discovery.load(directory.path, models[number], model_settings, store)
 
 
 def pair_tensors(state: PairState) -> dict[str, Tensor]:
@@ -131,7 +147,16 @@ def pair_state(tensors: dict[str, Tensor], plain: dict[str, Any], settings: Pair
     return PairState(model, sides[0], sides[1], (embeddings[0], embeddings[1]), plain["bounds"])
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    buffer = StringIO()
-    table.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue().encode()
+def _check_sizes(state: PairState, n_items: list[int], n_dimensions: int) -> None:
+    """Raise ValueError unless sides and embeddings belong together, and to that many items of each side."""
+    for side, embedding, count in zip(state.sides, state.embeddings, n_items, strict=True):
+        rates, width = side.state.error_rates, 1 + n_dimensions
+        sizes = {
+            (count, width): (embedding.mean, embedding.sd),
+            (count, len(rates)): (side.answers, side.state.posterior),
+            (count, side.covariates.shape[1]): (side.covariates,),
+            (width,): (side.scaling.target_centre, side.scaling.target_spread),
+            (side.covariates.shape[1],): (side.scaling.covariate_centre, side.scaling.covariate_spread),
+        }
+        if any(part.shape != size or part.dtype != torch.float64 for size, parts in sizes.items() for part in parts):
+            raise ValueError("its parts do not belong together, or not to these items")

@@ -11,7 +11,9 @@ from typing import Any
 from genz_ppl.data import Items
 from genz_ppl.discovery.pairs.directory import PAIRS, PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
-from genz_ppl.discovery.run.record import OBJECT
+from genz_ppl.discovery.run import own_runs
+from genz_ppl.discovery.run.own_runs import OBJECT, with_id
+from genz_ppl.discovery.run.record import recorded_model, recorded_model_settings
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
@@ -51,11 +53,11 @@ def make_record(
         side.name: {part: [side.ids[position] for position in getattr(side, part)] for part in ("train", "test")}
         for side in problem.sides
     }
-    return {
+    record = {
         PAIRS: len(problem.pairs),
         "settings": settings.to_dict(),
         "search": dict(search),
-        "models": [_name(model) for model in models],
+        "models": names_of(models),
         "rounds": run["rounds"],
         "test_fraction": run["test_fraction"],
         "pair_fraction": run["pair_fraction"],
@@ -69,10 +71,14 @@ def make_record(
         "split": split,
         "status": "running",
     }
+    return with_id(record)
 
 
-def _name(model: str | FoundationModel) -> str:
-    return model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}"
+def names_of(models: Sequence[str | FoundationModel]) -> list[str]:
+    """Of models, as run.json notes them."""
+    return [
+        model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}" for model in models
+    ]
 
 
 def recorded_settings(record: Mapping[str, Any]) -> PairSettings:
@@ -96,20 +102,45 @@ def recorded_search(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded_models(
-    record: Mapping[str, Any], row_model: FoundationModel | None, column_model: FoundationModel | None, reading: bool = False
+    record: Mapping[str, Any],
+    row_model: str | FoundationModel | None,
+    column_model: str | FoundationModel | None,
+    reading: bool = False,
 ) -> tuple[str | FoundationModel, str | FoundationModel]:
-    """The models of both sides. reading: whether an object that is missing does no harm yet.
+    """The models of both sides. Raises as `recorded_model`."""
+    row_model, column_model = given_models(record, row_model, column_model)
+    first, second = record["models"]
+    return recorded_model(first, row_model, "model", reading), recorded_model(second, column_model, "column_model", reading)
 
-    Raises OptionError where the run was given an object that is not passed again.
+
+def given_models(
+    record: Mapping[str, Any], row_model: str | FoundationModel | None, column_model: str | FoundationModel | None
+) -> tuple[str | FoundationModel | None, str | FoundationModel | None]:
+    """What a user gives, by side: one model is of both sides where they have the same."""
+    same = record["models"][0] == record["models"][1]
+    return row_model, row_model if same and column_model is None else column_model
+
+
+def continued(
+    record: dict[str, Any],
+    directory: PairDirectory,
+    models: Mapping[str, str | FoundationModel | None],
+    changes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The run.json of a run that goes on. models, changes: as the user gives them, the latter as in `Service.recorded`.
+
+    Raises RunDirectoryError where the directory asks for what is neither given nor known as the user's own, see `own_runs`.
     """
-    found: list[str | FoundationModel] = []
-    for option, name, given in zip(
-        ("model", "column_model"), record["models"], (row_model, column_model or row_model), strict=True
-    ):
-        if given is None and name.startswith(OBJECT) and not reading:
-            raise OptionError(f"the run was given the model object {name.removeprefix(OBJECT)}, not a name; pass it as {option}=")
-        found.append(name if given is None else given)
-    return found[0], found[1]
+    changes = {name: value for name, value in changes.items() if value is not None}
+    own_runs.check(record, directory.path, {**models, **changes})
+    store = changes.pop("store", record.get("store"))
+    served = recorded_model_settings(record, changes)
+    names = names_of(recorded_models(record, models["model"], models["column_model"]))
+    settings = None if served is None else served.to_dict()
+    store = None if store is None else str(Path(store).absolute())
+    record = own_runs.with_id({**record, "models": names, "model_settings": settings, "store": store})
+    own_runs.note(record)
+    return record
 
 
 def recorded_problem(

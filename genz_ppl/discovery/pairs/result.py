@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from genz_ppl.data.values import label
 from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.pairs.directory import PairDirectory
 from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
-from genz_ppl.discovery.pairs.record import recorded_models, recorded_problem, recorded_settings
+from genz_ppl.discovery.pairs.record import given_models, recorded_problem, recorded_settings
 from genz_ppl.discovery.pairs.runner import PairProgress, stages
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
@@ -43,9 +43,18 @@ class CoOccurrenceRun:
 
     @classmethod
     def load(
-        cls, out: str | Path, model: FoundationModel | None = None, column_model: FoundationModel | None = None
+        cls,
+        out: str | Path,
+        model: str | FoundationModel | None = None,
+        column_model: str | FoundationModel | None = None,
+        model_settings: Mapping[str, Any] | None = None,
+        store: str | Path | None = None,
     ) -> CoOccurrenceRun:
-        """Read a run directory. model, column_model: for predictions, where the run was given objects instead of names."""
+        """Read a run directory.
+
+        model, column_model: for predictions, where the run was given objects instead of names. These, model_settings and store:
+        for predictions, as in `genz_ppl.resume`.
+        """
         directory = PairDirectory(Path(out))
         record = directory.record()
         progress, settings = PairProgress(), recorded_settings(record)
@@ -56,7 +65,8 @@ class CoOccurrenceRun:
         done = stages(settings, record["rounds"])[: progress.stage]
         while done and done[-1][0] in SIDE_NAMES:
             done.pop()
-        directory.load_searches(progress, done, recorded_models(record, model, column_model, True))
+        models = given_models(record, model, column_model)
+        directory.load_searches(progress, done, models, model_settings, store)
         return cls(progress, record, directory)
 
     def __repr__(self) -> str:

@@ -17,6 +17,8 @@ from genz_ppl.discovery.pairs.directory import PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
 from genz_ppl.discovery.pairs.progress import PairDisplay
 from genz_ppl.discovery.pairs.record import (
+    continued,
+    given_models,
     make_record,
     recorded_models,
     recorded_problem,
@@ -102,26 +104,30 @@ def resume_cooccur(
     rows: Items | Sequence[str],
     columns: Items | Sequence[str],
     pairs: Pairs | pd.DataFrame | str | Path,
-    model: FoundationModel | None = None,
-    column_model: FoundationModel | None = None,
+    model: str | FoundationModel | None = None,
+    column_model: str | FoundationModel | None = None,
     model_settings: Mapping[str, Any] | None = None,
     watchers: PairWatchers | None = None,
     progress: bool | None = None,
+    store: str | Path | None = None,
 ) -> CoOccurrenceRun:
     """Go on where the run in the folder `out` was stopped, to the same end. The data are checked to be the same.
 
     model, column_model: where the run was given objects. model_settings: fields of `ModelSettings` to change, such as caps.
+    store: another file of answers. What a folder that is not known as the user's own asks for is confirmed as in `resume`.
     """
     directory = PairDirectory(Path(out))
     record = directory.record()
     problem = recorded_problem(rows, columns, as_pairs(pairs, rows, columns), record, directory)
     settings = recorded_settings(record)
+    given = {"model": model, "column_model": column_model}
+    record = continued(record, directory, given, {**(model_settings or {}), "store": store})
     models = recorded_models(record, model, column_model)
-    changed = {**(record["model_settings"] or {}), **(model_settings or {})} or None
-    searcher = Searcher(make_settings(models[0], recorded_search(record)), models, changed, record["store"])
+    searcher = Searcher(make_settings(models[0], recorded_search(record)), models, record["model_settings"], record["store"])
+    directory.write_record(record)
     state = PairProgress()
     directory.load_stage(state, settings)
-    directory.load_searches(state, stages(settings, record["rounds"]), models)
+    directory.load_searches(state, stages(settings, record["rounds"]), given_models(record, model, column_model))
     return _finish(problem, settings, searcher, record["rounds"], state, directory, record, watchers, progress)
 
 

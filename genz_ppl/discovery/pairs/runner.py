@@ -22,26 +22,6 @@ from genz_ppl.inference.pairs.fit import OnEpoch, PairState, factorise, train, w
 from genz_ppl.settings import PairSettings
 
 OnStage = Callable[["PairProgress"], None]
-PAIR_CURVE_COLUMNS = (
-    "stage",
-    "what",
-    "n_row_features",
-    "n_column_features",
-    "bound",
-    "metric",
-    "train_error",
-    "held_out_error",
-    "new_rows_error",
-    "new_columns_error",
-    "new_both_error",
-    "answers_asked",
-    "proposals_asked",
-    "calls",
-    "tokens_in",
-    "tokens_out",
-    "cost",
-    "seconds",
-)
 
 
 @dataclass

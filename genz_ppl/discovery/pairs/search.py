@@ -82,11 +82,11 @@ class Searcher:
         if directory is not None and fresh:
             directory.create(record)
         elif directory is not None:
-            record = directory.record()
+            record = service.changed(directory.record())
             progress = directory.load(blank_model(record))
         if progress is None:
             progress = start(runner, progress_of(searches[number]))
-        opened = service.open(directory, fresh=fresh, counters=progress.counters)
+        opened = service.open(record, directory, fresh, progress.counters, items)
         return finished(runner, opened, progress, record, directory, self.watchers)
 
 

@@ -7,10 +7,11 @@ it are views of it. Times are kept in the views only, so that equal runs have eq
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
-from io import StringIO
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,12 +21,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from genz_ppl.discovery.run.records import CURVE_COLUMNS, Counters, FeatureRecord, Progress, Snapshot
-from genz_ppl.errors import RunDirectoryError
+from genz_ppl.discovery.run import own_runs
+from genz_ppl.discovery.run.records import CURVE, Counters, FeatureRecord, Progress, Snapshot
+from genz_ppl.discovery.run.run_file import PROGRESS, RUN, checked
+from genz_ppl.errors import RunDirectoryError, RunNotSavedError
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.state import State
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
+from genz_ppl.output import in_one_stroke, quoted
 
 #: The columns of the feature table with their types.
 FEATURE_COLUMNS = {
@@ -46,22 +50,11 @@ FEATURE_COLUMNS = {
     "strongest_effect": "float64",
 }
 RUN_FILE, STATE_FILE, ITEMS_FILE = "run.json", "state.safetensors", "items.parquet"
-_PLAIN = (
-    "bound",
-    "n_test",
-    "step",
-    "cycle",
-    "additions_done",
-    "updates_done",
-    "refinements_done",
-    "cuts_done",
-    "added_in_cycle",
-    "failures",
-    "care",
-    "settled",
-    "status",
-    "outcome",
-)
+# What reading a file that is no state of this kind of run may raise.
+UNREADABLE = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError)
+_CHECKSUM = "sha256"
+# Of a `Progress`, what JSON holds as it is.
+_PLAIN = ("bound", "n_test", "outcome", *(each.name for each in fields(Progress) if isinstance(each.default, int | str)))
 
 
 @dataclass(frozen=True)
@@ -70,20 +63,12 @@ class RunDirectory:
 
     path: Path
     #: What run.json must hold.
-    recorded: ClassVar[tuple[str, ...]] = (
-        "source",
-        "settings",
-        "schema",
-        "fingerprint",
-        "scaling",
-        "split",
-        "content",
-        "status",
-    )
+    form: ClassVar[Any] = RUN
 
     def create(self, record: dict[str, Any]) -> None:
         """Make the folder and write run.json. Raises RunDirectoryError if the folder holds anything."""
         self.check_free()
+        own_runs.note(record)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,23 +89,20 @@ class RunDirectory:
     def record(self) -> dict[str, Any]:
         """run.json."""
         try:
-            record = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
+            content = (self.path / RUN_FILE).read_bytes()
         except FileNotFoundError:
             raise RunDirectoryError(
                 f"{self.path}: expected a run directory, found no {RUN_FILE}; give the folder of --out"
             ) from None
         except NotADirectoryError:
             raise RunDirectoryError(f"{self.path}: expected a run directory, found a file; give the folder of --out") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
-        if not isinstance(record, dict):
-            raise RunDirectoryError(f"{self.path / RUN_FILE}: expected a JSON object")
-        missing = [name for name in self.recorded if name not in record]
-        if missing:
-            raise RunDirectoryError(
-                f"{self.path / RUN_FILE}: not written by genz-ppl, {missing[0]!r} is missing; give the folder of a run"
-            )
-        return record
+        try:
+            return checked(content, self.form)
+        except ValueError as error:
+            said = f"not written by genz-ppl, or by another version ({error}); give the folder of a run"
+            raise RunDirectoryError(f"{self.path / RUN_FILE}: {said}") from None
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replace run.json."""
@@ -132,9 +114,9 @@ class RunDirectory:
 
     def save(self, progress: Progress, metrics: dict[str, Any]) -> None:
         """Write a step boundary: first the state, then its views."""
-        self.replace(STATE_FILE, save(_tensors(progress), {"progress": json.dumps(_plain(progress))}))
-        self.replace("features.csv", _csv(feature_table(progress)))
-        self.replace("curve.csv", _csv(curve_table(progress)))
+        self.replace(STATE_FILE, packed(_tensors(progress), _plain(progress)))
+        self.replace("features.csv", csv_of(feature_table(progress)).encode())
+        self.replace("curve.csv", csv_of(curve_table(progress)).encode())
         self.replace("metrics.json", _json(metrics))
 
     def note(self, name: str, value: Any) -> None:
@@ -155,19 +137,23 @@ class RunDirectory:
         """The last step boundary, or None if the run was stopped before its first. model: of the same kind, any size."""
         if not (self.path / STATE_FILE).exists():
             return None
+        split = self.record()["split"]
         try:
-            with safe_open(self.path / STATE_FILE, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                plain = json.loads((file.metadata() or {})["progress"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise RunDirectoryError(f"{self.path / STATE_FILE}: cannot be read: {error}") from None
-        progress = _progress(model, tensors, plain)
+            progress = _progress(model, *unpacked(self.path / STATE_FILE, PROGRESS))
+            _check_sizes(progress, len(split["train"]), len(split["test"]))
+        except UNREADABLE as error:
+            raise self.unreadable(error) from None
         self._restore_times(progress)
         return progress
 
+    def unreadable(self, error: Exception) -> RunDirectoryError:
+        """What to say of a state file that is none."""
+        reason = " ".join(str(error).split())[:200]
+        return RunDirectoryError(f"{self.path / STATE_FILE}: cannot be read: {reason}; take an intact copy of the folder")
+
     def _restore_times(self, progress: Progress) -> None:
         try:
-            seconds = pd.read_csv(self.path / "curve.csv")["seconds"].tolist()
+            seconds = [float(value) for value in pd.read_csv(self.path / "curve.csv")["seconds"]]
         except (OSError, KeyError, ValueError):
             seconds = []
         seconds += [seconds[-1] if seconds else 0.0] * len(progress.curve)
@@ -176,19 +162,18 @@ class RunDirectory:
         progress.seconds = progress.curve[-1]["seconds"] if progress.curve else 0.0
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a file in one stroke: a kill leaves the old content or the new."""
-        partial = self.path / f"{name}.partial"
+        """Write a file in one stroke. Raises RunNotSavedError where there is a run to go on with, else RunDirectoryError."""
+        begun = (self.path / RUN_FILE).exists()
         try:
-            with partial.open("wb") as file:
+            with in_one_stroke(self.path / name) as partial, partial.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(self.path / name)
         except OSError as error:
-            raise RunDirectoryError(
-                f"{self.path / name}: cannot be written: {error.strerror}; what was saved before is intact, free some "
-                f"space or set the permissions and run 'genz resume {self.path}'"
-            ) from None
+            said = f"{self.path / name}: cannot be written: {error.strerror}; "
+            if begun:
+                raise RunNotSavedError(f"{said}what was saved before is intact, free some space or set the permissions") from None
+            raise RunDirectoryError(f"{said}free some space, set the permissions, or choose another folder") from None
 
 
 def feature_table(progress: Progress) -> pd.DataFrame:
@@ -208,7 +193,7 @@ def feature_table(progress: Progress) -> pd.DataFrame:
 
 def curve_table(progress: Progress) -> pd.DataFrame:
     """`Discovery.curve`: one row an event."""
-    return pd.DataFrame(progress.curve, columns=list(CURVE_COLUMNS))
+    return pd.DataFrame(progress.curve, columns=list(CURVE))
 
 
 def _tensors(progress: Progress) -> dict[str, torch.Tensor]:
@@ -291,11 +276,59 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> St
     )
 
 
+def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
+    """Raise ValueError unless features, answers and states of a run on so many items belong together."""
+    known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
+    agreed = progress.n_test == n_test and len(known) == len(progress.features) and all(known >= {*each.ids} for each in best)
+    for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
+        rates, posterior = state.error_rates, state.posterior
+        agreed &= rates.shape == (n_features,) and posterior.shape == (n_train, n_features)
+        agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
+        agreed &= bool(((rates > 0) & (rates < 1)).all())
+    for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
+        agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
+        agreed &= pool.keys() >= {record.text for record in progress.active}
+    if not agreed:
+        raise ValueError("its parts do not belong together, or not to these items")
+
+
+def packed(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> bytes:
+    """The content of a state file, the same for the same state, with a checksum: one bit in a weight changes predictions."""
+    return save(tensors, {"progress": json.dumps({**plain, _CHECKSUM: _checksum(tensors, plain)})})
+
+
+def unpacked(path: Path, form: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The reverse of `packed`. form: of the plain part. Raises one of UNREADABLE for anything else."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = (file.metadata() or {})["progress"]
+    plain = checked(text, form)
+    if plain.pop(_CHECKSUM, None) not in (None, _checksum(tensors, plain)):  # None: of an earlier version
+        raise ValueError("the checksum is wrong: the file is damaged")
+    return tensors, plain
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], plain: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(plain).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    buffer = StringIO()
-    table.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue().encode()
+def csv_of(table: pd.DataFrame, raw: bool = False, float_format: str | None = None) -> str:
+    """The table as csv, texts and names of columns as spreadsheets take them for texts (see `quoted`), unless raw."""
+    if not raw:
+        table = table.rename(columns=_quoted)
+        for place, kind in enumerate(table.dtypes):
+            if not pd.api.types.is_numeric_dtype(kind):
+                table.isetitem(place, table.iloc[:, place].map(_quoted))
+    return str(table.to_csv(index=False, lineterminator="\n", float_format=float_format))
+
+
+def _quoted(cell: Any) -> Any:
+    return quoted(cell) if isinstance(cell, str) else cell

@@ -13,23 +13,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from genz_ppl.data import Items, Split
 from genz_ppl.data.values import readable
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.own_runs import OBJECT, with_id
 from genz_ppl.discovery.run.records import Counters, Progress
 from genz_ppl.discovery.run.runner import Runner
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray, Item
 
-# What stands before the class of a model that was given as an object; it cannot be opened by this name.
-OBJECT = "object:"
 # The entry of run.json that only a 0-shot baseline has: what it was asked for besides the settings.
 BASELINE = "baseline"
 
@@ -70,7 +70,7 @@ def make_record(
 ) -> dict[str, Any]:
     """The content of run.json at the start of a run."""
     items, scaling = runner.items, runner.scaling
-    return {
+    record = {
         "source": source,
         "name": items.name,
         "keep_texts": keep_texts,
@@ -88,6 +88,7 @@ def make_record(
         "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
         "status": "running",
     }
+    return with_id(record)
 
 
 def _hashes(items: Sequence[Item]) -> list[str]:
@@ -125,7 +126,7 @@ def recorded_settings(
 
     Raises RunDirectoryError if the settings are another version's, or a baseline's and the caller cannot go on with it.
     """
-    if BASELINE in record and not baseline:
+    if record.get(BASELINE) and not baseline:
         raise RunDirectoryError(
             f"{directory.path}: holds a 0-shot baseline; go on with genz_ppl.resume or 'genz resume {directory.path}'"
         )
@@ -140,11 +141,19 @@ def recorded_settings(
     return settings if device is None else replace(settings, device=device)
 
 
-def recorded_model(record: dict[str, Any], model: str | FoundationModel | None) -> str | FoundationModel:
-    """The model that is given, else the one that the run was started with, if it had a name."""
-    name: str = record["settings"]["model"]
-    if model is None and name.startswith(OBJECT):
-        raise OptionError(f"the run was given the model object {name.removeprefix(OBJECT)}, not a name; pass it again as model=")
+def recorded_model(
+    name: str, model: str | FoundationModel | None, option: str = "model", reading: bool = False
+) -> str | FoundationModel:
+    """The model that is given, else the one of that name, which the run was started with.
+
+    option: by which it is given. reading: whether an object that is missing does no harm yet. Raises OptionError where a run that
+    was given an object is not given it again, and for another name where answers come from a server.
+    """
+    if isinstance(model, str) and model != name and (is_served(model) or is_served(name)):
+        raise OptionError(f"{option}: cannot change when a run goes on, and the run's is {name!r}; give that, or leave it out")
+    if model is None and name.startswith(OBJECT) and not reading:
+        kind = name.removeprefix(OBJECT)
+        raise OptionError(f"the run was given the model object {kind}, not a name; pass it again as {option}=")
     return name if model is None else model
 
 
@@ -153,16 +162,21 @@ def recorded_model_settings(record: dict[str, Any], changes: Mapping[str, Any]) 
 
     Raises OptionError for changes to what a run cannot change, or of a model that is not served.
     """
-    settings = record.get("model_settings")
+    settings, models = record.get("model_settings"), record.get("models") or [record["settings"]["model"]]
     given = {name: value for name, value in changes.items() if value is not None}
-    if settings is None:
+    if not any(is_served(model) for model in models):
         if given:
-            name = next(iter(given))
             raise OptionError(
-                f"{name}: only for models behind a server (openai:NAME), and the run's is {record['settings']['model']!r}"
+                f"{next(iter(given))}: only for models behind a server (openai:NAME), and the run's is {models[0]!r}"
             )
         return None
-    return ModelSettings.from_dict(settings).changed(**given)
+    try:
+        TypeAdapter(ModelSettings).validate_python(settings or {})
+        recorded, wanted = (ModelSettings.from_dict(values) for values in (settings or {}, {**(settings or {}), **given}))
+    except (TypeError, ValidationError) as error:
+        fault = " ".join(str(error).split())
+        raise RunDirectoryError(f"the model_settings in run.json are not of this version ({fault})") from None
+    return recorded.changed(**{name: getattr(wanted, name) for name in given if getattr(wanted, name) != getattr(recorded, name)})
 
 
 def recorded_scaling(record: dict[str, Any]) -> Scaling:

@@ -16,24 +16,13 @@ UNASKED = -2
 NAN = float("nan")
 #: What happened ("add", "discard", "prune", "final") and the wording it is about.
 Event = tuple[str, str]
-CURVE_COLUMNS = (
-    "step",
-    "cycle",
-    "event",
-    "feature",
-    "n_features",
-    "bound",
-    "train_error",
-    "test_error",
-    "metric",
-    "answers_asked",
-    "proposals_asked",
-    "calls",
-    "tokens_in",
-    "tokens_out",
-    "cost",
-    "seconds",
-)
+#: The learning curve: what a row holds, by column.
+CURVE: dict[str, type] = {
+    **{"step": int, "cycle": int, "event": str, "feature": str, "n_features": int},
+    **{"bound": float, "train_error": float, "test_error": float, "metric": str},
+    **dict.fromkeys(("answers_asked", "proposals_asked", "calls", "tokens_in", "tokens_out"), int),
+    **{"cost": float, "seconds": float},
+}
 
 
 @dataclass

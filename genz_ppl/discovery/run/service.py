@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genz_ppl.discovery.progress import Display
+from genz_ppl.discovery.run import own_runs
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.record import recorded_model, recorded_model_settings
 from genz_ppl.discovery.run.records import Counters, Progress
@@ -18,6 +19,7 @@ from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import Item
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
 OnAnswers = Callable[[int, int], None]
@@ -85,22 +87,61 @@ class Service:
 
     @classmethod
     def recorded(
-        cls, record: dict[str, Any], model: str | FoundationModel | None, changes: Mapping[str, Any], own_caps: bool = True
+        cls,
+        record: dict[str, Any],
+        directory: RunDirectory | None,
+        model: str | FoundationModel | None,
+        changes: Mapping[str, Any],
+        own_caps: bool = True,
     ) -> Service:
-        """The model of a run with changes. own_caps: the run's caps hold; without, only those in `changes` do."""
+        """The model of a run with changes, fields of `ModelSettings` and "store".
+
+        own_caps: the run's caps hold; without, only those in `changes` do. Raises RunDirectoryError where the directory asks for
+        what is neither given here nor known as the user's own, see `own_runs`.
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if directory is not None:
+            own_runs.check(record, directory.path, {"model": model, **changes})
+        store = changes.pop("store", None)
         settings = recorded_model_settings(record, changes)
+        if store is not None and settings is None:
+            raise OptionError("store: only for models behind a server (openai:NAME); leave it out")
         if settings is not None and not own_caps:
             caps = {name: changes.get(name) for name in ("max_cost", "max_calls", "max_tokens")}
             settings = ModelSettings.from_dict({**settings.to_dict(), **caps})
-        return cls(recorded_model(record, model), settings, record.get("store"))
+        kept = record.get("store") if store is None else str(Path(store).absolute())
+        return cls(recorded_model(record["settings"]["model"], model), settings, kept)
 
-    def open(self, directory: RunDirectory | None, fresh: bool, counters: Counters | None = None) -> FoundationModel:
-        """The model, ready to be asked. directory, fresh: whose spending it counts; counters: what is known of that."""
+    def changed(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The run.json of a run that goes on with this, which makes it the user's own."""
+        settings = record["settings"] | ({"model": self.model} if isinstance(self.model, str) else {})
+        served = None if self.settings is None else self.settings.to_dict()
+        record = own_runs.with_id({**record, "settings": settings, "model_settings": served, "store": self.store})
+        own_runs.note(record)
+        return record
+
+    def open(
+        self,
+        record: Mapping[str, Any],
+        directory: RunDirectory | None,
+        fresh: bool = True,
+        counters: Counters | None = None,
+        items: Iterable[Item] = (),
+    ) -> FoundationModel:
+        """The model, ready to be asked.
+
+        record, directory, fresh: whose spending it counts; counters: what is known of that. items: that it may be asked about,
+        whose images are looked at: InputError for what is no image, before any call.
+        """
         if isinstance(self.model, str) and self.settings is not None:
+            from genz_ppl.llm.served.keys import check_image
             from genz_ppl.llm.served.model import OpenAIModel  # takes a second to import
 
-            run = None if directory is None else str(directory.path.absolute())
-            return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, spent=_spending(counters))
+            if self.settings.images != "none":
+                for path in {path for item in items for path in item.images}:
+                    check_image(path)
+            run, folder = (None, None) if directory is None else (record.get("id"), directory.path)
+            return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
         if isinstance(self.model, str):
             return open_model(self.model)
         missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(self.model, name, None))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import mimetypes
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,18 @@ from typing import Any
 
 from genz_ppl.errors import InputError
 from genz_ppl.types import Item
+
+# How their files begin.
+_IMAGES = {
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/webp": rb"RIFF....WEBP",
+    "image/gif": rb"GIF8[79]a",
+    "image/bmp": rb"BM....\0\0\0\0",
+    "image/tiff": rb"II\*\0|MM\0\*",
+    "image/avif": rb"....ftypavi[fs]",
+    "image/heic": rb"....ftyp(hei[cx]|mif1)",
+}
 
 
 def canonical(value: object) -> str:
@@ -36,7 +48,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_hash(path: Path) -> bytes:
-    """The sha-256 of an image's bytes. Raises InputError if it cannot be read."""
+    """The sha-256 of an image's bytes. Raises InputError if it cannot be read or is no image."""
     try:
         status = path.stat()
     except OSError as error:
@@ -46,20 +58,31 @@ def image_hash(path: Path) -> bytes:
 
 @lru_cache(maxsize=100_000)
 def _hashed(path: Path, _changed: int, _size: int) -> bytes:
+    check_image(path)
     return hashlib.sha256(_read(path)).digest()
 
 
 def data_address(path: Path) -> str:
-    """An image as a data: address. Raises InputError if it cannot be read or its name does not tell what it is."""
-    kind, _ = mimetypes.guess_type(path.name)
-    if kind is None or not kind.startswith("image/"):
-        raise InputError(f"{path}: expected an image by its suffix (.jpg, .png, .webp), got {path.suffix or 'none'}; rename it")
-    return f"data:{kind};base64,{base64.b64encode(_read(path)).decode()}"
+    """An image as a data: address, by what the file holds. Raises InputError if it is no image or cannot be read."""
+    return f"data:{check_image(path)};base64,{base64.b64encode(_read(path)).decode()}"
 
 
-def _read(path: Path) -> bytes:
+def check_image(path: Path) -> str:
+    """What kind of image a file holds, such as image/png, by its first bytes; whatever it is called, nothing else is sent.
+
+    Raises InputError for any other file, and one that cannot be read.
+    """
+    head = _read(path, 12)
+    found = next((kind for kind, start in _IMAGES.items() if re.match(start, head, re.DOTALL)), None)
+    if found is None:
+        raise InputError(f"{path}: expected an image (png, jpeg, webp, gif, ...), found another kind of file; leave it out")
+    return found
+
+
+def _read(path: Path, size: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(size)
     except OSError as error:
         raise _unreadable(path, error) from None
 

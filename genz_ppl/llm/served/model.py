@@ -43,8 +43,9 @@ NO_DESCRIPTION = "(no description)"
 class OpenAIModel:
     """Answers, proposes and suggests by calls to a server; what was ever answered comes from the store.
 
-    settings: how it is called. store: a store or the file of one (None: the user's cache folder). run: the folder of the
-    run, under which its spending is booked, so that caps hold across a stop and a resume; fresh: a new run in that folder.
+    settings: how it is called. store: a store or the file of one (None: the user's cache folder). run: the run's id,
+    under which its spending is booked, so that caps hold across a stop and a resume; fresh: a new run; folder: where the spending
+    of a run older than ids may be booked.
     spent: what the run has used besides, by a record older than the store's.
     Raises OptionError for a missing key, a cap on cost without a price, or prompts that are not usable: before any call.
     """
@@ -56,6 +57,7 @@ class OpenAIModel:
         *,
         run: str | None = None,
         fresh: bool = True,
+        folder: str | Path | None = None,
         spent: Spending | None = None,
     ) -> None:
         self.settings = settings
@@ -68,7 +70,7 @@ class OpenAIModel:
         self._client = ChatClient(settings.base_url, settings.workers)
         budget = Budget(caps, price, model=unknown or settings.model)
         self.store = store if isinstance(store, AnswerStore) else AnswerStore(store or default_path())
-        self._run = self.store.open_run(run, fresh)
+        self._run = self.store.open_run(run, fresh, folder)
         budget.spent = _larger(self.store.spent(self._run), spent or Spending())
         self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
         self.failures: Counter[str] = Counter()

@@ -201,13 +201,18 @@ class AnswerStore:
 
     # ---- runs
 
-    def open_run(self, path: str | None, fresh: bool) -> int:
-        """The ledger of a run: the newest one of that path; a new one if `fresh`, if there is none, or for no path at all."""
-        name = None if path is None else os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+    def open_run(self, name: str | None, fresh: bool, folder: str | Path | None = None) -> int:
+        """The ledger of a run: the newest one of that name; a new one if `fresh`, if there is none, or for no name at all.
+
+        folder: of a run that may be older than names: the ledger that was kept under its path then goes by the name from now on.
+        """
+        path = None if folder is None else os.fsencode(os.path.abspath(folder)).decode("utf-8", "backslashreplace")
         with self.writing() as tables:
-            newest = tables.connection.execute("SELECT max(id) FROM runs WHERE path = ?", (name,)).fetchone()[0]
-            if newest is not None and not fresh:
-                return int(newest)
+            for known in () if fresh or name is None else (name, path):
+                newest = tables.connection.execute("SELECT max(id) FROM runs WHERE path = ?", (known,)).fetchone()[0]
+                if newest is not None:
+                    tables.connection.execute("UPDATE runs SET path = ? WHERE id = ?", (name, newest))
+                    return int(newest)
             cursor = tables.connection.execute("INSERT INTO runs (path, started) VALUES (?, ?)", (name, time.time()))
             assert cursor.lastrowid is not None
             return cursor.lastrowid

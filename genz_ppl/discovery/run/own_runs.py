@@ -1,0 +1,114 @@
+"""Which runs are this user's own: a folder from somebody else may ask for code to run, a server that gets the key, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from genz_ppl.errors import GenzWarning, RunDirectoryError
+from genz_ppl.llm.registry import code_of
+from genz_ppl.llm.served.settings import is_served
+from genz_ppl.llm.store.store import default_path
+
+# What stands before the class of a model that was given as an object; it cannot be opened by this name.
+OBJECT = "object:"
+# Arguments of `resume` by which a user confirms what a folder asks for, with the flags of the command line.
+_FLAGS = {name: f"--{name.replace('_', '-')}" for name in ("model", "column_model", "base_url", "prompts", "store")}
+
+
+def with_id(record: dict[str, Any]) -> dict[str, Any]:
+    """A run.json with an id where the run's model is behind a server or code of somebody's: what it spends is counted by it.
+
+    Others have none, so that equal runs are equal files.
+    """
+    needs = any(is_served(model) or code_of(model) is not None for model in _models(record).values())
+    return {**record, "id": uuid4().hex} if needs and record.get("id") is None else record
+
+
+def asked(record: Mapping[str, Any]) -> dict[str, str]:
+    """What opening the models of a run would do beyond the defaults, by argument of `resume`.
+
+    That is run code, send the key, texts and images to another server than OpenAI's, take prompts from a folder, and write
+    another store than the user's. `table:FILE` only reads a table, nothing of which leaves the machine, so it is not among them.
+    """
+    found = {name: model for name, model in _models(record).items() if code_of(model) is not None}
+    values = {**(record.get("model_settings") or {}), "store": record.get("store")}
+    found |= {name: str(values[name]) for name in ("base_url", "prompts", "store") if values.get(name) is not None}
+    with suppress(RuntimeError):  # there may be no home
+        if found.get("store") == str(default_path()):
+            del found["store"]
+    return found
+
+
+def note(record: Mapping[str, Any]) -> None:
+    """Write down that a run is the user's own, with what it asks for. A GenzWarning where that cannot be written."""
+    entry = _entry(record)
+    if entry["id"] is None or not asked(record) or entry in _noted(entry["id"]):
+        return
+    try:
+        path = _ledger()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except (OSError, RuntimeError) as error:
+        later = f"resume and predict will want {' '.join(_FLAGS[name] for name in asked(record))}"
+        warnings.warn(f"the run could not be noted as yours ({error}); {later}", GenzWarning, stacklevel=3)
+
+
+def check(record: Mapping[str, Any], folder: Path, given: Mapping[str, Any]) -> None:
+    """Raise RunDirectoryError if the run in `folder` asks for what the user neither gives now nor has noted as their own."""
+    models = [given.get(name) for name in _models(record)]
+    if all(model is not None and not isinstance(model, str) for model in models):
+        return  # objects: nothing is opened that the folder names
+    said = {value for value in given.values() if isinstance(value, str)}
+    unsaid = {name: value for name, value in asked(record).items() if given.get(name) is None and value not in said}
+    entry, noted = _entry(record), _noted(record.get("id"))
+    if not unsaid or entry in noted:
+        return
+    why = "is not known as a run of yours"
+    if noted:
+        before = ", ".join(f"{name} {value}" for name, value in noted[-1].items() if entry.get(name) != value)
+        why = f"has changed since it was noted as yours{before and f' with {before}'}"
+    shown = ", ".join(f"{name} {value}" for name, value in entry.items() if name.removeprefix("code of ") in unsaid)
+    flags = " ".join(f"{_FLAGS[name]} {shlex.quote(value)}" for name, value in unsaid.items())
+    raise RunDirectoryError(
+        f"{folder}: {why}, and asks for {shown}; if you trust it, give the same again: {flags} (arguments of that name in Python)"
+    )
+
+
+def _models(record: Mapping[str, Any]) -> dict[str, str]:
+    """By argument of `resume`; objects are not among them."""
+    models = record.get("models") or [record["settings"]["model"]]
+    return {name: model for name, model in zip(("model", "column_model"), models, strict=False) if not model.startswith(OBJECT)}
+
+
+def _entry(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is noted of a run. Code is known by where it lies, too: another folder may hold a module of the same name."""
+    places = {f"code of {name}": place for name, model in _models(record).items() if (place := code_of(model)) is not None}
+    found = asked(record)
+    if "prompts" in found:
+        found["prompts"] = os.path.abspath(found["prompts"])
+    return {"id": record.get("id"), **found, **places}
+
+
+def _ledger() -> Path:
+    return default_path().with_name("runs")
+
+
+def _noted(name: str | None) -> list[dict[str, Any]]:
+    """The entries of a run."""
+    found = []
+    with suppress(OSError, RuntimeError, UnicodeDecodeError):
+        for line in _ledger().read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, RecursionError):
+                entry = json.loads(line)
+                if name is not None and isinstance(entry, dict) and entry.get("id") == name:
+                    found.append(entry)
+    return found
