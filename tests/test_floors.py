@@ -147,5 +147,6 @@ def test_allowed_import_passes(path: str, source: str) -> None:
 def test_message_names_the_line_and_what_is_allowed() -> None:
     source = "import torch\n\nfrom genz_ppl.llm.base import FoundationModel"
     assert floor_offences("inference/fit.py", source) == [
-        "inference/fit.py:3: imports genz_ppl.llm.base.FoundationModel: inference may use only errors, models, output, settings, types"
+        "inference/fit.py:3: imports genz_ppl.llm.base.FoundationModel: "
+        "inference may use only errors, models, output, settings, types"
     ]

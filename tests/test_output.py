@@ -55,8 +55,13 @@ def test_a_file_is_replaced_in_one_stroke_and_no_link_is_followed(tmp_path: Path
         partial.write_text("new")
         assert (tmp_path / "target").read_text() == "old"
     assert [(tmp_path / name).read_text() for name in ("target", "mine")] == ["new", "old"]
-    with pytest.raises(OSError, match="full"), in_one_stroke(tmp_path / "target") as partial:
-        partial.write_text("half")
-        raise OSError("full")
+
+    def half() -> None:
+        with in_one_stroke(tmp_path / "target") as partial:
+            partial.write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        half()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "target"]
     assert (tmp_path / "target").read_text() == "new"

@@ -26,9 +26,10 @@ _SUFFIXES = (".csv", ".tsv", ".parquet")
 def holds_pairs(folder: Path) -> bool:
     """Whether a folder holds a run on two sides; False for what cannot be read, which those who read it will say."""
     try:
-        return "pairs" in json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(record, dict) and "pairs" in record
 
 
 def pair_source(rows: str, columns: str, pairs: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run directory from somebody else runs no code, sends no key and writes nothing elsewhere; one's own go on wherever they are."""
+"""A folder from somebody else runs no code, sends no key and writes nothing elsewhere; one's own runs go on where they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.served import calling
 
 TRUE = truthful_answerer(contains_truth, lambda body: ["red", "blue"])
-CODE = "from pathlib import Path\nfrom genz_ppl.llm.rules.model import RulesModel\nPath({mark!r}).touch()\ndef make(): return RulesModel()\n"
+CODE = """
+from pathlib import Path
+from genz_ppl.llm.rules.model import RulesModel
+Path({mark!r}).touch()
+def make(): return RulesModel()
+"""
 SIX = ("--items-per-call", "6", "--features-per-call", "1", "--screen", "0")
 
 

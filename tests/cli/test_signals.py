@@ -128,8 +128,7 @@ def current() -> Sequence[object]:
 def test_handlers_are_put_back_and_those_of_others_left_alone(handlers: Any) -> None:
     handlers(signal.SIG_DFL)
     with pytest.raises(KeyboardInterrupt), stoppable():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+        signal.raise_signal(signal.SIGTERM)
     assert current() == [signal.SIG_DFL] * 2
     met: list[int] = []
     handlers(lambda number, _: met.append(number))

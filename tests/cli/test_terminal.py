@@ -35,9 +35,9 @@ def evil(frame: pd.DataFrame, table: Path) -> Path:
 
 
 def test_nothing_that_a_terminal_obeys_is_printed(genz: Any, fit: Any, evil: Path) -> None:
-    outcome = fit(evil.name, "out")
-    assert outcome.code == 0
-    for outcome in (outcome, genz("features", "out"), genz("diagnose", "out"), genz("features", "out", "--json")):
+    fitted = fit(evil.name, "out")
+    assert fitted.code == 0
+    for outcome in (fitted, genz("features", "out"), genz("diagnose", "out"), genz("features", "out", "--json")):
         assert SHOWN in outcome.out
         assert not obeyed(outcome.out + outcome.err)
     assert EVIL in json.loads(outcome.out)[0]["text"]
