@@ -43,7 +43,8 @@ class Summary:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Summary:
         """The reverse of `to_dict`."""
-        return cls(**{name: NAN if value is None else value for name, value in values.items()})
+        known: dict[str, Any] = {name: NAN if value is None else value for name, value in values.items()}
+        return cls(**known)
 
     def line(self) -> str:
         """All of it in one line."""

@@ -58,7 +58,7 @@ def fields_of(items: Items) -> list[FloatArray]:
     for name in items.schema.readable:
         values = [item.fields.get(name) for item in items]
         if all(isinstance(value, int | float | None) for value in values):
-            columns.append(np.array([np.nan if value is None else float(value) for value in values]))
+            columns.append(np.array([float(value) if isinstance(value, int | float) else np.nan for value in values]))
         elif _is_text(words := ["" if value is None else str(value) for value in values]):
             columns += _word_counts(words)
         else:
@@ -68,7 +68,7 @@ def fields_of(items: Items) -> list[FloatArray]:
 
 def _is_text(values: Sequence[str]) -> bool:
     distinct = set(values)
-    return len(distinct) > TEXT_SHARE * len(values) and np.mean([len(value.split()) for value in distinct]) > 2
+    return len(distinct) > TEXT_SHARE * len(values) and bool(np.mean([len(value.split()) for value in distinct]) > 2)
 
 
 def _codes(values: Sequence[str]) -> FloatArray:

@@ -142,7 +142,7 @@ class Discovery:
         self,
         progress: Progress,
         record: dict[str, Any],
-        model: FoundationModel | None = None,
+        model: str | FoundationModel | None = None,
         directory: RunDirectory | None = None,
         items: Items | None = None,
         changes: Mapping[str, Any] | None = None,

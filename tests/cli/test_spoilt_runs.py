@@ -206,7 +206,7 @@ def test_a_run_on_two_sides_spoilt(genz: Any, tmp_path: Path, monkeypatch: pytes
         for s in "rc"
     ]
     pairs = pd.DataFrame([(r, c, chance.normal()) for r in sides[0].ids for c in sides[1].ids])
-    cooccur(*sides, pairs, dimensions=2, epochs=3, cycles=1, add=1, rounds=1, out="whole")
+    cooccur(sides[0], sides[1], pairs, dimensions=2, epochs=3, cycles=1, add=1, rounds=1, out="whole")
     record = json.loads(Path("whole/run.json").read_text())
     whole = Path("whole", STATE).read_bytes()
     cases = [(path, value) for path in places(record) for value in VALUES]

@@ -82,7 +82,7 @@ class Asker:
         self.asked += len(features)
         if self.interrupt is not None and self.asked > self.interrupt:
             raise KeyboardInterrupt
-        columns = [[float(item.fields[self.wordings[text]] or 0) for text in features] for item in items]
+        columns = [[float(str(item.fields[self.wordings[text]] or 0)) for text in features] for item in items]
         answers = np.array(columns).reshape(len(items), len(features))
         turned = np.array([[hash_of(item.id, text) < self.wrong for text in features] for item in items]).reshape(answers.shape)
         return np.where(turned, 1 - answers, answers)

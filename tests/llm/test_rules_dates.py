@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -84,19 +85,22 @@ def test_what_cannot_be_read(text: str) -> None:
 
 
 def found(positive: list[datetime], negative: list[datetime]) -> str:
-    shown = [tuple(Item(str(number), "", {"sold": value}) for number, value in enumerate(side)) for side in (positive, negative)]
-    return RulesModel().propose(Contrast(*shown), 1)[0]
+    first, second = (
+        tuple(Item(str(number), "", {"sold": value}) for number, value in enumerate(side)) for side in (positive, negative)
+    )
+    return RulesModel().propose(Contrast(first, second), 1)[0]
 
 
 def test_what_is_found() -> None:
     random = np.random.default_rng(0)
     moments = [datetime(2018, 1, 1) + timedelta(hours=int(hours)) for hours in random.integers(0, 4 * 365 * 24, 400)]
-    for wording, holds in {
+    wordings: dict[str, Callable[[datetime], bool]] = {
         "month of sold is June to August": lambda one: one.month in (6, 7, 8),
         "weekday of sold is Saturday or Sunday": lambda one: one.weekday() >= 5,
         "hour of sold is at least 18": lambda one: one.hour >= 18,
         "sold is in 2020": lambda one: one.year == 2020,
-    }.items():
+    }
+    for wording, holds in wordings.items():
         sides = [one for one in moments if holds(one)], [one for one in moments if not holds(one)]
         assert found(sides[0], sides[1]) == wording
     sides = [one for one in moments if one >= datetime(2020, 5, 1)], [one for one in moments if one < datetime(2020, 5, 1)]

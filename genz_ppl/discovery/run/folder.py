@@ -326,7 +326,7 @@ def csv_of(table: pd.DataFrame, raw: bool = False, float_format: str | None = No
         table = table.rename(columns=_quoted)
         for place, kind in enumerate(table.dtypes):
             if not pd.api.types.is_numeric_dtype(kind):
-                table.isetitem(place, table.iloc[:, place].map(_quoted))
+                table.isetitem(place, table.iloc[:, place].map(_quoted).to_numpy())
     return str(table.to_csv(index=False, lineterminator="\n", float_format=float_format))
 
 

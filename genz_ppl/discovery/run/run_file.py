@@ -10,15 +10,21 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from genz_ppl.data import Schema
-from genz_ppl.discovery.run.records import CURVE, Counters, FeatureRecord, Progress
+from genz_ppl.discovery.run.records import CURVE, Counters, Progress
 from genz_ppl.settings import DiscoverSettings, PairSettings
 
 
-def _part(exactly: bool = False, **entries: Any) -> Any:
+def _make_part(exactly: bool = False, **entries: Any) -> Any:
     """A type of JSON objects: types by name, (type, default) where an entry may be missing; others are let through or not."""
     config = ConfigDict(strict=True, extra="forbid" if exactly else "allow", protected_namespaces=())
     needed = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in entries.items()}
-    return create_model("part", __config__=config, **needed)
+    return create_model("part", __config__=config, **needed)  # type: ignore[call-overload]
+
+
+# Types that are made here are none that a type checker knows.
+_part: Any = _make_part
+_LIST: Any = list
+_ANNOTATED: Any = Annotated
 
 
 def _settle(kind: type[DiscoverSettings] | type[PairSettings], part: BaseModel) -> BaseModel:
@@ -30,8 +36,8 @@ def _settle(kind: type[DiscoverSettings] | type[PairSettings], part: BaseModel) 
 
 def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> Any:
     prior = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    part = _part(error_rate_prior=tuple[prior, prior], **entries)  # type: ignore[valid-type]
-    return Annotated[part, AfterValidator(lambda made: _settle(kind, made))]
+    part = _part(error_rate_prior=tuple[prior, prior], **entries)
+    return _ANNOTATED[part, AfterValidator(lambda made: _settle(kind, made))]
 
 
 _WHOLE, _NUMBERS = Annotated[int, Field(ge=1, le=100_000)], list[float]
@@ -50,7 +56,7 @@ RUN = _part(
     source=str | None,
     settings=_settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int),
     roles=(Annotated[dict[str, Any], AfterValidator(Schema.from_dict)], Field(alias="schema")),
-    scaling=_part(True, **_SCALING, effect_spread=(list[_NUMBERS], [])),
+    scaling=_part(True, **_SCALING, effect_spread=(_LIST[_NUMBERS], [])),
     split=_SIDES,
     content=_SIDES,
     n_classes=(_WHOLE, 2),
@@ -69,13 +75,13 @@ PAIR_RUN = _part(
     source=dict[str, Any] | None,
     split=_part(rows=_SIDES, columns=_SIDES),
 )
-_BEST = _part(True, step=int, ids=list[str], bound=float, judged=float, freedoms=(list[_NUMBERS] | None, None))
+_BEST = _part(True, step=int, ids=list[str], bound=float, judged=float, freedoms=(_LIST[_NUMBERS] | None, None))
 PROGRESS = _part(
     **{field.name: (type(field.default), field.default) for field in fields(Progress) if isinstance(field.default, int | str)},
     bound=float,
     n_test=int,
-    features=list[FeatureRecord],
-    curve=Annotated[list[_part(**CURVE)], Field(min_length=1)],
+    features=_LIST[_part(id=str, text=str, origin=str, added_at=int)],
+    curve=_ANNOTATED[_LIST[_part(**CURVE)], Field(min_length=1)],
     counters=Counters,
     pool=list[str],
     test_pool=list[str],
@@ -87,7 +93,7 @@ PAIR_PROGRESS = _part(
     scores=dict[str, dict[str, float | None]],
     bounds=_NUMBERS,
     links=tuple[str, str],
-    curve=Annotated[list[_PAIR_ROW], Field(min_length=1)],
+    curve=_ANNOTATED[_LIST[_PAIR_ROW], Field(min_length=1)],
     status=str,
 )
 

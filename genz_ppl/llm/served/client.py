@@ -70,7 +70,13 @@ class ChatClient:
         account = {name: _from_environment(variable) for name, variable in _ACCOUNT.items()}
         logging.getLogger("openai").setLevel(logging.WARNING)  # at its debug level it would write requests into the user's log
         unused = httpx2.AsyncClient(trust_env=False)  # its connections are not; proxies are looked at above
-        known = openai.AsyncOpenAI(api_key=self._key or NO_KEY, base_url=self.endpoint, http_client=unused, **account)
+        known = openai.AsyncOpenAI(
+            api_key=self._key or NO_KEY,
+            base_url=self.endpoint,
+            http_client=unused,
+            organization=account["organization"],
+            project=account["project"],
+        )
         headers = {**known.default_headers, **known.auth_headers}
         self._headers = {
             name: value
