@@ -69,7 +69,7 @@ def import_(
     found = importing.import_answers(file, _path(store))
     texts = f", {found.texts} new texts" if found.texts else ""
     other = f", {found.conflicting} other than in the store and left out" if found.conflicting else ""
-    typer.echo(f"{found.new} new answers{texts}, {found.known} known{other}")
+    echo(f"{found.new} new answers{texts}, {found.known} known{other}")
 
 
 @store_app.command()
@@ -79,15 +79,13 @@ def repair(store: Store = None) -> None:
 
     done = repairing.repair(_path(store))
     if done is None:
-        typer.echo("no damage found; nothing was changed")
+        echo("no damage found; nothing was changed")
         return
-    typer.echo(
-        f"kept {done.answers} answers, {done.texts} texts, {done.attempts} calls of the ledger, {done.batches} open batches"
-    )
-    typer.echo(f"lost {done.lost_rows} damaged rows, and what was on {done.lost_pages} pages that cannot be read whole")
+    echo(f"kept {done.answers} answers, {done.texts} texts, {done.attempts} calls of the ledger, {done.batches} open batches")
+    echo(f"lost {done.lost_rows} damaged rows, and what was on {done.lost_pages} pages that cannot be read whole")
     if done.lost_attempts:
-        typer.echo(f"{done.lost_attempts} calls of the ledger are lost: each counts with the mean of its run now")
-    typer.echo(f"the damaged file is kept as {done.damaged}; 'genz resume' asks again what is missing")
+        echo(f"{done.lost_attempts} calls of the ledger are lost: each counts with the mean of its run now")
+    echo(f"the damaged file is kept as {done.damaged}; 'genz resume' asks again what is missing")
 
 
 @store_app.command()

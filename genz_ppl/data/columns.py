@@ -95,10 +95,11 @@ def _lists(value: object) -> object:
 
 def _entry(name: str, value: object) -> tuple[tuple[str, ...], ...] | tuple[str, ...] | str | None:
     if name == "readings":
-        readings = _label_lists(value)
-        if readings is None or any(len(pair) != 2 for pair in readings):
+        pairs = [tuple(pair) for pair in value if isinstance(pair, (list, tuple))] if isinstance(value, (list, tuple)) else None
+        sound = pairs is not None and len(pairs) == len(value)  # type: ignore[arg-type]
+        if not sound or any(len(pair) != 2 or not all(isinstance(part, str) for part in pair) for pair in pairs or ()):
             raise InputError(f"the schema's entry 'readings' must be pairs of a column and its reading, not {shorten(value)}")
-        return readings
+        return tuple(pairs or ())
     if name == "classes":
         classes = _label_lists(value)
         if classes is None:

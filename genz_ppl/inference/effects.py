@@ -47,6 +47,9 @@ class FeatureEffects:
 def feature_effects(fitted: FittedItems) -> FeatureEffects:
     """The effects of all features of a fit, deterministic for the same fit."""
     model = fitted.state.model
+    if not fitted.feature_texts:
+        nothing = np.zeros((0, model.likelihood.n_locations))
+        return FeatureEffects(nothing, nothing)
     with torch.no_grad(), isolated(fitted.seed):
         if not model.link.adds_up:
             mean = np.array([mean_change(fitted, k) for k in range(len(fitted.feature_texts))])

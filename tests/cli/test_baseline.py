@@ -29,7 +29,7 @@ def test_the_binary_numbers(genz: Any) -> None:
     outcome = genz("baseline", "binary", "--out", "out", "--seed", "1")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert lines[0].split() == ["question", "p_e", "prevalence", "gain"]
+    assert lines[0].split() == ["question", "effect", "90", "%", "interval", "p_e", "prevalence", "gain"]
     assert re.match(r"\d+ features; median absolute error \S+ on test items, \S+ on training items; written to out", lines[-3])
     counts = SUMMARY.match(lines[-2])
     assert counts is not None

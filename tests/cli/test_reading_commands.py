@@ -44,7 +44,18 @@ def test_removed_features_are_shown_when_asked_for(genz: Any, fit: Any, table: P
     assert rows
     assert all(row["removed_at"] > row["added_at"] and row["p_e"] is None and not row["active"] for row in rows)
     lines = genz("features", "out", "--all").out.splitlines()
-    assert lines[0].split() == ["question", "p_e", "prevalence", "gain", "added_at", "removed_at"]
+    assert lines[0].split() == [
+        "question",
+        "effect",
+        "90",
+        "%",
+        "interval",
+        "p_e",
+        "prevalence",
+        "gain",
+        "added_at",
+        "removed_at",
+    ]
     assert len(lines) == 1 + len(rows)
     assert genz("predict", "out", table.name, "-o", "p.csv").code == 0
     assert pd.read_csv("p.csv")["mean"].nunique() == 1

@@ -415,8 +415,8 @@ TARGETS = [
         frame(["a", "b"] * 6).assign(y=[row % 11 + 0.5 for row in range(12)], x=["a"] * 11 + ["a"]),
         ["a"] * 12,
         (
-            "the DataFrame: rows repeat the text and target of others (1), "
-            "and may be learned from and tested on alike; keep one of each",
+            "the DataFrame: rows repeat the text and target of others (1): "
+            "they may be learned from and tested on; keep one of each",
         ),
     ),
 ]

@@ -153,7 +153,7 @@ def test_classes_that_cannot_be(wrong: object) -> None:
         (["cat", None, "cat"], {}, "target 'y' is 'cat' wherever it has a value: there is nothing to explain"),
         ([None, "", "nan"], {}, "target 'y' has no values at all; name another column"),
         (
-            list(range(101)),
+            [*range(101)] * 2,
             {},
             "target 'y' has 101 different labels, more than 100: it looks like numbers or ids; drop classes=True",
         ),
@@ -177,7 +177,7 @@ def test_faulty_targets_say_where(cells: list[Any], roles: dict[str, Any], expec
 
 
 def test_a_hundred_labels_are_allowed() -> None:
-    same(read(list(range(100))).targets, list(range(100)))
+    same(read([*range(100)] * 2).targets, [*range(100)] * 2)
 
 
 def test_a_covariate_that_is_no_number_gets_no_hint() -> None:

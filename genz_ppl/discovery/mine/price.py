@@ -33,7 +33,9 @@ def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candid
     return chance(progress, not progress.active, candidate.freedoms, searched=candidate.searched)
 
 
-def price(settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None, searched: float) -> float:
+def price(
+    settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None = None, searched: float = 1.0
+) -> float:
     """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
     worth = settings.smallest_worth
     return chance(progress, first, own, searched=searched) if worth is None else worth

@@ -15,6 +15,8 @@ STEPS = 3  # questions about one number
 
 def warn_of_staircases(items: Items, texts: Sequence[str]) -> None:
     """One GenzWarning for each column of numbers without gaps, no covariate yet, on which three or more questions are steps."""
+    if items.name == "binary":  # there the number is what is to be explained
+        return
     for column, count in Counter(filter(None, map(_stepped, texts))).items():
         values = [item.fields.get(column) for item in items]
         if count >= STEPS and column not in items.covariate_names and all(type(value) in (int, float) for value in values):

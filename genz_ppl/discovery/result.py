@@ -1,0 +1,345 @@
+"""`Discovery`: what a run found, and its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from genz_ppl.data import Items, Schema, frame_like
+from genz_ppl.data.readings import check_readings
+from genz_ppl.diagnostics.report.contents import column_names, kind_of
+from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.ceiling import ceiling_of
+from genz_ppl.discovery.covariates import covariates_of
+from genz_ppl.discovery.display import one_line, page
+from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
+from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.plotting import Plots
+from genz_ppl.discovery.prediction_table import group_table, prediction_table
+from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.run.items import read_items
+from genz_ppl.discovery.run.record import (
+    blank_model,
+    check_same_items,
+    known_answers,
+    recorded_scaling,
+    recorded_split,
+)
+from genz_ppl.discovery.run.records import Counters, Progress
+from genz_ppl.discovery.run.service import OnAnswers, Service, Watchers
+from genz_ppl.discovery.run.target_checks import explained
+from genz_ppl.errors import OptionError, RunDirectoryError
+from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.group_table import group_effects
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.prediction import predict, predictive_mean
+from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.similarity.embedding import missing, open_encoder
+from genz_ppl.types import FloatArray
+
+if TYPE_CHECKING:
+    from genz_ppl.discovery.ratings.rated_run import RatedRun
+    from genz_ppl.inference.posterior import FittedItems
+
+
+class Discovery:
+    """A finished or interrupted run: its features, its learning curve, its posterior, and predictions."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        record: dict[str, Any],
+        model: str | FoundationModel | None = None,
+        directory: RunDirectory | None = None,
+        items: Items | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
+        self._changes = dict(changes or {})
+        self.schema = Schema.from_dict(record["schema"])
+        self._scaling, self._levels = recorded_scaling(record), tuple(record.get("levels", ()))
+
+    @classmethod
+    def load(
+        cls,
+        out: str | Path,
+        model: str | FoundationModel | None = None,
+        model_settings: Mapping[str, Any] | None = None,
+        store: str | Path | None = None,
+    ) -> Discovery:
+        """Read a run directory, which asks for nothing.
+
+        model: needed for predictions when the run was given an object instead of a name. model, model_settings, store: as in
+        `genz_ppl.resume`, for predictions.
+        """
+        directory = RunDirectory(Path(out))
+        record = directory.record()
+        progress = directory.load(blank_model(record))
+        if progress is None:
+            raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
+        return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
+
+    def __repr__(self) -> str:
+        return f"<Discovery: {one_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        return page(self)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Charts on matplotlib's axes: `run.plot.curve()`, `effects()`, `predicted()` and `calibration()`."""
+        return Plots(self)
+
+    @property
+    def progress(self) -> Progress:
+        """What the run knows: records, answers and fitted states."""
+        return self._progress
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return self._record
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the run, as in run.json."""
+        settings = self._record["settings"]
+        return {**settings, "error_rate_prior": tuple(settings["error_rate_prior"])}
+
+    @property
+    def status(self) -> str:
+        """ "done", or "running" where the run was stopped before its end."""
+        return self._progress.status
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """One row a feature, removed ones included.
+
+        id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
+        interval (see `genz_ppl.inference.effects`; of several targets or classes its size over all of them, with the one that
+        moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
+        it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
+        """
+        return feature_table(self._progress)
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """The effect of each active feature, by text, on each target (or class); units as in `features`."""
+        fitted = self.fitted()
+        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+
+    @cached_property
+    def ceiling(self) -> Ceiling | None:
+        """What gradient boosting on all fields reaches on the same split, beside the run; noted in its folder when first made.
+
+        None without scikit-learn (the extra `report`), and for a run that was loaded without a note of it.
+        """
+        noted = None if self.directory is None else self.directory.noted("ceiling")
+        if noted is not None or self._items is None or not any(item.fields for item in self._items):
+            return None if noted is None else Ceiling(**noted)
+        test, items = self.fitted(self._items, "test"), self._items
+        likelihood, encode = test.state.model.likelihood, None
+        if missing() is None:
+            encode = open_encoder().directions
+        with isolated(test.seed):
+            predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
+        targets, kind = explained(items, self.settings.get("direction", False)), kind_of(likelihood)
+        found = ceiling_of(items, recorded_split(self._record, items), targets, predicted, kind, test.seed, encode)
+        if self.directory is not None and found is not None:
+            self.directory.note("ceiling", asdict(found))
+        return found
+
+    @property
+    def summary(self) -> Summary:
+        """What the run comes to: its errors beside those without questions and of guessing."""
+        if self._progress.outcome:
+            return Summary.from_dict(self._progress.outcome)
+        first, last = self.curve.iloc[0], self.curve.iloc[-1]
+        errors = float(last["test_error"]), float(last["train_error"]), float(first["test_error"])
+        return Summary(int(last["n_features"]), str(last["metric"]), *errors)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The learning curve: one row an event, columns as in curve.csv."""
+        return curve_table(self._progress)
+
+    @property
+    def posterior(self) -> pd.DataFrame:
+        """q(z = 1 given y and the answers): training items on their index, active features by text."""
+        names, known = self._record["split"]["train"], self._own_items()
+        index = pd.Index(names, name="id") if known is None else known.index[recorded_split(self._record, known).train]
+        return pd.DataFrame(self._progress.state.posterior.numpy(), index=index, columns=self._texts)
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """By how much each group of the varying column differs from all items: one row a group, none without such a column.
+
+        level: in the target where covariates are at their means (log rates and log-odds for counts and classes), and one column
+        of slopes a covariate; each with its posterior standard deviation, <column>_sd. With several targets "<target>_level"
+        and so on.
+        """
+        with isolated(0):
+            effects = group_effects(self._progress.state, self._scaling)
+        return group_table(effects, self._levels, self.schema)
+
+    def predict(
+        self,
+        items: Items | pd.DataFrame,
+        level: float = 0.9,
+        model_settings: Mapping[str, Any] | None = None,
+        on_answers: OnAnswers | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
+
+        items: or a DataFrame; its columns are matched by name with those of the run. Targets and further columns are not needed.
+        lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
+        Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
+        asked about the others only. model_settings: changes for a served model, as in `resume`; caps count from here.
+        """
+        if not 0 < level < 1:
+            raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
+        items = self.matched(items)
+        covariates = covariates_of(items, self._levels)
+        answers = torch.from_numpy(self.answers(items, model_settings, on_answers, progress))
+        seed = self._record["settings"]["seed"]
+        with isolated(seed):
+            outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
+        return prediction_table(outcome, items.index, self.schema, self._progress.state.model.likelihood)
+
+    def update(
+        self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None
+    ) -> pd.DataFrame:
+        """The embedding of an item after its first ratings: a table of mean and sd by target.
+
+        For runs whose targets are embeddings of ratings. The prediction is the prior, a Gaussian, and the ratings update it in
+        closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
+
+        item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
+        table with the columns user and rating; users by their numbers in the data set. factors:
+        from `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are
+        read again from where the run had them, which takes seconds to minutes.
+        Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
+        """
+        from genz_ppl.discovery.ratings.rated_run import RatedRun
+
+        return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
+
+    def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
+        """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test",
+        where q is the prior of the answers.
+
+        Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
+        """
+        from genz_ppl.inference.posterior import FittedItems  # here, because most runs end without diagnostics
+
+        if items is not None:
+            check_same_items(items, self._record, "the run")
+        items = self.items if items is None else items
+        split = recorded_split(self._record, items)
+        part = items.take(split.train if side == "train" else split.test)
+        progress, state = self._progress, self._progress.state
+        answers = torch.from_numpy(progress.train_answers if side == "train" else progress.test_answers)
+        if side != "train":
+            state = replace(state, posterior=state.prior(answers))
+        return FittedItems(
+            state=state,
+            scaling=self._scaling,
+            answers=answers,
+            covariates=covariates_of(part, self._levels),
+            targets=torch.tensor(explained(part, self.settings.get("direction", False))),
+            item_ids=part.ids,
+            feature_texts=tuple(record.text for record in progress.active),
+            target_names=self.schema.target,
+            seed=self._record["settings"]["seed"],
+            covariate_names=self.schema.covariates,
+            class_names=self.schema.classes,
+            levels=self._levels,
+            varying=self.schema.varying or "",
+        )
+
+    def to_inference_data(self, items: Items | None = None) -> Any:
+        """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
+
+        items: those of the run; not needed unless it was made by a version that did not note them.
+        """
+        from genz_ppl.diagnostics.inference_data import to_inference_data  # ArviZ takes a second to import
+
+        return to_inference_data(self.fitted(items))
+
+    def report(
+        self,
+        path: str | Path = "report.html",
+        items: Items | None = None,
+        baseline: Sequence[tuple[int, float]] | None = None,
+        figures: str | Path | None = None,
+    ) -> None:
+        """Write all there is to see of the run into one HTML file that needs no network; needs the extra `report`.
+
+        items: those of the run, for their texts where it was loaded and has not kept them. baseline: (number of features, test
+        error) along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
+        """
+        from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
+        from genz_ppl.discovery.reporting import gather
+
+        check_destination(Path(path), figures)
+        data = gather(self, items, self._record, baseline)
+        write_report(data, Path(path))
+        if figures is not None:
+            write_figures(data, Path(figures))
+
+    @property
+    def items(self) -> Items:
+        """The items of the run: as it was given them, or, loaded, their targets and covariates, and texts where it keeps them.
+
+        Raises OptionError where its folder does not hold them.
+        """
+        if (known := self._own_items()) is None:
+            raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
+        return known
+
+    def _own_items(self) -> Items | None:
+        if self._items is None and self.directory is not None:
+            self._items = read_items(self.directory, self._record)
+        return self._items
+
+    @property
+    def needed(self) -> Schema:
+        """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
+        return needed_schema(self.schema, self._texts, self._record["settings"]["model"])
+
+    def matched(self, items: Items | pd.DataFrame) -> Items:
+        """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
+        found = frame_like(items, self.needed) if isinstance(items, pd.DataFrame) else items
+        check_readings(self.schema, found.schema, found.name)
+        return matched(found, self.schema, self.needed)
+
+    @property
+    def _texts(self) -> list[str]:
+        return [record.text for record in self._progress.active]
+
+    def answers(
+        self,
+        items: Items | pd.DataFrame,
+        model_settings: Mapping[str, Any] | None = None,
+        on_answers: OnAnswers | None = None,
+        progress: bool | None = False,
+    ) -> FloatArray:
+        """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
+        items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
+        answers, missing = known_answers(self._progress, self._record, items)
+        if missing and texts:
+            asked, changes = [items[i] for i in missing], model_settings or {}
+            service = Service.recorded(self._record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
+            opened = service.open(self._record, None, items=asked)
+            with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
+                told.watch(opened)
+                answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
+            warn_of_silence(items, texts, answers[missing], self._progress.train_answers)
+        return answers
