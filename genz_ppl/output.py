@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from genz_ppl.errors import OptionError
+
 # Control characters but tab and line feed, what turns the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # As spreadsheets begin a formula, in wide characters too; apostrophes before it, so that `unquoted` can tell.
@@ -32,6 +34,12 @@ def quoted(text: str) -> str:
 def unquoted(text: str) -> str:
     """The reverse of `quoted`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def not_written(what: str, error: OSError) -> OptionError:
+    """What to say where a file cannot be written by what can simply be asked for again."""
+    reason = error.strerror or " ".join(str(error).split())
+    return OptionError(f"{what}: cannot be written ({reason}); check space and permissions, and give the command again")
 
 
 @contextmanager

@@ -106,6 +106,6 @@ def _curve(path: Path) -> list[tuple[int, float]]:
             table = pd.DataFrame(points, columns=list(_BASELINE_COLUMNS))
         table = table.drop_duplicates("n_features")
         pairs = [(int(count), float(error)) for count, error in zip(*(table[name] for name in _BASELINE_COLUMNS), strict=True)]
-    except ValueError:
+    except (ValueError, LookupError):
         raise InputError(f"--baseline {path}: expected numbers in n_features and test_error; correct the file") from None
     return [(count, error) for count, error in pairs if error == error]

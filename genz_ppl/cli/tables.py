@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from genz_ppl.cli.messages import echo, say
 from genz_ppl.errors import OptionError
-from genz_ppl.output import in_one_stroke, printable
+from genz_ppl.output import in_one_stroke, not_written, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,8 +116,7 @@ def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format
             else:
                 table.to_parquet(partial, index=False)
     except OSError as error:
-        reason = f"cannot be written ({error.strerror}); check space and permissions, and give the command again"
-        raise OptionError(f"--output {path}: {reason}") from None
+        raise not_written(f"--output {path}", error) from None
 
 
 def readable_metric(name: str) -> str:

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz_ppl.errors import OptionError
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
-from genz_ppl.output import in_one_stroke
+from genz_ppl.output import in_one_stroke, not_written
 from genz_ppl.types import FloatArray
 
 with warnings.catch_warnings():
@@ -189,5 +188,4 @@ def write_netcdf(inference_data: Any, path: Path) -> None:
         with in_one_stroke(path) as partial:
             inference_data.to_netcdf(str(partial), engine="h5netcdf")
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        raise OptionError(f"{path}: cannot be written ({reason}); check space and permissions, and give it again") from None
+        raise not_written(str(path), error) from None

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from genz_ppl.errors import GenzError, OptionError
@@ -61,11 +62,12 @@ def code_of(spec: str) -> str | None:
     modules = [name for name, _, rest in parts if name not in _BUILT_IN and _is_dotted(name) and _is_dotted(rest)]
     places = []
     for name in modules:
-        found = None
+        found: ModuleSpec | None = None
         with _current_directory_importable(), suppress(ImportError, ValueError):
             found = importlib.util.find_spec(name.partition(".")[0])
-        place = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
-        places.append(os.path.abspath(place) if place else f"{name}, which is not there")
+        there = [] if found is None else [found.origin, *(found.submodule_search_locations or ())]
+        place = next((place for place in there if place), None)
+        places.append(f"{name}, which is not there" if place is None else os.path.abspath(place))
     return ", ".join(places) or None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from genz_ppl import Discovery, Items, discover, resume
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError, RunNotSavedError
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1}
 SETTINGS: list[dict[str, Any]] = [{}, {"link": "neural"}, {"likelihood": "isotropic"}]
@@ -164,8 +164,13 @@ def test_a_disk_that_is_full(items: Items, tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", failing)
-        with pytest.raises(RunDirectoryError, match="No space left on device; what was saved before is intact"):
+        with pytest.raises(RunNotSavedError, match="No space left on device; what was saved before is intact"):
             discover(items, out=tmp_path / "run", **QUICK)
+        assert not list((tmp_path / "run").glob("*.partial"))  # which would take what space is left
+        with pytest.raises(RunDirectoryError, match="No space left on device; free some space") as caught:
+            discover(items, out=tmp_path / "other", **QUICK)
+        assert caught.value.exit_code == 2
+        assert not list((tmp_path / "other").iterdir())
     resume(tmp_path / "run", items)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 

@@ -40,7 +40,9 @@ def write_figure(table: pd.DataFrame, sentence: str, path: Path) -> None:
         with in_one_stroke(path) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise OptionError(f"--html {path}: cannot be written ({error.strerror}); check space and permissions") from None
+        raise OptionError(
+            f"--html {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
+        ) from None
 
 
 def traces(table: pd.DataFrame) -> list[dict[str, Any]]:

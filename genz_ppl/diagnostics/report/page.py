@@ -71,7 +71,9 @@ def save_page(page: str, path: Path) -> None:
         with in_one_stroke(path) as partial:
             partial.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise OptionError(f"report {path}: cannot be written ({error.strerror}); check space and permissions") from None
+        raise OptionError(
+            f"report {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
+        ) from None
 
 
 def setting(value: Any) -> str:

@@ -67,7 +67,9 @@ def write_figures(data: ReportData, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_figures(data, folder)
     except OSError as error:
-        raise OptionError(f"figures {folder}: cannot be written ({error.strerror}); check space and permissions") from None
+        raise OptionError(
+            f"figures {folder}: cannot be written ({error.strerror}); check space and permissions, and give it again"
+        ) from None
 
 
 def render(data: ReportData) -> str:

@@ -131,10 +131,10 @@ def continued(
 
     Raises RunDirectoryError where the directory asks for what is neither given nor known as the user's own, see `own_runs`.
     """
-    changes = {name: value for name, value in changes.items() if value is not None}
-    own_runs.check(record, directory.path, {**models, **changes})
-    store = changes.pop("store", record.get("store"))
-    served = recorded_model_settings(record, changes)
+    given = {name: value for name, value in changes.items() if value is not None}
+    own_runs.check(record, directory.path, {**models, **given})
+    store = given.pop("store", record.get("store"))
+    served = recorded_model_settings(record, given)
     names = names_of(recorded_models(record, models["model"], models["column_model"]))
     settings = None if served is None else served.to_dict()
     store = None if store is None else str(Path(store).absolute())

@@ -13,18 +13,19 @@ from genz_ppl.data import Schema
 from genz_ppl.discovery.run.records import CURVE, Counters, Progress
 from genz_ppl.settings import DiscoverSettings, PairSettings
 
+# As values: the types below are made, not declared.
+_ANNOTATED: Any = Annotated
+_LIST: Any = list
+_TUPLE: Any = tuple
+_POSITIVE = _ANNOTATED[float, Field(gt=0, allow_inf_nan=False)]
+_WHOLE = _ANNOTATED[int, Field(ge=1, le=100_000)]
 
-def _make_part(exactly: bool = False, **entries: Any) -> Any:
+
+def _part(exactly: bool = False, /, **entries: Any) -> Any:
     """A type of JSON objects: types by name, (type, default) where an entry may be missing; others are let through or not."""
     config = ConfigDict(strict=True, extra="forbid" if exactly else "allow", protected_namespaces=())
     needed = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in entries.items()}
     return create_model("part", __config__=config, **needed)  # type: ignore[call-overload]
-
-
-# Types that are made here are none that a type checker knows.
-_part: Any = _make_part
-_LIST: Any = list
-_ANNOTATED: Any = Annotated
 
 
 def _settle(kind: type[DiscoverSettings] | type[PairSettings], part: BaseModel) -> BaseModel:
@@ -34,16 +35,15 @@ def _settle(kind: type[DiscoverSettings] | type[PairSettings], part: BaseModel) 
     return part
 
 
-def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> Any:
-    prior = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    part = _part(error_rate_prior=tuple[prior, prior], **entries)
+def _settings(kind: type[DiscoverSettings] | type[PairSettings], /, **entries: Any) -> Any:
+    part = _part(error_rate_prior=_TUPLE[_POSITIVE, _POSITIVE], **entries)
     return _ANNOTATED[part, AfterValidator(lambda made: _settle(kind, made))]
 
 
-_WHOLE, _NUMBERS = Annotated[int, Field(ge=1, le=100_000)], list[float]
+_NUMBERS = _LIST[float]
 _SIDES = _part(train=list[str], test=list[str])
 _ANY_RUN = {
-    "id": (Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None, None),
+    "id": (_ANNOTATED[str, Field(pattern="^[0-9a-f]{32}$")] | None, None),
     "versions": dict[str, str],
     "fingerprint": str,
     "status": str,
@@ -55,7 +55,7 @@ RUN = _part(
     **_ANY_RUN,
     source=str | None,
     settings=_settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int),
-    roles=(Annotated[dict[str, Any], AfterValidator(Schema.from_dict)], Field(alias="schema")),
+    roles=(_ANNOTATED[dict[str, Any], AfterValidator(Schema.from_dict)], Field(alias="schema")),
     scaling=_part(True, **_SCALING, effect_spread=(_LIST[_NUMBERS], [])),
     split=_SIDES,
     content=_SIDES,

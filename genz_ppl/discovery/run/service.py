@@ -99,11 +99,11 @@ class Service:
         own_caps: the run's caps hold; without, only those in `changes` do. Raises RunDirectoryError where the directory asks for
         what is neither given here nor known as the user's own, see `own_runs`.
         """
-        changes = {name: value for name, value in changes.items() if value is not None}
+        given = {name: value for name, value in changes.items() if value is not None}
         if directory is not None:
-            own_runs.check(record, directory.path, {"model": model, **changes})
-        store = changes.pop("store", None)
-        settings = recorded_model_settings(record, changes)
+            own_runs.check(record, directory.path, {"model": model, **given})
+        store = given.pop("store", None)
+        settings = recorded_model_settings(record, given)
         if store is not None and settings is None:
             raise OptionError("store: only for models behind a server (openai:NAME); leave it out")
         if settings is not None and not own_caps:
