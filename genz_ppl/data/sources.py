@@ -178,7 +178,8 @@ def open_like(source: str, schema: Schema) -> Items:
         return Items.from_file(source, **roles)
     name, argument = named
     frame = NAMED_SOURCES[name].frame(argument)
-    return Items.from_frame(frame if schema.id not in frame else frame.set_index(schema.id, drop=False), **roles, name=name)
+    keyed = frame.set_index(schema.id, drop=False) if schema.id in frame.columns else frame
+    return Items.from_frame(keyed, **roles, name=name)
 
 
 def frame_like(frame: pd.DataFrame, schema: Schema) -> Items:

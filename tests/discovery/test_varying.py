@@ -80,7 +80,7 @@ def test_predictions_know_the_groups_of_the_run(frame: pd.DataFrame, items: Item
     stranger, known = loaded.predict(Items.from_frame(new, **{**ROLES, "require_target": False}))["mean"].to_numpy().tolist()
     assert abs(stranger - overall) < 0.6
     assert known > overall + 0.7
-    with pytest.raises(InputError, match="expected the column that effects vary by"):
+    with pytest.raises(InputError, match=r"expected the column 'town' \(varying\) of the run, which is missing"):
         loaded.predict(Items.from_frame(new, **{**ROLES, "require_target": False, "varying": None}))
 
 
