@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,28 @@ def test_whole_run_finds_true_features_and_prints_its_tables(
     features, right = (int(cell.split()[0]) for cell in row.strip("| ").split("|")[-2:])
     assert 1 <= right <= features
     assert printed.count("\n| ") == 1 + 1 + 1 + 10  # two headings, a run and ten functions
+
+
+def test_faults_print_their_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = script("faults", monkeypatch)
+    for name in ("FIRST_PAUSE", "PATIENCE"):
+        monkeypatch.setattr(faults.calling, name, getattr(faults.calling, name))  # put back at the end
+    monkeypatch.setattr(faults, "TIMEOUT", 30.0)
+    names = ["think_draft", "finish_STOP", "403_firewall", "401_key"]
+    monkeypatch.setattr(sys, "argv", ["faults.py", "--faults", *names])
+    with warnings.catch_warnings():
+        faults.main()
+    head, _, *rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert head == ["faults", "in every third reply", "in every reply", "at one item", "116 times after 3 calls"]
+    assert [row[0] for row in rows] == ["think_draft, finish_STOP", "403_firewall", "401_key"]
+    assert rows[0][1:] == ["92 right / 10"] * 4
+    assert [cell.partition(" / ")[0] for cell in rows[1][1:]] == [
+        "92 right",
+        "stopped, 0 answers stored",
+        "88 right, the others none",
+        "stopped, 45 answers stored",
+    ]
+    assert all(cell.startswith("stopped") for cell in rows[2][1:])
 
 
 def test_coldstart_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -170,8 +170,7 @@ def test_where_most_calls_fail_the_server_is_asked_something_harmless(
 
 def test_health_is_judged_by_the_recent_calls() -> None:
     async def go() -> None:
-        health = Health()
-        checks: list[None] = []
+        health, checks = Health(), list[bool]()
 
         async def check() -> None:
             checks.append(health.good)
@@ -196,8 +195,7 @@ def test_health_is_judged_by_the_recent_calls() -> None:
 
 def test_of_several_in_doubt_one_asks() -> None:
     async def go(fault: CallError | None) -> tuple[list[bool], int]:
-        health = Health()
-        checks: list[None] = []
+        health, checks = Health(), list[None]()
 
         async def check() -> None:
             checks.append(None)

@@ -26,6 +26,7 @@ TAKEN = {
     "words before": f"Here is the JSON object: {RIGHT}",
     "an arrow before": f"The answer -> {RIGHT}",
     "words with brackets before": f"The house is [large].\n\n{RIGHT}",
+    "words in brackets before": f"The house is [large]\n{RIGHT}",
     "a thought": f"<think>Hm.</think>{RIGHT}",
     "a thought with a draft": f"<think>\nPerhaps {DRAFT}? No.\n</think>\n\n{RIGHT}",
     "a thought with two drafts": f"<think>{DRAFT} or {DRAFT}</think>\n{RIGHT}",

@@ -141,8 +141,13 @@ class Caller:
         return done
 
     async def works(self, model: str, since: float) -> bool:
-        """Whether the server has replied to a call since then (`time.monotonic`); if to none, it is asked something harmless."""
-        return self.stopping.is_set() or await self.health.works(since, lambda: self._check(model))
+        """Whether the server has replied to a call since then (`time.monotonic`); if to none, it is asked something harmless.
+
+        Raises BudgetError and StoppingError as `ask` does.
+        """
+        if self.stopping.is_set():
+            raise StoppingError
+        return await self.health.works(since, lambda: self._check(model))
 
     async def _check(self, model: str) -> None:
         """Ask something harmless. Raises CallError unless there is a reply, if only the beginning of one."""

@@ -289,7 +289,7 @@ class Extraction:
                 await self._call(Job((t,), (k,)))
                 self._end(stored=True)
                 return
-        if known or self._n_given_up >= HOPELESS:
+        if self._given_up and (known or self._n_given_up >= HOPELESS):  # another worker may have had an answer meanwhile
             job, reason, _ = self._given_up[-1]
             raise ModelError(
                 f"{self.questions[job.questions[0]].model} gave no valid answer to any of {self._n_given_up} questions in a row "

@@ -30,7 +30,7 @@ _THOUGHT_OUT = re.compile(
     rf"[<◁](?:/|\|end_(?:of_)?){_THOUGHT}\s*\|?[>▷]|\[/think\]|<\|channel\|>final(?:<\|message\|>)?", re.IGNORECASE
 )
 # What is a call of a tool, or inside of something else, and no reply.
-_INSIDE = re.compile(r"[<\[][|｜]?(?:tool|function|python_tag)|<[^<>]*>$|\[[A-Z_]+\]$", re.IGNORECASE)
+_INSIDE = re.compile(r"[<\[][|｜]?(?i:tool|function|python_tag)|<[^<>]*>$|\[[A-Z_]+\]$")
 _FAULTS = {"missing": "a key is missing", "extra_forbidden": "an unknown key"}
 
 
