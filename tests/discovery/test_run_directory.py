@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.folder import FEATURE_COLUMNS, RunDirectory
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError, RunNotSavedError
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1}
@@ -40,7 +40,7 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
     ]
     features = pd.read_csv(folder / "features.csv")
     assert list(features) == list(run.features)
-    assert list(features) == ["id", "text", "origin", "p_e", "prevalence", "gain", "added_at", "removed_at", "active"]
+    assert list(features) == list(FEATURE_COLUMNS)
     curve = pd.read_csv(folder / "curve.csv")
     assert list(curve) == [
         *("step", "cycle", "event", "feature", "n_features", "bound", "train_error", "test_error", "metric"),
