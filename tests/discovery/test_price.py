@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_without_priors_a_feature_is_charged_whole_parameters() -> None:
     assert cost(settings, progress, Snapshot(1, ["f0", "f1"], progress.state, 0.0, 0.0)) == first + later
     assert price(settings, progress, False, None, 1.0) == later == least_gain(settings, progress, candidate(1.0, None))
     assert chance(progress, False, tried=7) == chance_gain(7, 1)
+
+
+def test_a_wording_pays_for_those_it_was_chosen_from() -> None:
+    progress, settings = progress_of("linear", 2), DiscoverSettings()
+    progress.features[1].searched = 1000.0
+    plain, searched = chance_gain(30, 1), chance_gain(30_000, 1)
+    assert prices(settings, progress, None) == [plain, searched]
+    assert cost(settings, progress, Snapshot(1, ["f1"], progress.state, 0.0, 0.0)) == chance_gain(30_000, 1, first=True)
+    assert least_gain(settings, progress, replace(candidate(1.0, None), searched=1000.0)) == searched
+    assert least_gain(settings, progress, replace(candidate(1.0, RARE), searched=1000.0)) == shrunk_chance_gain(30_000, RARE)
 
 
 @pytest.mark.parametrize(("gains", "chosen"), [((7.5, 7.0), 1), ((9.0, 7.0), 0), ((5.5, 4.5), None)])

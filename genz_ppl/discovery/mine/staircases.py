@@ -11,6 +11,8 @@ from genz_ppl.errors import GenzWarning, OptionError
 from genz_ppl.llm.rules.predicates import Comparison, parse
 
 STEPS = 3  # questions about one number
+# Remainders of larger numbers are steps, too: half a range, a quarter, an eighth.
+LONGEST_ROUND = 12
 
 
 def warn_of_staircases(items: Items, texts: Sequence[str]) -> None:
@@ -34,4 +36,6 @@ def _stepped(text: str) -> str | None:
         predicate = parse(text)
     except OptionError:
         return None
-    return predicate.field if isinstance(predicate, Comparison) and predicate.modulus is None else None
+    if not isinstance(predicate, Comparison) or (predicate.modulus is not None and predicate.modulus <= LONGEST_ROUND):
+        return None
+    return predicate.field

@@ -1,0 +1,75 @@
+"""Noise brings no question: not out of ids, rare names, words or dates. A staircase of steps is named."""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz_ppl import Items, discover
+from genz_ppl.errors import GenzWarning
+from genz_ppl.llm.joined import JoinedModel
+from genz_ppl.llm.rules.model import RulesModel
+from genz_ppl.types import Item
+
+
+def column(kind: str, random: np.random.Generator) -> list[object]:
+    if kind == "ids":
+        return [f"C-{number}" for number in random.permutation(360)[:120]]
+    if kind == "rare names":
+        return [f"v{number}" for number in random.integers(30, size=120)]
+    if kind == "words":
+        words = [first + last for first in "bcdfgklmnprst" for last in ("ara", "eto", "ilu", "ona")]
+        return [" ".join(random.choice(words, size=3)) for _ in range(120)]
+    return [dt.datetime(2018, 1, 1) + dt.timedelta(hours=int(hours)) for hours in random.integers(0, 24000, size=120)]
+
+
+NOISE = [("ids", 0), ("ids", 6), ("rare names", 0), ("rare names", 9), ("words", 19), ("words", 48), ("dates", 4)]
+
+
+# Before wordings paid for those they were chosen from, such data sets brought one.
+@pytest.mark.parametrize(("kind", "seed"), NOISE)
+def test_noise_brings_no_question(kind: str, seed: int) -> None:
+    random = np.random.default_rng([seed, 7])
+    y = random.normal(size=120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GenzWarning)
+        items = Items.from_frame(pd.DataFrame({"c": column(kind, random), "y": y}), target="y")
+    assert not discover(items, seed=seed).features["active"].any()
+
+
+def test_names_that_matter_are_found_all_the_same() -> None:
+    random = np.random.default_rng(0)
+    place = random.integers(12, size=200)
+    frame = pd.DataFrame(
+        {"place": [f"v{number}" for number in place], "y": np.isin(place, [3, 5, 7]) + 0.3 * random.normal(size=200)}
+    )
+    run = discover(Items.from_frame(frame, target="y"), cycles=1)
+    assert run.features.loc[run.features["active"].astype(bool), "text"].tolist() == ["place is one of v3, v5, v7"]
+    assert run.progress.active[0].searched == 220  # sets of three of twelve
+
+
+def test_how_many_there_were_to_choose_from() -> None:
+    def fields(row: int) -> dict[str, Any]:
+        return {"a": f"v{row // 2}", "b": f"u{row}", "c": "red fox" if row % 2 else "red dog", "n": row}
+
+    items = [Item(str(row), "", fields(row)) for row in range(20)]
+    texts = ["a is v1", "a is one of v1, v2", "b is u1", "c mentions 'red'", "n is at least 3", "a starts with v"]
+    counts = [10, 45, 1, 3, 1, 1]
+    assert RulesModel().searched(items, texts).tolist() == counts
+    assert JoinedModel([RulesModel(), RulesModel()]).searched(items, texts).tolist() == counts
+
+
+def test_steps_of_one_number_suggest_a_covariate() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"area": random.integers(10, 500, size=200), "z": random.integers(2, size=200)})
+    frame["y"] = frame["area"] / 100 + 0.4 * random.normal(size=200)
+    with pytest.warns(GenzWarning, match=r"\d of \d questions are steps of the number 'area': with --covariate \(covariates=\)"):
+        discover(Items.from_frame(frame, target="y"), cycles=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "steps of the number", GenzWarning)
+        discover(Items.from_frame(frame, target="y", covariates="area"), cycles=1)
