@@ -91,6 +91,8 @@ class Ceiling:
     def line(self, n_features: int) -> str:
         """In words."""
         subject = "this question explains" if n_features == 1 else f"these {n_features} questions explain"
+        if self.best < SMALLEST_CEILING <= self.ours:
+            return f"{subject} {self.ours:.3g} on test items, where {self.name} finds nothing"
         if self.best < SMALLEST_CEILING:
             return f"{self.name} explains next to nothing of the test items either ({self.best:.2f})"
         if self.ours <= 0:

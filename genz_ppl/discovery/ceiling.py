@@ -104,6 +104,7 @@ def _of_numbers(
         model = HistGradientBoostingRegressor(
             loss="poisson" if kind == "counts" and targets[known, d].sum() > 0 else "squared_error",
             max_iter=TREES,
+            min_samples_leaf=_leaf(len(known)),
             early_stopping=False,
             random_state=seed,
         ).fit(table[known], targets[known, d])
@@ -125,13 +126,20 @@ def _of_classes(
     classes, counts = np.unique(known, return_counts=True)
     if len(classes) < 2 or not np.isin(y, classes).all() or len(y) == 0:
         return None
-    model = HistGradientBoostingClassifier(max_iter=TREES, early_stopping=False, random_state=seed).fit(table[train], known)
+    model = HistGradientBoostingClassifier(
+        max_iter=TREES, min_samples_leaf=_leaf(len(train)), early_stopping=False, random_state=seed
+    ).fit(table[train], known)
     own = predicted[there]
     own = np.column_stack([1 - own[:, 0], own[:, 0]]) if own.shape[1] == 1 else own[:, : classes.max() + 1]
     place = np.searchsorted(classes, y)
     guess = _log_loss((counts / counts.sum())[place])
     boosted = _log_loss(model.predict_proba(table[test])[np.arange(len(y)), place])
     return 1 - boosted / guess, 1 - _log_loss(own[np.arange(len(y)), y]) / guess
+
+
+def _leaf(n_items: int) -> int:
+    """Items in a leaf: scikit-learn's 20, or fewer where that would leave a small table without a split."""
+    return min(20, max(2, n_items // 10))
 
 
 def _log_loss(chances: FloatArray) -> float:
