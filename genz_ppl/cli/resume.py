@@ -19,6 +19,7 @@ def resume(
     folder: options.Folder,
     *,
     device: options.OtherDevice = None,
+    ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
     config: options.Config = None,
     **_: Any,
@@ -30,10 +31,10 @@ def resume(
         if two_sided:
             resume_pairs(folder, quiet, opening)
         else:
-            _resume(folder, quiet, opening, device)
+            _resume(folder, quiet, opening, device, ceiling)
 
 
-def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device: str | None) -> None:
+def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device: str | None, ceiling: bool) -> None:
     from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
@@ -49,6 +50,6 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
         items = reopen_items(record, folder)
         run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     print_features(run.features)
-    print_summary(run)
+    print_summary(run, ceiling and not baseline.is_baseline(record))
     if baseline.is_baseline(record):
         print_readings(baseline.readings(run.curve))

@@ -18,6 +18,7 @@ _ANNOTATED: Any = Annotated
 _LIST: Any = list
 _TUPLE: Any = tuple
 _POSITIVE = _ANNOTATED[float, Field(gt=0, allow_inf_nan=False)]
+_FEATURE_NUMBERS = ("gain", "gain_when_added", "searched", "effect", "effect_lower", "effect_upper", "strongest_effect")
 _WHOLE = _ANNOTATED[int, Field(ge=1, le=100_000)]
 
 
@@ -76,16 +77,27 @@ PAIR_RUN = _part(
     split=_part(rows=_SIDES, columns=_SIDES),
 )
 _BEST = _part(True, step=int, ids=list[str], bound=float, judged=float, freedoms=(_LIST[_NUMBERS] | None, None))
+# Of an earlier version those have one gain, and no effects.
+_FEATURE = _part(
+    id=str,
+    text=str,
+    origin=str,
+    added_at=int,
+    removed_at=(int | None, None),
+    strongest=(str, ""),
+    **dict.fromkeys(_FEATURE_NUMBERS, (float, 0.0)),
+)
 PROGRESS = _part(
     **{field.name: (type(field.default), field.default) for field in fields(Progress) if isinstance(field.default, int | str)},
     bound=float,
     n_test=int,
-    features=_LIST[_part(id=str, text=str, origin=str, added_at=int)],
+    features=_LIST[_FEATURE],
     curve=_ANNOTATED[_LIST[_part(**CURVE)], Field(min_length=1)],
     counters=Counters,
     pool=list[str],
     test_pool=list[str],
     best=_BEST | None,
+    outcome=(dict[str, int | float | str | None], {}),
 )
 _PAIR_ROW = _part(what=str, metric=str, n_row_features=int, n_column_features=int, seconds=float)
 PAIR_PROGRESS = _part(
