@@ -22,10 +22,11 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The only line on stderr."""
+        """The only line on stderr besides notes; of notes, if there is nothing else."""
         lines = self.err.splitlines()
-        assert len(lines) == 1, self.err
-        return lines[0]
+        others = [line for line in lines if not line.startswith("genz: note: ")] or lines
+        assert len(others) == 1, self.err
+        return others[0]
 
 
 Genz = Callable[..., Outcome]

@@ -202,8 +202,8 @@ def test_the_cache_folder_cannot_be_written(genz: Any, served: Any, new: Path, t
     with FaultServer(TRUE) as server:
         outcome = served(server, "out")
         assert outcome.code == 0
-        assert "genz: note: the run could not be noted as yours" in outcome.message
-        assert "resume and predict will want --base-url --store" in outcome.message
+        assert "genz: note: the run could not be noted as yours" in outcome.err
+        assert "resume and predict will want --base-url --store" in outcome.err
         assert genz("predict", "out", "new.csv", "-o", "predicted.csv").code == 2
 
 

@@ -77,6 +77,8 @@ class Model(RulesModel):
         return [f"={text}" for text in super().propose(contrast, n)]
     def answer(self, items, features):
         return super().answer(items, [text.removeprefix("=") for text in features])
+    def searched(self, items, features):
+        return super().searched(items, [text.removeprefix("=") for text in features])
 """
 
 
