@@ -51,12 +51,12 @@ def measure(run: Discovery, n_items: int, n_ratings: int, seed: int) -> Found:
     learned = time.perf_counter()
     cold = simulate(rated, n_items, n_ratings, seed)
     simulated = time.perf_counter()
-    places = [rated.items.ids.index(name) for name in run.record["split"]["train"]]
+    places = [rated.items.ids.index(name) for name in run.record.split.train]
     known = rated.factors.embeddings[[rated.rows[rated.items.ids[place]] for place in places]]
     covariance = residual_covariance(known - known.mean(axis=0), 1)
     plain = GaussianPosterior.of(known.mean(axis=0), covariance)
     without = replace(rated.warm, odds=scale_odds(known - known.mean(axis=0), covariance))
-    names = run.record["split"]["test"]
+    names = run.record.split.test
     random = np.random.default_rng(seed)
     chosen = [names[position] for position in random.permutation(len(names))[:n_items]]
     assert tuple(chosen) == cold.items

@@ -22,7 +22,7 @@ import torch
 
 from genz_ppl.data import Items
 from genz_ppl.data.pairs import pairs_from_frame
-from genz_ppl.discovery.pairs.run import cooccur
+from genz_ppl.discovery.pairs.cooccur import cooccur
 
 PARTS = ("held_out", "new_rows", "new_columns", "new_both")
 BINARY = ("un-votes", "plants")

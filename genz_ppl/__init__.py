@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genz_ppl.data import Items
-    from genz_ppl.discovery.baseline import baseline, resume
+    from genz_ppl.discovery.baseline import baseline
     from genz_ppl.discovery.discover import Discovery, discover
+    from genz_ppl.discovery.pairs.cooccur import cooccur, resume_cooccur
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-    from genz_ppl.discovery.pairs.run import cooccur, resume_cooccur
+    from genz_ppl.discovery.resume import resume
     from genz_ppl.errors import GenzError, GenzWarning
     from genz_ppl.llm.base import FoundationModel
     from genz_ppl.types import Answers, Contrast, Feature, Item, Pairs
@@ -36,10 +37,10 @@ _HOMES = {
     "Items": "genz_ppl.data",
     "Pairs": "genz_ppl.types",
     "baseline": "genz_ppl.discovery.baseline",
-    "cooccur": "genz_ppl.discovery.pairs.run",
+    "cooccur": "genz_ppl.discovery.pairs.cooccur",
     "discover": "genz_ppl.discovery.discover",
-    "resume": "genz_ppl.discovery.baseline",  # of either kind of run
-    "resume_cooccur": "genz_ppl.discovery.pairs.run",
+    "resume": "genz_ppl.discovery.resume",  # of either kind of run
+    "resume_cooccur": "genz_ppl.discovery.pairs.cooccur",
 }
 
 __all__ = [

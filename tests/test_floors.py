@@ -72,6 +72,51 @@ def floor_offences(path: str, source: str) -> list[str]:
     return [f"{path}:{line}: {reason}" for line, reason in sorted(found, key=lambda pair: pair[0]) if reason]
 
 
+def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """By module of the package all those that it names in an import, wherever that stands. sources: by dotted name."""
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        found = {name if name in sources else name.rpartition(".")[0] for _, name in imported_names(ast.parse(source))}
+        graph[module] = found & sources.keys() - {module}
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that reach one another, and those between: what is left when those that import nothing, and then those that
+    nothing imports, are taken out again and again."""
+    left = dict(graph)
+    for _ in range(2):
+        while ends := [module for module, found in left.items() if not found & left.keys()]:
+            for module in ends:
+                del left[module]
+        left = {module: {other for other, found in left.items() if module in found} for module in left}
+    return sorted(left)
+
+
+def test_package_has_no_circles_of_imports() -> None:
+    sources = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    assert "genz_ppl.models.genz" in import_graph(sources)["genz_ppl.models"]
+    assert circle(import_graph(sources)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from genz_ppl.a import one",
+        "from genz_ppl import a",
+        "def later():\n    import genz_ppl.a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from genz_ppl.a import One",
+    ],
+)
+def test_circle_is_found(source: str) -> None:
+    sources = {"genz_ppl.a": "from genz_ppl.b import two", "genz_ppl.c": "import genz_ppl.a", "genz_ppl.d": ""}
+    assert circle(import_graph(sources | {"genz_ppl.b": source})) == ["genz_ppl.a", "genz_ppl.b"]
+    assert circle(import_graph(sources | {"genz_ppl.b": "import genz_ppl.d"})) == []
+
+
 def test_package_keeps_to_its_floors() -> None:
     modules = sorted(PACKAGE.rglob("*.py"))
     assert PACKAGE / "models" / "__init__.py" in modules

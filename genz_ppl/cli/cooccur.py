@@ -109,9 +109,9 @@ def _start(
     served = {name: value for model in models for name, value in model_options.given_for(model, options_given).items()}
     source = pair_source(rows, columns, pairs, options_given)
     from genz_ppl.cli.sources import absolute_model
-    from genz_ppl.discovery.pairs.directory import PairDirectory
-    from genz_ppl.discovery.pairs.progress import PairDisplay
-    from genz_ppl.discovery.pairs.run import cooccur as run_cooccur
+    from genz_ppl.discovery.pairs.cooccur import cooccur as run_cooccur
+    from genz_ppl.discovery.pairs.folder import PairDirectory
+    from genz_ppl.discovery.pairs.watch import PairDisplay
 
     PairDirectory(out).check_free()
     with PairDisplay(shown=False if options_given["quiet"] else None) as display, model_options.flags():
@@ -136,12 +136,12 @@ def _start(
 
 def resume_pairs(folder: Path, quiet: bool, opening: dict[str, Any]) -> None:
     """`genz resume` of such a run. opening: see `model_options.opening`."""
-    from genz_ppl.discovery.pairs.directory import PairDirectory
-    from genz_ppl.discovery.pairs.progress import PairDisplay
-    from genz_ppl.discovery.pairs.run import resume_cooccur
+    from genz_ppl.discovery.pairs.cooccur import resume_cooccur
+    from genz_ppl.discovery.pairs.folder import PairDirectory
+    from genz_ppl.discovery.pairs.watch import PairDisplay
 
     record = PairDirectory(folder).record()
-    if record["status"] == "done":
+    if record.status == "done":
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with PairDisplay(shown=False if quiet else None) as display:

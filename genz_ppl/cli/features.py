@@ -29,12 +29,12 @@ def features(
         raise OptionError("--json and --csv exclude each other: drop one of the two")
     from genz_ppl.cli.pair_tables import print_pair_features
     from genz_ppl.cli.tables import print_features, sorted_features
-    from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-    from genz_ppl.discovery.run.folder import csv_of
+    from genz_ppl.discovery.pairs.folder import PairDirectory
+    from genz_ppl.discovery.run.folder import RunDirectory
+    from genz_ppl.discovery.run.tables import csv_of
 
     two_sided = holds_pairs(folder)
-    table = (CoOccurrenceRun if two_sided else Discovery).load(folder).features
+    table = (PairDirectory if two_sided else RunDirectory)(folder).features()  # without torch, which takes seconds
     chosen = sorted_features(table if everything else table[table["active"]], sort)
     if as_json:
         rows = json.loads(chosen.to_json(orient="records", double_precision=15))

@@ -58,8 +58,8 @@ def start(
     from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
     from genz_ppl.discovery.baseline import baseline as ask_once
     from genz_ppl.discovery.discover import discover
-    from genz_ppl.discovery.progress import Display
     from genz_ppl.discovery.run.folder import RunDirectory
+    from genz_ppl.discovery.watch import Display
 
     RunDirectory(out).check_free()
     if "model" in given:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from genz_ppl.data import Items
+    from genz_ppl.discovery.run.record import PairRecord
     from genz_ppl.types import Pairs
 
 #: What stands for a side without a table.
@@ -78,19 +79,19 @@ def open_side(source: Mapping[str, Any], side: str, path: str | None = None) -> 
     )
 
 
-def has_tables(record: Mapping[str, Any]) -> bool:
+def has_tables(record: PairRecord) -> bool:
     """Whether the files that a run was started on can be read again."""
-    source = record["source"]
+    source = record.source
     return source is not None and all(source[name] is None or Path(source[name]).is_file() for name in (*SIDES, "pairs"))
 
 
-def reopen_sides(record: Mapping[str, Any], folder: Path) -> tuple[Items | Sequence[str], Items | Sequence[str], Pairs]:
+def reopen_sides(record: PairRecord, folder: Path) -> tuple[Items | Sequence[str], Items | Sequence[str], Pairs]:
     """What the run in `folder` was started on, from its run.json."""
-    if record["source"] is None:
+    if record.source is None:
         raise RunDirectoryError(
             f"{folder}: the run was started from Python on tables in memory; go on there, with genz_ppl.resume_cooccur"
         )
-    return open_sides(record["source"])
+    return open_sides(record.source)
 
 
 def _absolute(path: str) -> str:

@@ -40,8 +40,8 @@ def plan(
     check_settings(given)
     served = _served(given, context.params)
     from genz_ppl.cli.sources import open_items
-    from genz_ppl.discovery.discover import make_settings
     from genz_ppl.discovery.plan import plan as reckon
+    from genz_ppl.discovery.run.service import make_settings
 
     settings = make_settings(given.get("model", "rules"), {name: value for name, value in given.items() if name != "model"})
     planned = reckon(open_items(source, context.params), settings, served)

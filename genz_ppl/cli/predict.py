@@ -75,10 +75,10 @@ def _predict_pairs(
     import pandas as pd
 
     from genz_ppl.data.reading import read_table
-    from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.folder import PairDirectory
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
-    known = PairDirectory(folder).record()["source"]
+    known = PairDirectory(folder).record().source
     table = read_table(source)
     if len(table.columns) < 2:
         raise InputError(

@@ -58,11 +58,11 @@ def report(
     curve = None if baseline is None else _curve(baseline)
     items, note = None, ""
     try:
-        items = reopen_items(run.record if source is None else {**run.record, "source": absolute_source(source)}, folder)
+        items = reopen_items(run.record if source is None else run.record.changed(source=absolute_source(source)), folder)
     except (InputError, RunDirectoryError) as error:
         if source is not None or not (folder / ITEMS_FILE).exists():
             raise
-        if not run.record.get("keep_texts"):
+        if not run.record.keep_texts:
             note = f", without texts: {str(error).partition(';')[0]}; give SOURCE to show them"
     run.report(path, items, curve, figures)
     echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}") + note)
@@ -71,7 +71,7 @@ def report(
 def _report_on_two_sides(folder: Path, path: Path) -> None:
     """With texts and predictions where the tables are still there, else without."""
     from genz_ppl.diagnostics.report.write import check_destination
-    from genz_ppl.discovery.pairs.directory import PairDirectory
+    from genz_ppl.discovery.pairs.folder import PairDirectory
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
     check_destination(path)

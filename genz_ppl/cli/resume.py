@@ -38,18 +38,19 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
     from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
-    from genz_ppl.discovery import baseline
-    from genz_ppl.discovery.progress import Display
+    from genz_ppl.discovery.baseline import readings
+    from genz_ppl.discovery.resume import resume as go_on
     from genz_ppl.discovery.run.folder import RunDirectory
+    from genz_ppl.discovery.watch import Display
 
     record = RunDirectory(folder).record()
-    if record["status"] == "done":
+    if record.status == "done":
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record, folder)
-        run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
+        run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     print_features(run.features)
-    print_summary(run, ceiling and not baseline.is_baseline(record))
-    if baseline.is_baseline(record):
-        print_readings(baseline.readings(run.curve))
+    print_summary(run, ceiling and record.baseline is None)
+    if record.baseline is not None:
+        print_readings(readings(run.curve))

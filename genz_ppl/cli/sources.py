@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from genz_ppl.data import Items
     from genz_ppl.discovery.discover import Discovery
+    from genz_ppl.discovery.run.record import RunRecord
 
 
 def open_items(source: str, given: Mapping[str, Any]) -> Items:
@@ -41,20 +42,19 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
     )
 
 
-def reopen_items(record: Mapping[str, Any], folder: Path) -> Items:
+def reopen_items(record: RunRecord, folder: Path) -> Items:
     """The items that the run in `folder` was started on, from its run.json."""
-    from genz_ppl.data import Schema, open_source
+    from genz_ppl.data import open_source
     from genz_ppl.data.sources import NAMED_SOURCES
 
-    source = record["source"]
+    source = record.source
     if source is None:
         raise RunDirectoryError(
             f"{folder}: the run was started from Python on a table in memory; go on with genz_ppl.resume({str(folder)!r}, items)"
         )
-    schema = Schema.from_dict(record["schema"])
     if source.partition(":")[0] in NAMED_SOURCES:
-        return open_source(source, group=schema.group, varying=schema.varying)
-    return open_source(source, **schema.roles())
+        return open_source(source, group=record.roles.group, varying=record.roles.varying)
+    return open_source(source, **record.roles.roles())
 
 
 def items_of(run: Discovery, folder: Path) -> Items | None:

@@ -105,7 +105,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
 
 def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format: str | None = None) -> None:
     """Write a .csv (see `csv_of`) or .parquet file in one stroke. Raises OptionError where it cannot be written."""
-    from genz_ppl.discovery.run.folder import csv_of
+    from genz_ppl.discovery.run.tables import csv_of
 
     try:
         with in_one_stroke(path) as partial:

@@ -284,6 +284,6 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
         index=index,
     )
     if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
-        for suspect in suspects(items):
+        for suspect in suspects(items.name, schema, items.items, targets, items.covariates):
             warnings.warn(f"{table.name}: {suspect}", GenzWarning, stacklevel=2)
     return items

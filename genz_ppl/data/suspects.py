@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from genz_ppl.data.columns import Schema
 from genz_ppl.data.values import shorten
-from genz_ppl.types import FieldValue, FloatArray
-
-if TYPE_CHECKING:
-    from genz_ppl.data.items import Items
+from genz_ppl.types import FieldValue, FloatArray, Item
 
 # Shares of a target that a column explains: of a likely copy, and of one that is also called alike, so likely a prediction.
 COPY, NAMESAKE = 0.95, 0.64
@@ -25,16 +22,16 @@ _KNOWN = ("binary", "houses", "movielens", "netflix", "things")
 _FEWEST = 10  # items; below, anything may happen by chance
 
 
-def suspects(items: Items) -> Iterator[str]:
-    """What is suspicious, a line each."""
-    if items.targets is None or len(items) < _FEWEST or items.name.partition(":")[0].partition("-")[0] in _KNOWN:
+def suspects(
+    name: str, schema: Schema, items: Sequence[Item], targets: FloatArray | None, covariates: FloatArray
+) -> Iterator[str]:
+    """What is suspicious, a line each. The arguments are the parts of `Items`."""
+    if targets is None or len(items) < _FEWEST or name.partition(":")[0].partition("-")[0] in _KNOWN:
         return
-    columns = {name: [item.fields[name] for item in items] for name in items.schema.readable}
-    columns |= {name: items.covariates[:, index].tolist() for index, name in enumerate(items.covariate_names)}
+    columns = {name: [item.fields[name] for item in items] for name in schema.readable}
+    columns |= {name: covariates[:, index].tolist() for index, name in enumerate(schema.covariates)}
     for column, values in columns.items():
-        for name, target, labels in zip(
-            items.target_names, items.targets.T, items.class_names or [()] * len(items.targets.T), strict=True
-        ):
+        for name, target, labels in zip(schema.target, targets.T, schema.classes or [()] * len(targets.T), strict=True):
             share = _explained(values, target, len(labels))
             if share >= COPY or (share >= NAMESAKE and _alike(column, name)):
                 yield (
@@ -52,8 +49,8 @@ def suspects(items: Items) -> Iterator[str]:
                 f"column {shorten(column)} has another value in almost every row, like an id, and can explain little; "
                 "leave it out with --drop (drop=) or --id (id=)"
             )
-    twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, items.targets.tolist()), strict=True)})
-    if twice and 2 * len(np.unique(items.targets, axis=0)) > len(items):
+    twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, targets.tolist()), strict=True)})
+    if twice and 2 * len(np.unique(targets, axis=0)) > len(items):
         yield f"rows repeat the text and target of others ({twice}): they may be learned from and tested on; keep one of each"
 
 

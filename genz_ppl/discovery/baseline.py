@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genz_ppl.data import Items, Split
-from genz_ppl.discovery import discover as discovery
-from genz_ppl.discovery.discover import Discovery, make_settings
+from genz_ppl.data import Items
+from genz_ppl.discovery.discover import begin
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.mine.cycle import Cycle
-from genz_ppl.discovery.run.drive import start
-from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.record import BASELINE, blank_model, check_same_items, make_record, recorded_settings, recorded_split
-from genz_ppl.discovery.run.records import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
-from genz_ppl.discovery.run.runner import Runner
-from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
-from genz_ppl.discovery.run.target_checks import check_training_targets
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.mining import MiningRun
+from genz_ppl.discovery.run.problem import Problem
+from genz_ppl.discovery.run.progress import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
+from genz_ppl.discovery.run.record import Brief
+from genz_ppl.discovery.run.service import Service, make_settings
+from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.worth.candidates import extended, finalists, is_balanced
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings, check_number
+from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 # What of `DiscoverSettings` a run without mining can follow.
@@ -52,21 +51,6 @@ SETTINGS = (
 AT_ONCE = 10
 # Targets that a task names; of more, the first ones.
 NAMED = 6
-
-
-@dataclass(frozen=True)
-class Brief:
-    """What a model is asked for: the task in words, how many questions, and how many training items it is shown with it."""
-
-    task: str
-    n_questions: int = 50
-    examples: int = 200
-
-    def __post_init__(self) -> None:
-        if not self.task.strip():
-            raise OptionError("task: expected a description of the task, got an empty text; leave it out for the default")
-        check_number("n_questions", self.n_questions, 1)
-        check_number("examples", self.examples, 1)
 
 
 @dataclass(frozen=True)
@@ -131,58 +115,9 @@ def baseline(
     items, settings = with_roles(items, settings)
     brief = Brief(task_of(items) if task is None else task, n_questions, examples)
     chosen = _settings(model, brief, settings)
-    service = Service.of(model, model_settings, store)
-    if items.targets is None:
-        raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(chosen.seed, chosen.test_fraction)
-    check_training_targets(items, split)
-    runner = BaselineRunner(items, split, chosen, brief)
-    directory = None if out is None else RunDirectory(Path(out))
-    if directory is not None:
-        directory.check_free()
-    record = {**make_record(runner, source, service.settings, service.store, keep_texts), BASELINE: asdict(brief)}
-    opened = service.open(record, directory, items=items)
-    if directory is not None:
-        directory.create(record)
-    return discovery.finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
-
-
-def resume(
-    out: str | Path,
-    items: Items,
-    model: str | FoundationModel | None = None,
-    on_step: OnStep | None = None,
-    on_answers: OnAnswers | None = None,
-    model_settings: Mapping[str, Any] | None = None,
-    device: str | None = None,
-    progress: bool | None = None,
-    store: str | Path | None = None,
-) -> Discovery:
-    """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
-
-    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
-    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun. store: another file of answers.
-    Raises RunDirectoryError for a run that is not known as the user's own and asks for code to run, for a server, prompts or a
-    store of its choice; giving model=, model_settings= with base_url or prompts, or store= as it has them confirms that.
-    """
-    directory = RunDirectory(Path(out))
-    record = directory.record()
-    if not is_baseline(record):
-        return discovery.resume(out, items, model, on_step, on_answers, model_settings, device, progress, store)
-    settings = recorded_settings(record, directory, baseline=True, device=device)
-    check_same_items(items, record, f"the run in {directory.path}")
-    runner = BaselineRunner(items, recorded_split(record, items), settings, Brief(**record[BASELINE]))
-    state = directory.load(blank_model(record)) or start(runner)
-    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
-    record = discovery.changed(record, settings, service)
-    opened = service.open(record, directory, False, state.counters, items)
-    return discovery.finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
-
-
-def is_baseline(record: Mapping[str, Any]) -> bool:
-    """Whether a run.json is a baseline's."""
-    return record.get(BASELINE) is not None
+    service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
+    noted = {"source": source, "keep_texts": keep_texts, "baseline": brief}
+    return begin(lambda problem: BaselineRun(problem, brief), items, chosen, service, out, watchers, **noted)
 
 
 def pruning_path(curve: pd.DataFrame) -> list[Point]:
@@ -219,14 +154,14 @@ def task_of(items: Items) -> str:
     return f"Predict for each item of {items.name}: {', '.join(names[:NAMED])}{more}."
 
 
-class BaselineRunner(Runner):
+class BaselineRun(MiningRun):
     """A run that asks for its questions once, and then only takes out."""
 
-    def __init__(self, items: Items, split: Split, settings: DiscoverSettings, brief: Brief) -> None:
-        super().__init__(items, split, settings)
+    def __init__(self, problem: Problem, brief: Brief) -> None:
+        super().__init__(problem)
         self.brief = brief
 
-    def advance(self, progress: Progress, cycle: Cycle) -> list[Event]:
+    def step(self, progress: Progress, cycle: Cycle) -> list[Event]:
         """One step: the questions, some answers, all features at once, one removal, or the end."""
         progress.step += 1
         if progress.settled:
@@ -270,7 +205,7 @@ class BaselineRunner(Runner):
         for number, text in enumerate(progress.test_pool, start=1):
             progress.features.append(FeatureRecord(f"f{number}", text, "suggested", math.nan, progress.step))
             column = torch.from_numpy(unpack(progress.pool[text]))[:, None]
-            progress.state = extended(progress.state, column.to(self.device))
+            progress.state = extended(progress.state, column.to(self.problem.device))
         if cycle.strategy.training is None:  # a guide in training learns on by itself
             cycle.last_fit(progress)
         return [("add", record.text) for record in progress.features]

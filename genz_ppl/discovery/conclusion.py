@@ -7,7 +7,7 @@ import numpy as np
 from genz_ppl.diagnostics.report.contents import column_names
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.metrics import score
-from genz_ppl.discovery.run.records import Progress
+from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.inference.effects import WIDTH, feature_effects
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems

@@ -1,11 +1,10 @@
-"""`discover` and `Discovery`: the questions that explain a table's target, as a library."""
+"""`discover`: the questions that explain a table's target, as a library."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,30 +12,22 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.drive import run_to_end, start
+from genz_ppl.discovery.run.drive import drive
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.own_runs import OBJECT
-from genz_ppl.discovery.run.record import (
-    blank_model,
-    check_same_items,
-    make_record,
-    recorded_settings,
-    recorded_split,
-)
-from genz_ppl.discovery.run.records import Progress
-from genz_ppl.discovery.run.runner import Runner
-from genz_ppl.discovery.run.service import OnAnswers, OnStep, Service, Watchers
+from genz_ppl.discovery.run.items import write_items
+from genz_ppl.discovery.run.mining import MiningRun
+from genz_ppl.discovery.run.problem import Problem
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.service import Service, make_settings
 from genz_ppl.discovery.run.target_checks import check_training_targets
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
+from genz_ppl.errors import InputError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.settings import DiscoverSettings
 
-if TYPE_CHECKING:
-    pass
-
-
-__all__ = ["Discovery", "changed", "discover", "finished", "make_settings", "resume"]
+__all__ = ["Discovery", "begin", "discover", "finished"]
 
 
 def discover(
@@ -72,78 +63,45 @@ def discover(
     """
     items, settings = with_roles(items, settings)
     chosen = make_settings(model, settings)
-    service = Service.of(model, model_settings, store)
+    service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
+    return begin(MiningRun, items, chosen, service, out, watchers, source=source, keep_texts=keep_texts)
+
+
+def begin(
+    kind: Callable[[Problem], MiningRun],
+    items: Items,
+    settings: DiscoverSettings,
+    service: Service,
+    out: str | Path | None,
+    watchers: Watchers,
+    **noted: Any,
+) -> Discovery:
+    """A run of a kind from its start to its end. noted: what its record says besides."""
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(chosen.seed, chosen.test_fraction)
+    split = items.split_indices(settings.seed, settings.test_fraction)
     check_training_targets(items, split)
-    runner = Runner(items, split, chosen)
+    run = kind(Problem(items, split, settings))
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()
-    record = make_record(runner, source, service.settings, service.store, keep_texts)
-    opened = service.open(record, directory, items=items)
+    record = run.problem.record(**noted, **service.noted)
+    run.model = service.open(record, directory, items=items)
     if directory is not None:
         directory.create(record)
-    return finished(runner, opened, start(runner), record, directory, Watchers(on_step, on_answers, progress))
-
-
-def resume(
-    out: str | Path,
-    items: Items,
-    model: str | FoundationModel | None = None,
-    on_step: OnStep | None = None,
-    on_answers: OnAnswers | None = None,
-    model_settings: Mapping[str, Any] | None = None,
-    device: str | None = None,
-    progress: bool | None = None,
-    store: str | Path | None = None,
-) -> Discovery:
-    """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
-
-    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
-    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun. store: another file of answers. Raises what `genz_ppl.resume` raises.
-    """
-    directory = RunDirectory(Path(out))
-    record = directory.record()
-    settings = recorded_settings(record, directory, device=device)
-    check_same_items(items, record, f"the run in {directory.path}")
-    split = recorded_split(record, items)
-    runner = Runner(items, split, settings)
-    state = directory.load(blank_model(record)) or start(runner)
-    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
-    record = changed(record, settings, service)
-    opened = service.open(record, directory, False, state.counters, items)
-    return finished(runner, opened, state, record, directory, Watchers(on_step, on_answers, progress))
-
-
-def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:
-    """Checked settings. Raises OptionError for unknown names and values out of range."""
-    name = model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}"
-    known = set(DiscoverSettings.__dataclass_fields__) - {"model"}
-    unknown = [option for option in settings if option not in known]
-    if unknown:
-        raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
-    presets = (PAPER if settings.get("paper") else {}) | (DIRECTION if settings.get("direction") else {})
-    chosen = DiscoverSettings(model=name, **(presets | settings))
-    return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
-
-
-def changed(record: dict[str, Any], settings: DiscoverSettings, service: Service) -> dict[str, Any]:
-    """The run.json of a run that goes on with what may differ from its start: the device, and how its model is opened."""
-    return service.changed({**record, "settings": {**record["settings"], "device": settings.device}})
+    return finished(run, run.start(), record, directory, watchers)
 
 
 def finished(
-    runner: Runner,
-    model: FoundationModel,
-    progress: Progress,
-    record: dict[str, Any],
-    directory: RunDirectory | None,
-    watchers: Watchers,
+    run: MiningRun, progress: Progress, record: RunRecord, directory: RunDirectory | None, watchers: Watchers
 ) -> Discovery:
-    """The run from `progress` to its end: see `running.run_to_end`."""
-    record = run_to_end(runner, model, progress, record, directory, watchers)
-    warn_of_staircases(runner.items, [one.text for one in progress.active])
-    return Discovery(progress, record, model, directory, runner.items)
+    """The run from `progress` to its end: see `drive`."""
+    items, settings = run.problem.items, run.settings
+    assert run.model is not None
+    if directory is not None:
+        write_items(directory, items, run.problem.levels, record.keep_texts)
+    with watchers.displayed() as told:
+        told.watch(run.model)
+        record = drive(run, progress, record, directory, lambda current: told.step(current, settings))
+    warn_of_staircases(items, [one.text for one in progress.active])
+    return Discovery(progress, record, run.model, directory, items)

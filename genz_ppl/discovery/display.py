@@ -5,22 +5,19 @@ from __future__ import annotations
 import base64
 from html import escape
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from genz_ppl.diagnostics.report.steps import steps_of
 from genz_ppl.diagnostics.report.words import METRICS, counted, listed, number
-
-if TYPE_CHECKING:
-    from genz_ppl.discovery.discover import Discovery
+from genz_ppl.discovery.view import RunView
 
 # Columns of the feature table that a notebook need not show, and the most rows of it.
 _HIDDEN = ["id", "origin", "added_at", "removed_at", "active"]
 _MOST_ROWS = 50
 
 
-def one_line(run: Discovery) -> str:
+def one_line(run: RunView) -> str:
     """How many questions explain what, how well beside none of them, and where the run is."""
     first, last = run.curve.iloc[0], run.curve.iloc[-1]
     count, metric = int(last["n_features"]), str(last["metric"])
@@ -33,7 +30,7 @@ def one_line(run: Discovery) -> str:
     )
 
 
-def page(run: Discovery) -> str:
+def page(run: RunView) -> str:
     """The run as HTML that holds all it shows."""
     features = run.features[run.features["active"].astype(bool)].drop(columns=_HIDDEN).rename(columns={"text": "question"})
     with pd.option_context("display.max_colwidth", None):
@@ -41,7 +38,7 @@ def page(run: Discovery) -> str:
     return f"<div><p>{escape(one_line(run))}</p>{table if len(features) else ''}{_curve(run)}</div>"
 
 
-def _curve(run: Discovery) -> str:
+def _curve(run: RunView) -> str:
     """The learning curve as a picture in the page; nothing where matplotlib is missing."""
     try:
         from matplotlib import rc_context

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from genz_ppl.diagnostics.checks import coverage
 from genz_ppl.diagnostics.report.charts_fit import reliability
+from genz_ppl.diagnostics.report.facts import ReportData
 from genz_ppl.diagnostics.report.page import needed
 from genz_ppl.diagnostics.report.steps import steps_of
+from genz_ppl.discovery.reporting import gather
+from genz_ppl.discovery.view import RunView
 from genz_ppl.errors import OptionError, did_you_mean
 from genz_ppl.inference.posterior import with_uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from genz_ppl.diagnostics.report.facts import ReportData
-    from genz_ppl.discovery.discover import Discovery
 
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
 
@@ -30,7 +31,7 @@ class Plots:
     draw is computed once, which takes seconds where there are many items.
     """
 
-    def __init__(self, run: Discovery) -> None:
+    def __init__(self, run: RunView) -> None:
         self._run = run
 
     def curve(self, ax: Axes | None = None) -> Axes:
@@ -66,9 +67,7 @@ class Plots:
 
     @cached_property
     def _data(self) -> ReportData:
-        from genz_ppl.discovery.reporting import gather
-
-        return gather(self._run, None, self._run.record)
+        return gather(self._run)
 
     def _position(self, target: str | None) -> int | None:
         names = [column.name for column in self._data.columns]

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from genz_ppl.data import Items
+from genz_ppl.diagnostics.report.contents import report_contents
+from genz_ppl.diagnostics.report.facts import ReportData, RunFacts
 from genz_ppl.discovery.run.metrics import scores
+from genz_ppl.discovery.view import RunView
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
 
-if TYPE_CHECKING:
-    from genz_ppl.diagnostics.report.facts import ReportData
-    from genz_ppl.discovery.discover import Discovery
 
-
-def gather(
-    run: Discovery, items: Items | None, record: Mapping[str, Any], baseline: Sequence[tuple[int, float]] | None = None
-) -> ReportData:
-    """The contents of a report. items: those of the run, None for what it knows of them; record: its run.json; baseline:
-    (n_features, test error) pairs.
-    """
-    from genz_ppl.diagnostics.report.contents import report_contents
-    from genz_ppl.diagnostics.report.facts import RunFacts
-
+def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:
+    """The contents of a report. items: those of the run, None for what it knows of them; baseline: (n_features, test error)."""
     train, test = run.fitted(items), run.fitted(items, "test")
     wanted, items = {*train.item_ids, *test.item_ids}, run.items if items is None else items
     facts = RunFacts(
@@ -35,9 +27,9 @@ def gather(
         curve=run.curve,
         texts={item.id: item.text for item in items if item.id in wanted},
         scores={**_scores(train, test), **_guesses(train, test)},
-        settings=run.settings,
-        versions=record["versions"],
-        status=run.status if run.status == "done" else str(record["status"]),
+        settings=asdict(run.record.settings),
+        versions=run.record.versions,
+        status=run.status if run.status == "done" else run.record.status,
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
         summary=run.summary,
         ceiling=run.ceiling,

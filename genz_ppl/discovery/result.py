@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,30 +22,27 @@ from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.prediction_table import group_table, prediction_table
-from genz_ppl.discovery.run.folder import RunDirectory, curve_table, feature_table
+from genz_ppl.discovery.ratings.rated_run import RatedRun
+from genz_ppl.discovery.reporting import gather
+from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.items import read_items
-from genz_ppl.discovery.run.record import (
-    blank_model,
-    check_same_items,
-    known_answers,
-    recorded_scaling,
-    recorded_split,
-)
-from genz_ppl.discovery.run.records import Counters, Progress
-from genz_ppl.discovery.run.service import OnAnswers, Service, Watchers
+from genz_ppl.discovery.run.problem import fitted_items
+from genz_ppl.discovery.run.progress import Counters, Progress
+from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.service import Service
+from genz_ppl.discovery.run.states import load_progress, scaling_of
+from genz_ppl.discovery.run.tables import curve_table, feature_table
 from genz_ppl.discovery.run.target_checks import explained
-from genz_ppl.errors import OptionError, RunDirectoryError
+from genz_ppl.discovery.watch import OnAnswers, Watchers
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predict, predictive_mean
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.similarity.embedding import missing, open_encoder
 from genz_ppl.types import FloatArray
-
-if TYPE_CHECKING:
-    from genz_ppl.discovery.ratings.rated_run import RatedRun
-    from genz_ppl.inference.posterior import FittedItems
 
 
 class Discovery:
@@ -54,7 +51,7 @@ class Discovery:
     def __init__(
         self,
         progress: Progress,
-        record: dict[str, Any],
+        record: RunRecord,
         model: str | FoundationModel | None = None,
         directory: RunDirectory | None = None,
         items: Items | None = None,
@@ -62,8 +59,7 @@ class Discovery:
     ) -> None:
         self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
         self._changes = dict(changes or {})
-        self.schema = Schema.from_dict(record["schema"])
-        self._scaling, self._levels = recorded_scaling(record), tuple(record.get("levels", ()))
+        self.schema, self._scaling, self._levels = record.roles, scaling_of(record), tuple(record.levels)
 
     @classmethod
     def load(
@@ -80,9 +76,8 @@ class Discovery:
         """
         directory = RunDirectory(Path(out))
         record = directory.record()
-        progress = directory.load(blank_model(record))
-        if progress is None:
-            raise RunDirectoryError(f"{directory.path}: the run was stopped before its first step; start it anew or resume it")
+        if (progress := load_progress(directory, record)) is None:
+            raise directory.not_begun()
         return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
 
     def __repr__(self) -> str:
@@ -102,15 +97,14 @@ class Discovery:
         return self._progress
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The content of run.json."""
+    def record(self) -> RunRecord:
+        """What run.json says."""
         return self._record
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run, as in run.json."""
-        settings = self._record["settings"]
-        return {**settings, "error_rate_prior": tuple(settings["error_rate_prior"])}
+        return asdict(self._record.settings)
 
     @property
     def status(self) -> str:
@@ -126,7 +120,8 @@ class Discovery:
         moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
         it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
-        return feature_table(self._progress)
+        state = self._progress.state
+        return feature_table(self._progress.features, state.error_rates.numpy(), state.posterior.numpy())
 
     @property
     def coefficients(self) -> pd.DataFrame:
@@ -149,8 +144,8 @@ class Discovery:
             encode = open_encoder().directions
         with isolated(test.seed):
             predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
-        targets, kind = explained(items, self.settings.get("direction", False)), kind_of(likelihood)
-        found = ceiling_of(items, recorded_split(self._record, items), targets, predicted, kind, test.seed, encode)
+        targets, kind = explained(items, self._record.settings.direction), kind_of(likelihood)
+        found = ceiling_of(items, self._record.split_of(items), targets, predicted, kind, test.seed, encode)
         if self.directory is not None and found is not None:
             self.directory.note("ceiling", asdict(found))
         return found
@@ -167,13 +162,13 @@ class Discovery:
     @property
     def curve(self) -> pd.DataFrame:
         """The learning curve: one row an event, columns as in curve.csv."""
-        return curve_table(self._progress)
+        return curve_table(self._progress.curve)
 
     @property
     def posterior(self) -> pd.DataFrame:
         """q(z = 1 given y and the answers): training items on their index, active features by text."""
-        names, known = self._record["split"]["train"], self._own_items()
-        index = pd.Index(names, name="id") if known is None else known.index[recorded_split(self._record, known).train]
+        names, known = self._record.split.train, self._own_items()
+        index = pd.Index(names, name="id") if known is None else known.index[self._record.split_of(known).train]
         return pd.DataFrame(self._progress.state.posterior.numpy(), index=index, columns=self._texts)
 
     @property
@@ -208,7 +203,7 @@ class Discovery:
         items = self.matched(items)
         covariates = covariates_of(items, self._levels)
         answers = torch.from_numpy(self.answers(items, model_settings, on_answers, progress))
-        seed = self._record["settings"]["seed"]
+        seed = self._record.settings.seed
         with isolated(seed):
             outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
         return prediction_table(outcome, items.index, self.schema, self._progress.state.model.likelihood)
@@ -227,8 +222,6 @@ class Discovery:
         read again from where the run had them, which takes seconds to minutes.
         Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
         """
-        from genz_ppl.discovery.ratings.rated_run import RatedRun
-
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
     def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
@@ -237,32 +230,12 @@ class Discovery:
 
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
-        from genz_ppl.inference.posterior import FittedItems  # here, because most runs end without diagnostics
-
         if items is not None:
-            check_same_items(items, self._record, "the run")
-        items = self.items if items is None else items
-        split = recorded_split(self._record, items)
-        part = items.take(split.train if side == "train" else split.test)
-        progress, state = self._progress, self._progress.state
-        answers = torch.from_numpy(progress.train_answers if side == "train" else progress.test_answers)
-        if side != "train":
-            state = replace(state, posterior=state.prior(answers))
-        return FittedItems(
-            state=state,
-            scaling=self._scaling,
-            answers=answers,
-            covariates=covariates_of(part, self._levels),
-            targets=torch.tensor(explained(part, self.settings.get("direction", False))),
-            item_ids=part.ids,
-            feature_texts=tuple(record.text for record in progress.active),
-            target_names=self.schema.target,
-            seed=self._record["settings"]["seed"],
-            covariate_names=self.schema.covariates,
-            class_names=self.schema.classes,
-            levels=self._levels,
-            varying=self.schema.varying or "",
-        )
+            self._record.check_items(items)
+        items, record = self.items if items is None else items, self._record
+        split, tested = record.split_of(items), side != "train"
+        part = items.take(split.test if tested else split.train)
+        return fitted_items(self._progress, self._progress.state, self._scaling, part, record.settings, self._levels, tested)
 
     def to_inference_data(self, items: Items | None = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
@@ -286,10 +259,9 @@ class Discovery:
         error) along a 0-shot baseline's pruning curve. figures: a folder for the charts as pdf and png, for papers.
         """
         from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
-        from genz_ppl.discovery.reporting import gather
 
         check_destination(Path(path), figures)
-        data = gather(self, items, self._record, baseline)
+        data = gather(self, items, baseline)
         write_report(data, Path(path))
         if figures is not None:
             write_figures(data, Path(figures))
@@ -312,7 +284,7 @@ class Discovery:
     @property
     def needed(self) -> Schema:
         """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
-        return needed_schema(self.schema, self._texts, self._record["settings"]["model"])
+        return needed_schema(self.schema, self._texts, self._record.settings.model)
 
     def matched(self, items: Items | pd.DataFrame) -> Items:
         """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
@@ -333,7 +305,7 @@ class Discovery:
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
         items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
-        answers, missing = known_answers(self._progress, self._record, items)
+        answers, missing = self._record.known_answers(self._progress, items)
         if missing and texts:
             asked, changes = [items[i] for i in missing], model_settings or {}
             service = Service.recorded(self._record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)

@@ -10,7 +10,7 @@ from genz_ppl.cli.demo import learning_curve
 from genz_ppl.cli.tables import number
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import discover
-from genz_ppl.discovery.progress import Display, duration, planned_steps
+from genz_ppl.discovery.watch import Display, duration, planned_steps
 from genz_ppl.settings import DiscoverSettings
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import discover
-from genz_ppl.discovery.pairs.run import cooccur
+from genz_ppl.discovery.pairs.cooccur import cooccur
 from genz_ppl.types import Pairs
 
 

@@ -15,7 +15,7 @@ import pytest
 import genz_ppl.cli
 from genz_ppl.cli.messages import echo, say
 from genz_ppl.cli.tables import print_table
-from genz_ppl.discovery.run.folder import csv_of
+from genz_ppl.discovery.run.tables import csv_of
 
 EVIL = "co\x1b]0;pwned\x07l\x9b31m\u202e"
 SHOWN = r"co\u001b]0;pwned\u0007l\u009b31m\u202e"

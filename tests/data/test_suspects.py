@@ -49,7 +49,8 @@ def test_copies_of_a_target() -> None:
         "leave it out with --drop (drop=)"
     )
     Items.from_frame(frame, target="y", drop=["reversed", "in_order", "nearly", "gaps", "huge"])
-    assert list(suspects(Items.from_frame(frame, text=["word"], require_target=False))) == []
+    items = Items.from_frame(frame, text=["word"], require_target=False)
+    assert list(suspects(items.name, items.schema, items.items, items.targets, items.covariates)) == []
 
 
 @pytest.mark.parametrize("classes", [False, True])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.discover import Discovery, discover
+from genz_ppl.discovery.pairs.cooccur import cooccur
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-from genz_ppl.discovery.pairs.run import cooccur
 from genz_ppl.inference import FitResult, fit
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.types import Contrast, Item, Pairs

@@ -21,7 +21,7 @@ from genz_ppl.diagnostics.report.pair_write import render_pairs
 from genz_ppl.diagnostics.report.words import number
 from genz_ppl.discovery.pairs.reporting import gather_pairs
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-from genz_ppl.discovery.pairs.run import PairWatchers
+from genz_ppl.discovery.pairs.watch import PairWatchers
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import Pairs
 
@@ -31,7 +31,7 @@ Crossed = Callable[..., Crossing]
 
 def data_of(run: CoOccurrenceRun, sides: tuple[Any, Any] = (None, None)) -> PairReportData:
     known = tuple(side if isinstance(side, Items) else None for side in sides)
-    return gather_pairs(run, run._progress, run._record, (known[0], known[1]), run._problem)
+    return gather_pairs(run, (known[0], known[1]), run._problem)
 
 
 def page_of(run: CoOccurrenceRun, sides: tuple[Any, Any] = (None, None)) -> Parsed:

@@ -26,7 +26,7 @@ Explained = Callable[..., tuple[Discovery, Items]]
 
 
 def data_of(run: Discovery, items: Items, **more: Any) -> ReportData:
-    return gather(run, items, run._record, **more)
+    return gather(run, items, **more)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, baseline, discover, resume
-from genz_ppl.discovery import discover as discovery
 from genz_ppl.discovery.baseline import pruning_path, readings, task_of
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.record import Brief
 from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
 from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.llm.rules.model import RulesModel
@@ -186,8 +187,8 @@ def test_resume_tells_the_two_kinds_of_run_apart(items: Items, tmp_path: Path) -
     assert resume(tmp_path / "fit", items).features["origin"].tolist() == ["mined"]
     baseline(items, n_questions=2, out=tmp_path / "baseline")
     assert resume(tmp_path / "baseline", items).status == "done"
-    with pytest.raises(RunDirectoryError, match=r"holds a 0-shot baseline; go on with genz_ppl\.resume"):
-        discovery.resume(tmp_path / "baseline", items)
+    assert RunDirectory(tmp_path / "fit").record().baseline is None
+    assert RunDirectory(tmp_path / "baseline").record().baseline == Brief(task_of(items), n_questions=2)
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,13 @@ def found(rated: RatedRun) -> ColdStart:
 
 
 def table_of(run: Discovery) -> RatingTable:
-    table = open_ratings(run.record["source"])
+    table = open_ratings(run.record.source)
     assert table is not None
     return table
 
 
 def test_only_test_items_and_each_once(run: Discovery, found: ColdStart) -> None:
-    assert sorted(found.items) == sorted(run.record["split"]["test"])  # fewer than a hundred
+    assert sorted(found.items) == sorted(run.record.split.test)  # fewer than a hundred
 
 
 def test_curves_are_what_they_say(run: Discovery, rated: RatedRun, found: ColdStart) -> None:
@@ -112,10 +112,10 @@ def test_the_seed_decides_items_and_order(rated: RatedRun, found: ColdStart) -> 
 
 
 def test_targets_of_held_items_are_not_used(run: Discovery, rated: RatedRun, found: ColdStart) -> None:
-    items = open_source(run.record["source"])
+    items = open_source(run.record.source)
     assert items.targets is not None
     targets = items.targets.copy()
-    for name in run.record["split"]["test"]:
+    for name in run.record.split.test:
         targets[items.ids.index(name)] = 1e6
     blind = RatedRun.of(run, replace(items, targets=targets), table_of(run))
     np.testing.assert_array_equal(blind.warm.spread, rated.warm.spread)
@@ -125,13 +125,13 @@ def test_targets_of_held_items_are_not_used(run: Discovery, rated: RatedRun, fou
 
 
 def test_the_number_of_ratings_of_held_items_is_not_used(run: Discovery, rated: RatedRun) -> None:
-    train = np.diff(rated.factors.ratings.indptr)[[rated.rows[one] for one in run.record["split"]["train"]]]
+    train = np.diff(rated.factors.ratings.indptr)[[rated.rows[one] for one in run.record.split.train]]
     assert rated.warm.totals.min() >= train.min()
     assert rated.warm.totals.max() <= train.max()
 
 
 def test_update(run: Discovery, rated: RatedRun) -> None:
-    name = run.record["split"]["test"][1]
+    name = run.record.split.test[1]
     one = rated.items.take([rated.items.ids.index(name)])
     held, users = rated.held(name), table_of(run).users
     predicted = run.predict(one)
@@ -195,7 +195,7 @@ def test_other_data_than_the_runs(run: Discovery, items: Items, tmp_path: Path) 
     table = table_of(run)
     with pytest.raises(InputError, match="the items are not those of the run"):
         RatedRun.of(run, items, table)
-    known = open_source(run.record["source"])
+    known = open_source(run.record.source)
     with pytest.raises(InputError, match="the targets are not embeddings of these ratings"):
         RatedRun.of(run, known, replace(table, alpha=1.0))
     with pytest.raises(InputError, match="item '5' has no ratings"):

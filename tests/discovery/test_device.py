@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from genz_ppl import Discovery, Items, baseline, discover, resume
 from genz_ppl.cli.app import run as run_command
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.settings import DiscoverSettings
@@ -35,11 +37,11 @@ class Stopping(RulesModel):
         return super().answer(items, features)
 
 
-def begun_on_cuda(folder: Path, **changes: Any) -> dict[str, Any]:
+def begun_on_cuda(folder: Path, **changes: Any) -> RunRecord:
     """Make a run look as a machine with a CUDA device leaves it, where the state is written from the CPU, too; its run.json."""
     directory = RunDirectory(folder)
     record = directory.record()
-    record = {**record, "settings": {**record["settings"], "device": "cuda"}, **changes}
+    record = record.changed(settings=replace(record.settings, device="cuda"), **changes)
     directory.write_record(record)
     return record
 
@@ -88,7 +90,7 @@ def test_a_run_goes_on_on_another_device(items: Items, tmp_path: Path, begun: st
     with pytest.raises(KeyboardInterrupt):
         discover(items, Stopping(), out=tmp_path / "run", device=begun, **QUICK)
     assert_close(whole, resume(tmp_path / "run", items, model="rules", device=ended))
-    assert RunDirectory(tmp_path / "run").record()["settings"]["device"] == ended
+    assert RunDirectory(tmp_path / "run").record().settings.device == ended
 
 
 @pytest.mark.parametrize("name", ["tpu", "CUDA", "cuda:", "cuda:-1", "cuda 1", "", 0, None])
@@ -175,4 +177,4 @@ def test_the_commands_name_the_flag(
     assert run_command(["resume", "run"]) == 2
     assert capsys.readouterr().err == absent
     assert run_command(["resume", "run", "--device", "cpu"]) == 0
-    assert RunDirectory(Path("run")).record()["settings"]["device"] == "cpu"
+    assert RunDirectory(Path("run")).record().settings.device == "cpu"

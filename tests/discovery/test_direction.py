@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover
-from genz_ppl.discovery.discover import make_settings
+from genz_ppl.discovery.run.service import make_settings
 from genz_ppl.discovery.run.target_checks import check_direction, explained
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from genz_ppl import Items, discover
 from genz_ppl.data import open_source
-from genz_ppl.discovery.discover import make_settings
+from genz_ppl.discovery.run.service import make_settings
 from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Contrast, Item

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from genz_ppl import Discovery, Items, discover, resume
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
-from genz_ppl.discovery.run.runner import Runner
+from genz_ppl.discovery.run.mining import MiningRun
+from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
@@ -67,10 +68,10 @@ def test_a_stopped_training_goes_on_to_the_same_end(items: Items, tmp_path: Path
 
 def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> None:
     settings = DiscoverSettings(inference="svi", refit_steps=1, algorithm="basic")
-    runner = Runner(items, items.split_indices(0, 0.2), settings)
+    problem = Problem(items, items.split_indices(0, 0.2), settings)
     with isolated(0):
-        progress = runner.start()
-        oracle_free = Cycle(settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
+        progress = MiningRun(problem).start()
+        oracle_free = Cycle(settings, problem.train.items, problem.test.items, problem.data, _oracle(progress))
         seen: list[list[tuple[str, str]]] = []
         steps: Any = iter([oracle_free.add, oracle_free.add, lambda p: oracle_free.prune(p) + oracle_free.add(p)])
 
@@ -79,7 +80,7 @@ def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> No
             step = next(steps, None)
             return [("final", "")] if step is None else step(progress)
 
-        hook = MiningHook(progress, oracle_free, advance, seen.append, runner.seed_of)
+        hook = MiningHook(progress, oracle_free, advance, seen.append, MiningRun(problem).seed_of)
         training = Training(progress.state, oracle_free.training_data(progress), TrainingOptions())
         assert not hook.change(training)
         training.run(None, hook)
@@ -181,10 +182,10 @@ def test_a_structured_free_feature_is_conditional_on_the_others_modes(items: Ite
     splits = {}
     for inference in ("coordinate", "structured"):
         settings = DiscoverSettings(inference=inference)
-        runner = Runner(items, items.split_indices(0, 0.2), settings)
+        problem = Problem(items, items.split_indices(0, 0.2), settings)
         with isolated(0):
-            progress = runner.start()
-            cycle = Cycle(settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
+            progress = MiningRun(problem).start()
+            cycle = Cycle(settings, problem.train.items, problem.test.items, problem.data, _oracle(progress))
             cycle.add(progress)
             splits[inference] = cycle.free_posterior(progress, cycle.training_data(progress))
     assert not np.array_equal(splits["coordinate"], splits["structured"])
@@ -192,10 +193,10 @@ def test_a_structured_free_feature_is_conditional_on_the_others_modes(items: Ite
 
 
 def test_conditional_split_is_bayes_rule(items: Items) -> None:
-    runner = Runner(items, items.split_indices(0, 0.2), DiscoverSettings())
+    problem = Problem(items, items.split_indices(0, 0.2), DiscoverSettings())
     with isolated(0):
-        progress = runner.start()
-        cycle = Cycle(runner.settings, runner.train.items, runner.test.items, runner.data, _oracle(progress))
+        progress = MiningRun(problem).start()
+        cycle = Cycle(problem.settings, problem.train.items, problem.test.items, problem.data, _oracle(progress))
         cycle.add(progress)
         cycle.add(progress)
         data, state = cycle.training_data(progress), progress.state

@@ -14,7 +14,7 @@ import torch
 from genz_ppl import Items, discover, resume
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, price, prices
-from genz_ppl.discovery.run.records import FeatureRecord, Progress, Snapshot
+from genz_ppl.discovery.run.progress import FeatureRecord, Progress, Snapshot
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.run.folder import FEATURE_COLUMNS, RunDirectory
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.tables import FEATURE_COLUMNS
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError, RunNotSavedError
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genz_ppl.discovery.mine.screening import Race, alike, evidence, normal_scores, telling_items
-from genz_ppl.discovery.run.records import UNASKED, asked
+from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray
 
 T = 400

@@ -14,7 +14,7 @@ from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
-from genz_ppl.discovery.run.records import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State

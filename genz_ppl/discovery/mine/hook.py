@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyro
 
 from genz_ppl.discovery.mine.cycle import Cycle
-from genz_ppl.discovery.run.records import Event, Progress
+from genz_ppl.discovery.run.progress import Event, Progress
 from genz_ppl.inference.guided.svi import Training
 from genz_ppl.inference.strategies import EPOCHS_PER_STEP
 

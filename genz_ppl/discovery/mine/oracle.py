@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genz_ppl.discovery.run.records import Counters
+from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.spending import Spending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genz_ppl.discovery.run.records import Progress, Snapshot
+from genz_ppl.discovery.run.progress import Progress, Snapshot
 from genz_ppl.inference.worth.candidates import Candidate
 from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings

@@ -7,7 +7,7 @@ import numpy as np
 from genz_ppl.discovery.mine.contrast import build_contrast, disputed_exemplars
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.price import least_gain
-from genz_ppl.discovery.run.records import Event, Progress, unpack
+from genz_ppl.discovery.run.progress import Event, Progress, unpack
 from genz_ppl.inference.worth.judge import judge_of
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.discovery.run.records import UNASKED, asked
+from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
 # Items of the first round where the split is vague, and the least share of them where it is sharp; wordings at a time.

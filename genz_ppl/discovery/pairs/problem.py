@@ -14,12 +14,13 @@ from torch import Tensor
 
 from genz_ppl.data import Items
 from genz_ppl.data.pair_split import PairSplit, split_pairs
+from genz_ppl.discovery.pairs.folder import SIDE_NAMES
+from genz_ppl.discovery.run.record import PairRecord, Sides
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.pairs.training import PairTensors
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.types import FloatArray, IntArray, Pairs
 
-SIDE_NAMES = ("rows", "columns")
 # The column of labels that hands a side's split to its search.
 SPLIT_COLUMN = "split of the pairs"
 
@@ -92,6 +93,24 @@ class PairProblem:
             for name, (ids, items), (train, test) in zip(SIDE_NAMES, sides, parts, strict=True)
         )
         return cls(first, second, pairs, split)
+
+    @classmethod
+    def recorded(
+        cls, rows: Items | Sequence[str], columns: Items | Sequence[str], pairs: Pairs, record: PairRecord, run: object
+    ) -> PairProblem:
+        """The same data as those of a run, split as they were. Raises InputError if they are not the same."""
+        problem = cls.of(rows, columns, pairs, record.settings.seed, record.test_fraction, record.pair_fraction)
+        if problem.fingerprint() != record.fingerprint:
+            raise InputError(f"the rows, columns or pairs are not those of the run in {run}; give those it was started on")
+        return problem
+
+    @property
+    def ids(self) -> dict[str, Sides]:
+        """Those of both sides of the split, by side."""
+        return {
+            side.name: Sides(train=[side.ids[t] for t in side.train], test=[side.ids[t] for t in side.test])
+            for side in self.sides
+        }
 
     @property
     def sides(self) -> tuple[PairSide, PairSide]:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
-from genz_ppl.discovery.pairs.runner import PairProgress, PairRunner, stages
+from genz_ppl.diagnostics.checks import LOOSE
+from genz_ppl.diagnostics.report.facts import Example
+from genz_ppl.diagnostics.report.pair_facts import PairFeature, PairPoints, PairReportData, PairSideFacts
+from genz_ppl.discovery.pairs.folder import SIDE_NAMES, stages
+from genz_ppl.discovery.pairs.problem import PairProblem
 from genz_ppl.discovery.pairs.search import Searcher
+from genz_ppl.discovery.pairs.stages import PairRun
+from genz_ppl.discovery.pairs.states import PairProgress
+from genz_ppl.discovery.run.record import PairRecord
 from genz_ppl.errors import InputError
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.prediction import pair_means
 from genz_ppl.inference.pairs.result import weights_of
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import FloatArray
-
-if TYPE_CHECKING:
-    from genz_ppl.diagnostics.report.facts import Example
-    from genz_ppl.diagnostics.report.pair_facts import PairFeature, PairPoints, PairReportData, PairSideFacts
-    from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
 EXAMPLES = 3
 LONGEST_TEXT = 1500
@@ -34,36 +38,58 @@ MOST_PREDICTED = 20_000
 _OWN_SETTINGS = ("models", "rounds", "test_fraction", "pair_fraction")
 
 
+class PairView(Protocol):
+    """What a report reads of a run on two sides: `CoOccurrenceRun` is one, which see."""
+
+    @property
+    def record(self) -> PairRecord: ...
+    @property
+    def progress(self) -> PairProgress: ...
+    @property
+    def settings(self) -> PairSettings: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def state(self) -> PairState: ...
+    @property
+    def features(self) -> pd.DataFrame: ...
+    @property
+    def affinity(self) -> pd.DataFrame: ...
+    @property
+    def curve(self) -> pd.DataFrame: ...
+    @property
+    def scores(self) -> dict[str, dict[str, float | None]]: ...
+    @property
+    def ids(self) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
+
+
 def gather_pairs(
-    run: CoOccurrenceRun,
-    progress: PairProgress,
-    record: Mapping[str, Any],
+    run: PairView,
     described: tuple[Items | None, Items | None],
     problem: PairProblem | None = None,
 ) -> PairReportData:
-    """The contents of a report. record: the run's run.json; described: items, for their texts; problem: for predictions.
+    """The contents of a report. described: items, for their texts; problem: for predictions.
 
     Raises InputError for items that are not those of the run.
     """
-    from genz_ppl.diagnostics.report.pair_facts import PairReportData
-
-    (rows, order), (columns, other) = (_side(run, progress, record, number, described[number]) for number in (0, 1))
+    record = run.record
+    (rows, order), (columns, other) = (_side(run, number, described[number]) for number in (0, 1))
     linear = all(weights_of(side) is not None for side in run.state.sides)
     stale = "stale" in (rows.state, columns.state)
-    own = {name: record[name] for name in _OWN_SETTINGS}
+    own = {name: getattr(record, name) for name in _OWN_SETTINGS}
     return PairReportData(
         rows=rows,
         columns=columns,
-        n_pairs=int(record["pairs"]),
+        n_pairs=record.pairs,
         likelihood=run.settings.likelihood,
         link=run.settings.link,
         affinity=run.affinity.to_numpy(dtype=np.float64)[np.ix_(order, other)] if order and other and linear else None,
         curve=run.curve,
         scores={part: {name: _number(value) for name, value in found.items()} for part, found in run.scores.items()},
-        points={} if problem is None or stale else _points(run, progress, problem),
-        settings={**own, **run.settings.to_dict(), **{f"search: {name}": value for name, value in record["search"].items()}},
-        versions=record["versions"],
-        status=run.status if run.status == "done" else str(record["status"]),
+        points={} if problem is None or stale else _points(run, problem),
+        settings={**own, **asdict(run.settings), **{f"search: {name}": value for name, value in record.search.items()}},
+        versions=record.versions,
+        status=run.status if run.status == "done" else record.status,
     )
 
 
@@ -71,36 +97,32 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _side(
-    run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, Any], number: int, items: Items | None
-) -> tuple[PairSideFacts, list[int]]:
+def _side(run: PairView, number: int, items: Items | None) -> tuple[PairSideFacts, list[int]]:
     """A side, and the positions of its features in the order of the report."""
-    from genz_ppl.diagnostics.report.pair_facts import PairSideFacts
-
     name = SIDE_NAMES[number]
-    split = record["split"][name]
+    split = run.record.split[name]
     texts = {} if items is None else {item.id: item.text for item in items}
-    missing = [one for part in ("train", "test") for one in split[part] if one not in texts] if items is not None else []
+    missing = [one for one in split.train + split.test if one not in texts] if items is not None else []
     if missing:
         raise InputError(
             f"{name}: {len(missing)} items of the run are not among those given, such as {missing[0]!r}; give them all"
         )
-    state = _state(run, progress, record, number)
+    state = _state(run, number)
     features, order = _features(run, number, texts) if state == "found" else ((), [])
-    label = items.name if items is not None else _source_name(record, name)
-    return PairSideFacts(name, label, len(split["train"]), len(split["test"]), state, features), order
+    label = items.name if items is not None else _source_name(run.record, name)
+    return PairSideFacts(name, label, len(split.train), len(split.test), state, features), order
 
 
-def _source_name(record: Mapping[str, Any], name: str) -> str:
+def _source_name(record: PairRecord, name: str) -> str:
     """The file that a side was read from, if it was."""
-    source = (record["source"] or {}).get(name)
+    source = (record.source or {}).get(name)
     return Path(source).name if isinstance(source, str) else ""
 
 
-def _state(run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, Any], number: int) -> str:
+def _state(run: PairView, number: int) -> str:
     """See `PairSideFacts`."""
-    done = [what for what, _ in stages(run.settings, record["rounds"])[: progress.stage]]
-    search = progress.searches[number]
+    done = [what for what, _ in stages(run.settings, run.record.rounds)[: run.progress.stage]]
+    search = run.progress.searches[number]
     if SIDE_NAMES[number] not in done:
         return "waiting"
     last_fit = max(position for position, what in enumerate(done) if what not in SIDE_NAMES)
@@ -111,11 +133,8 @@ def _state(run: CoOccurrenceRun, progress: PairProgress, record: Mapping[str, An
     return "found" if search.progress.active else "none"
 
 
-def _features(run: CoOccurrenceRun, number: int, texts: Mapping[str, str]) -> tuple[tuple[PairFeature, ...], list[int]]:
+def _features(run: PairView, number: int, texts: Mapping[str, str]) -> tuple[tuple[PairFeature, ...], list[int]]:
     """Those of a side, the strongest first (where the link is not linear, those that raised the evidence most), and which."""
-    from genz_ppl.diagnostics.checks import LOOSE
-    from genz_ppl.diagnostics.report.pair_facts import PairFeature
-
     side, ids = run.state.sides[number].state, run.ids[number]
     table = run.features
     table = table[(table["side"] == SIDE_NAMES[number]) & table["active"]]
@@ -145,7 +164,7 @@ def _features(run: CoOccurrenceRun, number: int, texts: Mapping[str, str]) -> tu
     return tuple(found), order
 
 
-def _added(run: CoOccurrenceRun, number: int, n_features: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _added(run: PairView, number: int, n_features: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """What a yes adds to the location of a pair: mean and sd over the items of the other side, and the bias alone, (K,) each.
 
     The split of the mean into bias and the rest depends on where the other side's embeddings are centred; the mean does not.
@@ -167,20 +186,16 @@ def _surest(q: FloatArray, ids: Sequence[str], texts: Mapping[str, str]) -> tupl
 
 
 def _example(name: str, texts: Mapping[str, str]) -> Example:
-    from genz_ppl.diagnostics.report.facts import Example
-
     text = texts.get(name, "")
     return Example(name, text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …", "")
 
 
-def _points(run: CoOccurrenceRun, progress: PairProgress, problem: PairProblem) -> dict[str, PairPoints]:
-    from genz_ppl.diagnostics.report.pair_facts import PairPoints
-
+def _points(run: PairView, problem: PairProblem) -> dict[str, PairPoints]:
     nobody = Searcher(DiscoverSettings(), ("rules", "rules"))  # nothing is searched
-    runner = PairRunner(problem, run.settings, nobody, 1)
+    pair_run = PairRun(problem, run.settings, nobody, 1)
     found = {}
     with isolated(run.settings.seed):
-        rows, columns = runner.whole(progress, 0), runner.whole(progress, 1)
+        rows, columns = pair_run.whole(run.progress, 0), pair_run.whole(run.progress, 1)
         for part in problem.split.parts():
             first, second, values = problem.part(part)
             chosen = torch.arange(0, len(values), max(1, -(-len(values) // MOST_PREDICTED)))

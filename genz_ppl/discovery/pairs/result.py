@@ -12,11 +12,14 @@ import torch
 
 from genz_ppl.data import Items
 from genz_ppl.data.values import label
-from genz_ppl.discovery.discover import Discovery
-from genz_ppl.discovery.pairs.directory import PairDirectory
-from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
-from genz_ppl.discovery.pairs.record import given_models, recorded_problem, recorded_settings
-from genz_ppl.discovery.pairs.runner import PairProgress, stages
+from genz_ppl.discovery.pairs.folder import SIDE_NAMES, PairDirectory, fitted_stages, pair_features
+from genz_ppl.discovery.pairs.problem import PairProblem
+from genz_ppl.discovery.pairs.reporting import gather_pairs
+from genz_ppl.discovery.pairs.stages import load_searches
+from genz_ppl.discovery.pairs.states import PairProgress, load_stage
+from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.record import PairRecord
+from genz_ppl.discovery.run.tables import csv_of
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding
@@ -34,12 +37,11 @@ class CoOccurrenceRun:
     def __init__(
         self,
         progress: PairProgress,
-        record: dict[str, Any],
+        record: PairRecord,
         directory: PairDirectory | None = None,
         problem: PairProblem | None = None,
     ) -> None:
         self._progress, self._record, self.directory, self._problem = progress, record, directory, problem
-        self._settings = recorded_settings(record)
 
     @classmethod
     def load(
@@ -57,16 +59,11 @@ class CoOccurrenceRun:
         """
         directory = PairDirectory(Path(out))
         record = directory.record()
-        progress, settings = PairProgress(), recorded_settings(record)
-        directory.load_stage(progress, settings)
-        if progress.state is None:
-            raise RunDirectoryError(f"{directory.path}: the run was stopped before its first stage; start it anew or resume it")
-        # A search that no fit has followed yet has other features than the model.
-        done = stages(settings, record["rounds"])[: progress.stage]
-        while done and done[-1][0] in SIDE_NAMES:
-            done.pop()
+        if (progress := load_stage(directory, record)) is None:
+            raise directory.not_begun()
+        done = fitted_stages(record.settings, record.rounds, progress.stage)
         models = given_models(record, model, column_model)
-        directory.load_searches(progress, done, models, model_settings, store)
+        load_searches(progress, directory, done, models, {"model_settings": model_settings, "store": store})
         return cls(progress, record, directory)
 
     def __repr__(self) -> str:
@@ -81,7 +78,17 @@ class CoOccurrenceRun:
     @property
     def settings(self) -> PairSettings:
         """How the two-item model was fitted."""
-        return self._settings
+        return self._record.settings
+
+    @property
+    def record(self) -> PairRecord:
+        """What run.json says."""
+        return self._record
+
+    @property
+    def progress(self) -> PairProgress:
+        """What the run knows: the fitted model and the searches."""
+        return self._progress
 
     @property
     def status(self) -> str:
@@ -103,18 +110,10 @@ class CoOccurrenceRun:
     @property
     def features(self) -> pd.DataFrame:
         """The features of both sides, rows first: side, and the columns of `Discovery.features` with p_e as last fitted."""
-        parts = []
-        for (name, search), side in zip(self.searches.items(), self.state.sides, strict=True):
-            if search is None:
-                continue
-            table = search.features
-            active = table.active.to_numpy()
-            if int(active.sum()) == len(side.state.error_rates):
-                table.loc[active, "p_e"] = side.state.error_rates.numpy()
-                table.loc[active, "prevalence"] = side.state.posterior.mean(0).numpy()
-            table.insert(0, "side", name)
-            parts.append(table)
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["side", "id", "text"])
+        tables = {name: search.features for name, search in self.searches.items() if search is not None}
+        states = {name: side.state for name, side in zip(SIDE_NAMES, self.state.sides, strict=True)}
+        fits = {name: (one.error_rates.numpy(), one.posterior.numpy().mean(axis=0)) for name, one in states.items()}
+        return pair_features(tables, fits)
 
     @property
     def affinity(self) -> pd.DataFrame:
@@ -142,8 +141,8 @@ class CoOccurrenceRun:
     @property
     def ids(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids of the rows and columns that were fitted, in the order of their embeddings."""
-        split = self._record["split"]
-        return tuple(split["rows"]["train"]), tuple(split["columns"]["train"])
+        rows, columns = (tuple(self._record.split[name].train) for name in SIDE_NAMES)
+        return rows, columns
 
     def embedding(self, side: str, items: Items | None = None) -> tuple[tuple[str, ...], Embedding]:
         """Ids and embeddings of a side: of items that were fitted from their pairs, of others from answers and covariates.
@@ -173,8 +172,8 @@ class CoOccurrenceRun:
                 )
             answers = np.zeros((len(new), 0)) if search is None or not n_features else search.answers(chosen)
             covariates = torch.from_numpy(chosen.covariates.copy())[:, :n_covariates]
-            with isolated(self._settings.seed):
-                predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self._settings.seed)
+            with isolated(self.settings.seed):
+                predicted = fitted.predict(torch.from_numpy(answers), covariates, seed=self.settings.seed)
             mean[new], sd[new] = predicted.mean, predicted.sd
         return items.ids, Embedding(mean, sd)
 
@@ -194,7 +193,7 @@ class CoOccurrenceRun:
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         frame = pairs if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
-        names = self._record.get("pair_columns") or []
+        names = self._record.pair_columns or []
         frame = frame[names] if names and set(names) <= set(frame.columns) else frame.iloc[:, :2]
         if self._problem is not None:  # the items that were kept out are described already
             rows, columns = (given or side.items for given, side in zip((rows, columns), self._problem.sides, strict=True))
@@ -212,7 +211,7 @@ class CoOccurrenceRun:
             positions.append(torch.tensor([place[identity] for identity in wanted], dtype=torch.int64))
             embeddings.append(embedding)
         (first, second), (left, right) = embeddings, positions
-        found = predict_pairs(self.state.model, first, second, left, right, level=level, seed=self._settings.seed)
+        found = predict_pairs(self.state.model, first, second, left, right, level=level, seed=self.settings.seed)
         values = {name: getattr(found, name) for name in ("mean", "sd", "lower", "upper")}
         return frame.assign(**values)
 
@@ -221,7 +220,7 @@ class CoOccurrenceRun:
         from genz_ppl.diagnostics.inference_data import pair_inference_data  # ArviZ takes a second to import
 
         texts = {name: self._texts(number) for number, name in enumerate(SIDE_NAMES)}
-        return pair_inference_data(self.state, dict(zip(SIDE_NAMES, self.ids, strict=True)), texts, draws, self._settings.seed)
+        return pair_inference_data(self.state, dict(zip(SIDE_NAMES, self.ids, strict=True)), texts, draws, self.settings.seed)
 
     def report(
         self,
@@ -238,25 +237,25 @@ class CoOccurrenceRun:
         """
         from genz_ppl.diagnostics.report.pair_write import write_pair_report
         from genz_ppl.diagnostics.report.write import check_destination
-        from genz_ppl.discovery.pairs.reporting import gather_pairs
 
         check_destination(Path(path))
         problem = self._problem
         if pairs is not None and self.directory is not None:
             if rows is None or columns is None:
                 raise OptionError("pairs: they are positions among rows and columns; pass rows= and columns= too")
-            problem = recorded_problem(rows, columns, pairs, self._record, self.directory)
+            problem = PairProblem.recorded(rows, columns, pairs, self._record, self.directory.path)
         known = [side.items for side in problem.sides] if problem is not None else [None, None]
         first, second = (given if isinstance(given, Items) else own for given, own in zip((rows, columns), known, strict=True))
-        write_pair_report(gather_pairs(self, self._progress, self._record, (first, second), problem), Path(path))
+        write_pair_report(gather_pairs(self, (first, second), problem), Path(path))
 
     def write_tables(self) -> None:
         """features.csv and, where the links have one, affinity.csv beside the state."""
         if self.directory is None:
             return
-        self.directory.write_table("features.csv", self.features)
+        tables = {"features.csv": self.features}
         if all(weights_of(side) is not None for side in self.state.sides):
-            self.directory.write_table("affinity.csv", self.affinity.rename_axis("row feature").reset_index())
+            tables["affinity.csv"] = self.affinity.rename_axis("row feature").reset_index()
+        self.directory.write({name: csv_of(table).encode() for name, table in tables.items()})
 
     def _joined(self, side: str, items: Items | None) -> tuple[tuple[str, ...], Embedding]:
         ids, known = self.embedding(side)
@@ -269,3 +268,11 @@ class CoOccurrenceRun:
         search = self._progress.searches[number]
         texts = [] if search is None else [record.text for record in search.progress.active]
         return texts if len(texts) == self.state.sides[number].answers.shape[1] else []
+
+
+def given_models(
+    record: PairRecord, row_model: str | FoundationModel | None, column_model: str | FoundationModel | None
+) -> tuple[str | FoundationModel | None, str | FoundationModel | None]:
+    """What a user gives, by side: one model is of both sides where they have the same."""
+    same = record.models[0] == record.models[1]
+    return row_model, row_model if same and column_model is None else column_model

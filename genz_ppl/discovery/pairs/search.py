@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from genz_ppl.discovery.discover import Discovery, finished
+from genz_ppl.discovery.discover import finished
 from genz_ppl.discovery.pairs.problem import PairProblem, PairSide
-from genz_ppl.discovery.run.drive import start
+from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.folder import RUN_FILE, RunDirectory
-from genz_ppl.discovery.run.record import blank_model, make_record
-from genz_ppl.discovery.run.records import Counters, Progress
-from genz_ppl.discovery.run.runner import Runner
-from genz_ppl.discovery.run.service import Service, Watchers
+from genz_ppl.discovery.run.mining import MiningRun
+from genz_ppl.discovery.run.problem import Problem
+from genz_ppl.discovery.run.progress import Counters
+from genz_ppl.discovery.run.service import Service
+from genz_ppl.discovery.watch import Watchers
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.fold_in import fold_in
@@ -73,26 +74,21 @@ class Searcher:
             return None
         targets, names = embedding_targets(problem, number, state)
         items = side.with_targets(targets, names)
-        runner = Runner(items, items.split_indices(self.settings.seed), self.settings)
+        last, other = searches[number], searches[1 - number]
+        search = Problem(items, items.split_indices(self.settings.seed), self.settings)
+        run = MiningRun(search, previous=None if last is None else last.progress)
         fresh = directory is None or not (directory.path / RUN_FILE).exists()
-        other = progress_of(searches[1 - number])
-        service = self.service(number, None if other is None else other.counters)
-        record = make_record(runner, None, service.settings, service.store)
+        service = self.service(number, None if other is None else other.progress.counters)
+        record = search.record(source=None, **service.noted)
         progress = None
         if directory is not None and fresh:
             directory.create(record)
         elif directory is not None:
             record = service.changed(directory.record())
-            progress = directory.load(blank_model(record))
-        if progress is None:
-            progress = start(runner, progress_of(searches[number]))
-        opened = service.open(record, directory, fresh, progress.counters, items)
-        return finished(runner, opened, progress, record, directory, self.watchers)
-
-
-def progress_of(search: Discovery | None) -> Progress | None:
-    """What a search knows, if there was one."""
-    return None if search is None else search.progress
+            progress = run.load(directory)
+        progress = progress or run.start()
+        run.model = service.open(record, directory, fresh, progress.counters, items)
+        return finished(run, progress, record, directory, self.watchers)
 
 
 def _left(settings: Mapping[str, Any], spent: Counters) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def simulate(
     for name, value in (("items", n_items), ("ratings", n_ratings)):
         if value < 1:
             raise OptionError(f"{name}: expected a whole number of at least 1, got {value}")
-    names = rated.run.record["split"]["test"]
+    names = rated.run.record.split.test
     random = np.random.default_rng(seed)
     chosen = [names[position] for position in random.permutation(len(names))[:n_items]]
     place = {name: position for position, name in enumerate(rated.items.ids)}

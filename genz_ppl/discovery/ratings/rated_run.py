@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,12 @@ from genz_ppl.data import Items
 from genz_ppl.data.embeddings import item_embeddings
 from genz_ppl.data.sources import RatingTable, open_ratings, open_source
 from genz_ppl.data.values import shorten
-from genz_ppl.discovery.run.record import BASELINE, recorded_split
+from genz_ppl.discovery.view import RunView
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.ratings.fold_in import Factors, HeldWeights, Weights, fold_in
 from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
 from genz_ppl.inference.ratings.warm_start import WarmStart, residual_covariance
 from genz_ppl.types import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from genz_ppl.discovery.discover import Discovery
 
 # Training items taken out of the matrix, one after the other, to learn how ratings add up.
 MOST_LEARNED_FROM = 100
@@ -54,7 +51,7 @@ class RatedRun:
     miss on training items. sd: (D,), root mean square of the predictive standard deviations there.
     """
 
-    run: Discovery
+    run: RunView
     items: Items
     factors: Factors
     rows: Mapping[str, int]
@@ -65,13 +62,13 @@ class RatedRun:
     sd: FloatArray
 
     @classmethod
-    def recorded(cls, run: Discovery, seed: int = 0, on_item: OnItem | None = None) -> RatedRun:
+    def recorded(cls, run: RunView, seed: int = 0, on_item: OnItem | None = None) -> RatedRun:
         """With the ratings read again from where the run had them.
 
         Raises OptionError where the run's targets are not embeddings of ratings, InputError if the ratings have changed.
         """
-        source = run.record["source"]
-        if BASELINE in run.record:
+        source = run.record.source
+        if run.record.baseline is not None:
             raise OptionError("the run is a 0-shot baseline; name a run of genz fit")
         if source is None:
             raise RunDirectoryError("the run was started from Python on a table in memory; pass its ratings: RatedRun.of(run, …)")
@@ -84,9 +81,9 @@ class RatedRun:
         return cls.of(run, open_source(source), table, seed, on_item)
 
     @classmethod
-    def of(cls, run: Discovery, items: Items, table: RatingTable, seed: int = 0, on_item: OnItem | None = None) -> RatedRun:
+    def of(cls, run: RunView, items: Items, table: RatingTable, seed: int = 0, on_item: OnItem | None = None) -> RatedRun:
         """items: those of the run. table: their ratings. seed: of the training items learned from. on_item: (done, all)."""
-        train = recorded_split(run.record, _same_ids(items, run)).train
+        train = run.record.split_of(_same_ids(items, run)).train
         factors = decompose(table)
         rows = {name: row for row, name in enumerate(table.items)}
         _check(items, train, rows, factors)
@@ -178,7 +175,7 @@ def decompose(table: RatingTable) -> Factors:
     return Factors.of(table.ratings, left, table.dimensions, table.alpha)
 
 
-def predicted(run: Discovery, items: Items) -> tuple[FloatArray, FloatArray]:
+def predicted(run: RunView, items: Items) -> tuple[FloatArray, FloatArray]:
     """Predictive means and standard deviations, (T, D) each."""
     table = run.predict(items, progress=False)
     mean, sd = (table[[name for name in table.columns if name.endswith(part)]].to_numpy() for part in ("mean", "sd"))
@@ -190,9 +187,9 @@ def _held(factors: Factors, row: int) -> HeldItem:
     return HeldItem(users, values, factors.without(row), factors.embeddings[row])
 
 
-def _same_ids(items: Items, run: Discovery) -> Items:
-    split = run.record["split"]
-    if sorted(items.ids) != sorted(split["train"] + split["test"]):
+def _same_ids(items: Items, run: RunView) -> Items:
+    split = run.record.split
+    if sorted(items.ids) != sorted(split.train + split.test):
         raise InputError(f"{items.name}: the items are not those of the run; give the data it was started on")
     return items
 
@@ -208,7 +205,7 @@ def _check(items: Items, train: IntArray, rows: Mapping[str, int], factors: Fact
         raise InputError(f"{items.name}: the targets are not embeddings of these ratings; give the data the run was started on")
 
 
-def _n_fitted(run: Discovery) -> int:
+def _n_fitted(run: RunView) -> int:
     """Coefficients a target has in a linear model: one a question, one, one a covariate."""
     return int(run.features["active"].sum()) + 1 + len(run.schema.covariates)
 

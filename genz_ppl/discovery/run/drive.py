@@ -1,68 +1,81 @@
-"""From a run's start to its end, with a folder that always holds the last step."""
+"""The one life cycle of all kinds of runs: from a start or a step that was saved to the end, step by step, each written down."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
-from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.items import write_items
-from genz_ppl.discovery.run.record import metrics
-from genz_ppl.discovery.run.records import Progress
-from genz_ppl.discovery.run.runner import Runner
-from genz_ppl.discovery.run.service import Watchers
-from genz_ppl.errors import BudgetError, InputError, ModelError, OptionError, RunDirectoryError
-from genz_ppl.inference.isolation import isolated
-from genz_ppl.llm.base import FoundationModel
+from genz_ppl.discovery.run.folder import AnyDirectory
+from genz_ppl.discovery.run.record import AnyRecord
+from genz_ppl.errors import BudgetError, RunDirectoryError
 
 
-def start(runner: Runner, previous: Progress | None = None) -> Progress:
-    """A run with no features yet, or with those of an earlier one on the same items."""
-    # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
-    with isolated(runner.settings.seed):
-        return runner.start(previous)
+class Stepped(Protocol):
+    """What every run knows of itself at a step boundary. status: "running" until it is "done"."""
+
+    status: str
 
 
-def run_to_end(
-    runner: Runner,
-    model: FoundationModel,
-    progress: Progress,
-    record: dict[str, Any],
-    directory: RunDirectory | None,
-    watchers: Watchers,
-) -> dict[str, Any]:
+P = TypeVar("P", bound=Stepped)
+Record = TypeVar("Record", bound=AnyRecord)
+
+
+class RunKind(Protocol[P]):
+    """A kind of run: discovery, the 0-shot baseline, two kinds of items. What a step does depends on the seed and its number."""
+
+    def start(self) -> P:
+        """A run before its first step."""
+        ...
+
+    def advance(self, progress: P, settled: Callable[[P], None]) -> None:
+        """Take `progress` at least one step on, in place, and call `settled` at the end of each."""
+        ...
+
+    def dump(self, progress: P) -> Mapping[str, bytes]:
+        """What the folder holds of a step boundary: the state, from which the run goes on, and then its views."""
+        ...
+
+    def load(self, directory: Any) -> P | None:
+        """The last step boundary that the folder holds, None where there is none."""
+        ...
+
+
+def drive(
+    kind: RunKind[P],
+    progress: P,
+    record: Record,
+    directory: AnyDirectory[Record] | None = None,
+    on_step: Callable[[P], None] | None = None,
+) -> Record:
     """Go on from `progress`, in place, to the end of a run, writing down every step; returns its record as it then stands.
 
-    Raises what the model raises, after the state so far and why the run stopped are written.
+    on_step: called at the beginning and after each step. Whatever is raised on the way is raised after the state so far and why
+    the run stopped are written.
     """
 
-    def after_step(current: Progress) -> None:
+    def settled(current: P) -> None:
         if directory is not None:
-            directory.save(current, metrics(runner, current))
-        if told.on_step is not None:
-            told.on_step(current, runner.settings)
+            directory.write(kind.dump(current))
+        if on_step is not None:
+            on_step(current)
 
     try:
         if directory is not None:
-            directory.write_record({**record, "status": progress.status})
-            write_items(directory, runner.items, runner.levels, record.get("keep_texts", False))
-        with watchers.displayed() as told:
-            told.watch(model)
-            after_step(progress)
-            runner.run(progress, model, after_step)
+            directory.write_record(record.changed(status=progress.status))
+        settled(progress)
+        while progress.status == "running":
+            kind.advance(progress, settled)
     except BaseException as error:
         if directory is not None and not isinstance(error, RunDirectoryError):
-            directory.set_status(status_after(error))
-        if isinstance(error, InputError | OptionError):  # the user's were checked before: these come from the model
-            raise ModelError(f"the foundation model failed: {error}") from error
+            directory.set_status(_status_after(error))
         raise
-    record = {**record, "status": progress.status}
+    record = record.changed(status=progress.status)
     if directory is not None:
         directory.write_record(record)
     return record
 
 
-def status_after(error: BaseException) -> str:
-    """What run.json says of a run that this ended."""
+def _status_after(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return "stopped" if isinstance(error, BudgetError) else "failed"

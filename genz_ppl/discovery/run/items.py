@@ -5,7 +5,7 @@ What a model reads of them is there only where the user has allowed it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
-from genz_ppl.data import Items, Schema
+from genz_ppl.data import Items
 from genz_ppl.discovery.run.folder import ITEMS_FILE, RunDirectory
+from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.types import Item
 
@@ -46,12 +47,12 @@ def write_items(directory: RunDirectory, items: Items, levels: Sequence[str], ke
     directory.replace(ITEMS_FILE, file.getvalue())
 
 
-def read_items(directory: RunDirectory, record: Mapping[str, Any]) -> Items | None:
+def read_items(directory: RunDirectory, record: RunRecord) -> Items | None:
     """The items of a run without what a model reads, but for their texts where they were kept; None where there is no file."""
     path = directory.path / ITEMS_FILE
     if not path.exists():
         return None
-    schema, levels = Schema.from_dict(record["schema"]), record.get("levels", ())
+    schema, levels = record.roles, record.levels
     try:
         table = pd.read_parquet(path)
         texts = table[_TEXT].tolist() if _TEXT in table else [""] * len(table)
@@ -65,4 +66,4 @@ def read_items(directory: RunDirectory, record: Mapping[str, Any]) -> Items | No
         reason = " ".join(str(error).split())[:120]
         raise RunDirectoryError(f"{path}: cannot be read ({reason}); take it away, and pass the run's items instead") from None
     schema = replace(schema, split=None, group=None, varying=schema.varying if levels else None)
-    return Items(items, schema, targets, covariates, name=record.get("name", "items"), varying_labels=groups, index=table.index)
+    return Items(items, schema, targets, covariates, name=record.name, varying_labels=groups, index=table.index)

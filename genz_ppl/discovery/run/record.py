@@ -1,200 +1,288 @@
-"""run.json and metrics.json: what a run records of itself, and how that is read back."""
+"""run.json, typed: what a run records of itself. Whoever wrote it, it is checked here when it is read, and nowhere else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import core_schema
 
-from genz_ppl.data import Items, Split
+from genz_ppl.data import Items, Schema, Split
 from genz_ppl.data.values import readable
-from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.own_runs import OBJECT, with_id
-from genz_ppl.discovery.run.records import Counters, Progress
-from genz_ppl.discovery.run.runner import Runner
+from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
-from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.start import Scaling, build_model
-from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.models import GenZ
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
 from genz_ppl.types import FloatArray, Item
 
-# The entry of run.json that only a 0-shot baseline has: what it was asked for besides the settings.
-BASELINE = "baseline"
+#: The form of a run's folder that this version writes; those without a number are of form 1.
+FORMAT = 2
+# What stands before the class of a model that was given as an object; it cannot be opened by this name.
+OBJECT = "object:"
+Form = TypeVar("Form", bound=BaseModel)
+_STRICT = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=(), populate_by_name=True)
+Whole = Annotated[int, Field(ge=1, le=100_000)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def content_hash(item: Item) -> str:
-    """What an item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
-    content = json.dumps([item.text, dict(item.fields), [path.name for path in item.images]], sort_keys=True, default=readable)
-    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
+class Part(BaseModel):
+    """A JSON object with entries of these types; what a later version has besides is let through."""
+
+    model_config = _STRICT
 
 
-def metrics(runner: Runner, progress: Progress) -> dict[str, Any]:
-    """The content of metrics.json."""
-    # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
-    with isolated(runner.settings.seed):
-        train, test = runner.evaluate(progress, density=True)
-    counters = {name: getattr(progress.counters, name) for name in Counters.__dataclass_fields__}
-    return {
-        "train": _finite(train),
-        "test": _finite(test),
-        "n_features": len(progress.active),
-        "summary": progress.outcome or None,
-        **_finite(counters),  # a cost that is not known is null
-        "seconds": round(progress.seconds, 3),
-        "status": progress.status,
-    }
+def part(**entries: Any) -> type[BaseModel]:
+    """The same made of types by name, (type, default) where an entry may be missing."""
+    needed = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in entries.items()}
+    return create_model("part", __config__=_STRICT, **needed)  # type: ignore[call-overload, no-any-return]
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+@dataclass(frozen=True)
+class _Made:
+    """Annotation: read as `form`, then made into what it stands for, and written by `plain`."""
+
+    form: Any
+    make: Callable[[Any], Any]
+    plain: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(self.plain)
+        return core_schema.no_info_after_validator_function(self.make, handler.generate_schema(self.form), serialization=written)
 
 
-def make_record(
-    runner: Runner,
-    source: str | None,
-    model_settings: ModelSettings | None = None,
-    store: str | None = None,
-    keep_texts: bool = False,
-) -> dict[str, Any]:
-    """The content of run.json at the start of a run."""
-    items, scaling = runner.items, runner.scaling
-    record = {
-        "source": source,
-        "name": items.name,
-        "keep_texts": keep_texts,
-        "settings": runner.settings.to_dict(),
-        "model_settings": None if model_settings is None else model_settings.to_dict(),
-        "store": store,
-        "versions": {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}
-        | {"python": platform.python_version()},
-        "schema": items.schema.to_dict(),
-        "fingerprint": items.fingerprint(),
-        "n_classes": runner.n_classes,
-        "levels": list(runner.levels),
-        "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
-        "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
-        "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
-        "status": "running",
-    }
-    return with_id(record)
+def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> _Made:
+    """Settings check themselves; those of later versions are let through here, and refused where a run goes on."""
+
+    def make(read: BaseModel) -> DiscoverSettings | PairSettings:
+        return kind(**{name: value for name, value in dict(read).items() if name in kind.__dataclass_fields__})
+
+    return _Made(part(error_rate_prior=tuple[_Positive, _Positive], **entries), make, asdict)
 
 
-def _hashes(items: Sequence[Item]) -> list[str]:
-    return [content_hash(item) for item in items]
+def _given(read: BaseModel) -> dict[str, Any]:
+    """Settings of a search as they were given, if they are such."""
+    DiscoverSettings(**dict(read))
+    return dict(read)
 
 
-def check_same_items(items: Items, record: dict[str, Any], run: str) -> None:
-    """Raise InputError unless these are the items that a run was started on."""
-    if items.fingerprint() != record["fingerprint"]:
-        raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
+class Sides(Part):
+    """Something of each training and each test item."""
+
+    train: list[str]
+    test: list[str]
 
 
-def known_answers(progress: Progress, record: Mapping[str, Any], items: Items) -> tuple[FloatArray, list[int]]:
-    """Answers to the active features, (T, K), that a run has of items with the same content, and the positions of the others."""
-    known: dict[str, FloatArray] = {}
-    for side, rows in (("train", progress.train_answers), ("test", progress.test_answers)):
-        known.update(zip(record["content"][side], rows, strict=True))
-    found = [known.get(content_hash(item)) for item in items]
-    unknown = np.full(len(progress.active), np.nan)
-    answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))
-    return answers, [position for position, row in enumerate(found) if row is None]
+class Units(Part):
+    """The fields of a `Scaling`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target_centre: list[float]
+    target_spread: list[float]
+    covariate_centre: list[float]
+    covariate_spread: list[float]
+    effect_spread: list[list[float]] = []
 
 
-def recorded_split(record: dict[str, Any], items: Items) -> Split:
-    """The split of the run, for the same items."""
-    position = {name: index for index, name in enumerate(items.ids)}
-    train, test = ([position[name] for name in record["split"][side]] for side in ("train", "test"))
-    return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
+@dataclass(frozen=True)
+class Brief:
+    """What a 0-shot baseline asks for: the task in words, how many questions, and how many training items are shown with it."""
+
+    task: str
+    n_questions: int = 50
+    examples: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.task.strip():
+            raise OptionError("task: expected a description of the task, got an empty text; leave it out for the default")
+        check_number("n_questions", self.n_questions, 1)
+        check_number("examples", self.examples, 1)
 
 
-def recorded_settings(
-    record: dict[str, Any], directory: RunDirectory, baseline: bool = False, device: str | None = None
-) -> DiscoverSettings:
-    """The settings of the run. baseline: whether the caller can go on with a 0-shot baseline; device: to go on on another one.
+class AnyRecord(Part):
+    """What all kinds of runs record. id: of a run that spends or runs code, see `trust`; model_settings: of a served model."""
 
-    Raises RunDirectoryError if the settings are another version's, or a baseline's and the caller cannot go on with it.
-    """
-    if record.get(BASELINE) and not baseline:
-        raise RunDirectoryError(
-            f"{directory.path}: holds a 0-shot baseline; go on with genz_ppl.resume or 'genz resume {directory.path}'"
-        )
-    try:
-        prior = tuple(record["settings"]["error_rate_prior"])
-        settings = DiscoverSettings(**{**record["settings"], "error_rate_prior": prior})
-    except (TypeError, KeyError, OptionError) as error:
-        written = record.get("versions", {}).get("genz-ppl", "unknown")
-        raise RunDirectoryError(
-            f"{directory.path}: the settings in run.json are not of this version ({error}); resume with genz-ppl {written}"
-        ) from None
-    return settings if device is None else replace(settings, device=device)
+    format: Annotated[int, Field(ge=1, le=FORMAT)] = 1
+    id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    versions: dict[str, str]
+    fingerprint: str
+    status: str
+    model_settings: dict[str, Any] | None = None
+    store: str | None = None
+    #: The kind of its settings.
+    known: ClassVar[type[DiscoverSettings] | type[PairSettings]]
+    _unknown: tuple[str, ...] = PrivateAttr(())
 
+    @classmethod
+    def read(cls, content: str | bytes) -> Self:
+        """Of what a file holds. Raises ValueError, in one line, for anything else."""
+        found = read_as(cls, content)
+        found._unknown = tuple(name for name in json.loads(content)["settings"] if name not in cls.known.__dataclass_fields__)
+        return found
 
-def recorded_model(
-    name: str, model: str | FoundationModel | None, option: str = "model", reading: bool = False
-) -> str | FoundationModel:
-    """The model that is given, else the one of that name, which the run was started with.
+    @classmethod
+    def new(cls, **entries: Any) -> Self:
+        """Of a run that starts here and now."""
+        versions = {name: version(name) for name in ("genz-ppl", "torch", "pyro-ppl", "numpy")}
+        versions["python"] = platform.python_version()
+        return cls.model_construct(format=FORMAT, versions=versions, status="running", **entries)
 
-    option: by which it is given. reading: whether an object that is missing does no harm yet. Raises OptionError where a run that
-    was given an object is not given it again, and for another name where answers come from a server.
-    """
-    if isinstance(model, str) and model != name and (is_served(model) or is_served(name)):
-        raise OptionError(f"{option}: cannot change when a run goes on, and the run's is {name!r}; give that, or leave it out")
-    if model is None and name.startswith(OBJECT) and not reading:
-        kind = name.removeprefix(OBJECT)
-        raise OptionError(f"the run was given the model object {kind}, not a name; pass it again as {option}=")
-    return name if model is None else model
+    def changed(self, **entries: Any) -> Self:
+        """The same with some entries changed."""
+        return self.model_copy(update=entries)
 
+    def content(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
-def recorded_model_settings(record: dict[str, Any], changes: Mapping[str, Any]) -> ModelSettings | None:
-    """How the run's served model is called, with changes; None where the run has no served model.
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of the models that the run asks."""
+        raise NotImplementedError
 
-    Raises OptionError for changes to what a run cannot change, or of a model that is not served.
-    """
-    settings, models = record.get("model_settings"), record.get("models") or [record["settings"]["model"]]
-    given = {name: value for name, value in changes.items() if value is not None}
-    if not any(is_served(model) for model in models):
-        if given:
-            raise OptionError(
-                f"{next(iter(given))}: only for models behind a server (openai:NAME), and the run's is {models[0]!r}"
+    def check_settings(self, folder: object) -> None:
+        """Raise RunDirectoryError for settings of another version, without which the run would not go on as it began."""
+        if self._unknown:
+            written = self.versions.get("genz-ppl", "unknown")
+            raise RunDirectoryError(
+                f"{folder}: the settings in run.json are not of this version (it knows no {self._unknown[0]!r}); "
+                f"resume with genz-ppl {written}"
             )
-        return None
+
+    def opened_with(self, changes: Mapping[str, Any]) -> ModelSettings | None:
+        """How the run's served model is called, with changes; None where the run has no served model.
+
+        Raises OptionError for changes to what a run cannot change, or of a model that is not served.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        if not any(is_served(model) for model in self.asked):
+            if given:
+                raise OptionError(
+                    f"{next(iter(given))}: only for models behind a server (openai:NAME), and the run's is {self.asked[0]!r}"
+                )
+            return None
+        known = self.model_settings or {}
+        try:
+            TypeAdapter(ModelSettings).validate_python(known)
+            recorded, wanted = (ModelSettings.from_dict(values) for values in (known, {**known, **given}))
+        except (TypeError, ValidationError) as error:
+            fault = " ".join(str(error).split())
+            raise RunDirectoryError(f"the model_settings in run.json are not of this version ({fault})") from None
+        changed = [name for name in given if getattr(wanted, name) != getattr(recorded, name)]
+        return recorded.changed(**{name: getattr(wanted, name) for name in changed})
+
+
+class RunRecord(AnyRecord):
+    """Of one kind of items. roles: of the columns; content: hashes of the items; levels: the groups of the varying column.
+
+    source: what the items were read from, for the command line. baseline: of a 0-shot baseline only.
+    """
+
+    known = DiscoverSettings
+    source: str | None
+    name: str = "items"
+    keep_texts: bool = False
+    settings: Annotated[DiscoverSettings, _settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int)]
+    roles: Annotated[Schema, _Made(dict[str, Any], Schema.from_dict, Schema.to_dict)] = Field(alias="schema")
+    scaling: Units
+    split: Sides
+    contents: Sides = Field(alias="content")
+    n_classes: Whole = 2
+    levels: list[str] = []
+    baseline: Brief | None = None
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        """Raise ValueError unless what is said of one thing in two places is of one size."""
+        scaling, n_covariates = self.scaling, len(self.roles.covariates)
+        sizes = {
+            "content": [len(self.contents.train), len(self.contents.test)] == [len(self.split.train), len(self.split.test)],
+            "scaling of targets": len(scaling.target_centre) == len(scaling.target_spread) == len(self.roles.target) > 0,
+            "scaling of covariates": len(scaling.covariate_centre) == len(scaling.covariate_spread) == n_covariates,
+            "scaling of effects": [len(row) for row in scaling.effect_spread] == [1 + n_covariates] * len(self.levels),
+        }
+        wrong = next((name for name, right in sizes.items() if not right), None)
+        if wrong is not None:
+            raise ValueError(f"the {wrong} is of another size than the items and columns")
+        return self
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return (self.settings.model,)
+
+    def check_items(self, items: Items, run: object = "the run") -> None:
+        """Raise InputError unless these are the items that the run was started on."""
+        if items.fingerprint() != self.fingerprint:
+            raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
+
+    def split_of(self, items: Items) -> Split:
+        """The split of the run, for the same items."""
+        position = {name: index for index, name in enumerate(items.ids)}
+        train, test = ([position[name] for name in side] for side in (self.split.train, self.split.test))
+        return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
+
+    def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
+        """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are."""
+        known = dict(zip(self.contents.train, progress.train_answers, strict=True))
+        known |= zip(self.contents.test, progress.test_answers, strict=True)
+        found = [known.get(name) for name in content_hashes(items)]
+        unknown = np.full(len(progress.active), np.nan)
+        answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))
+        return answers, [position for position, row in enumerate(found) if row is None]
+
+
+class PairRecord(AnyRecord):
+    """Of two kinds of items. pairs: how many; search: the settings of the searches that were given; models: of both sides.
+
+    source: what all was read from, for the command line. pair_columns: the names of the columns of ids, rows first.
+    """
+
+    known = PairSettings
+    pairs: int
+    settings: Annotated[PairSettings, _settings(PairSettings, link=str, likelihood=str, seed=int)]
+    search: Annotated[dict[str, Any], _Made(part(error_rate_prior=tuple[_Positive, _Positive]), _given, dict)]
+    models: tuple[str, str]
+    rounds: Whole
+    test_fraction: float
+    pair_fraction: float
+    source: dict[str, Any] | None
+    pair_columns: list[str] | None = None
+    split: Annotated[dict[str, Sides], Field(min_length=2)]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return self.models
+
+
+def content_hashes(items: Iterable[Item]) -> list[str]:
+    """What each item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
+    said = ([item.text, dict(item.fields), [path.name for path in item.images]] for item in items)
+    texts = (json.dumps(content, sort_keys=True, default=readable) for content in said)
+    return [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] for text in texts]
+
+
+def read_as(form: type[Form], content: str | bytes) -> Form:
+    """The JSON object, if it is of that form. Raises ValueError, in one line, for anything else."""
     try:
-        TypeAdapter(ModelSettings).validate_python(settings or {})
-        recorded, wanted = (ModelSettings.from_dict(values) for values in (settings or {}, {**(settings or {}), **given}))
-    except (TypeError, ValidationError) as error:
-        fault = " ".join(str(error).split())
-        raise RunDirectoryError(f"the model_settings in run.json are not of this version ({fault})") from None
-    return recorded.changed(**{name: getattr(wanted, name) for name in given if getattr(wanted, name) != getattr(recorded, name)})
-
-
-def recorded_scaling(record: dict[str, Any]) -> Scaling:
-    """The scaling of the run."""
-    return Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in record["scaling"].items()})
-
-
-def blank_model(record: dict[str, Any]) -> GenZ:
-    """A model of the run's kind without features, for `RunDirectory.load` to fill."""
-    settings, scaling = record["settings"], recorded_scaling(record)
-    with isolated(0):
-        return build_model(
-            0,
-            len(record["scaling"]["target_centre"]),
-            scaling.n_columns,
-            settings["link"],
-            settings["likelihood"],
-            tuple(settings["error_rate_prior"]),
-            n_classes=record.get("n_classes", 2),
-            pooling=scaling.pooling,
-        )
+        return form.model_validate_json(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise ValueError(f"{place and f'{place}: '}{fault['msg'].removeprefix('Value error, ')}") from None

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genz_ppl.discovery.progress import Display
-from genz_ppl.discovery.run import own_runs
+from genz_ppl.discovery.run import trust
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.record import recorded_model, recorded_model_settings
-from genz_ppl.discovery.run.records import Counters, Progress
+from genz_ppl.discovery.run.progress import Counters
+from genz_ppl.discovery.run.record import OBJECT, RunRecord
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import Item
-
-OnStep = Callable[[Progress, DiscoverSettings], None]
-OnAnswers = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Watchers:
-    """Who is told of a run's progress: after every step, and while a served model is asked.
-
-    progress: whether to show it; None: in a notebook and on a terminal, unless somebody else is told.
-    """
-
-    on_step: OnStep | None = None
-    on_answers: OnAnswers | None = None
-    progress: bool | None = False
-
-    @contextmanager
-    def displayed(self) -> Iterator[Watchers]:
-        """Those who are told while a block runs, a display among them where one is wanted."""
-        nobody = self.on_step is None and self.on_answers is None
-        with Display(False if self.progress is None and not nobody else self.progress, first="asking the model") as display:
-            told = Watchers(_both(display, self.on_step), _both(display.answers, self.on_answers))
-            yield told if display.shown else self
-
-    def watch(self, model: FoundationModel) -> None:
-        """Have a model that counts its answers report to `on_answers`."""
-        if self.on_answers is not None and hasattr(model, "progress"):
-            model.progress = self.on_answers
-
-
-def _both(first: Callable[..., None], second: Callable[..., None] | None) -> Callable[..., None]:
-    def told(*arguments: Any) -> None:
-        first(*arguments)
-        if second is not None:
-            second(*arguments)
-
-    return told
 
 
 @dataclass(frozen=True)
@@ -88,7 +49,7 @@ class Service:
     @classmethod
     def recorded(
         cls,
-        record: dict[str, Any],
+        record: RunRecord,
         directory: RunDirectory | None,
         model: str | FoundationModel | None,
         changes: Mapping[str, Any],
@@ -97,32 +58,36 @@ class Service:
         """The model of a run with changes, fields of `ModelSettings` and "store".
 
         own_caps: the run's caps hold; without, only those in `changes` do. Raises RunDirectoryError where the directory asks for
-        what is neither given here nor known as the user's own, see `own_runs`.
+        what is neither given here nor known as the user's own, see `trust`.
         """
         given = {name: value for name, value in changes.items() if value is not None}
         if directory is not None:
-            own_runs.check(record, directory.path, {"model": model, **given})
+            trust.check(record, directory.path, {"model": model, **given})
         store = given.pop("store", None)
-        settings = recorded_model_settings(record, given)
+        settings = record.opened_with(given)
         if store is not None and settings is None:
             raise OptionError("store: only for models behind a server (openai:NAME); leave it out")
         if settings is not None and not own_caps:
             caps = {name: changes.get(name) for name in ("max_cost", "max_calls", "max_tokens")}
             settings = ModelSettings.from_dict({**settings.to_dict(), **caps})
-        kept = record.get("store") if store is None else str(Path(store).absolute())
-        return cls(recorded_model(record["settings"]["model"], model), settings, kept)
+        kept = record.store if store is None else str(Path(store).absolute())
+        return cls(model_of(record.settings.model, model), settings, kept)
 
-    def changed(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The run.json of a run that goes on with this, which makes it the user's own."""
-        settings = record["settings"] | ({"model": self.model} if isinstance(self.model, str) else {})
-        served = None if self.settings is None else self.settings.to_dict()
-        record = own_runs.with_id({**record, "settings": settings, "model_settings": served, "store": self.store})
-        own_runs.note(record)
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"model_settings": None if self.settings is None else self.settings.to_dict(), "store": self.store}
+
+    def changed(self, record: RunRecord) -> RunRecord:
+        """The record of a run that goes on with this, which makes it the user's own."""
+        settings = replace(record.settings, model=self.model) if isinstance(self.model, str) else record.settings
+        record = trust.with_id(record.changed(settings=settings, **self.noted))
+        trust.note(record)
         return record
 
     def open(
         self,
-        record: Mapping[str, Any],
+        record: RunRecord,
         directory: RunDirectory | None,
         fresh: bool = True,
         counters: Counters | None = None,
@@ -140,7 +105,7 @@ class Service:
             if self.settings.images != "none":
                 for path in {path for item in items for path in item.images}:
                     check_image(path)
-            run, folder = (None, None) if directory is None else (record.get("id"), directory.path)
+            run, folder = (None, None) if directory is None else (record.id, directory.path)
             return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
         if isinstance(self.model, str):
             return open_model(self.model)
@@ -150,6 +115,38 @@ class Service:
                 f"model: expected an object with answer, propose and suggest; {type(self.model).__name__} lacks {missing[0]}"
             )
         return self.model
+
+
+def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> DiscoverSettings:
+    """Checked settings. Raises OptionError for unknown names and values out of range."""
+    name, known = name_of(model), set(DiscoverSettings.__dataclass_fields__) - {"model"}
+    unknown = [option for option in settings if option not in known]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
+    presets = (PAPER if settings.get("paper") else {}) | (DIRECTION if settings.get("direction") else {})
+    chosen = DiscoverSettings(model=name, **(presets | settings))
+    return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
+
+
+def name_of(model: str | FoundationModel) -> str:
+    """Of a model, as a record notes it."""
+    return model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}"
+
+
+def model_of(
+    name: str, model: str | FoundationModel | None, option: str = "model", reading: bool = False
+) -> str | FoundationModel:
+    """The model that is given, else the one of that name, which the run was started with.
+
+    option: by which it is given. reading: whether an object that is missing does no harm yet. Raises OptionError where a run that
+    was given an object is not given it again, and for another name where answers come from a server.
+    """
+    if isinstance(model, str) and model != name and (is_served(model) or is_served(name)):
+        raise OptionError(f"{option}: cannot change when a run goes on, and the run's is {name!r}; give that, or leave it out")
+    if model is None and name.startswith(OBJECT) and not reading:
+        kind = name.removeprefix(OBJECT)
+        raise OptionError(f"the run was given the model object {kind}, not a name; pass it again as {option}=")
+    return name if model is None else model
 
 
 def _spending(counters: Counters | None) -> Spending | None:

@@ -13,10 +13,11 @@ import pytest
 from two_sides import make_world
 
 from genz_ppl.data import Items
+from genz_ppl.discovery.pairs.cooccur import cooccur, resume_cooccur
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-from genz_ppl.discovery.pairs.run import PairWatchers, cooccur, resume_cooccur
-from genz_ppl.discovery.pairs.runner import PairProgress
 from genz_ppl.discovery.pairs.scores import auc
+from genz_ppl.discovery.pairs.states import PairProgress
+from genz_ppl.discovery.pairs.watch import PairWatchers
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.types import Pairs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genz_ppl.discovery.pairs.search import Searcher
-from genz_ppl.discovery.run.records import Counters
+from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import BudgetError
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.settings import DiscoverSettings

@@ -9,37 +9,37 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
+from genz_ppl.discovery.run.record import OBJECT, AnyRecord
 from genz_ppl.errors import GenzWarning, RunDirectoryError
 from genz_ppl.llm.registry import code_of
 from genz_ppl.llm.served.settings import is_served
 from genz_ppl.llm.store.store import default_path
 
-# What stands before the class of a model that was given as an object; it cannot be opened by this name.
-OBJECT = "object:"
+Record = TypeVar("Record", bound=AnyRecord)
 # Arguments of `resume` by which a user confirms what a folder asks for, with the flags of the command line.
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in ("model", "column_model", "base_url", "prompts", "store")}
 
 
-def with_id(record: dict[str, Any]) -> dict[str, Any]:
-    """A run.json with an id where the run's model is behind a server or code of somebody's: what it spends is counted by it.
+def with_id(record: Record) -> Record:
+    """A record with an id where the run's model is behind a server or code of somebody's: what it spends is counted by it.
 
     Others have none, so that equal runs are equal files.
     """
     needs = any(is_served(model) or code_of(model) is not None for model in _models(record).values())
-    return {**record, "id": uuid4().hex} if needs and record.get("id") is None else record
+    return record.changed(id=uuid4().hex) if needs and record.id is None else record
 
 
-def asked(record: Mapping[str, Any]) -> dict[str, str]:
+def asked(record: AnyRecord) -> dict[str, str]:
     """What opening the models of a run would do beyond the defaults, by argument of `resume`.
 
     That is run code, send the key, texts and images to another server than OpenAI's, take prompts from a folder, and write
     another store than the user's. `table:FILE` only reads a table, nothing of which leaves the machine, so it is not among them.
     """
     found = {name: model for name, model in _models(record).items() if code_of(model) is not None}
-    values = {**(record.get("model_settings") or {}), "store": record.get("store")}
+    values = {**(record.model_settings or {}), "store": record.store}
     found |= {name: str(values[name]) for name in ("base_url", "prompts", "store") if values.get(name) is not None}
     with suppress(RuntimeError):  # there may be no home
         if found.get("store") == str(default_path()):
@@ -47,7 +47,7 @@ def asked(record: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def note(record: Mapping[str, Any]) -> None:
+def note(record: AnyRecord) -> None:
     """Write down that a run is the user's own, with what it asks for. A GenzWarning where that cannot be written."""
     entry = _entry(record)
     if entry["id"] is None or not asked(record) or entry in _noted(entry["id"]):
@@ -62,14 +62,14 @@ def note(record: Mapping[str, Any]) -> None:
         warnings.warn(f"the run could not be noted as yours ({error}); {later}", GenzWarning, stacklevel=3)
 
 
-def check(record: Mapping[str, Any], folder: Path, given: Mapping[str, Any]) -> None:
+def check(record: AnyRecord, folder: Path, given: Mapping[str, Any]) -> None:
     """Raise RunDirectoryError if the run in `folder` asks for what the user neither gives now nor has noted as their own."""
     models = [given.get(name) for name in _models(record)]
     if all(model is not None and not isinstance(model, str) for model in models):
         return  # objects: nothing is opened that the folder names
     said = {value for value in given.values() if isinstance(value, str)}
     unsaid = {name: value for name, value in asked(record).items() if given.get(name) is None and value not in said}
-    entry, noted = _entry(record), _noted(record.get("id"))
+    entry, noted = _entry(record), _noted(record.id)
     if not unsaid or entry in noted:
         return
     why = "is not known as a run of yours"
@@ -83,19 +83,19 @@ def check(record: Mapping[str, Any], folder: Path, given: Mapping[str, Any]) -> 
     )
 
 
-def _models(record: Mapping[str, Any]) -> dict[str, str]:
+def _models(record: AnyRecord) -> dict[str, str]:
     """By argument of `resume`; objects are not among them."""
-    models = record.get("models") or [record["settings"]["model"]]
-    return {name: model for name, model in zip(("model", "column_model"), models, strict=False) if not model.startswith(OBJECT)}
+    named = zip(("model", "column_model"), record.asked, strict=False)
+    return {name: model for name, model in named if not model.startswith(OBJECT)}
 
 
-def _entry(record: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(record: AnyRecord) -> dict[str, Any]:
     """What is noted of a run. Code is known by where it lies, too: another folder may hold a module of the same name."""
     places = {f"code of {name}": place for name, model in _models(record).items() if (place := code_of(model)) is not None}
     found = asked(record)
     if "prompts" in found:
         found["prompts"] = os.path.abspath(found["prompts"])
-    return {"id": record.get("id"), **found, **places}
+    return {"id": record.id, **found, **places}
 
 
 def _ledger() -> Path:

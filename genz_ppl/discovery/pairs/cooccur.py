@@ -1,9 +1,9 @@
-"""`cooccur` and `CoOccurrenceRun`: the features of two sets of items that explain what happens between them."""
+"""`cooccur`: the features of two sets of items that explain what happens between them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +12,40 @@ import pandas as pd
 from genz_ppl.data import Items
 from genz_ppl.data.pair_files import OPENERS
 from genz_ppl.data.pairs import pairs_from_frame, read_pairs
-from genz_ppl.discovery.discover import make_settings
-from genz_ppl.discovery.pairs.directory import PairDirectory
+from genz_ppl.discovery.pairs.folder import PairDirectory
 from genz_ppl.discovery.pairs.problem import PairProblem
-from genz_ppl.discovery.pairs.progress import PairDisplay
-from genz_ppl.discovery.pairs.record import (
-    continued,
-    given_models,
-    make_record,
-    recorded_models,
-    recorded_problem,
-    recorded_search,
-    recorded_settings,
-    split_settings,
-)
-from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-from genz_ppl.discovery.pairs.runner import OnStage, PairProgress, PairRunner, stages
+from genz_ppl.discovery.pairs.result import CoOccurrenceRun, given_models
 from genz_ppl.discovery.pairs.search import Searcher
-from genz_ppl.discovery.run.drive import status_after
-from genz_ppl.discovery.run.service import OnAnswers, OnStep, Watchers
-from genz_ppl.errors import RunDirectoryError
-from genz_ppl.inference.pairs.fit import OnEpoch
+from genz_ppl.discovery.pairs.stages import PairRun, load_searches
+from genz_ppl.discovery.pairs.watch import PairDisplay, PairWatchers
+from genz_ppl.discovery.run import trust
+from genz_ppl.discovery.run.drive import drive
+from genz_ppl.discovery.run.record import PairRecord
+from genz_ppl.discovery.run.service import make_settings, model_of, name_of
+from genz_ppl.discovery.watch import Watchers
+from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
-from genz_ppl.settings import PairSettings, check_number
+from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
 from genz_ppl.types import Pairs
 
+# Settings of a search that the two-item model decides by itself.
+_FIXED = ("model", "likelihood", "test_fraction")
 
-@dataclass(frozen=True)
-class PairWatchers:
-    """Who is told: after every stage; of the epochs of a fit; and of the searches, as `Watchers`."""
 
-    on_stage: OnStage | None = None
-    on_epoch: OnEpoch | None = None
-    on_step: OnStep | None = None
-    on_answers: OnAnswers | None = None
+def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str, Any]]:
+    """Settings of the two-item model and of its searches, which share link, error rate prior and seed.
+
+    Raises OptionError for names that neither has and for values out of range.
+    """
+    of_pairs = set(PairSettings.__dataclass_fields__)
+    of_search = set(DiscoverSettings.__dataclass_fields__) - set(_FIXED)
+    unknown = [option for option in settings if option not in of_pairs | of_search]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(of_pairs | of_search))}")
+    chosen = PairSettings(**{name: value for name, value in settings.items() if name in of_pairs})
+    search = {name: value for name, value in settings.items() if name in of_search}
+    return chosen, {**search, "error_rate_prior": chosen.error_rate_prior}
 
 
 def cooccur(
@@ -90,13 +89,26 @@ def cooccur(
         if side.items is not None:
             searcher.service(number)
     directory = None if out is None else PairDirectory(Path(out))
-    run: dict[str, Any] = {"rounds": rounds, "test_fraction": test_fraction, "pair_fraction": pair_fraction}
-    run |= {"model_settings": model_settings, "store": store, "source": source}
-    run["pair_columns"] = _pair_columns(pairs, source or {})
-    record = make_record(problem, chosen, search, models, run)
+    record = trust.with_id(
+        PairRecord.new(
+            pairs=len(problem.pairs),
+            settings=chosen,
+            search=search,
+            models=(name_of(models[0]), name_of(models[1])),
+            rounds=rounds,
+            test_fraction=test_fraction,
+            pair_fraction=pair_fraction,
+            source=None if source is None else dict(source),
+            pair_columns=_pair_columns(pairs, source or {}),
+            model_settings=model_settings.to_dict() if isinstance(model_settings, ModelSettings) else model_settings,
+            store=None if store is None else str(Path(store).absolute()),
+            fingerprint=problem.fingerprint(),
+            split=problem.ids,
+        )
+    )
     if directory is not None:
         directory.create(record)
-    return _finish(problem, chosen, searcher, rounds, PairProgress(), directory, record, watchers, progress)
+    return _finished(problem, searcher, None, directory, record, watchers, progress)
 
 
 def resume_cooccur(
@@ -118,17 +130,33 @@ def resume_cooccur(
     """
     directory = PairDirectory(Path(out))
     record = directory.record()
-    problem = recorded_problem(rows, columns, as_pairs(pairs, rows, columns), record, directory)
-    settings = recorded_settings(record)
-    given = {"model": model, "column_model": column_model}
-    record = continued(record, directory, given, {**(model_settings or {}), "store": store})
-    models = recorded_models(record, model, column_model)
-    searcher = Searcher(make_settings(models[0], recorded_search(record)), models, record["model_settings"], record["store"])
+    problem = PairProblem.recorded(rows, columns, as_pairs(pairs, rows, columns), record, directory.path)
+    record.check_settings(directory.path)
+    changes = {**(model_settings or {}), "store": store}
+    trust.check(record, directory.path, {"model": model, "column_model": column_model, **changes})
+    given = given_models(record, model, column_model)
+    models = (model_of(record.models[0], given[0]), model_of(record.models[1], given[1], "column_model"))
+    record = _continued(record, models, changes)
     directory.write_record(record)
-    state = PairProgress()
-    directory.load_stage(state, settings)
-    directory.load_searches(state, stages(settings, record["rounds"]), given_models(record, model, column_model))
-    return _finish(problem, settings, searcher, record["rounds"], state, directory, record, watchers, progress)
+    searcher = Searcher(make_settings(models[0], record.search), models, record.model_settings, record.store)
+    return _finished(problem, searcher, given, directory, record, watchers, progress)
+
+
+def _continued(
+    record: PairRecord, models: tuple[str | FoundationModel, str | FoundationModel], changes: Mapping[str, Any]
+) -> PairRecord:
+    """The record of a run that goes on, which makes it the user's own."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    store = given.pop("store", record.store)
+    served = record.opened_with(given)
+    record = record.changed(
+        models=(name_of(models[0]), name_of(models[1])),
+        model_settings=None if served is None else served.to_dict(),
+        store=None if store is None else str(Path(store).absolute()),
+    )
+    record = trust.with_id(record)
+    trust.note(record)
+    return record
 
 
 def as_pairs(pairs: Pairs | pd.DataFrame | str | Path, rows: Items | Sequence[str], columns: Items | Sequence[str]) -> Pairs:
@@ -150,28 +178,26 @@ def _pair_columns(pairs: Pairs | pd.DataFrame | str | Path, source: Mapping[str,
     return columns[:2]
 
 
-def _finish(
+def _finished(
     problem: PairProblem,
-    settings: PairSettings,
     searcher: Searcher,
-    rounds: int,
-    progress: PairProgress,
+    given: tuple[str | FoundationModel | None, str | FoundationModel | None] | None,
     directory: PairDirectory | None,
-    record: dict[str, Any],
+    record: PairRecord,
     watchers: PairWatchers | None,
     shown: bool | None,
 ) -> CoOccurrenceRun:
-    """From `progress` to the end; the directory says how it ended. shown: whether there is a display, if nobody watches."""
-    try:
-        with PairDisplay(shown if watchers is None else False, first="factorising the pairs") as display:
-            told = display.watchers if watchers is None else watchers
-            searcher = replace(searcher, watchers=Watchers(told.on_step, told.on_answers))
-            PairRunner(problem, settings, searcher, rounds, directory, told.on_stage, told.on_epoch).run(progress)
-    except BaseException as error:
-        if directory is not None and not isinstance(error, RunDirectoryError):
-            directory.set_status(status_after(error))
-        raise
-    run = CoOccurrenceRun(progress, {**record, "status": progress.status}, directory, problem)
+    """The run to its end. given: the models of a run that goes on; shown: whether there is a display, if nobody watches."""
+    with PairDisplay(shown if watchers is None else False, first="factorising the pairs") as display:
+        told = display.watchers if watchers is None else watchers
+        searcher = replace(searcher, watchers=Watchers(told.on_step, told.on_answers))
+        run = PairRun(problem, record.settings, searcher, record.rounds, directory, told.on_epoch)
+        progress = run.start()
+        if directory is not None and given is not None:
+            progress = run.load(directory) or progress
+            load_searches(progress, directory, run.stages[: progress.stage], given, {})
+        record = drive(run, progress, record, directory, told.on_stage)
+    found = CoOccurrenceRun(progress, record, directory, problem)
     if directory is not None:
-        run.write_tables()
-    return run
+        found.write_tables()
+    return found

@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from genz_ppl.discovery.discover import Discovery
-from genz_ppl.discovery.pairs.directory import PairDirectory
-from genz_ppl.discovery.pairs.problem import SIDE_NAMES, PairProblem
+from genz_ppl.discovery.pairs.folder import SIDE_NAMES, PairDirectory, stages
+from genz_ppl.discovery.pairs.problem import PairProblem
 from genz_ppl.discovery.pairs.scores import PAIR_METRICS, part_scores
 from genz_ppl.discovery.pairs.search import Searcher, spent
+from genz_ppl.discovery.pairs.states import PairProgress, load_stage, state_bytes
+from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, json_of
+from genz_ppl.discovery.run.progress import Counters
+from genz_ppl.discovery.run.tables import csv_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.embedding import Embedding
-from genz_ppl.inference.pairs.fit import OnEpoch, PairState, factorise, train, with_features
+from genz_ppl.inference.pairs.fit import OnEpoch, factorise, train, with_features
+from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import PairSettings
 
-OnStage = Callable[["PairProgress"], None]
+
+def load_searches(
+    progress: PairProgress,
+    directory: PairDirectory,
+    done: list[tuple[str, int]],
+    models: tuple[str | FoundationModel | None, str | FoundationModel | None],
+    changes: Mapping[str, Any],
+) -> None:
+    """Read the last search of each side. done: stages; models, changes: as the user gives them, see `Discovery.load`."""
+    for what, round_number in done:
+        if what in SIDE_NAMES:
+            number = SIDE_NAMES.index(what)
+            folder = directory.side(number, round_number)
+            if folder.path.exists():
+                progress.searches[number] = Discovery.load(folder.path, models[number], **changes)
 
 
-@dataclass
-class PairProgress:
-    """A run between two stages. state: None before the first; searches: the last of each side; scores: by part."""
-
-    stage: int = 0
-    state: PairState | None = None
-    searches: list[Discovery | None] = field(default_factory=lambda: [None, None])
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    status: str = "running"
-
-
-def stages(settings: PairSettings, rounds: int) -> list[tuple[str, int]]:
-    """(what, round) in order. A decoupled fit has one round: its embeddings do not change."""
-    n_rounds = rounds if settings.fit == "joint" else 1
-    each = [(what, number) for number in range(1, n_rounds + 1) for what in (*SIDE_NAMES, "fit")]
-    return [("factorise", 0), *each]
-
-
-class PairRunner:
-    """Takes a `PairProgress` from stage to stage; what happens in one depends on the seed and its number alone."""
+class PairRun:
+    """A `RunKind` whose steps are stages."""
 
     def __init__(
         self,
@@ -54,33 +53,48 @@ class PairRunner:
         searcher: Searcher,
         rounds: int,
         directory: PairDirectory | None = None,
-        on_stage: OnStage | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> None:
         self.problem, self.settings, self.searcher, self.directory = problem, settings, searcher, directory
-        self.stages = stages(settings, rounds)
-        self.on_stage, self.on_epoch = on_stage, on_epoch
+        self.stages, self.on_epoch = stages(settings, rounds), on_epoch
 
-    def run(self, progress: PairProgress) -> None:
-        """Go on to the end, writing down every stage."""
+    def start(self) -> PairProgress:
+        """Before the first stage."""
+        return PairProgress()
+
+    def advance(self, progress: PairProgress, settled: Callable[[PairProgress], None]) -> None:
+        """One stage."""
         started = time.monotonic() - progress.seconds
-        while progress.stage < len(self.stages):
-            what, number = self.stages[progress.stage]
-            if what in SIDE_NAMES:
-                self.search(progress, SIDE_NAMES.index(what), number)
-            else:
-                with isolated(self.seed_of(progress.stage)):
-                    self.fit(progress, what)
-                    self.note(progress, what)
-            progress.stage += 1
-            progress.seconds = time.monotonic() - started
-            if progress.curve and what not in SIDE_NAMES:
-                progress.curve[-1]["seconds"] = round(progress.seconds, 3)
-            progress.status = "done" if progress.stage == len(self.stages) else "running"
-            if self.directory is not None:
-                self.directory.save_stage(progress)
-            if self.on_stage is not None:
-                self.on_stage(progress)
+        what, number = self.stages[progress.stage]
+        if what in SIDE_NAMES:
+            self.search(progress, SIDE_NAMES.index(what), number)
+        else:
+            with isolated(self.seed_of(progress.stage)):
+                self.fit(progress, what)
+                self.note(progress, what)
+        progress.stage += 1
+        progress.seconds = time.monotonic() - started
+        if what not in SIDE_NAMES:
+            progress.curve[-1]["seconds"] = round(progress.seconds, 3)
+        progress.status = "done" if progress.stage == len(self.stages) else "running"
+        settled(progress)
+
+    def dump(self, progress: PairProgress) -> Mapping[str, bytes]:
+        """The state, the learning curve and the scores; nothing before the first stage."""
+        if progress.state is None:
+            return {}
+        last, features = progress.curve[-1], ("n_row_features", "n_column_features")
+        counted = {name: last.get(name) for name in (*features, *Counters.__dataclass_fields__)}
+        metrics = {**progress.scores, **counted, "seconds": round(progress.seconds, 3), "status": progress.status}
+        return {
+            STATE_FILE: state_bytes(progress, progress.state),
+            "curve.csv": csv_of(pd.DataFrame(progress.curve)).encode(),
+            METRICS_FILE: json_of(metrics),
+        }
+
+    def load(self, directory: PairDirectory) -> PairProgress | None:
+        """The last stage, without its searches."""
+        return load_stage(directory, directory.record())
 
     def seed_of(self, stage: int) -> int:
         """The seed of a stage."""

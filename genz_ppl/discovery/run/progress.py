@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from genz_ppl.inference.state import State
 from genz_ppl.types import FloatArray
+
+if TYPE_CHECKING:  # torch takes a second to import, and tables are read without it
+    import torch
+
+    from genz_ppl.inference.state import State
 
 UNASKED = -2
 NAN = float("nan")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,14 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from genz_ppl.diagnostics.report.words import METRICS, number
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.llm.base import FoundationModel
 from genz_ppl.output import printable
+from genz_ppl.settings import DiscoverSettings
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from genz_ppl.discovery.run.records import Progress
-    from genz_ppl.settings import DiscoverSettings
-
+OnStep = Callable[[Progress, DiscoverSettings], None]
+OnAnswers = Callable[[int, int], None]
 _VERBS = {"add": "found", "prune": "pruned"}
 # Seconds between two looks at a run in a notebook.
 _PAUSE = 0.25
@@ -124,6 +125,45 @@ class Display(Watched):
         return Group(
             *(Text(printable(line), overflow="ellipsis", no_wrap=True) for line in (*self._lines, self._answers) if line), bar
         )
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told of a run's progress: after every step, and while a served model is asked.
+
+    progress: whether to show it; None: in a notebook and on a terminal, unless somebody else is told.
+    """
+
+    on_step: OnStep | None = None
+    on_answers: OnAnswers | None = None
+    progress: bool | None = False
+
+    @contextmanager
+    def displayed(self) -> Iterator[Watchers]:
+        """Those who are told while a block runs, a display among them where one is wanted."""
+        nobody = self.on_step is None and self.on_answers is None
+        with Display(False if self.progress is None and not nobody else self.progress, first="asking the model") as display:
+            told = Watchers(_both(display, self.on_step), _both(display.answers, self.on_answers))
+            yield told if display.shown else self
+
+    def step(self, progress: Progress, settings: DiscoverSettings) -> None:
+        """After every step."""
+        if self.on_step is not None:
+            self.on_step(progress, settings)
+
+    def watch(self, model: FoundationModel) -> None:
+        """Have a model that counts its answers report to `on_answers`."""
+        if self.on_answers is not None and hasattr(model, "progress"):
+            model.progress = self.on_answers
+
+
+def _both(first: Callable[..., None], second: Callable[..., None] | None) -> Callable[..., None]:
+    def told(*arguments: Any) -> None:
+        first(*arguments)
+        if second is not None:
+            second(*arguments)
+
+    return told
 
 
 def planned_steps(settings: DiscoverSettings) -> int:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from genz_ppl.discovery.progress import Watched, duration
+from genz_ppl.discovery.pairs.states import PairProgress
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.watch import OnAnswers, OnStep, Watched, duration
+from genz_ppl.inference.pairs.fit import OnEpoch
+from genz_ppl.settings import DiscoverSettings
 
-if TYPE_CHECKING:
-    from genz_ppl.discovery.pairs.run import PairWatchers
-    from genz_ppl.discovery.pairs.runner import PairProgress
-    from genz_ppl.discovery.run.records import Progress
-    from genz_ppl.settings import DiscoverSettings
+OnStage = Callable[[PairProgress], None]
+
+
+@dataclass(frozen=True)
+class PairWatchers:
+    """Who is told: after every stage; of the epochs of a fit; and of the searches, as `Watchers`."""
+
+    on_stage: OnStage | None = None
+    on_epoch: OnEpoch | None = None
+    on_step: OnStep | None = None
+    on_answers: OnAnswers | None = None
 
 
 class PairDisplay(Watched):
@@ -30,8 +41,6 @@ class PairDisplay(Watched):
     @property
     def watchers(self) -> PairWatchers:
         """What a run calls."""
-        from genz_ppl.discovery.pairs.run import PairWatchers
-
         return PairWatchers(self.stage, self.epoch, self.step, self.answers)
 
     def stage(self, progress: PairProgress) -> None:

@@ -1,0 +1,52 @@
+"""`resume`: go on with a run that was stopped, of `discover` or of `baseline`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.baseline import BaselineRun
+from genz_ppl.discovery.discover import finished
+from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.mining import MiningRun
+from genz_ppl.discovery.run.problem import Problem
+from genz_ppl.discovery.run.service import Service
+from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
+from genz_ppl.llm.base import FoundationModel
+
+
+def resume(
+    out: str | Path,
+    items: Items,
+    model: str | FoundationModel | None = None,
+    on_step: OnStep | None = None,
+    on_answers: OnAnswers | None = None,
+    model_settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    progress: bool | None = None,
+    store: str | Path | None = None,
+) -> Discovery:
+    """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
+
+    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
+    `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
+    if not where the run was begun. store: another file of answers.
+    Raises RunDirectoryError for a run that is not known as the user's own and asks for code to run, for a server, prompts or a
+    store of its choice; giving model=, model_settings= with base_url or prompts, or store= as it has them confirms that.
+    """
+    directory = RunDirectory(Path(out))
+    record = directory.record()
+    record.check_settings(directory.path)
+    settings = record.settings if device is None else replace(record.settings, device=device)
+    record.check_items(items, f"the run in {directory.path}")
+    problem = Problem(items, record.split_of(items), settings)
+    run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
+    state = run.load(directory) or run.start()
+    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
+    record = service.changed(record.changed(settings=settings))
+    run.model = service.open(record, directory, False, state.counters, items)
+    return finished(run, state, record, directory, Watchers(on_step, on_answers, progress))

@@ -1,0 +1,201 @@
+"""The run of `discover`: the expand-contract loop on one kind of items, and what it leaves at every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise
+from genz_ppl.discovery.mine.cycle import Cycle
+from genz_ppl.discovery.mine.hook import MiningHook
+from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.mine.refine import refine
+from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
+from genz_ppl.discovery.run.problem import CPU, Problem
+from genz_ppl.discovery.run.progress import Event, Progress
+from genz_ppl.discovery.run.states import load_progress, state_bytes
+from genz_ppl.discovery.run.tables import csv_of, curve_table, feature_table
+from genz_ppl.errors import InputError, ModelError, OptionError
+from genz_ppl.inference.engines.coordinate import coordinate
+from genz_ppl.inference.guided.svi import Training, TrainingOptions
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.llm.base import FoundationModel
+
+Settled = Callable[[Progress], None]
+
+
+class MiningRun:
+    """A `RunKind`. model: who is asked, needed to advance. previous: an earlier run on the same items with maybe other targets:
+    its features that are active and what was ever answered are taken over, and its counts go on.
+    """
+
+    def __init__(self, problem: Problem, model: FoundationModel | None = None, previous: Progress | None = None) -> None:
+        self.problem, self.settings, self.model, self.previous = problem, problem.settings, model, previous
+        self._cycle: Cycle | None = None
+        self._started = time.monotonic()
+
+    def start(self) -> Progress:
+        """A run with no features yet, or with those of an earlier one."""
+        # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
+        with isolated(self.settings.seed):
+            progress = self._start(self.previous)
+            self.note(progress, "start", "")
+        return progress
+
+    def _start(self, previous: Progress | None) -> Progress:
+        with isolated(self.settings.seed):
+            state, data = self.problem.blank(None if previous is None else torch.from_numpy(previous.train_answers))
+            bound = coordinate(state, data, self.settings.refit_steps)[-1].total
+        progress = Progress(state, bound, n_test=len(self.problem.test))
+        if previous is not None:
+            kept = enumerate(previous.active, start=1)
+            progress.features = [replace(record, id=f"f{number}", added_at=0) for number, record in kept]
+            progress.pool, progress.test_pool = dict(previous.pool), dict(previous.test_pool)
+            progress.counters = replace(previous.counters)
+        return progress
+
+    def advance(self, progress: Progress, settled: Settled) -> None:
+        """One step; where a guide is trained all of them, as a hook between the epochs of one training."""
+        try:
+            with self.problem.threads():
+                cycle = self._cycle or self._begin(progress)
+                if cycle.strategy.training is not None:
+                    self._train(progress, cycle, cycle.strategy.training, settled)
+                else:
+                    with isolated(self.seed_of(progress.step)):
+                        self.settle(progress, cycle, self.step(progress, cycle))
+                    settled(progress)
+        except (InputError, OptionError) as error:  # the user's were checked before: these come from the model
+            raise ModelError(f"the foundation model failed: {error}") from error
+        if progress.status != "running":
+            progress.to(CPU)
+
+    def _begin(self, progress: Progress) -> Cycle:
+        assert self.model is not None
+        progress.to(self.problem.device)
+        self._started = time.monotonic() - progress.seconds
+        oracle = Oracle(self.model, progress.counters)
+        self._cycle = Cycle(self.settings, self.problem.train.items, self.problem.test.items, self.problem.data, oracle)
+        return self._cycle
+
+    def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, settled: Settled) -> None:
+        def settle(events: list[Event]) -> None:
+            self.settle(progress, cycle, events)
+            settled(progress)
+
+        hook = MiningHook(progress, cycle, lambda: self.step(progress, cycle), settle, self.seed_of)
+        with isolated(self.seed_of(progress.step)):
+            training = Training(progress.state, cycle.training_data(progress), options)
+            if not hook.change(training):
+                training.run(None, hook)
+
+    def seed_of(self, step: int) -> int:
+        """The seed of what happens after so many steps."""
+        return int(np.random.SeedSequence([self.settings.seed, step]).generate_state(1)[0])
+
+    def step(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """One step of Algorithm 4; returns what happened."""
+        settings = self.settings
+        progress.step += 1
+        room = settings.max_features is None or len(progress.active) < settings.max_features
+        events: list[Event] = []
+        if progress.settled or progress.failures >= settings.patience:
+            events = cycle.finish(progress)
+        elif progress.additions_done < settings.add and room:
+            progress.additions_done += 1
+            events = cycle.add(progress)
+            progress.added_in_cycle += any(event == "add" for event, _ in events)
+        elif progress.updates_done < settings.updates and progress.active:
+            progress.updates_done += 1
+            pruned = cycle.prune(progress)
+            added = cycle.add(progress)
+            progress.added_in_cycle += not any(("add", text) in added for _, text in pruned)
+            events = pruned + added
+        elif progress.refinements_done < settings.refinements and progress.active:
+            progress.refinements_done += 1
+            events = refine(cycle, progress)
+            progress.added_in_cycle += any(event == "add" for event, _ in events)
+        elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
+            progress.cuts_done += 1
+            events = cycle.prune(progress)
+        elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles:
+            events = cycle.finish(progress)
+        else:
+            progress.cycle += 1
+            progress.additions_done = progress.updates_done = progress.refinements_done = 0
+            progress.cuts_done = progress.added_in_cycle = 0
+        return events
+
+    def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
+        """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
+        for event, text in events:
+            self.note(progress, event, text)
+        if ("final", "") in events:
+            progress.status = "done"
+            note_gains(progress, cycle.training_data(progress), self.settings.refit_steps)
+            note_effects(progress, self.problem.fitted(progress))
+            found = self.problem.predictions(progress)
+            blank = self.problem.predictions(self._start(None)) if progress.active else found
+            outcome = summarise(found, blank, len(progress.active), self.problem.metric(progress), self.settings.seed)
+            progress.outcome = outcome.to_dict()
+        elif not progress.settled:
+            cycle.note_best(progress)
+
+    def note(self, progress: Progress, event: str, feature: str) -> None:
+        """Add a row to the learning curve."""
+        progress.seconds = time.monotonic() - self._started
+        metric = self.problem.metric(progress)
+        train, test = self.problem.evaluate(progress)
+        row: dict[str, Any] = {
+            "step": progress.step,
+            "cycle": progress.cycle,
+            "event": event,
+            "feature": feature,
+            "n_features": len(progress.active),
+            "bound": progress.bound + self.problem.density_shift,
+            "train_error": train[metric],
+            "test_error": test[metric],
+            "metric": metric,
+            **asdict(progress.counters),
+            "seconds": round(progress.seconds, 3),
+        }
+        progress.curve.append(row)
+
+    def dump(self, progress: Progress) -> Mapping[str, bytes]:
+        """The state, and the tables and scores that are views of it."""
+        state = progress.state
+        features = feature_table(progress.features, state.error_rates.cpu().numpy(), state.posterior.cpu().numpy())
+        return {
+            STATE_FILE: state_bytes(progress),
+            "features.csv": csv_of(features).encode(),
+            "curve.csv": csv_of(curve_table(progress.curve)).encode(),
+            METRICS_FILE: json_of(self._metrics(progress)),
+        }
+
+    def _metrics(self, progress: Progress) -> dict[str, Any]:
+        # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
+        with isolated(self.settings.seed):
+            train, test = self.problem.evaluate(progress, density=True)
+        return {
+            "train": _finite(train),
+            "test": _finite(test),
+            "n_features": len(progress.active),
+            "summary": progress.outcome or None,
+            **_finite(asdict(progress.counters)),  # a cost that is not known is null
+            "seconds": round(progress.seconds, 3),
+            "status": progress.status,
+        }
+
+    def load(self, directory: RunDirectory) -> Progress | None:
+        """The last step boundary of a run."""
+        return load_progress(directory, directory.record())
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,169 @@
+"""What a run is about: the items, split once, as standardised tensors; blank models for them, and how well a model does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genz_ppl.data import Items, Split
+from genz_ppl.discovery.covariates import covariates_of
+from genz_ppl.discovery.run.metrics import error_metric, scores
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.record import RunRecord, Sides, Units, content_hashes
+from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
+from genz_ppl.discovery.run.trust import with_id
+from genz_ppl.inference.fit import check_device
+from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
+from genz_ppl.inference.start import Scaling, build_model, pooled_link, start_state
+from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.strategies import strategy_of
+from genz_ppl.inference.varying import indicators, levels_of
+from genz_ppl.models import LIKELIHOODS
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
+
+CPU = torch.device("cpu")
+
+
+class Problem:
+    """Items and settings, checked against each other before anything is asked.
+
+    data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU.
+    """
+
+    def __init__(self, items: Items, split: Split, settings: DiscoverSettings) -> None:
+        if items.targets is None:
+            raise ValueError("discovery needs targets")
+        self.items, self.split, self.settings = items, split, settings
+        self.device = check_device(settings.device, settings.inference, settings.bayesian)
+        self.train, self.test = items.take(split.train), items.take(split.test)
+        if settings.direction:
+            check_direction(items, settings.likelihood)
+        self.n_classes = count_classes(items, settings.likelihood)
+        targets, covariates = torch.tensor(explained(self.train, settings.direction)), torch.tensor(self.train.covariates)
+        self.scaling, self.levels = Scaling.of(targets, covariates, LIKELIHOODS[settings.likelihood]), ()
+        check_targets(items, settings.likelihood, self.n_classes)
+        self.levels: tuple[str, ...]
+        if self.train.varying_labels is not None:
+            self._vary(self.train.varying_labels, covariates, targets)
+        strategy_of(settings).check(len(split.train), settings.max_features or 0)
+        self.sides = tuple(
+            (covariates_of(part, self.levels), torch.tensor(explained(part, settings.direction)))
+            for part in (self.train, self.test)
+        )
+        self.data: Data = self.scaling.data(torch.zeros(len(targets), 0).to(targets), *self.sides[0]).to(self.device)
+        self.density_shift = float(self.scaling.density_shift(targets).sum())
+
+    def _vary(self, labels: tuple[str, ...], covariates: Tensor, targets: Tensor) -> None:
+        """Let intercept and covariate weights vary between the groups of the training items.
+
+        Raises OptionError for a link that has no such weights, InputError for one group alone or too many.
+        """
+        pooled_link(self.settings.link)
+        self.levels = levels_of(labels, covariates.shape[1], f"{self.items.name}: varying column {self.items.schema.varying}")
+        with isolated(self.settings.seed), self.threads(targets):
+            likelihood = LIKELIHOODS[self.settings.likelihood].sized(targets.shape[1], self.n_classes)
+            self.scaling = self.scaling.varying(indicators(labels, self.levels), covariates, targets, likelihood)
+
+    def threads(self, targets: Tensor | None = None) -> Any:
+        """A context in which small problems run on one thread, which is faster there."""
+        return one_thread((self.data.targets if targets is None else targets).numel() < SMALL)
+
+    def record(self, **entries: Any) -> RunRecord:
+        """Of a run that starts on it. entries: what is not known here."""
+        units = {name: getattr(self.scaling, name).tolist() for name in Scaling.__dataclass_fields__}
+        return with_id(
+            RunRecord.new(
+                name=self.items.name,
+                settings=self.settings,
+                roles=self.items.schema,
+                fingerprint=self.items.fingerprint(),
+                n_classes=self.n_classes,
+                levels=list(self.levels),
+                scaling=Units(**units),
+                split=Sides(train=list(self.train.ids), test=list(self.test.ids)),
+                contents=Sides(train=content_hashes(self.train), test=content_hashes(self.test)),
+                **entries,
+            )
+        )
+
+    def blank(self, answers: Tensor | None = None) -> tuple[State, Data]:
+        """A state that nothing is fitted to yet, with as many features as there are answers, (T, K). Call inside `isolated`."""
+        data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
+        sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
+        kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
+        model = build_model(*sizes, *kind, n_classes=self.n_classes, pooling=self.scaling.pooling)
+        return start_state(model.to(self.device), data), data
+
+    def metric(self, progress: Progress) -> str:
+        """The metric of the learning curve."""
+        return progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
+
+    def evaluate(self, progress: Progress, density: bool = False) -> tuple[dict[str, float], dict[str, float]]:
+        """Scores on the training and the test items; the test targets are used here and nowhere else.
+
+        density: also "log_likelihood", the mean over items of log p(y | h, x).
+        """
+        state, results = on_cpu(progress), []
+        for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
+            results.append(scores(*values, state.model.likelihood.metric))
+            if density:
+                found = log_predictive_density(state, self.scaling, *side, self.settings.seed)
+                results[-1]["log_likelihood"] = float(found.mean())
+        return results[0], results[1]
+
+    def predictions(self, progress: Progress) -> list[tuple[FloatArray, FloatArray]]:
+        """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items."""
+        state, found = on_cpu(progress), []
+        for answers, covariates, targets in self._sides(progress):
+            predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
+            found.append((state.model.likelihood.comparable(targets).numpy(), predicted))
+        return found
+
+    def fitted(self, progress: Progress) -> FittedItems:
+        """The fit to the training items, as diagnostics see it."""
+        return fitted_items(progress, on_cpu(progress), self.scaling, self.train, self.settings, self.levels)
+
+    def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
+        answers = (progress.train_answers, progress.test_answers)
+        return [(torch.from_numpy(known), *side) for known, side in zip(answers, self.sides, strict=True)]
+
+
+def on_cpu(progress: Progress) -> State:
+    """The run's state itself if it is on the CPU, else a copy that is."""
+    state = progress.state
+    return state if state.posterior.device == CPU else state.copy().to(CPU)
+
+
+def fitted_items(
+    progress: Progress,
+    state: State,
+    scaling: Scaling,
+    part: Items,
+    settings: DiscoverSettings,
+    levels: tuple[str, ...],
+    tested: bool = False,
+) -> FittedItems:
+    """A run's fit as diagnostics see it. part: its training items, or tested, where q is the prior of the answers."""
+    answers = torch.from_numpy(progress.test_answers if tested else progress.train_answers)
+    schema = part.schema
+    return FittedItems(
+        state=replace(state, posterior=state.prior(answers)) if tested else state,
+        scaling=scaling,
+        answers=answers,
+        covariates=covariates_of(part, levels),
+        targets=torch.tensor(explained(part, settings.direction)),
+        item_ids=part.ids,
+        feature_texts=tuple(record.text for record in progress.active),
+        target_names=schema.target,
+        seed=settings.seed,
+        covariate_names=schema.covariates,
+        class_names=schema.classes,
+        levels=levels,
+        varying=schema.varying or "",
+    )

@@ -1,0 +1,143 @@
+"""Fitted states as arrays by name and back, and with them the whole `Progress` of a run as its state file holds it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.progress import Counters, Progress, Snapshot
+from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.state_file import PROGRESS, UNREADABLE, Arrays, features_of, packed
+from genz_ppl.inference.guided.moments import Moments
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.start import Scaling, build_model
+from genz_ppl.inference.state import State
+from genz_ppl.inference.uncertainty import Uncertainty
+from genz_ppl.models import GenZ
+
+# Of a `Progress`, what JSON holds as it is.
+_PLAIN = ("bound", "n_test", "outcome", *(each.name for each in fields(Progress) if isinstance(each.default, int | str)))
+
+
+def state_bytes(progress: Progress) -> bytes:
+    """The content of the state file of a run at a step boundary."""
+    tensors, best = state_tensors("model", progress.state), progress.best
+    if best is not None:
+        tensors |= state_tensors("best", best.state)
+    arrays = as_arrays(tensors)
+    for name in ("pool", "test_pool"):
+        columns = list(getattr(progress, name).values())
+        arrays[name] = np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8)
+    plain = {
+        **{name: getattr(progress, name) for name in _PLAIN},
+        "features": [asdict(record) for record in progress.features],
+        "curve": [{**row, "seconds": 0.0} for row in progress.curve],
+        "counters": asdict(progress.counters),
+        "pool": list(progress.pool),
+        "test_pool": list(progress.test_pool),
+        "best": None if best is None else {name: getattr(best, name) for name in ("step", "ids", "bound", "judged", "freedoms")},
+    }
+    return packed(arrays, plain)
+
+
+def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None:
+    """The last step boundary of a run, or None if it was stopped before its first."""
+    if (found := directory.state(PROGRESS)) is None:
+        return None
+    try:
+        arrays, plain = found
+        tensors, model = as_tensors(arrays), blank_model(record)
+        best = None if plain["best"] is None else Snapshot(state=state_from("best", model, tensors), **plain["best"])
+        progress = Progress(
+            state=state_from("model", model, tensors),
+            features=features_of(plain),
+            curve=plain["curve"],
+            counters=Counters(**plain["counters"]),
+            pool=dict(zip(plain["pool"], arrays["pool"], strict=True)),
+            test_pool=dict(zip(plain["test_pool"], arrays["test_pool"], strict=True)),
+            best=best,
+            **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
+        )
+        _check_sizes(progress, len(record.split.train), len(record.split.test))
+    except UNREADABLE as error:
+        raise directory.unreadable(error) from None
+    progress.seconds = progress.curve[-1]["seconds"]
+    return progress
+
+
+def scaling_of(record: RunRecord) -> Scaling:
+    """The scaling of the run."""
+    return Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in dict(record.scaling).items()})
+
+
+def blank_model(record: RunRecord) -> GenZ:
+    """A model of the run's kind without features."""
+    settings, scaling = record.settings, scaling_of(record)
+    sizes = (0, len(scaling.target_centre), scaling.n_columns)
+    kind = (settings.link, settings.likelihood, settings.error_rate_prior)
+    with isolated(0):
+        return build_model(*sizes, *kind, n_classes=record.n_classes, pooling=scaling.pooling)
+
+
+def as_arrays(tensors: dict[str, Tensor]) -> Arrays:
+    """A tensor may be a view with any strides and on any device; the arrays are plain rows."""
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format).numpy() for name, value in tensors.items()}
+
+
+def as_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    """The reverse of `as_arrays`."""
+    return {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
+
+
+def state_tensors(prefix: str, state: State) -> dict[str, Tensor]:
+    """A state as tensors whose names start with the prefix."""
+    tensors = {f"{prefix}.{name}": value for name, value in state.model.state_dict().items()}
+    tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
+    if state.uncertainty is not None:
+        tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+    if state.effects is not None:
+        tensors[f"{prefix}_effects"] = state.effects
+    if state.moments is not None:
+        tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
+    return tensors
+
+
+def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
+    """The inverse of `state_tensors`. blank: a model of the same kind, any number of features."""
+    model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
+    model.features.n_features = len(rates)
+    model.link = model.link.with_columns([], len(rates))
+    start = len(prefix) + 1
+    model.load_state_dict({name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")})
+    root = tensors.get(f"{prefix}_uncertainty")
+    start = len(f"{prefix}_moments.")
+    moments = {name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}_moments.")}
+    return State(
+        model,
+        rates,
+        tensors[f"{prefix}_posterior"],
+        None if root is None else Uncertainty(root),
+        Moments.from_tensors(moments) if moments else None,
+        tensors.get(f"{prefix}_effects"),
+    )
+
+
+def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
+    """Raise ValueError unless features, answers and states of a run on so many items belong together."""
+    known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
+    agreed = progress.n_test == n_test and len(known) == len(progress.features) and all(known >= {*each.ids} for each in best)
+    for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
+        rates, posterior = state.error_rates, state.posterior
+        agreed &= rates.shape == (n_features,) and posterior.shape == (n_train, n_features)
+        agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
+        agreed &= bool(((rates > 0) & (rates < 1)).all())
+    for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
+        agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
+        agreed &= pool.keys() >= {record.text for record in progress.active}
+    if not agreed:
+        raise ValueError("its parts do not belong together, or not to these items")

@@ -1,0 +1,37 @@
+"""What a display, a chart, a report and a warm start read of a run: `Discovery` is one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pandas as pd
+
+from genz_ppl.data import Items, Schema
+from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.inference.posterior import FittedItems
+
+
+class RunView(Protocol):
+    """See `Discovery` for what each is."""
+
+    schema: Schema
+    directory: RunDirectory | None
+
+    @property
+    def record(self) -> RunRecord: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def features(self) -> pd.DataFrame: ...
+    @property
+    def curve(self) -> pd.DataFrame: ...
+    @property
+    def items(self) -> Items: ...
+    @property
+    def summary(self) -> Summary: ...
+    @property
+    def ceiling(self) -> Ceiling | None: ...
+    def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems: ...
+    def predict(self, items: Items, *, progress: bool | None = None) -> pd.DataFrame: ...
