@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,16 @@ def test_a_state_that_is_cut_short(genz: Any, done: Path) -> None:
     outcome = genz("features", done)
     assert outcome.code == 2
     assert "state.safetensors: cannot be read" in outcome.message
+
+
+def test_what_is_only_read_does_not_wait_for_torch(done: Path, table: Path) -> None:
+    program = (
+        "import sys; from genz_ppl.cli.app import run\n"
+        f"codes = [run(['features', 'out', '--csv']), run(['plan', {table.name!r}, '--target', 'y']), run(['store', '--help'])]\n"
+        "sys.exit(' '.join(name for name in ('torch', 'pyro', 'openai', 'sklearn') if name in sys.modules) or max(codes))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_settings_of_another_version(genz: Any, done: Path) -> None:

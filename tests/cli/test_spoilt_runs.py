@@ -146,17 +146,17 @@ SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def test_every_tensor_spoilt(genz: Any, out: Path) -> None:
+    predict = ["predict", "out", "new.csv", "-o", "new-predictions.csv"]
     tensors, plain = state(out)
     write(out, tensors, plain)
     assert check(genz, ["features", "out"]) == 0  # of an earlier version, without a checksum
     for name in tensors:
         write(out, {other: tensor for other, tensor in tensors.items() if other != name}, plain)
-        assert check(genz, ["features", "out"]) == 2, name
+        assert check(genz, predict) == 2, name
         for how, change in SHAPES.items():
             write(out, {**tensors, name: change(tensors[name])}, plain)
-            code = check(genz, ["features", "out"])
-            if code == 0:  # it was empty, or is read as it was
-                assert check(genz, ["predict", "out", "new.csv", "-o", "new-predictions.csv"]) == 0, (name, how)
+            code = check(genz, predict)
+            assert check(genz, ["features", "out"]) <= code  # which reads a part of them
             assert code == 2 or not tensors[name].numel() or how in ("deeper", "complex"), (name, how)
 
 
