@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.inference.engines.effect_posterior import effects_of
+from genz_ppl.inference.engines.effect_posterior import group_means
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
 from genz_ppl.inference.user_units import user_parameters
@@ -40,7 +40,7 @@ def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
     sd = variance.sqrt().transpose(1, 2) * spread
     per_covariate = scaling.covariate_spread[:, None]
     return GroupEffects(
-        level=(effects_of(link)[:, 0] * spread).numpy(),
+        level=(group_means(link)[:, 0] * spread).numpy(),
         level_sd=sd[:, 0].numpy(),
         slopes=np.asarray(user_parameters(state, scaling)["group_effects"][:, 1:]),
         slopes_sd=(sd[:, 1:] / per_covariate).numpy(),

@@ -69,7 +69,7 @@ def newton(state: State, data: Data, seed: int) -> None:
     root = torch.zeros(len(mean), len(mean), dtype=mean.dtype)
     for _ in range(ROUNDS):
         root, step = density.root(mean, step)
-        mean = climb(density, mean, root)
+        mean = newton_mean(density, mean, root)
     set_parameters(state.model, density.untied(mean))
     state.uncertainty = Uncertainty(density.untied_root(root))
 
@@ -80,7 +80,7 @@ class ExpectedDensity:
     def __init__(self, state: State, data: Data, seed: int) -> None:
         self.data, self.model, self.observation = data, state.model, Observation(state.model)
         few = min(max(ROWS // max(len(data.targets), 1), FEWEST_DRAWS), PAIRS * DRAWS)
-        self.many, self.few = (stratified(state.posterior, n, seed) for n in (PAIRS * DRAWS, few))
+        self.many, self.few = (balanced_draws(state.posterior, n, seed) for n in (PAIRS * DRAWS, few))
         self.position = _tied_positions(state)
         links = sum(parameter.numel() for parameter in state.model.link.parameters())
         self.of_likelihood = slice(links, None)
@@ -154,7 +154,7 @@ class ExpectedDensity:
                 yield density.mean(0).sum()
 
 
-def climb(density: ExpectedDensity, mean: Tensor, root: Tensor) -> Tensor:
+def newton_mean(density: ExpectedDensity, mean: Tensor, root: Tensor) -> Tensor:
     """Newton steps of the mean with a fixed covariance, root root', each halved until it gains; returns where they end, (n,)."""
 
     def value(mean: Tensor) -> float:
@@ -207,7 +207,7 @@ def train_factorised(state: State, data: Data, seed: int) -> None:
     state.uncertainty = Uncertainty(log_spread.detach().exp())
 
 
-def stratified(posterior: Tensor, n: int, seed: int) -> Tensor:
+def balanced_draws(posterior: Tensor, n: int, seed: int) -> Tensor:
     """n draws of every item's features, (n, T, K); each feature is true in n q of them, give or take less than one."""
     generator = torch.Generator().manual_seed(seed)
     shape = (n, *posterior.shape)

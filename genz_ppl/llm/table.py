@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.attributes import folded, read_attributes
-from genz_ppl.llm.rules.ranking import Candidate, choose, log_bayes_factor, rate_difference
+from genz_ppl.llm.rules.ranking import Statement, choose, log_bayes_factor, rate_difference
 from genz_ppl.types import Contrast, FloatArray, Item
 
 _OPPOSITE = "not ({})"
@@ -86,11 +86,11 @@ class TableModel:
         rows = np.array([self._rows.get(item.id, -1) for item in items], dtype=np.int64)
         return np.where(rows[:, None] >= 0, self._values[rows], np.nan)
 
-    def _candidate(self, column: int, opposite: bool, score: float, values: FloatArray) -> Candidate:
+    def _candidate(self, column: int, opposite: bool, score: float, values: FloatArray) -> Statement:
         text = self._texts[column]
         wording = _OPPOSITE.format(text) if opposite else text
         truth = np.where(np.isnan(values), -1.0, np.abs(values - float(opposite))).astype(np.int8)
-        return Candidate(wording, column, score, (int(opposite), 0, len(wording)), truth)
+        return Statement(wording, column, score, (int(opposite), 0, len(wording)), truth)
 
     def _taken(self, texts: Sequence[str]) -> set[Hashable]:
         places = (self._find(text) for text in texts)  # texts of another model are not here and cannot come up

@@ -12,7 +12,7 @@ from torch import Tensor
 from genz_ppl.inference import fit
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.weight_posterior import ExpectedDensity, add_uncertainty, stratified
+from genz_ppl.inference.weight_posterior import ExpectedDensity, add_uncertainty, balanced_draws
 from genz_ppl.models.bayesian import flattened
 
 LIKELIHOODS = ("gaussian", "isotropic", "student_t", "laplace", "poisson", "negative_binomial", "bernoulli", "categorical")
@@ -116,9 +116,9 @@ def test_everything_else_stays_as_it_is(simulate: Any) -> None:
     assert torch.equal(state.uncertainty.root, state.uncertainty.root.tril())
 
 
-def test_stratified_draws_have_the_right_shares() -> None:
+def test_balanced_draws_have_the_right_shares() -> None:
     q = torch.rand(50, 4, dtype=torch.float64)
-    drawn = stratified(q, 16, seed=1)
+    drawn = balanced_draws(q, 16, seed=1)
     assert bool(((drawn == 0) | (drawn == 1)).all())
     assert float((drawn.sum(0) - 16 * q).abs().max()) < 1.0
 

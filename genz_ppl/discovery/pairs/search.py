@@ -21,7 +21,7 @@ from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.watch import Watchers
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.fit import PairState
-from genz_ppl.inference.pairs.fold_in import fold_in
+from genz_ppl.inference.pairs.given_pairs import embedding_given_pairs
 from genz_ppl.inference.pairs.side import Side
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.budget import CapReachedError
@@ -115,7 +115,9 @@ def embedding_targets(problem: PairProblem, number: int, state: PairState) -> tu
             blank = Side.blank(embedding)
         items, others, values = _test_pairs(problem, number)
         nothing = torch.zeros(len(side.test), 0, dtype=torch.float64)
-        folded = fold_in(state.model, blank.predict(nothing, nothing), items, others, values, other, rows=number == 0)
+        folded = embedding_given_pairs(
+            state.model, blank.predict(nothing, nothing), items, others, values, other, rows=number == 0
+        )
         known = np.unique(items.numpy())
         targets[side.test[known]] = folded.mean.numpy()[known]
     spread = targets[side.train].std(axis=0)

@@ -15,7 +15,7 @@ from genz_ppl.inference.varying import SMALLEST_SPREAD, pooling_of
 from genz_ppl.models import LinearLink
 
 
-def effects_of(link: LinearLink) -> Tensor:
+def group_means(link: LinearLink) -> Tensor:
     """The means m_g, (G, 1 + P, D)."""
     n_groups, width = _sizes(link)
     columns = link.covariate_weights.detach()[link.n_unpooled :]
@@ -70,7 +70,7 @@ def effect_terms(link: LinearLink, covariance: Tensor) -> float:
 @torch.no_grad()
 def learn_spread(link: LinearLink, covariance: Tensor) -> None:
     """Give the prior the spreads that raise the bound most: s^2 = mean of m^2 + S over groups and targets."""
-    second = effects_of(link).square().mean((0, 2)) + covariance.diagonal(dim1=2, dim2=3).mean((0, 1))
+    second = group_means(link).square().mean((0, 2)) + covariance.diagonal(dim1=2, dim2=3).mean((0, 1))
     link.pooling = pooling_of(second.sqrt().clamp(min=SMALLEST_SPREAD), len(covariance))
 
 

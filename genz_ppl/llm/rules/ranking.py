@@ -18,7 +18,7 @@ Complexity = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Statement:
     """A statement that may be proposed.
 
     text: its wording. key: equal for two wordings of one feature, its opposite included. score: how well it fits, in nats.
@@ -55,13 +55,13 @@ def rate_difference(yes_first: IntArray, total_first: IntArray, yes_second: IntA
     return yes_first * total_second - yes_second * total_first
 
 
-def choose(candidates: Sequence[Candidate], taken: Collection[Hashable], n: int) -> list[str]:
+def choose(candidates: Sequence[Statement], taken: Collection[Hashable], n: int) -> list[str]:
     """Up to n texts, best first, by score, then simplicity, then alphabet; the same for the same candidates in any order.
 
     Left out: candidates whose key is in `taken`; of those that answer alike on all shown items all but the simplest; and
     near-repeats of a better one of the same family.
     """
-    alike: dict[bytes, Candidate] = {}
+    alike: dict[bytes, Statement] = {}
     best_score: dict[bytes, float] = {}
     for candidate in candidates:
         if candidate.key in taken:
@@ -73,7 +73,7 @@ def choose(candidates: Sequence[Candidate], taken: Collection[Hashable], n: int)
         best_score[truth] = max(candidate.score, best_score.get(truth, candidate.score))
     # Rounded, so that sums taken in another order do not decide.
     ranked = sorted(alike.items(), key=lambda entry: (-round(best_score[entry[0]], 9), _simplicity(entry[1])))
-    chosen: list[Candidate] = []
+    chosen: list[Statement] = []
     for _, candidate in ranked:
         if len(chosen) >= n:
             break
@@ -82,11 +82,11 @@ def choose(candidates: Sequence[Candidate], taken: Collection[Hashable], n: int)
     return [candidate.text for candidate in chosen]
 
 
-def _simplicity(candidate: Candidate) -> tuple[Complexity, str]:
+def _simplicity(candidate: Statement) -> tuple[Complexity, str]:
     return candidate.complexity, candidate.text
 
 
-def _near_repeat(candidate: Candidate, other: Candidate) -> bool:
+def _near_repeat(candidate: Statement, other: Statement) -> bool:
     if candidate.key == other.key:
         return True
     if candidate.family is None or candidate.family != other.family:

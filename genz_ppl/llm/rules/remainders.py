@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from genz_ppl.llm.rules.columns import Column
-from genz_ppl.llm.rules.groups import Group, Kind
 from genz_ppl.llm.rules.predicates import Comparison, Predicate, Relation
 from genz_ppl.llm.rules.quantities import Quantity
+from genz_ppl.llm.rules.statements import Kind, Statements
 
 Span = tuple[int, int, int]  # modulus, first and last remainder
 
@@ -18,7 +18,7 @@ _OTHER_MODULI = (3, 5, 6, 7, 9, 10, 12, 24, 60, 100, 1000)
 _SMALL_MODULUS = 12  # up to it, every run of remainders is looked at
 
 
-def remainder_groups(column: Column) -> Iterator[Group]:
+def remainder_statements(column: Column) -> Iterator[Statements]:
     """Halves of the moduli, and every run of remainders of the small ones, for a field of many whole numbers from 0 up."""
     integers = column.integers
     if integers is None or _is_code(column):
@@ -33,7 +33,7 @@ def remainder_groups(column: Column) -> Iterator[Group]:
         def word(index: int, opposite: bool, spans: list[Span] = spans) -> Predicate | None:
             return remainder_statement(column.name, spans[index], opposite)
 
-        yield Group(kind, column.name, truth, column.present, word, len(spans))
+        yield Statements(kind, column.name, truth, column.present, word, len(spans))
 
 
 def _is_code(column: Column) -> bool:

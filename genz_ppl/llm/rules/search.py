@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.llm.rules.columns import read_columns
-from genz_ppl.llm.rules.groups import Group, Kind, part_groups, range_group, simple_groups
 from genz_ppl.llm.rules.predicates import Comparison, Predicate
 from genz_ppl.llm.rules.quantities import roundness
-from genz_ppl.llm.rules.ranking import NEAR_REPEAT, Candidate, TruthArray, choose, log_bayes_factor, rate_difference
-from genz_ppl.llm.rules.remainders import remainder_groups
-from genz_ppl.llm.rules.sets import set_groups
+from genz_ppl.llm.rules.ranking import NEAR_REPEAT, Statement, TruthArray, choose, log_bayes_factor, rate_difference
+from genz_ppl.llm.rules.remainders import remainder_statements
+from genz_ppl.llm.rules.sets import set_statements
+from genz_ppl.llm.rules.statements import Kind, Statements, part_statements, range_statements, simple_statements
 from genz_ppl.types import FloatArray, IntArray, Item
 
 # Nats against a kind, whatever the field. One question in twenty or so is about a remainder: without this, a field of many
@@ -34,25 +34,25 @@ _LEAST_BALANCE = 0.02  # a statement that fewer items than this share meet (or m
 class Pool:
     """All candidates of a contrast, the best first, not worded yet.
 
-    owner: (C,) index of the group; row: (C,) index in the group; opposite: (C,) whether the opposite is meant;
+    owner: (C,) which of the statements, kind by kind; row: (C,) which of these; opposite: (C,) whether the opposite is meant;
     score: (C,) nats.
     """
 
-    groups: tuple[Group, ...]
+    statements: tuple[Statements, ...]
     owner: IntArray
     row: IntArray
     opposite: NDArray[np.bool_]
     score: FloatArray
 
-    def worded(self, end: int) -> Iterator[Candidate]:
+    def worded(self, end: int) -> Iterator[Statement]:
         """The candidates before `end`, those that the language has words for."""
         for owner, row, opposite, score in zip(
             self.owner[:end], self.row[:end], self.opposite[:end], self.score[:end], strict=True
         ):
-            group = self.groups[owner]
-            predicate = group.word(int(row), bool(opposite))
+            some = self.statements[owner]
+            predicate = some.word(int(row), bool(opposite))
             if predicate is not None:
-                yield _candidate(group, predicate, group.truth[row] != opposite, float(score))
+                yield _candidate(some, predicate, some.truth[row] != opposite, float(score))
 
 
 def propose(positive: Sequence[Item], negative: Sequence[Item], taken: Collection[Hashable], n: int) -> list[str]:
@@ -74,49 +74,54 @@ def propose(positive: Sequence[Item], negative: Sequence[Item], taken: Collectio
 
 
 def _pool(items: Sequence[Item], positives: int) -> Pool:
-    groups: list[Group] = []
+    statements: list[Statements] = []
     for column in read_columns(items):
-        groups += [*simple_groups(column), *range_group(column, positives), *remainder_groups(column), *part_groups(column)]
-        groups += set_groups(column, positives)
-    if not groups:
+        statements += [
+            *simple_statements(column),
+            *range_statements(column, positives),
+            *remainder_statements(column),
+            *part_statements(column),
+        ]
+        statements += [*part_statements(column), *set_statements(column, positives)]
+    if not statements:
         nothing = np.zeros(0, dtype=np.int64)
         return Pool((), nothing, nothing, nothing.astype(np.bool_), nothing.astype(np.float64))
-    counts = np.concatenate([_counts(group, positives) for group in groups], axis=1)
-    sizes = [len(group.truth) for group in groups]
-    prior = np.repeat([_log_prior(group) for group in groups], sizes)
-    owner = np.repeat(np.arange(len(groups), dtype=np.int64), sizes)
+    counts = np.concatenate([_counts(some, positives) for some in statements], axis=1)
+    sizes = [len(some.truth) for some in statements]
+    prior = np.repeat([_log_prior(some) for some in statements], sizes)
+    owner = np.repeat(np.arange(len(statements), dtype=np.int64), sizes)
     row = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
     difference = rate_difference(*counts)
     score = log_bayes_factor(*counts) + prior
     order = np.argsort(-score, kind="stable")
     order = order[difference[order] != 0]
-    return Pool(tuple(groups), owner[order], row[order], difference[order] < 0, score[order])
+    return Pool(tuple(statements), owner[order], row[order], difference[order] < 0, score[order])
 
 
-def _counts(group: Group, positives: int) -> IntArray:
+def _counts(some: Statements, positives: int) -> IntArray:
     """(4, C): yes and answered among the positives, yes and answered among the negatives."""
-    truth = group.truth & group.valid[None, :]
+    truth = some.truth & some.valid[None, :]
     parts = (truth[:, :positives], truth[:, positives:])
-    totals = (int(group.valid[:positives].sum()), int(group.valid[positives:].sum()))
+    totals = (int(some.valid[:positives].sum()), int(some.valid[positives:].sum()))
     rows = [(part.sum(axis=1), np.full(len(truth), total)) for part, total in zip(parts, totals, strict=True)]
     return np.array([rows[0][0], rows[0][1], rows[1][0], rows[1][1]], dtype=np.int64)
 
 
-def _log_prior(group: Group) -> float:
-    return -math.log(group.tried) - _RARITY.get(group.kind, 0.0)
+def _log_prior(some: Statements) -> float:
+    return -math.log(some.tried) - _RARITY.get(some.kind, 0.0)
 
 
-def _candidate(group: Group, predicate: Predicate, truth: NDArray[np.bool_], score: float) -> Candidate:
+def _candidate(some: Statements, predicate: Predicate, truth: NDArray[np.bool_], score: float) -> Statement:
     text = predicate.wording
     digits = sum(map(roundness, predicate.numbers)) if isinstance(predicate, Comparison) else 0
-    relation = _FAMILIES.get(group.kind)
-    return Candidate(
+    relation = _FAMILIES.get(some.kind)
+    return Statement(
         text=text,
         key=predicate.key,
         score=score,
-        complexity=(int(group.kind), digits, len(text)),
-        truth=np.where(group.valid, truth, -1).astype(np.int8),
-        family=None if relation is None else (group.field, relation),
+        complexity=(int(some.kind), digits, len(text)),
+        truth=np.where(some.valid, truth, -1).astype(np.int8),
+        family=None if relation is None else (some.field, relation),
     )
 
 
@@ -125,8 +130,8 @@ def suggest(items: Sequence[Item], n: int) -> list[str]:
 
     Ranges and remainders are left out: without a contrast there is no reason to prefer one of them to a hundred others.
     """
-    waiting = [_balanced(list(simple_groups(column)), n) for column in read_columns(items)]
-    chosen: list[Candidate] = []
+    waiting = [_balanced(list(simple_statements(column)), n) for column in read_columns(items)]
+    chosen: list[Statement] = []
     while len(chosen) < n and any(waiting):
         heads = [candidates.pop(0) for candidates in waiting if candidates]
         for candidate in sorted(heads, key=lambda head: (-head.score, head.complexity, head.text)):
@@ -135,23 +140,23 @@ def suggest(items: Sequence[Item], n: int) -> list[str]:
     return [candidate.text for candidate in chosen]
 
 
-def _balanced(groups: Sequence[Group], n: int) -> list[Candidate]:
+def _balanced(statements: Sequence[Statements], n: int) -> list[Statement]:
     """The statements of one field, the most balanced first, without near-repeats."""
-    ranked: list[tuple[float, Kind, int, Group]] = []
-    for group in groups:
-        answered = int(group.valid.sum())
-        share = (group.truth & group.valid[None, :]).sum(axis=1) / answered
-        balance = np.minimum(share, 1.0 - share) * answered / len(group.valid)
-        ranked += [(float(b), group.kind, row, group) for row, b in enumerate(balance) if b >= _LEAST_BALANCE]
+    ranked: list[tuple[float, Kind, int, Statements]] = []
+    for some in statements:
+        answered = int(some.valid.sum())
+        share = (some.truth & some.valid[None, :]).sum(axis=1) / answered
+        balance = np.minimum(share, 1.0 - share) * answered / len(some.valid)
+        ranked += [(float(b), some.kind, row, some) for row, b in enumerate(balance) if b >= _LEAST_BALANCE]
     ranked.sort(key=lambda entry: (-round(entry[0], 9), *entry[1:3]))
-    chosen: list[Candidate] = []
-    for balance_of, _, row, group in ranked:
+    chosen: list[Statement] = []
+    for balance_of, _, row, some in ranked:
         if len(chosen) >= n:
             break
-        predicate = group.word(row, False)
+        predicate = some.word(row, False)
         if predicate is None:
             continue
-        candidate = _candidate(group, predicate, group.truth[row], round(balance_of, 9))
+        candidate = _candidate(some, predicate, some.truth[row], round(balance_of, 9))
         if not any(_nearly_alike(candidate.truth, other.truth) for other in chosen):
             chosen.append(candidate)
     return chosen

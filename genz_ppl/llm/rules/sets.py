@@ -10,8 +10,8 @@ import numpy as np
 
 from genz_ppl.llm.rules.columns import Column
 from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, runs_of
-from genz_ppl.llm.rules.groups import FEW_SHOWN, LONGEST_PREFIX, Group, Kind
 from genz_ppl.llm.rules.predicates import Comparison, Mentions, OneOf, Predicate, StartsWith, is_missing, value_text
+from genz_ppl.llm.rules.statements import FEW_SHOWN, LONGEST_PREFIX, Kind, Statements
 from genz_ppl.llm.rules.words import content_words, words_of
 from genz_ppl.types import FieldValue
 
@@ -21,7 +21,7 @@ _SHORTEST_CODE = 3
 _LONGEST_VALUE = 6  # words; longer values are free text
 
 
-def set_groups(column: Column, positives: int) -> Iterator[Group]:
+def set_statements(column: Column, positives: int) -> Iterator[Statements]:
     """For a field of names or codes: the common values that lean most to the first `positives` shown items, two, three, ...
 
     Each size counts as all the sets of that size having been tried, so a set must earn its length.
@@ -40,7 +40,7 @@ def set_groups(column: Column, positives: int) -> Iterator[Group]:
         chosen = order[:size]
         names = tuple(sorted(values[index] for index in chosen))
         truth = member[chosen].any(axis=0)[None, :]
-        yield Group(Kind.SET, column.name, truth, column.present, _worded(column.name, names), math.comb(len(values), size))
+        yield Statements(Kind.SET, column.name, truth, column.present, _worded(column.name, names), math.comb(len(values), size))
 
 
 def _common(names: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs import fit_cooccurrence
 from genz_ppl.inference.pairs.embedding import Embedding, balanced, location_moments
 from genz_ppl.inference.pairs.fit import schedule
-from genz_ppl.inference.pairs.fold_in import fold_in
+from genz_ppl.inference.pairs.given_pairs import embedding_given_pairs
 from genz_ppl.inference.pairs.prediction import pair_densities, pair_means, predict_pairs
 from genz_ppl.inference.start import build_model
 from genz_ppl.models import LIKELIHOODS
@@ -76,7 +76,7 @@ def test_folding_in_gaussian_pairs_is_the_exact_posterior() -> None:
         model.likelihood.scale = torch.tensor([0.7], dtype=torch.float64)
     items, others = torch.tensor([0, 0, 0, 0]), torch.tensor([0, 2, 3, 5])
     values = torch.from_numpy(random.normal(size=(4, 1)))
-    folded = fold_in(model, prior, items, others, values, other)
+    folded = embedding_given_pairs(model, prior, items, others, values, other)
     design = np.column_stack([np.ones(4), other.mean[others, 1:]])
     precision = np.diag(prior.sd[0].numpy() ** -2) + design.T @ design / 0.49
     left = values[:, 0].numpy() - 0.3 - other.mean[others, 0].numpy()
@@ -94,7 +94,7 @@ def test_folding_in_other_pairs_finds_the_mode(likelihood: str) -> None:
     prior = Embedding(prior.mean, torch.full_like(prior.sd, 2.0))
     items, others = torch.arange(60) % 3, torch.arange(60) % 20
     values = torch.from_numpy(random.integers(0, 2, (60, 1)).astype(float))
-    folded = fold_in(model, prior, items, others, values, other)
+    folded = embedding_given_pairs(model, prior, items, others, values, other)
     at = folded.mean.clone().requires_grad_(True)
     density = Normal(prior.mean, prior.sd).log_prob(at).sum()
     density = density + model.likelihood(model.location(at[items], other.mean[others])).log_prob(values).sum()

@@ -21,7 +21,7 @@ CHUNK = 1 << 16
 
 @isolated(0)
 @torch.no_grad()
-def fold_in(
+def embedding_given_pairs(
     model: CoOccurrence, prior: Embedding, items: Tensor, others: Tensor, values: Tensor, other_side: Embedding, rows: bool = True
 ) -> Embedding:
     """The mode of log N(y; prior) + sum of log p(x | y, other side's means), and the sd of the Gaussian that has its curvature.

@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True)
-class Group:
+class Statements:
     """Candidates of one kind about one field.
 
     truth: (C, shown) bool. valid: (shown,) bool, where there is an answer. word: the statement of candidate i, or with True
@@ -56,7 +56,7 @@ class Group:
     tried: int
 
 
-def simple_groups(column: Column) -> Iterator[Group]:
+def simple_statements(column: Column) -> Iterator[Statements]:
     """Equality, thresholds, prefixes and words: the kinds that make sense without a contrast. Of dates, thresholds and years."""
     if column.moments is not None:
         yield from _moments(column, column.moments)
@@ -79,14 +79,14 @@ def _members(sets: dict[str, list[int]], shown: int) -> tuple[list[str], BoolArr
 
 def _stated(
     kind: Kind, column: Column, sets: dict[str, list[int]], state: Callable[[str], Predicate], valid: BoolArray | None = None
-) -> Iterator[Group]:
+) -> Iterator[Statements]:
     names, truth = _members(sets, len(column.values))
     if names:
         valid = column.present if valid is None else valid
-        yield Group(kind, column.name, truth, valid, lambda i, opposite: None if opposite else state(names[i]), len(names))
+        yield Statements(kind, column.name, truth, valid, lambda i, opposite: None if opposite else state(names[i]), len(names))
 
 
-def _equalities(column: Column) -> Iterator[Group]:
+def _equalities(column: Column) -> Iterator[Statements]:
     sets: dict[str, list[int]] = {}
     for index in np.flatnonzero(column.present):
         text = column.texts[index]
@@ -95,7 +95,7 @@ def _equalities(column: Column) -> Iterator[Group]:
     return _stated(Kind.EQUALITY, column, sets, lambda value: Equals(column.name, value))
 
 
-def _thresholds(column: Column) -> Iterator[Group]:
+def _thresholds(column: Column) -> Iterator[Statements]:
     if column.numbers is None:
         return
     values = np.unique(column.numbers[column.present])
@@ -108,10 +108,10 @@ def _thresholds(column: Column) -> Iterator[Group]:
         cut = simplest_cut(_plain(values[index]), _plain(values[index + 1]))
         return Comparison(column.name, "less than" if opposite else "at least", (cut,))
 
-    yield Group(Kind.THRESHOLD, column.name, truth, column.present, word, len(cuts))
+    yield Statements(Kind.THRESHOLD, column.name, truth, column.present, word, len(cuts))
 
 
-def _prefixes(column: Column) -> Iterator[Group]:
+def _prefixes(column: Column) -> Iterator[Statements]:
     """Beginnings of codes: values of one length without spaces, with a digit in each."""
     texts = [column.texts[index] for index in np.flatnonzero(column.present)]
     length = len(texts[0])
@@ -127,7 +127,7 @@ def _prefixes(column: Column) -> Iterator[Group]:
     yield from _stated(Kind.PREFIX, column, sets, lambda prefix: StartsWith(column.name, prefix))
 
 
-def _words(column: Column) -> Iterator[Group]:
+def _words(column: Column) -> Iterator[Statements]:
     sets: dict[str, list[int]] = {}
     known: dict[str, set[str]] = {}
     strings = np.zeros(len(column.values), dtype=np.bool_)
@@ -146,7 +146,7 @@ def _words(column: Column) -> Iterator[Group]:
         yield from _stated(Kind.WORD, column, ordered, lambda name: Mentions(column.name, (name,)), strings)
 
 
-def range_group(column: Column, positives: int) -> Iterator[Group]:
+def range_statements(column: Column, positives: int) -> Iterator[Statements]:
     """The ranges of a number, inner ones only, that tell the first `positives` shown items best from the others."""
     if column.numbers is None:
         return
@@ -178,17 +178,17 @@ def range_group(column: Column, positives: int) -> Iterator[Group]:
 
     shown = column.numbers[None, :]
     truth = (shown >= values[low][:, None]) & (shown <= values[high][:, None])
-    yield Group(Kind.RANGE, column.name, truth, column.present, word, tried)
+    yield Statements(Kind.RANGE, column.name, truth, column.present, word, tried)
 
 
-def _moments(column: Column, moments: NDArray[np.datetime64]) -> Iterator[Group]:
+def _moments(column: Column, moments: NDArray[np.datetime64]) -> Iterator[Statements]:
     values = np.unique(moments[column.present])
     if len(values) > 1:
 
         def word(index: int, opposite: bool) -> Predicate:
             return Before(column.name, _roundest(values[index], values[index + 1]), not opposite)
 
-        yield Group(Kind.THRESHOLD, column.name, moments >= values[1:, None], column.present, word, len(values) - 1)
+        yield Statements(Kind.THRESHOLD, column.name, moments >= values[1:, None], column.present, word, len(values) - 1)
     years: dict[str, list[int]] = {}
     for index in np.flatnonzero(column.present):
         years.setdefault(str(part_of(column.values[index], "year")), []).append(int(index))
@@ -202,7 +202,7 @@ def _roundest(low: np.datetime64, high: np.datetime64) -> datetime:
     return found
 
 
-def part_groups(column: Column) -> Iterator[Group]:
+def part_statements(column: Column) -> Iterator[Statements]:
     """Every run of months, weekdays and hours, up to half of them; the opposites are the longer runs."""
     for part in ROUNDS if column.moments is not None else ():
         places = [part_of(value, part) for value in column.values]
@@ -217,7 +217,7 @@ def part_groups(column: Column) -> Iterator[Group]:
         def word(index: int, opposite: bool, runs: list[DatePart] = runs) -> Predicate:
             return runs[index].opposite if opposite else runs[index]
 
-        yield Group(Kind.RANGE, column.name, truth, valid, word, len(runs))
+        yield Statements(Kind.RANGE, column.name, truth, valid, word, len(runs))
 
 
 def _plain(value: float) -> int | float:
