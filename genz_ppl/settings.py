@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -30,6 +30,11 @@ LIKELIHOOD_NAMES = [
 # Those whose targets are classes by name.
 CLASS_LIKELIHOODS = ("bernoulli", "categorical")
 INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
+# What of `DiscoverSettings` a run without mining, the 0-shot baseline, can follow.
+BASELINE_SETTINGS = (
+    *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "direction", "smallest_share"),
+    *("smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
+)
 # Strategies that train a guide: by epochs, and in minibatches if asked.
 GUIDED = ("svi", "structured")
 # The most features whose 2^K combinations `enumeration` goes through.
@@ -278,10 +283,6 @@ class DiscoverSettings:
                 f"pass max_features {MOST_ENUMERATED} or less, or choose inference coordinate"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return asdict(self)
-
 
 # Likelihoods of what is observed between two items, ways to fit, guides of the embeddings.
 PAIR_LIKELIHOOD_NAMES = ("gaussian", "bernoulli", "poisson")
@@ -326,7 +327,3 @@ class PairSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return asdict(self)

@@ -11,7 +11,7 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import start
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.errors import OptionError
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.baseline import Readings
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 _QUESTIONS = "Questions"
 # Arguments of `discovery.baseline.baseline` with the flags they are given by.
 _OWN = {"task": "--task", "n_questions": "--questions", "examples": "--examples"}
-
-# The settings that have a meaning without a search.
-_TAKEN = (
-    *("model", "link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "direction"),
-    *("smallest_share", "smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
-)
 
 Task = Annotated[
     str | None,
@@ -50,7 +44,7 @@ Examples = Annotated[
 ]
 
 
-@options.takes(*options.COLUMNS, *options.of(DiscoverSettings, *_TAKEN), *model_options.SETTINGS)
+@options.takes(*options.COLUMNS, *options.of(DiscoverSettings, "model", *BASELINE_SETTINGS), *model_options.SETTINGS)
 def baseline(
     context: typer.Context,
     source: options.Source,

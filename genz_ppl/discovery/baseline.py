@@ -27,26 +27,9 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.worth.candidates import extended, finalists, is_balanced
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import MOST_ENUMERATED, DiscoverSettings
+from genz_ppl.settings import BASELINE_SETTINGS, MOST_ENUMERATED, DiscoverSettings
 from genz_ppl.types import FloatArray
 
-# What of `DiscoverSettings` a run without mining can follow.
-SETTINGS = (
-    "link",
-    "likelihood",
-    "inference",
-    "bayesian",
-    "batch_size",
-    "error_rate_prior",
-    "direction",
-    "smallest_share",
-    "smallest_worth",
-    "refit_steps",
-    "final_steps",
-    "seed",
-    "test_fraction",
-    "device",
-)
 # Questions answered in one step: a kill loses no more. A served model keeps its answers itself and is asked all at once.
 AT_ONCE = 10
 # Targets that a task names; of more, the first ones.
@@ -109,8 +92,9 @@ def baseline(
     as in `discover`; see `readings` for the paper's reading of the same curve. A feature's `gain` is what the bound
     lost when its turn came to be taken out (NaN where a guide is trained).
 
-    settings: link, likelihood, inference, seed, test_fraction and the others in `SETTINGS`, as in `discover`; so are the
-    remaining arguments, the split, the run directory and what is raised. `resume` goes on with a run that was stopped.
+    settings: link, likelihood, inference, seed, test_fraction and the others in `genz_ppl.settings.BASELINE_SETTINGS`, as in
+    `discover`; so are the remaining arguments, the split, the run directory and what is raised. `resume` goes on with a run
+    that was stopped.
     """
     items, settings = with_roles(items, settings)
     brief = Brief(task_of(items) if task is None else task, n_questions, examples)
@@ -227,9 +211,9 @@ def is_new(column: FloatArray, others: list[FloatArray]) -> bool:
 
 
 def _settings(model: str | FoundationModel, brief: Brief, given: dict[str, Any]) -> DiscoverSettings:
-    unknown = [name for name in given if name not in SETTINGS]
+    unknown = [name for name in given if name not in BASELINE_SETTINGS]
     if unknown:
-        raise OptionError(f"{unknown[0]}: no setting of a baseline; known are {', '.join(sorted(SETTINGS))}")
+        raise OptionError(f"{unknown[0]}: no setting of a baseline; known are {', '.join(sorted(BASELINE_SETTINGS))}")
     most = brief.n_questions
     if given.get("inference") == "enumeration" and most > MOST_ENUMERATED:
         raise OptionError(

@@ -27,7 +27,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.prediction import pair_means
 from genz_ppl.inference.pairs.result import weights_of
-from genz_ppl.settings import DiscoverSettings, PairSettings
+from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
 EXAMPLES = 3
@@ -46,19 +46,11 @@ class PairView(Protocol):
     @property
     def progress(self) -> PairProgress: ...
     @property
-    def settings(self) -> PairSettings: ...
-    @property
-    def status(self) -> str: ...
-    @property
     def state(self) -> PairState: ...
     @property
     def features(self) -> pd.DataFrame: ...
     @property
     def affinity(self) -> pd.DataFrame: ...
-    @property
-    def curve(self) -> pd.DataFrame: ...
-    @property
-    def scores(self) -> dict[str, dict[str, float | None]]: ...
     @property
     def ids(self) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
 
@@ -81,15 +73,15 @@ def gather_pairs(
         rows=rows,
         columns=columns,
         n_pairs=record.pairs,
-        likelihood=run.settings.likelihood,
-        link=run.settings.link,
+        likelihood=run.record.settings.likelihood,
+        link=run.record.settings.link,
         affinity=run.affinity.to_numpy(dtype=np.float64)[np.ix_(order, other)] if order and other and linear else None,
-        curve=run.curve,
-        scores={part: {name: _number(value) for name, value in found.items()} for part, found in run.scores.items()},
+        curve=pd.DataFrame(run.progress.curve),
+        scores={part: {name: _number(value) for name, value in found.items()} for part, found in run.progress.scores.items()},
         points={} if problem is None or stale else _points(run, problem),
-        settings={**own, **asdict(run.settings), **{f"search: {name}": value for name, value in record.search.items()}},
+        settings={**own, **asdict(run.record.settings), **{f"search: {name}": value for name, value in record.search.items()}},
         versions=record.versions,
-        status=run.status if run.status == "done" else record.status,
+        status="done" if run.progress.status == "done" else record.status,
     )
 
 
@@ -121,7 +113,7 @@ def _source_name(record: PairRecord, name: str) -> str:
 
 def _state(run: PairView, number: int) -> str:
     """See `PairSideFacts`."""
-    done = [what for what, _ in stages(run.settings, run.record.rounds)[: run.progress.stage]]
+    done = [what for what, _ in stages(run.record.settings, run.record.rounds)[: run.progress.stage]]
     search = run.progress.searches[number]
     if SIDE_NAMES[number] not in done:
         return "waiting"
@@ -192,9 +184,9 @@ def _example(name: str, texts: Mapping[str, str]) -> Example:
 
 def _points(run: PairView, problem: PairProblem) -> dict[str, PairPoints]:
     nobody = Searcher(DiscoverSettings(), ("rules", "rules"))  # nothing is searched
-    pair_run = PairRun(problem, run.settings, nobody, 1)
+    pair_run = PairRun(problem, run.record.settings, nobody, 1)
     found = {}
-    with isolated(run.settings.seed):
+    with isolated(run.record.settings.seed):
         rows, columns = pair_run.whole(run.progress, 0), pair_run.whole(run.progress, 1)
         for part in problem.split.parts():
             first, second, values = problem.part(part)
