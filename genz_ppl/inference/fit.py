@@ -22,7 +22,7 @@ from genz_ppl.inference.data_checks import (
 )
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
-from genz_ppl.inference.start import Scaling, build_model, start_state
+from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.user_units import user_parameters
@@ -199,9 +199,7 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        sizes, prior = (h.shape[1], y.shape[1], scaling.n_columns), settings.error_rate_prior
-        model = build_model(*sizes, link, likelihood, prior, n_classes=classes, pooling=scaling.pooling)
-        state = start_state(model.to(place), data)
+        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes)
         bounds = strategy.fit(state, data, steps)
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())

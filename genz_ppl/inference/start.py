@@ -133,6 +133,15 @@ def pooled_link(name: str) -> type[LinearLink]:
     return kind
 
 
+def first_state(
+    data: Data, scaling: Scaling, link: str, likelihood: str, error_rate_prior: tuple[float, float], n_classes: int = 2
+) -> State:
+    """A fresh model of these parts for standardised data, on their device, at its start. Call inside `isolated`."""
+    sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
+    model = build_model(*sizes, link, likelihood, error_rate_prior, n_classes=n_classes, pooling=scaling.pooling)
+    return start_state(model.to(data.targets.device), data)
+
+
 def start_state(model: GenZ, data: Data) -> State:
     """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
     rates = torch.full((data.answers.shape[1],), model.features.prior_mean).to(data.answers)

@@ -149,14 +149,13 @@ def _continued(
     given = {name: value for name, value in changes.items() if value is not None}
     store = given.pop("store", record.store)
     served = record.opened_with(given)
-    record = record.changed(
-        models=(name_of(models[0]), name_of(models[1])),
-        model_settings=None if served is None else served.to_dict(),
-        store=None if store is None else str(Path(store).absolute()),
+    return trust.own(
+        record.changed(
+            models=(name_of(models[0]), name_of(models[1])),
+            model_settings=None if served is None else served.to_dict(),
+            store=None if store is None else str(Path(store).absolute()),
+        )
     )
-    record = trust.with_id(record)
-    trust.note(record)
-    return record
 
 
 def as_pairs(pairs: Pairs | pd.DataFrame | str | Path, rows: Items | Sequence[str], columns: Items | Sequence[str]) -> Pairs:

@@ -45,7 +45,7 @@ class PairDisplay(Watched):
 
     def stage(self, progress: PairProgress) -> None:
         """After a stage."""
-        self._lines = [f"{progress.stage} stages done", ""]
+        self._lines = [f"{progress.stage} stages done" if progress.stage else self._lines[0], ""]
         self._done, self._of = 0, 1
         self.look()
 

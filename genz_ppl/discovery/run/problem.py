@@ -19,7 +19,7 @@ from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
-from genz_ppl.inference.start import Scaling, build_model, pooled_link, start_state
+from genz_ppl.inference.start import Scaling, first_state, pooled_link
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.varying import indicators, levels_of
@@ -95,10 +95,8 @@ class Problem:
     def blank(self, answers: Tensor | None = None) -> tuple[State, Data]:
         """A state that nothing is fitted to yet, with as many features as there are answers, (T, K). Call inside `isolated`."""
         data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
-        sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
         kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
-        model = build_model(*sizes, *kind, n_classes=self.n_classes, pooling=self.scaling.pooling)
-        return start_state(model.to(self.device), data), data
+        return first_state(data, self.scaling, *kind, n_classes=self.n_classes), data
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""

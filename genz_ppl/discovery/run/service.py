@@ -81,9 +81,7 @@ class Service:
     def changed(self, record: RunRecord) -> RunRecord:
         """The record of a run that goes on with this, which makes it the user's own."""
         settings = replace(record.settings, model=self.model) if isinstance(self.model, str) else record.settings
-        record = trust.with_id(record.changed(settings=settings, **self.noted))
-        trust.note(record)
-        return record
+        return trust.own(record.changed(settings=settings, **self.noted))
 
     def open(
         self,

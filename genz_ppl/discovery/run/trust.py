@@ -32,6 +32,13 @@ def with_id(record: Record) -> Record:
     return record.changed(id=uuid4().hex) if needs and record.id is None else record
 
 
+def own(record: Record) -> Record:
+    """The record of a run that the user goes on with, which makes it theirs."""
+    record = with_id(record)
+    note(record)
+    return record
+
+
 def asked(record: AnyRecord) -> dict[str, str]:
     """What opening the models of a run would do beyond the defaults, by argument of `resume`.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.pairs.embedding import Embedding
-from genz_ppl.inference.start import Scaling, build_model, start_state
+from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
 from genz_ppl.models import GaussianLikelihood
 from genz_ppl.models.cooccurrence import EmbeddingPrior
@@ -39,8 +39,8 @@ class Side:
     ) -> Side:
         """A side fitted to first embeddings. Call inside `isolated`."""
         scaling = Scaling.of(embedding.mean, covariates, GaussianLikelihood)
-        model = build_model(answers.shape[1], embedding.mean.shape[1], covariates.shape[1], link, "gaussian", error_rate_prior)
-        side = cls(start_state(model, scaling.data(answers, covariates, embedding.mean)), scaling, answers, covariates)
+        data = scaling.data(answers, covariates, embedding.mean)
+        side = cls(first_state(data, scaling, link, "gaussian", error_rate_prior), scaling, answers, covariates)
         side.explain(embedding, FIRST_STEPS)
         return side
 
@@ -50,8 +50,8 @@ class Side:
         nothing = embedding.mean.new_zeros(len(embedding.mean), 0)
         n_entries = embedding.mean.shape[1]
         scaling = Scaling(torch.zeros(n_entries).to(nothing), torch.ones(n_entries).to(nothing), nothing[0], nothing[0])
-        model = build_model(0, n_entries, 0, "linear", "gaussian", error_rate_prior)
-        side = cls(start_state(model, Data(nothing, nothing, embedding.mean)), scaling, nothing, nothing)
+        data = Data(nothing, nothing, embedding.mean)
+        side = cls(first_state(data, scaling, "linear", "gaussian", error_rate_prior), scaling, nothing, nothing)
         side.explain(embedding)
         return side
 
