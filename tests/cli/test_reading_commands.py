@@ -187,7 +187,8 @@ def test_a_state_that_is_cut_short(genz: Any, done: Path) -> None:
 def test_what_is_only_read_does_not_wait_for_torch(done: Path, table: Path) -> None:
     program = (
         "import sys; from genz_ppl.cli.app import run\n"
-        f"codes = [run(['features', 'out', '--csv']), run(['plan', {table.name!r}, '--target', 'y']), run(['store', '--help'])]\n"
+        f"plan = ['plan', {table.name!r}, '--target', 'y', '--id', 'key']\n"
+        "codes = [run(['features', 'out', '--csv']), run(plan), run(['store', '--help'])]\n"
         "sys.exit(' '.join(name for name in ('torch', 'pyro', 'openai', 'sklearn') if name in sys.modules) or max(codes))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -46,9 +46,9 @@ class Problem:
             check_direction(items, settings.likelihood)
         self.n_classes = count_classes(items, settings.likelihood)
         targets, covariates = torch.tensor(explained(self.train, settings.direction)), torch.tensor(self.train.covariates)
-        self.scaling, self.levels = Scaling.of(targets, covariates, LIKELIHOODS[settings.likelihood]), ()
+        self.scaling = Scaling.of(targets, covariates, LIKELIHOODS[settings.likelihood])
         check_targets(items, settings.likelihood, self.n_classes)
-        self.levels: tuple[str, ...]
+        self.levels: tuple[str, ...] = ()
         if self.train.varying_labels is not None:
             self._vary(self.train.varying_labels, covariates, targets)
         strategy_of(settings).check(len(split.train), settings.max_features or 0)
