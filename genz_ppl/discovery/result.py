@@ -46,7 +46,10 @@ from genz_ppl.types import FloatArray
 
 
 class Discovery:
-    """A finished or interrupted run: its features, its learning curve, its posterior, and predictions."""
+    """A finished or interrupted run: its features, its learning curve, its posterior, and predictions.
+
+    record: what run.json says. progress: what the run knows, with answers and fitted states.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class Discovery:
         items: Items | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> None:
-        self._progress, self._record, self._model, self.directory, self._items = progress, record, model, directory, items
+        self.progress, self.record, self._model, self.directory, self._items = progress, record, model, directory, items
         self._changes = dict(changes or {})
         self.schema, self._scaling, self._levels = record.roles, scaling_of(record), tuple(record.levels)
 
@@ -92,24 +95,14 @@ class Discovery:
         return Plots(self)
 
     @property
-    def progress(self) -> Progress:
-        """What the run knows: records, answers and fitted states."""
-        return self._progress
-
-    @property
-    def record(self) -> RunRecord:
-        """What run.json says."""
-        return self._record
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run, as in run.json."""
-        return asdict(self._record.settings)
+        return asdict(self.record.settings)
 
     @property
     def status(self) -> str:
         """ "done", or "running" where the run was stopped before its end."""
-        return self._progress.status
+        return self.progress.status
 
     @property
     def features(self) -> pd.DataFrame:
@@ -120,8 +113,8 @@ class Discovery:
         moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
         it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
-        state = self._progress.state
-        return feature_table(self._progress.features, state.error_rates.numpy(), state.posterior.numpy())
+        state = self.progress.state
+        return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy())
 
     @property
     def coefficients(self) -> pd.DataFrame:
@@ -144,8 +137,8 @@ class Discovery:
             encode = open_encoder().directions
         with isolated(test.seed):
             predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
-        targets, kind = explained(items, self._record.settings.direction), kind_of(likelihood)
-        found = ceiling_of(items, self._record.split_of(items), targets, predicted, kind, test.seed, encode)
+        targets, kind = explained(items, self.record.settings.direction), kind_of(likelihood)
+        found = ceiling_of(items, self.record.split_of(items), targets, predicted, kind, test.seed, encode)
         if self.directory is not None and found is not None:
             self.directory.note("ceiling", asdict(found))
         return found
@@ -153,8 +146,8 @@ class Discovery:
     @property
     def summary(self) -> Summary:
         """What the run comes to: its errors beside those without questions and of guessing."""
-        if self._progress.outcome:
-            return Summary.from_dict(self._progress.outcome)
+        if self.progress.outcome:
+            return Summary.from_dict(self.progress.outcome)
         first, last = self.curve.iloc[0], self.curve.iloc[-1]
         errors = float(last["test_error"]), float(last["train_error"]), float(first["test_error"])
         return Summary(int(last["n_features"]), str(last["metric"]), *errors)
@@ -162,14 +155,14 @@ class Discovery:
     @property
     def curve(self) -> pd.DataFrame:
         """The learning curve: one row an event, columns as in curve.csv."""
-        return curve_table(self._progress.curve)
+        return curve_table(self.progress.curve)
 
     @property
     def posterior(self) -> pd.DataFrame:
         """q(z = 1 given y and the answers): training items on their index, active features by text."""
-        names, known = self._record.split.train, self._own_items()
-        index = pd.Index(names, name="id") if known is None else known.index[self._record.split_of(known).train]
-        return pd.DataFrame(self._progress.state.posterior.numpy(), index=index, columns=self._texts)
+        names, known = self.record.split.train, self._own_items()
+        index = pd.Index(names, name="id") if known is None else known.index[self.record.split_of(known).train]
+        return pd.DataFrame(self.progress.state.posterior.numpy(), index=index, columns=self._texts)
 
     @property
     def groups(self) -> pd.DataFrame:
@@ -180,7 +173,7 @@ class Discovery:
         and so on.
         """
         with isolated(0):
-            effects = group_effects(self._progress.state, self._scaling)
+            effects = group_effects(self.progress.state, self._scaling)
         return group_table(effects, self._levels, self.schema)
 
     def predict(
@@ -203,10 +196,10 @@ class Discovery:
         items = self.matched(items)
         covariates = covariates_of(items, self._levels)
         answers = torch.from_numpy(self.answers(items, model_settings, on_answers, progress))
-        seed = self._record.settings.seed
+        seed = self.record.settings.seed
         with isolated(seed):
-            outcome = predict(self._progress.state, self._scaling, answers, covariates, seed, level)
-        return prediction_table(outcome, items.index, self.schema, self._progress.state.model.likelihood)
+            outcome = predict(self.progress.state, self._scaling, answers, covariates, seed, level)
+        return prediction_table(outcome, items.index, self.schema, self.progress.state.model.likelihood)
 
     def update(
         self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None
@@ -231,11 +224,11 @@ class Discovery:
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
         if items is not None:
-            self._record.check_items(items)
-        items, record = self.items if items is None else items, self._record
+            self.record.check_items(items)
+        items, record = self.items if items is None else items, self.record
         split, tested = record.split_of(items), side != "train"
         part = items.take(split.test if tested else split.train)
-        return fitted_items(self._progress, self._progress.state, self._scaling, part, record.settings, self._levels, tested)
+        return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, tested)
 
     def to_inference_data(self, items: Items | None = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
@@ -278,13 +271,13 @@ class Discovery:
 
     def _own_items(self) -> Items | None:
         if self._items is None and self.directory is not None:
-            self._items = read_items(self.directory, self._record)
+            self._items = read_items(self.directory, self.record)
         return self._items
 
     @property
     def needed(self) -> Schema:
         """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
-        return needed_schema(self.schema, self._texts, self._record.settings.model)
+        return needed_schema(self.schema, self._texts, self.record.settings.model)
 
     def matched(self, items: Items | pd.DataFrame) -> Items:
         """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
@@ -294,7 +287,7 @@ class Discovery:
 
     @property
     def _texts(self) -> list[str]:
-        return [record.text for record in self._progress.active]
+        return [record.text for record in self.progress.active]
 
     def answers(
         self,
@@ -305,13 +298,13 @@ class Discovery:
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
         items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
-        answers, missing = self._record.known_answers(self._progress, items)
+        answers, missing = self.record.known_answers(self.progress, items)
         if missing and texts:
             asked, changes = [items[i] for i in missing], model_settings or {}
-            service = Service.recorded(self._record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
-            opened = service.open(self._record, None, items=asked)
+            service = Service.recorded(self.record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
+            opened = service.open(self.record, None, items=asked)
             with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
                 told.watch(opened)
                 answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
-            warn_of_silence(items, texts, answers[missing], self._progress.train_answers)
+            warn_of_silence(items, texts, answers[missing], self.progress.train_answers)
         return answers

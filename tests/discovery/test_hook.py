@@ -113,7 +113,7 @@ def test_other_strategies_discover_too(items: Items, inference: str) -> None:
 def test_bayesian_run_keeps_its_uncertainty(items: Items, tmp_path: Path) -> None:
     run = discover(items, out=tmp_path / "run", bayesian=True, **{**QUICK, "add": 1, "cut": 0})
     loaded = Discovery.load(tmp_path / "run", model=RulesModel())
-    state = loaded._progress.state
+    state = loaded.progress.state
     assert state.uncertainty is not None
     assert state.uncertainty.root.shape == (3, 3)  # one weight, the intercept and the scale
     pd.testing.assert_frame_equal(loaded.predict(items), run.predict(items))

@@ -41,7 +41,7 @@ class CoOccurrenceRun:
         directory: PairDirectory | None = None,
         problem: PairProblem | None = None,
     ) -> None:
-        self._progress, self._record, self.directory, self._problem = progress, record, directory, problem
+        self.progress, self.record, self.directory, self._problem = progress, record, directory, problem
 
     @classmethod
     def load(
@@ -78,34 +78,24 @@ class CoOccurrenceRun:
     @property
     def settings(self) -> PairSettings:
         """How the two-item model was fitted."""
-        return self._record.settings
-
-    @property
-    def record(self) -> PairRecord:
-        """What run.json says."""
-        return self._record
-
-    @property
-    def progress(self) -> PairProgress:
-        """What the run knows: the fitted model and the searches."""
-        return self._progress
+        return self.record.settings
 
     @property
     def status(self) -> str:
         """ "done", or "running" where the run was stopped before its end."""
-        return self._progress.status
+        return self.progress.status
 
     @property
     def state(self) -> PairState:
         """The fitted model, both sides and the embeddings of the items that were fitted."""
-        if self._progress.state is None:
+        if self.progress.state is None:
             raise RunDirectoryError("the run was stopped before its first stage")
-        return self._progress.state
+        return self.progress.state
 
     @property
     def searches(self) -> dict[str, Discovery | None]:
         """The last search of each side as an ordinary run, None of an undescribed one."""
-        return dict(zip(SIDE_NAMES, self._progress.searches, strict=True))
+        return dict(zip(SIDE_NAMES, self.progress.searches, strict=True))
 
     @property
     def features(self) -> pd.DataFrame:
@@ -131,17 +121,17 @@ class CoOccurrenceRun:
     @property
     def curve(self) -> pd.DataFrame:
         """One row a fit: bound and errors on training pairs, held-out pairs, new rows, new columns and new x new."""
-        return pd.DataFrame(self._progress.curve)
+        return pd.DataFrame(self.progress.curve)
 
     @property
     def scores(self) -> dict[str, dict[str, float | None]]:
         """All metrics by part of the split."""
-        return self._progress.scores
+        return self.progress.scores
 
     @property
     def ids(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids of the rows and columns that were fitted, in the order of their embeddings."""
-        rows, columns = (tuple(self._record.split[name].train) for name in SIDE_NAMES)
+        rows, columns = (tuple(self.record.split[name].train) for name in SIDE_NAMES)
         return rows, columns
 
     def embedding(self, side: str, items: Items | None = None) -> tuple[tuple[str, ...], Embedding]:
@@ -193,7 +183,7 @@ class CoOccurrenceRun:
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
         frame = pairs if isinstance(pairs, pd.DataFrame) else pd.DataFrame(list(pairs), columns=["row", "column"])
-        names = self._record.pair_columns or []
+        names = self.record.pair_columns or []
         frame = frame[names] if names and set(names) <= set(frame.columns) else frame.iloc[:, :2]
         if self._problem is not None:  # the items that were kept out are described already
             rows, columns = (given or side.items for given, side in zip((rows, columns), self._problem.sides, strict=True))
@@ -243,7 +233,7 @@ class CoOccurrenceRun:
         if pairs is not None and self.directory is not None:
             if rows is None or columns is None:
                 raise OptionError("pairs: they are positions among rows and columns; pass rows= and columns= too")
-            problem = PairProblem.recorded(rows, columns, pairs, self._record, self.directory.path)
+            problem = PairProblem.recorded(rows, columns, pairs, self.record, self.directory.path)
         known = [side.items for side in problem.sides] if problem is not None else [None, None]
         first, second = (given if isinstance(given, Items) else own for given, own in zip((rows, columns), known, strict=True))
         write_pair_report(gather_pairs(self, (first, second), problem), Path(path))
@@ -265,7 +255,7 @@ class CoOccurrenceRun:
         return ids + more, Embedding(torch.cat([known.mean, other.mean]), torch.cat([known.sd, other.sd]))
 
     def _texts(self, number: int) -> list[str]:
-        search = self._progress.searches[number]
+        search = self.progress.searches[number]
         texts = [] if search is None else [record.text for record in search.progress.active]
         return texts if len(texts) == self.state.sides[number].answers.shape[1] else []
 
