@@ -91,6 +91,6 @@ def _predict_pairs(
         given = None if path is None else str(path)
         # Without a table of its own a side may hold items that were kept out: the run's own table describes them.
         there = known is not None and known[side] is not None and Path(known[side]).exists()
-        described.append(open_side(known, side, given) if given is not None or there else None)
+        described.append(open_side(known or {}, side, given) if given is not None or there else None)
     pairs = {column: table.cells(column) for column in table.columns}
     return CoOccurrenceRun.load(folder, **opening).predict(pd.DataFrame(pairs), described[0], described[1], level)

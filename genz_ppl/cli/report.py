@@ -58,7 +58,7 @@ def report(
     curve = None if baseline is None else _curve(baseline)
     items, note = None, ""
     try:
-        items = reopen_items(run.record if source is None else run.record.changed(source=absolute_source(source)), folder)
+        items = reopen_items(run.record.source if source is None else absolute_source(source), run.schema, folder)
     except (InputError, RunDirectoryError) as error:
         if source is not None or not (folder / ITEMS_FILE).exists():
             raise

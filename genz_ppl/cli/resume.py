@@ -48,7 +48,7 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with Display(shown=False if quiet else None) as display:
-        items = reopen_items(record, folder)
+        items = reopen_items(record.source, record.roles, folder)
         run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     print_features(run.features)
     print_summary(run, ceiling and record.baseline is None)

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from genz_ppl.data import Items
+    from genz_ppl.data import Items, Schema
     from genz_ppl.discovery.discover import Discovery
-    from genz_ppl.discovery.run.record import RunRecord
 
 
 def open_items(source: str, given: Mapping[str, Any]) -> Items:
@@ -42,26 +41,25 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
     )
 
 
-def reopen_items(record: RunRecord, folder: Path) -> Items:
-    """The items that the run in `folder` was started on, from its run.json."""
+def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
+    """The items that the run in `folder` was started on. source, roles: as its run.json notes them."""
     from genz_ppl.data import open_source
     from genz_ppl.data.sources import NAMED_SOURCES
 
-    source = record.source
     if source is None:
         raise RunDirectoryError(
             f"{folder}: the run was started from Python on a table in memory; go on with genz_ppl.resume({str(folder)!r}, items)"
         )
     if source.partition(":")[0] in NAMED_SOURCES:
-        return open_source(source, group=record.roles.group, varying=record.roles.varying)
-    return open_source(source, **record.roles.roles())
+        return open_source(source, group=roles.group, varying=roles.varying)
+    return open_source(source, **roles.roles())
 
 
 def items_of(run: Discovery, folder: Path) -> Items | None:
     """What `Discovery.fitted` needs: None where the run's folder holds the numbers of its items, else all it was started on."""
     from genz_ppl.discovery.run.folder import ITEMS_FILE
 
-    return None if (folder / ITEMS_FILE).exists() else reopen_items(run.record, folder)
+    return None if (folder / ITEMS_FILE).exists() else reopen_items(run.record.source, run.schema, folder)
 
 
 def absolute_source(source: str) -> str:

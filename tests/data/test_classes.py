@@ -231,10 +231,10 @@ def test_the_command_line_reads_classes_where_the_likelihood_has_them(tmp_path: 
     for numeric in (None, "gaussian"):
         message = fails(InputError, partial(open_items, str(path), {**given, "likelihood": numeric}))
         assert "--likelihood categorical or bernoulli" in message
-    record = {"source": str(path), "schema": json.loads(json.dumps(items.schema.to_dict()))}
-    assert reopen_items(record, tmp_path).fingerprint() == items.fingerprint()
+    schema = Schema.from_dict(json.loads(json.dumps(items.schema.to_dict())))
+    assert reopen_items(str(path), schema, tmp_path).fingerprint() == items.fingerprint()
     path.write_text("title,churned\nu,yes\nv,no\nw,maybe\n")
-    message = fails(InputError, lambda: reopen_items(record, tmp_path))
+    message = fails(InputError, lambda: reopen_items(str(path), schema, tmp_path))
     assert "row 3 (id '2'): expected one of the classes no, yes, found 'maybe'" in message
 
 

@@ -41,7 +41,7 @@ def found(rated: RatedRun) -> ColdStart:
 
 
 def table_of(run: Discovery) -> RatingTable:
-    table = open_ratings(run.record.source)
+    table = open_ratings(str(run.record.source))
     assert table is not None
     return table
 
@@ -112,7 +112,7 @@ def test_the_seed_decides_items_and_order(rated: RatedRun, found: ColdStart) -> 
 
 
 def test_targets_of_held_items_are_not_used(run: Discovery, rated: RatedRun, found: ColdStart) -> None:
-    items = open_source(run.record.source)
+    items = open_source(str(run.record.source))
     assert items.targets is not None
     targets = items.targets.copy()
     for name in run.record.split.test:
@@ -195,7 +195,7 @@ def test_other_data_than_the_runs(run: Discovery, items: Items, tmp_path: Path) 
     table = table_of(run)
     with pytest.raises(InputError, match="the items are not those of the run"):
         RatedRun.of(run, items, table)
-    known = open_source(run.record.source)
+    known = open_source(str(run.record.source))
     with pytest.raises(InputError, match="the targets are not embeddings of these ratings"):
         RatedRun.of(run, known, replace(table, alpha=1.0))
     with pytest.raises(InputError, match="item '5' has no ratings"):

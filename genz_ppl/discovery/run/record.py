@@ -78,7 +78,7 @@ def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any)
 
 def _given(read: BaseModel) -> dict[str, Any]:
     """Settings of a search as they were given, if they are such."""
-    DiscoverSettings(**dict(read))
+    DiscoverSettings(**{name: value for name, value in dict(read).items() if name in DiscoverSettings.__dataclass_fields__})
     return dict(read)
 
 
