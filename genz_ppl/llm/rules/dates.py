@@ -17,20 +17,7 @@ from genz_ppl.types import FieldValue
 
 Part = Literal["year", "month", "weekday", "hour"]
 
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
+MONTHS = tuple("January February March April May June July August September October November December".split())
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 #: The values of the parts that come round again, in order.
 ROUNDS: dict[Part, tuple[str, ...]] = {"month": MONTHS, "weekday": WEEKDAYS, "hour": tuple(map(str, range(24)))}

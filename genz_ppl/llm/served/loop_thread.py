@@ -19,7 +19,6 @@ class LoopThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
         self._turn = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, Result], wind_up: Callable[[], None], grace: float = 10.0) -> Result:
@@ -68,20 +67,15 @@ class LoopThread:
                 future.result(5.0)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                ready = threading.Event()
-                loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop, ready), name="genz-calls", daemon=True)
-                self._thread.start()
-                ready.wait()
-                self._loop = loop
-            return self._loop
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(loop,), name="genz-calls", daemon=True)
+            self._thread.start()
+            self._loop = loop
+        return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
-    asyncio.set_event_loop(loop)
-    loop.call_soon(ready.set)
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:

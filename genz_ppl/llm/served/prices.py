@@ -56,8 +56,8 @@ def find_price(model: str, override: tuple[float, float] | None = None, base_url
     """The price of a model as its server names it, or None where it is not known.
 
     override: dollars per million tokens read and written; it wins. base_url: the server, as calls take it (`server_address`);
-    the models of a server that the table does not know, such as one's own, have no known price. Prices that change by the hour count as in
-    the dearest hour of the day to come; discounts for cached text are left out: the result is an upper limit.
+    the models of one that the table does not know, such as one's own, have no known price. Prices that change by the hour
+    count as in the dearest hour of the day to come; discounts for cached text are left out: the result is an upper limit.
     """
     if override is not None:
         return Price(*override)
