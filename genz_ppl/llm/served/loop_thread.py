@@ -48,17 +48,13 @@ class LoopThread:
         with suppress(FutureTimeoutError, CancelledError):
             asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result(5.0)
 
-    def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Run a last coroutine, if there is one, and end the thread once it is over. Does nothing if it never started.
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a last coroutine and end the thread once it is over. Does nothing if it never started.
 
         It is waited for, five seconds at most; not by the thread itself, where the garbage collector may call this.
         """
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            return
-        self._loop = None
-        if last is None:
-            loop.call_soon_threadsafe(loop.stop)
+        loop, self._loop = self._loop, None
+        if loop is None:
             return
         future = asyncio.run_coroutine_threadsafe(last(), loop)
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
