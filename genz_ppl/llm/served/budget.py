@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,9 +72,7 @@ class Budget:
     @property
     def reserved(self) -> Spending:
         """What the calls under way have set aside."""
-        most = [reservation.most for reservation in self._open]
-        calls, tokens_in, tokens_out = (sum(getattr(each, name) for each in most) for name in ("calls", "tokens_in", "tokens_out"))
-        return Spending(calls, tokens_in, tokens_out, math.fsum(each.cost for each in most))
+        return sum((reservation.most for reservation in self._open), Spending())
 
     async def reserve(self, tokens_in: int, tokens_out: int, *, calls: int = 1, cost: float | None = None) -> Reservation:
         """Set aside what a call may use at most, first come first served.

@@ -92,13 +92,13 @@ class BatchLedger:
         """Its results are stored, or there will be none: what it left unanswered may be asked again."""
         with self.store.writing() as tables:
             tables.connection.execute("DELETE FROM batches WHERE token = ?", (row.token,))
-            tables.release_of(f"batch:{row.token}")
+            tables.release_all(f"batch:{row.token}")
 
 
 def lease_jobs(tables: Tables, token: str, jobs: Sequence[BatchJob], created: float) -> None:
     """Lease to a batch what its requests ask, inside a transaction."""
-    keys = tables.made_keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)))
-    tables.lease_to(f"batch:{token}", keys, created + LEASE_SECONDS)
+    keys = tables.keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)), make=True)
+    tables.lease(keys, created + LEASE_SECONDS, f"batch:{token}")
 
 
 def _packed(jobs: Sequence[BatchJob]) -> bytes:
