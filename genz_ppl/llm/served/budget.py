@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ class Budget:
     """Spending within caps, shared by all workers of one event loop.
 
     caps: of the run as a whole. price: of the answering model; None where it is not known. spent: by the run so far.
+    reserved: what the calls under way have set aside.
     model: the name the user knows it by, for messages. While each call stays within its reservation no cap is passed; a
     call that used more than it reserved counts with what it used.
     A worker must hold one reservation at a time: two that wait for each other's second one would wait for ever.
@@ -66,13 +68,8 @@ class Budget:
     def __init__(self, caps: Caps, price: Price | None, spent: Spending | None = None, model: str = "") -> None:
         check_priced(caps, price, model)
         self.caps, self.price, self.spent = caps, price, spent or Spending()
-        self._open: set[Reservation] = set()
+        self.reserved, self._open = Spending(), set[Reservation]()
         self._turn, self._settled = asyncio.Lock(), asyncio.Event()
-
-    @property
-    def reserved(self) -> Spending:
-        """What the calls under way have set aside."""
-        return sum((reservation.most for reservation in self._open), Spending())
 
     async def reserve(self, tokens_in: int, tokens_out: int, *, calls: int = 1, cost: float | None = None) -> Reservation:
         """Set aside what a call may use at most, first come first served.
@@ -90,6 +87,7 @@ class Budget:
                 self._settled.clear()
                 await self._settled.wait()
             self._open.add(reservation)
+            self.reserved += reservation.most
         return reservation
 
     def settle(self, reservation: Reservation, spent: Spending) -> None:
@@ -100,6 +98,10 @@ class Budget:
         if reservation not in self._open:
             raise ValueError("the reservation is settled already, or another budget's")
         self._open.remove(reservation)
+        left, most = self.reserved, reservation.most
+        cost = math.fsum(other.most.cost for other in self._open)  # afresh, so that rounding cannot build up
+        tokens = left.tokens_in - most.tokens_in, left.tokens_out - most.tokens_out
+        self.reserved = Spending(left.calls - most.calls, *tokens, cost)
         self.spent += spent
         self._settled.set()
 
