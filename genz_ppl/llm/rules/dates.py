@@ -2,6 +2,8 @@
 
 sold is before 1 June 2021 · sold is on or after 1 June 2021 18:30 · sold is in 2020 · month of sold is November to February
 weekday of sold is Saturday or Sunday · hour of sold is at least 18
+
+They have what every statement has: see `genz_ppl.llm.rules.predicates`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,6 @@ class Before:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         day = f"{self.moment.day} {MONTHS[self.moment.month - 1]} {self.moment.year:04}"
         hours = self.moment.time()
         clock = "" if hours == time() else " " + hours.isoformat("auto" if hours.second or hours.microsecond else "minutes")
@@ -49,7 +50,6 @@ class Before:
 
     @property
     def key(self) -> Hashable:
-        """The same for a statement and its opposite."""
         return "before", self.field, self.moment
 
     def answer(self, value: FieldValue) -> float:
@@ -72,7 +72,6 @@ class DatePart:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         name, several = quoted(self.field), self.first != self.last
         if self.part == "year":
             return f"{name} is in {self.first}" + (f" to {self.last}" if several else "")
@@ -87,7 +86,6 @@ class DatePart:
 
     @property
     def key(self) -> Hashable:
-        """The same for a statement and its opposite."""
         if self.part == "year":
             return self.part, self.field, self.first, self.last
         other = self.opposite
