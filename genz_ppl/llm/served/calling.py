@@ -146,10 +146,10 @@ class Caller:
 
     def _goes_on(self, error: CallError, course: _Course) -> bool:
         """Whether to call again; counts the fault."""
-        course.faults += 1
-        course.again += error.remedy is Remedy.AGAIN
         if self.stopping.is_set():
             return False
+        course.faults += 1
+        course.again += error.remedy is Remedy.AGAIN
         if error.remedy is Remedy.WAIT:
             quiet_since = max(course.started, self.health.last_success)
             return time.monotonic() - quiet_since < PATIENCE and (error.retry_after or 0) <= LONGEST_RETRY_AFTER

@@ -93,7 +93,7 @@ def info(path: str | Path, check: bool = False) -> StoreInfo:
     """
     file = Path(os.path.abspath(path))
     with closing(open_store(file, create=False)) as connection, store_errors(file):
-        items, texts, runs, attempts, unsettled, *spent, cost = connection.execute(
+        items, texts, runs, attempts, unsettled, calls, tokens_in, tokens_out, cost = connection.execute(
             "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM texts), (SELECT count(*) FROM runs), count(*), "
             "total(settled IS NULL), total(calls), total(tokens_in), total(tokens_out), total(cost) FROM attempts"
         ).fetchone()
@@ -111,7 +111,7 @@ def info(path: str | Path, check: bool = False) -> StoreInfo:
             runs=runs,
             attempts=attempts,
             unsettled=int(unsettled),
-            spent=Spending(*map(int, spent), cost),
+            spent=Spending(int(calls), int(tokens_in), int(tokens_out), cost),
             leases=live,
             orphans=len(void),
             damaged=count_damaged(connection) if check else None,
