@@ -1,4 +1,4 @@
-"""One call to an OpenAI-compatible server: sent, read and checked; no retries and no policy here.
+"""One call to an OpenAI-compatible server: sent, read and checked; no retries and no policy here. Alone in importing `openai`.
 
 All calls, those about batches too, go one way: to the host that the user named and nowhere else, and no reply is read beyond
 what it may have. What a server says in words is never passed on: it may repeat the key or an item.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
+import openai
 from yarl import URL
 
 from genz_ppl.errors import OptionError
@@ -28,8 +29,8 @@ from genz_ppl.llm.served.reading import KEY_VARIABLE, Reply, read_completion, re
 MARK = "genz-ppl"
 # Sent to servers that want no key.
 NO_KEY = "none"
-# Headers from the environment, besides the key.
-_ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+# What the openai client puts into the headers from the environment, besides the key.
+_ACCOUNT = {"organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID"}
 # Bytes from which a body is sent piece by piece, and of the pieces in which a reply is read.
 LARGE, PIECE = 2**20, 2**16
 # The most bytes that are read of an error, which says what it has to say at once, and of a word about files and batches: a
@@ -66,12 +67,21 @@ class ChatClient:
                 f"the openai model needs a key: set the environment variable {KEY_VARIABLE}, or name a server by --base-url"
             )
         self._proxy, self._proxy_name = _proxy(self._address)
-        account = {name: value for name, variable in _ACCOUNT.items() if (value := _from_environment(variable))}
+        account = {name: _from_environment(variable) for name, variable in _ACCOUNT.items()}
+        logging.getLogger("openai").setLevel(logging.WARNING)  # at its debug level it would write requests into the user's log
+        unused = httpx2.AsyncClient(trust_env=False)  # its connections are not; proxies are looked at above
+        known = openai.AsyncOpenAI(
+            api_key=self._key or NO_KEY,
+            base_url=self.endpoint,
+            http_client=unused,
+            organization=account["organization"],
+            project=account["project"],
+        )
+        headers = {**known.default_headers, **known.auth_headers}
         self._headers = {
-            "Accept": "application/json",
-            "Authorization": f"Bearer {self._key or NO_KEY}",
-            "User-Agent": f"{MARK}/{version(MARK)}",
-            **account,
+            name: value
+            for name, value in headers.items()
+            if isinstance(value, str) and value and not name.startswith("X-Stainless") and name != "Content-Type"
         }
         self._workers = workers
         self._session: aiohttp.ClientSession | None = None
