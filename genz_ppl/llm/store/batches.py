@@ -86,7 +86,10 @@ class BatchLedger:
                 "FROM batches JOIN attempts ON id = attempt WHERE endpoint = ? ORDER BY created",
                 (endpoint,),
             ).fetchall()
-        return [BatchRow(*row[:7], jobs=unpacked(*row[7:])) for row in found]
+        return [
+            BatchRow(token, run, at, model, identifier, attempt, created, unpacked(*jobs))
+            for token, run, at, model, identifier, attempt, created, *jobs in found
+        ]
 
     def close(self, row: BatchRow) -> None:
         """Its results are stored, or there will be none: what it left unanswered may be asked again."""
