@@ -43,18 +43,13 @@ def read_attributes(path: str | Path, id_column: str | None = None) -> KnownAttr
     not yes or no.
     """
     file = Path(path).expanduser()
-    content = _content(file)
-    text = _decoded(file, content)
-    digest = hashlib.sha256(content).hexdigest()
-    if file.suffix.lower() in _LINES:
-        rows = _json_rows(file, text)
-        if any("question" in row or "ids" in row for _, row in rows) and id_column is None and "id" not in rows[0][1]:
-            ids, texts, values = _long(file, rows)
-            return KnownAttributes(ids, texts, values, digest)
-    else:
-        rows = _delimited_rows(file, text, _DELIMITERS[file.suffix.lower()])
-    ids, texts, values = _wide(file, rows, id_column)
-    return KnownAttributes(ids, texts, values, digest)
+    text, digest = _text(file)
+    delimiter = _DELIMITERS.get(file.suffix.lower())
+    rows = _json_rows(file, text) if delimiter is None else _delimited_rows(file, text, delimiter)
+    is_long = delimiter is None and id_column is None and "id" not in rows[0][1]
+    if is_long and any("question" in row or "ids" in row for _, row in rows):
+        return KnownAttributes(*_long(file, rows), digest)
+    return KnownAttributes(*_wide(file, rows, id_column), digest)
 
 
 def folded(text: str) -> str:
@@ -62,24 +57,21 @@ def folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _content(file: Path) -> bytes:
+def _text(file: Path) -> tuple[str, str]:
+    """What a file says, and its sha256."""
     if file.suffix.lower() not in (*_DELIMITERS, *_LINES):
         raise InputError(f"{file}: expected a table of attributes in a .csv, .tsv or .jsonl file; give it one of these names")
     try:
         content = file.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{file}: expected a readable table of attributes: {error.strerror}; check the path") from error
-    if not content.strip():
-        raise InputError(f"{file}: the file is empty; one row per item with yes/no attributes is needed")
-    return content
-
-
-def _decoded(file: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{file}: line {line}: expected UTF-8 text, found other bytes; save the file as UTF-8") from error
+    if not text.strip():
+        raise InputError(f"{file}: the file is empty; one row per item with yes/no attributes is needed")
+    return text, hashlib.sha256(content).hexdigest()
 
 
 Rows = Sequence[tuple[int, Mapping[str, object]]]  # line number and cells by column

@@ -35,7 +35,7 @@ Genz = Callable[..., Outcome]
 SHORT = ("--cycles", "1", "--add", "2", "--cut", "0")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # before the results of a module are made
 def one_thread() -> Iterator[None]:
     """Small tables gain nothing from a second thread, and on a busy machine threads wait for each other for seconds."""
     before = torch.get_num_threads()

@@ -16,7 +16,7 @@ from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import Contrast, Item
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # before the results of a module are made
 def one_thread() -> Iterator[None]:
     """Small tables gain nothing from a second thread, and on a busy machine threads wait for each other for seconds."""
     before = torch.get_num_threads()

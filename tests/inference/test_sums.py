@@ -107,7 +107,7 @@ def test_rows_and_columns_in_memory_give_the_same_fit(random_problem: Any) -> No
     for one in (state, other):
         with isolated(0):
             coordinate(one, data, 5)
-    assert torch.equal(state.posterior, other.posterior)
+    torch.testing.assert_close(state.posterior, other.posterior, rtol=0, atol=1e-9)  # products round by their layout
 
 
 def correlated(seed: int, likelihood: str, missing_targets: float) -> tuple[State, Data]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
+import zlib
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +149,9 @@ def test_no_lie_about_usage_passes_a_cap(batches: BatchServer, truth: FloatArray
     assert model.store.spent(1) == model.spent
 
 
-def test_a_batch_collected_by_another_process_is_bounded_too(
-    batches: BatchServer, truth: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = open_model(batches, tmp_path)
+def send_and_crash(batches: BatchServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is under way, and the process that sent it has ended."""
+    model = open_model(batches, folder)
 
     async def crash(*_: object) -> None:
         raise CrashError
@@ -159,11 +162,71 @@ def test_a_batch_collected_by_another_process_is_bounded_too(
     monkeypatch.undo()
     model.store.close()
     monkeypatch.setattr(batching, "FIRST_LOOK", 0.01)
+
+
+def test_a_batch_collected_by_another_process_is_bounded_too(
+    batches: BatchServer, truth: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_and_crash(batches, tmp_path, monkeypatch)
     batches.fault = "usage_huge"
     again = open_model(batches, tmp_path)
     with pytest.warns(GenzWarning, match="how many tokens"):
         np.testing.assert_array_equal(again.answer(ITEMS, FEATURES), truth)
     assert again.spent.tokens_out == sum(body["max_tokens"] for body in batches.asked)
+
+
+OLDER_STORE = """
+CREATE TABLE questions (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, feature TEXT NOT NULL,
+    model TEXT NOT NULL, endpoint TEXT NOT NULL, prompt TEXT NOT NULL, sampling TEXT NOT NULL, draw INTEGER NOT NULL);
+CREATE TABLE items (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+CREATE TABLE answers (question INTEGER NOT NULL, item INTEGER NOT NULL, value INTEGER, reason TEXT NOT NULL,
+    probability REAL, attempt INTEGER NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (question, item)) WITHOUT ROWID;
+CREATE TABLE leases (question INTEGER NOT NULL, item BLOB NOT NULL, owner INTEGER NOT NULL, expires REAL NOT NULL,
+    PRIMARY KEY (question, item)) WITHOUT ROWID;
+CREATE TABLE owners (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE attempts (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, owner INTEGER NOT NULL, kind TEXT NOT NULL,
+    model TEXT NOT NULL, begun REAL NOT NULL, settled REAL, outcome TEXT, calls INTEGER NOT NULL,
+    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL);
+CREATE INDEX attempts_of_run ON attempts (run);
+CREATE TABLE texts (key BLOB PRIMARY KEY, text BLOB NOT NULL, attempt INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE runs (id INTEGER PRIMARY KEY, path TEXT, started REAL NOT NULL);
+CREATE INDEX runs_of_path ON runs (path);
+CREATE TABLE batches (token TEXT PRIMARY KEY, run INTEGER NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
+    identifier TEXT NOT NULL, attempt INTEGER NOT NULL, created REAL NOT NULL, jobs BLOB NOT NULL);
+PRAGMA user_version = 1;
+PRAGMA application_id = 1734700666;
+"""
+
+
+@pytest.mark.parametrize("fault", ["", "usage_huge"])
+def test_a_batch_in_the_store_of_an_older_version_is_collected(
+    batches: BatchServer, truth: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Its row does not tell what each request can use: what was set aside for all of them bounds them together."""
+    send_and_crash(batches, tmp_path, monkeypatch)
+    path = tmp_path / "answers.sqlite"
+    new = path.rename(tmp_path / "newer.sqlite")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLDER_STORE)
+        connection.execute(f"ATTACH {str(new)!r} AS new")
+        for table in ("runs", "attempts", "batches"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")
+        content = json.loads(zlib.decompress(connection.execute("SELECT jobs FROM batches").fetchone()[0]))
+        content["jobs"] = [job[:2] for job in content["jobs"]]
+        connection.execute("UPDATE batches SET jobs = ?", (zlib.compress(json.dumps(content).encode()),))
+        connection.commit()
+    batches.fault = fault
+    again = open_model(batches, tmp_path)
+    reserved = again.spent
+    with pytest.warns(GenzWarning, match="how many tokens") if fault else nullcontext():
+        np.testing.assert_array_equal(again.answer(ITEMS, FEATURES), truth)
+    assert len(batches.batches) == 1
+    assert len(batches.asked) == again.spent.calls == 5
+    assert not batches.server.requests
+    if fault:
+        assert reserved.tokens_out - 5 < again.spent.tokens_out <= reserved.tokens_out
+    else:
+        assert 0 < again.spent.tokens_out < reserved.tokens_out
 
 
 @pytest.mark.parametrize("name", ["think_draft", "think_unpaired", "fenced", "content_parts", "reasoning_only", "finish_STOP"])

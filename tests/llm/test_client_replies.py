@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genz_ppl.llm.served.faults import CallError, Remedy
-from genz_ppl.llm.served.reading import Reply, read_completion, read_object, read_reply
+from genz_ppl.llm.served.reading import Reply, read_completion, read_object
 from genz_ppl.llm.served.spending import Usage
 
 
@@ -21,7 +21,7 @@ def reply(**changes: Any) -> dict[str, Any]:
 def test_a_right_reply() -> None:
     assert read_completion(reply()) == Reply("yes", Usage(5, 2))
     assert read_completion(reply(finish_reason=None)).text == "yes"
-    assert read_reply(json.dumps(reply()).encode()).usage == Usage(5, 2)
+    assert read_completion(read_object(json.dumps(reply()).encode())).usage == Usage(5, 2)
 
 
 @pytest.mark.parametrize(

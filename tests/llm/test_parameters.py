@@ -278,7 +278,7 @@ def test_settings_with_a_body_go_through_json() -> None:
 def test_a_body_is_part_of_what_was_asked(serving: Any, houses: Any, tmp_path: Path) -> None:
     """And nothing that was stored before there was one is asked again."""
     picture = tmp_path / "a.png"
-    picture.write_bytes(b"\x89PNG")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     seen = Item("p", "a picture", {}, (picture,))
     contrast = Contrast((Item("a", "x"),), (Item("b", "y"),))
     uses: list[Callable[[Any], Any]] = [

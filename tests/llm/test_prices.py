@@ -21,7 +21,10 @@ from genai_prices.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genz_ppl.errors import OptionError
+from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.prices import Price, Step, _dearest, find_price
+from genz_ppl.llm.served.settings import ModelSettings
 
 tokens = st.integers(0, 10**7)
 rates = st.floats(0, 1000)
@@ -97,7 +100,7 @@ def test_a_plain_price_is_that_of_the_table() -> None:
         ("text-embedding-3-small", None),  # writes no text
         ("gpt-4o-mini", "http://127.0.0.1:8080/v1"),  # a name says nothing about the price at another server
         ("gpt-4o-mini", "https://example.org/v1"),
-        ("sonar", "https://api.perplexity.ai"),  # charges for the call itself, too
+        ("sonar", "https://api.perplexity.ai/v1"),  # charges for the call itself, too
         ("unheard-of", "https://openrouter.ai/api/v1"),
     ],
 )
@@ -108,6 +111,18 @@ def test_what_is_not_known_has_no_price(model: str, base_url: str | None) -> Non
 def test_other_servers_have_their_own_prices() -> None:
     assert find_price("openai/gpt-4o-mini", None, "https://openrouter.ai/api/v1") is not None
     assert find_price("mistral-small-latest", None, "https://api.mistral.ai/v1") is not None
+
+
+def test_the_environments_server_has_the_price_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls go there, too, where no address is given."""
+    usual = find_price("gpt-4o-mini")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1")
+    assert find_price("gpt-4o-mini") is None
+    assert find_price("gpt-4o-mini", None, "https://api.openai.com/v1") == usual
+    with pytest.raises(OptionError, match="the price of gpt-4o-mini is not known"):
+        OpenAIModel(ModelSettings(model="gpt-4o-mini", max_cost=1.0))
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://openrouter.ai/api/v1")
+    assert find_price("openai/gpt-4o-mini") == find_price("openai/gpt-4o-mini", None, "https://openrouter.ai/api/v1") is not None
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

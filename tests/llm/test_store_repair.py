@@ -330,7 +330,7 @@ def test_a_store_in_use_is_not_repaired(written: Written, path: Path, page: int)
         repair(path)
     assert str(caught.value) == expected
     code = "from genz_ppl.llm.store.store import AnswerStore as A\n"
-    code += f"with A({str(path)!r}) as store: store.release([]); print(); input()"
+    code += f"with A({str(path)!r}) as store: store.claim_text(b'key'); print(); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()

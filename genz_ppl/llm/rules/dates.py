@@ -2,6 +2,8 @@
 
 sold is before 1 June 2021 · sold is on or after 1 June 2021 18:30 · sold is in 2020 · month of sold is November to February
 weekday of sold is Saturday or Sunday · hour of sold is at least 18
+
+They have what every statement has: see `genz_ppl.llm.rules.predicates`.
 """
 
 from __future__ import annotations
@@ -17,20 +19,7 @@ from genz_ppl.types import FieldValue
 
 Part = Literal["year", "month", "weekday", "hour"]
 
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
+MONTHS = tuple("January February March April May June July August September October November December".split())
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 #: The values of the parts that come round again, in order.
 ROUNDS: dict[Part, tuple[str, ...]] = {"month": MONTHS, "weekday": WEEKDAYS, "hour": tuple(map(str, range(24)))}
@@ -54,7 +43,6 @@ class Before:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         day = f"{self.moment.day} {MONTHS[self.moment.month - 1]} {self.moment.year:04}"
         hours = self.moment.time()
         clock = "" if hours == time() else " " + hours.isoformat("auto" if hours.second or hours.microsecond else "minutes")
@@ -62,7 +50,6 @@ class Before:
 
     @property
     def key(self) -> Hashable:
-        """The same for a statement and its opposite."""
         return "before", self.field, self.moment
 
     def answer(self, value: FieldValue) -> float:
@@ -85,7 +72,6 @@ class DatePart:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         name, several = quoted(self.field), self.first != self.last
         if self.part == "year":
             return f"{name} is in {self.first}" + (f" to {self.last}" if several else "")
@@ -100,7 +86,6 @@ class DatePart:
 
     @property
     def key(self) -> Hashable:
-        """The same for a statement and its opposite."""
         if self.part == "year":
             return self.part, self.field, self.first, self.last
         other = self.opposite

@@ -6,6 +6,9 @@
 
 A field name or value that is not a plain word or number stands in double quotes: "living area" is "two floors".
 Inside them \\" and \\\\ stand for a quote and a backslash. Dates: see `genz_ppl.llm.rules.dates`.
+
+Every statement has a `wording`, its canonical text; a `key`, which it shares with its opposite, since they are one feature; and
+an `answer` to a field's value: 1., 0. or NaN.
 """
 
 from __future__ import annotations
@@ -58,12 +61,10 @@ class Equals:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         return f"{quoted(self.field)} is {'not ' if self.negated else ''}{quoted(self.value)}"
 
     @property
     def key(self) -> Hashable:
-        """The same for a statement and its opposite: they are one feature."""
         number = quantity_of(self.value)
         if self.value.casefold() in ("true", "false"):
             return "is true", self.field
@@ -91,12 +92,10 @@ class OneOf:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         return f"{quoted(self.field)} is one of {', '.join(map(quoted, self.values))}"
 
     @property
     def key(self) -> Hashable:
-        """Names the feature."""
         return "one of", self.field, self.values
 
     def answer(self, value: FieldValue) -> float:
@@ -115,12 +114,10 @@ class StartsWith:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         return f"{quoted(self.field)} starts with {quoted(self.prefix)}"
 
     @property
     def key(self) -> Hashable:
-        """Names the feature."""
         return "starts with", self.field, self.prefix
 
     def answer(self, value: FieldValue) -> float:
@@ -139,13 +136,11 @@ class Mentions:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         phrase = normalize("NFC", " ".join(self.words))
         return f"{quoted(self.field)} mentions " + (f'"{phrase}"' if "'" in phrase else f"'{phrase}'")
 
     @property
     def key(self) -> Hashable:
-        """Names the feature."""
         return "mentions", self.field, self.words
 
     def answer(self, value: FieldValue) -> float:
@@ -169,7 +164,6 @@ class Comparison:
 
     @property
     def wording(self) -> str:
-        """The canonical text."""
         subject = quoted(self.field) + (f" modulo {self.modulus}" if self.modulus is not None else "")
         verb = self.relation if self.relation.startswith("is") else f"is {self.relation}"
         return f"{subject} {verb} {' and '.join(write_quantity(number) for number in self.numbers)}"

@@ -21,12 +21,7 @@ from genz_ppl.types import FloatArray, IntArray, Item
 # Nats against a kind, whatever the field. One question in twenty or so is about a remainder: without this, a field of many
 # numbers has one that fits by chance. The second end of a range must leave out more than one stray item.
 _RARITY = {Kind.RANGE: math.log(4.0), Kind.REMAINDER_HALF: math.log(20.0), Kind.REMAINDER: math.log(20.0)}
-_FAMILIES = {
-    Kind.THRESHOLD: "size",
-    Kind.RANGE: "size",
-    Kind.REMAINDER_HALF: "remainder",
-    Kind.REMAINDER: "remainder",
-}
+_FAMILIES = {Kind.THRESHOLD: "size", Kind.RANGE: "size", Kind.REMAINDER_HALF: "remainder", Kind.REMAINDER: "remainder"}
 _LEAST_BALANCE = 0.02  # a statement that fewer items than this share meet (or miss) cannot explain much
 
 
@@ -46,13 +41,11 @@ class Pool:
 
     def worded(self, end: int) -> Iterator[Statement]:
         """The candidates before `end`, those that the language has words for."""
-        for owner, row, opposite, score in zip(
-            self.owner[:end], self.row[:end], self.opposite[:end], self.score[:end], strict=True
-        ):
-            some = self.statements[owner]
-            predicate = some.word(int(row), bool(opposite))
+        for place in range(min(end, len(self.score))):
+            some, row, opposite = self.statements[self.owner[place]], int(self.row[place]), bool(self.opposite[place])
+            predicate = some.word(row, opposite)
             if predicate is not None:
-                yield _candidate(some, predicate, some.truth[row] != opposite, float(score))
+                yield _candidate(some, predicate, some.truth[row] != opposite, float(self.score[place]))
 
 
 def propose(positive: Sequence[Item], negative: Sequence[Item], taken: Collection[Hashable], n: int) -> list[str]:
@@ -82,7 +75,7 @@ def _pool(items: Sequence[Item], positives: int) -> Pool:
             *remainder_statements(column),
             *part_statements(column),
         ]
-        statements += [*part_statements(column), *set_statements(column, positives)]
+        statements += set_statements(column, positives)
     if not statements:
         nothing = np.zeros(0, dtype=np.int64)
         return Pool((), nothing, nothing, nothing.astype(np.bool_), nothing.astype(np.float64))
@@ -102,9 +95,9 @@ def _counts(some: Statements, positives: int) -> IntArray:
     """(4, C): yes and answered among the positives, yes and answered among the negatives."""
     truth = some.truth & some.valid[None, :]
     parts = (truth[:, :positives], truth[:, positives:])
-    totals = (int(some.valid[:positives].sum()), int(some.valid[positives:].sum()))
-    rows = [(part.sum(axis=1), np.full(len(truth), total)) for part, total in zip(parts, totals, strict=True)]
-    return np.array([rows[0][0], rows[0][1], rows[1][0], rows[1][1]], dtype=np.int64)
+    totals = (some.valid[:positives].sum(), some.valid[positives:].sum())
+    rows = [row for part, total in zip(parts, totals, strict=True) for row in (part.sum(axis=1), np.full(len(truth), total))]
+    return np.array(rows, dtype=np.int64)
 
 
 def _log_prior(some: Statements) -> float:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from genz_ppl.llm.rules.columns import Column
 from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, runs_of
 from genz_ppl.llm.rules.predicates import Comparison, Mentions, OneOf, Predicate, StartsWith, is_missing, value_text
-from genz_ppl.llm.rules.statements import FEW_SHOWN, LONGEST_PREFIX, Kind, Statements
+from genz_ppl.llm.rules.statements import FEW_SHOWN, LONGEST_PREFIX, LONGEST_VALUE, SHORTEST_CODE, Kind, Statements
 from genz_ppl.llm.rules.words import content_words, words_of
 from genz_ppl.types import FieldValue
 
 _LARGEST_SET = 8
 _FEWEST_VALUES = 4
-_SHORTEST_CODE = 3
-_LONGEST_VALUE = 6  # words; longer values are free text
 
 
 def set_statements(column: Column, positives: int) -> Iterator[Statements]:
@@ -40,7 +38,11 @@ def set_statements(column: Column, positives: int) -> Iterator[Statements]:
         chosen = order[:size]
         names = tuple(sorted(values[index] for index in chosen))
         truth = member[chosen].any(axis=0)[None, :]
-        yield Statements(Kind.SET, column.name, truth, column.present, _worded(column.name, names), math.comb(len(values), size))
+
+        def word(_: int, opposite: bool, names: tuple[str, ...] = names) -> Predicate | None:
+            return None if opposite else OneOf(column.name, names)
+
+        yield Statements(Kind.SET, column.name, truth, column.present, word, math.comb(len(values), size))
 
 
 def _common(names: Iterable[str]) -> list[str]:
@@ -68,19 +70,12 @@ def choices(predicate: Predicate, values: Sequence[FieldValue]) -> float:
     return math.comb(len(_common(texts)), len(predicate.values) if isinstance(predicate, OneOf) else 1) or 1
 
 
-def _worded(field: str, names: tuple[str, ...]) -> Callable[[int, bool], Predicate | None]:
-    def word(_: int, opposite: bool) -> Predicate | None:
-        return None if opposite else OneOf(field, names)
-
-    return word
-
-
 def _is_nominal(column: Column) -> bool:
     """Whether the values are names, or codes of one length; amounts have thresholds and ranges instead."""
     texts = [text for text in column.texts if text]
-    if column.moments is not None or any(text.count(" ") >= _LONGEST_VALUE for text in texts):
+    if column.moments is not None or any(text.count(" ") >= LONGEST_VALUE for text in texts):
         return False
     if column.numbers is None:
         return True
     lengths = {len(text) for text in texts}
-    return column.integers is not None and len(lengths) == 1 and min(lengths) >= _SHORTEST_CODE
+    return column.integers is not None and len(lengths) == 1 and min(lengths) >= SHORTEST_CODE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -20,8 +20,8 @@ from genz_ppl.llm.rules.words import content_words, words_of
 BoolArray = NDArray[np.bool_]
 
 FEW_SHOWN = 8  # above it, a value or word that one item alone has says nothing about a group
-_LONGEST_VALUE = 6  # words; longer values are free text, which is not compared as a whole
-_SHORTEST_CODE = 3
+LONGEST_VALUE = 6  # words; longer values are free text, which is not compared as a whole
+SHORTEST_CODE = 3
 LONGEST_PREFIX = 8
 _RANGES_KEPT = 8  # of one field: ranges overlap so much that more would be near-repeats
 
@@ -67,32 +67,31 @@ def simple_statements(column: Column) -> Iterator[Statements]:
     yield from _words(column)
 
 
-def _members(sets: dict[str, list[int]], shown: int) -> tuple[list[str], BoolArray]:
-    """The keys that some but not all items have, often enough, and which items those are."""
+def _stated(
+    kind: Kind,
+    column: Column,
+    named: Iterable[tuple[str, int]],
+    state: Callable[[str], Predicate],
+    valid: BoolArray | None = None,
+) -> Iterator[Statements]:
+    """Statements that some but not all items meet, often enough. named: what is stated, with each item that it is true of."""
+    sets: dict[str, list[int]] = {}
+    for name, index in named:
+        sets.setdefault(name, []).append(index)
+    shown = len(column.values)
     least = 1 if shown <= FEW_SHOWN else 2
     names = [name for name, members in sets.items() if least <= len(members) < shown]
     truth = np.zeros((len(names), shown), dtype=np.bool_)
     for row, name in enumerate(names):
         truth[row, sets[name]] = True
-    return names, truth
-
-
-def _stated(
-    kind: Kind, column: Column, sets: dict[str, list[int]], state: Callable[[str], Predicate], valid: BoolArray | None = None
-) -> Iterator[Statements]:
-    names, truth = _members(sets, len(column.values))
     if names:
         valid = column.present if valid is None else valid
         yield Statements(kind, column.name, truth, valid, lambda i, opposite: None if opposite else state(names[i]), len(names))
 
 
 def _equalities(column: Column) -> Iterator[Statements]:
-    sets: dict[str, list[int]] = {}
-    for index in np.flatnonzero(column.present):
-        text = column.texts[index]
-        if text.strip() and text.count(" ") < _LONGEST_VALUE:
-            sets.setdefault(text, []).append(int(index))
-    return _stated(Kind.EQUALITY, column, sets, lambda value: Equals(column.name, value))
+    short = ((text, i) for i, text in enumerate(column.texts) if text.strip() and text.count(" ") < LONGEST_VALUE)
+    return _stated(Kind.EQUALITY, column, short, lambda value: Equals(column.name, value))
 
 
 def _thresholds(column: Column) -> Iterator[Statements]:
@@ -118,32 +117,22 @@ def _prefixes(column: Column) -> Iterator[Statements]:
     if column.numbers is not None and column.integers is None:
         return  # fractions are no codes
     alike = all(len(text) == length and any(c.isdigit() for c in text) and len(text.split()) == 1 for text in texts)
-    if length < _SHORTEST_CODE or not alike:
+    if length < SHORTEST_CODE or not alike:
         return
-    sets: dict[str, list[int]] = {}
-    for index in np.flatnonzero(column.present):
-        for end in range(1, min(length - 1, LONGEST_PREFIX) + 1):
-            sets.setdefault(column.texts[index][:end], []).append(int(index))
-    yield from _stated(Kind.PREFIX, column, sets, lambda prefix: StartsWith(column.name, prefix))
+    ends = range(1, min(length - 1, LONGEST_PREFIX) + 1)
+    beginnings = ((text[:end], i) for i, text in enumerate(column.texts) if text for end in ends)
+    yield from _stated(Kind.PREFIX, column, beginnings, lambda prefix: StartsWith(column.name, prefix))
 
 
 def _words(column: Column) -> Iterator[Statements]:
-    sets: dict[str, list[int]] = {}
-    known: dict[str, set[str]] = {}
-    strings = np.zeros(len(column.values), dtype=np.bool_)
-    for index, value in enumerate(column.values):
-        if not isinstance(value, str):
-            continue
-        strings[index] = True
-        if value not in known:
-            known[value] = content_words(words_of(value))
-        for name in known[value]:
-            sets.setdefault(name, []).append(index)
+    texts = [(value, index) for index, value in enumerate(column.values) if isinstance(value, str)]
+    known = {value: content_words(words_of(value)) for value in {value for value, _ in texts}}
     # A field of single words is told apart by equality.
     if any(len(value.split()) > 1 or len(words) > 1 for value, words in known.items()):
+        strings = np.array([isinstance(value, str) for value in column.values])
         # Sets of words have no order of their own; the order here must not depend on the process.
-        ordered = dict(sorted(sets.items()))
-        yield from _stated(Kind.WORD, column, ordered, lambda name: Mentions(column.name, (name,)), strings)
+        named = sorted((word, index) for value, index in texts for word in known[value])
+        yield from _stated(Kind.WORD, column, named, lambda name: Mentions(column.name, (name,)), strings)
 
 
 def range_statements(column: Column, positives: int) -> Iterator[Statements]:
@@ -189,9 +178,7 @@ def _moments(column: Column, moments: NDArray[np.datetime64]) -> Iterator[Statem
             return Before(column.name, _roundest(values[index], values[index + 1]), not opposite)
 
         yield Statements(Kind.THRESHOLD, column.name, moments >= values[1:, None], column.present, word, len(values) - 1)
-    years: dict[str, list[int]] = {}
-    for index in np.flatnonzero(column.present):
-        years.setdefault(str(part_of(column.values[index], "year")), []).append(int(index))
+    years = ((str(part_of(value, "year")), i) for i, value in enumerate(column.values) if column.present[i])
     yield from _stated(Kind.EQUALITY, column, years, lambda year: DatePart(column.name, "year", int(year), int(year)))
 
 

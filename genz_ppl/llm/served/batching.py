@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Reservation
@@ -30,14 +30,8 @@ FIRST_LOOK, LONGEST_LOOK = 1.0, 60.0
 MOST_ROUNDS = 4
 # Jobs whose answers are stored in one transaction.
 PORTION = 500
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request to be sent in a batch."""
-
-    job: BatchJob
-    request: Request
+# A request to be sent in a batch, and what it asks.
+Asked = tuple[BatchJob, Request]
 
 
 class Batching:
@@ -67,14 +61,14 @@ class Batching:
     def _parts(self, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
         part: list[Asked] = []
         size, most = 0, Spending()
-        for one in asked:
-            length, need = len(self._line(0, one.request)), self._most(one.request)
+        for job, request in asked:
+            length, need = len(self._line(0, request)), self._most(request)
             budget = self.caller.budget
             full = len(part) >= MOST_REQUESTS or size + length > MOST_BYTES
             if part and (full or budget.caps.passed(budget.spent + budget.reserved + most + need) is not None):
                 yield part
                 part, size, most = [], 0, Spending()
-            part.append(one)
+            part.append((job, request))
             size, most = size + length, most + need
         if part:
             yield part
@@ -86,17 +80,17 @@ class Batching:
 
     async def _add(self, part: Sequence[Asked]) -> BatchRow:
         """Journal, reserve, send. A crash between any two of these leaves a row that `collect` can go on from."""
-        most = sum((self._most(one.request) for one in part), Spending())
+        most = sum((self._most(request) for _, request in part), Spending())
         reservation = await self.caller.budget.reserve(most.tokens_in, most.tokens_out, calls=most.calls, cost=most.cost)
-        model = part[0].request.model
+        model = part[0][1].model
         try:
-            jobs = [replace(one.job, most=(one.request.most_tokens_in, one.request.tokens_out)) for one in part]
+            jobs = [replace(job, most=(request.most_tokens_in, request.tokens_out)) for job, request in part]
             row = self.ledger.add(self.caller.run, self.client.endpoint, model, jobs, most)
         except BaseException:
             self.caller.budget.settle(reservation, Spending())
             raise
         self._reservations[row.token] = reservation
-        content = b"".join(self._line(number, one.request) for number, one in enumerate(part))
+        content = b"".join(self._line(number, request) for number, (_, request) in enumerate(part))
         file = await self.caller.repeat(lambda: self.client.upload(f"genz-{row.token}.jsonl", content))
         batch = await self.caller.repeat(lambda: self._found_or_started(row, file))
         return self.ledger.sent(row, batch.identifier)
@@ -232,7 +226,7 @@ async def in_batches(extraction: Extraction, batching: Batching) -> None:
             if not jobs:
                 return
             before = int(extraction.known.sum())
-            await batching.ask([Asked(extraction.named(job), extraction.render(job.items, job.questions)) for job in jobs])
+            await batching.ask([(extraction.named(job), extraction.render(job.items, job.questions)) for job in jobs])
             extraction.look_up()
             if int(extraction.known.sum()) == before:
                 return

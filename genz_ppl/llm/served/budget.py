@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,6 +58,7 @@ class Budget:
     """Spending within caps, shared by all workers of one event loop.
 
     caps: of the run as a whole. price: of the answering model; None where it is not known. spent: by the run so far.
+    reserved: what the calls under way have set aside.
     model: the name the user knows it by, for messages. While each call stays within its reservation no cap is passed; a
     call that used more than it reserved counts with what it used.
     A worker must hold one reservation at a time: two that wait for each other's second one would wait for ever.
@@ -68,14 +68,8 @@ class Budget:
     def __init__(self, caps: Caps, price: Price | None, spent: Spending | None = None, model: str = "") -> None:
         check_priced(caps, price, model)
         self.caps, self.price, self.spent = caps, price, spent or Spending()
-        self._open: set[Reservation] = set()
-        self._reserved = Spending()
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def reserved(self) -> Spending:
-        """What the calls under way have set aside."""
-        return self._reserved
+        self.reserved, self._open = Spending(), set[Reservation]()
+        self._turn, self._settled = asyncio.Lock(), asyncio.Event()
 
     async def reserve(self, tokens_in: int, tokens_out: int, *, calls: int = 1, cost: float | None = None) -> Reservation:
         """Set aside what a call may use at most, first come first served.
@@ -86,11 +80,14 @@ class Budget:
         if cost is None:
             cost = 0.0 if self.price is None else self.price.cost(tokens_in, tokens_out)
         reservation = Reservation(Spending(calls, tokens_in, tokens_out, cost))
-        if self._queue or not self._fits(reservation.most):
-            await self._wait(reservation.most)
-        self._open.add(reservation)
-        self._reserved += reservation.most
-        self._wake()
+        async with self._turn:
+            while self.caps.passed(self.spent + self.reserved + reservation.most) is not None:
+                if not self._open:
+                    raise self._stop(reservation.most)
+                self._settled.clear()
+                await self._settled.wait()
+            self._open.add(reservation)
+            self.reserved += reservation.most
         return reservation
 
     def settle(self, reservation: Reservation, spent: Spending) -> None:
@@ -101,39 +98,12 @@ class Budget:
         if reservation not in self._open:
             raise ValueError("the reservation is settled already, or another budget's")
         self._open.remove(reservation)
-        left, most = self._reserved, reservation.most
-        # Costs are summed afresh, so that rounding cannot build up.
-        cost = math.fsum(other.most.cost for other in self._open)
-        self._reserved = Spending(
-            left.calls - most.calls, left.tokens_in - most.tokens_in, left.tokens_out - most.tokens_out, cost
-        )
+        left, most = self.reserved, reservation.most
+        cost = math.fsum(other.most.cost for other in self._open)  # afresh, so that rounding cannot build up
+        tokens = left.tokens_in - most.tokens_in, left.tokens_out - most.tokens_out
+        self.reserved = Spending(left.calls - most.calls, *tokens, cost)
         self.spent += spent
-        self._wake()
-
-    def _fits(self, most: Spending) -> bool:
-        return self.caps.passed(self.spent + self._reserved + most) is None
-
-    async def _wait(self, most: Spending) -> None:
-        """Returns when it is this call's turn and there is room for it."""
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        self._wake()
-        try:
-            while True:
-                await turn
-                if self._fits(most):
-                    return
-                if not self._open:
-                    raise self._stop(most)
-                # Woken in vain: the same place in the queue, until more is settled.
-                turn = self._queue[0] = asyncio.get_running_loop().create_future()
-        finally:
-            self._queue.remove(turn)
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._queue and not self._queue[0].done():
-            self._queue[0].set_result(None)
+        self._settled.set()
 
     def _stop(self, most: Spending) -> CapReachedError:
         option = self.caps.passed(self.spent + most) or ""

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import tenacity
-
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Budget, Reservation
 from genz_ppl.llm.served.client import ChatClient
@@ -50,10 +48,11 @@ class StoppingError(Exception):
 
 @dataclass
 class _Course:
-    """How one call has gone so far. again: faults that count as attempts."""
+    """How one call has gone so far. again: faults that count as attempts, of all faults."""
 
     started: float
     again: int = 0
+    faults: int = 0
 
 
 class Caller:
@@ -111,34 +110,20 @@ class Caller:
     async def _until_done(self, call: Callable[[], Awaitable[Result]], model: str | None = None) -> Result:
         """model: whose calls may be made smaller when they fail again and again."""
         course = _Course(time.monotonic())
-        try:
-            return await call()
-        except CallError as error:
-            fault = error
-        if fault.late and model is not None and await self.works(model, course.started):
-            raise fault
-
-        faults = [fault]
-
-        async def again() -> Result:
-            if faults:
-                raise faults.pop()
-            return await call()
-
-        retrying = tenacity.AsyncRetrying(  # made where there is something to repeat: it takes a tenth of a call's time
-            retry=tenacity.retry_if_exception(lambda error: self._goes_on(error, course)),
-            wait=lambda state: self._pause(state, course),
-            sleep=self.sleep,
-            reraise=True,
-        )
-        try:
-            done: Result = await retrying(again)
-        except CallError as error:
-            since = {Remedy.AGAIN: course.started, Remedy.WITHOUT: 0.0}.get(error.remedy)
-            if model is not None and since is not None and await self.works(model, since):
-                raise error from None  # it is this call that the server does not like
-            raise self._verdict(error, course, model) from None
-        return done
+        while True:
+            try:
+                return await call()
+            except CallError as error:
+                fault = error
+            if fault.late and model is not None and not course.faults and await self.works(model, course.started):
+                raise fault
+            if not self._goes_on(fault, course):
+                break
+            await self.sleep(self._pause(fault, course))
+        since = {Remedy.AGAIN: course.started, Remedy.WITHOUT: 0.0}.get(fault.remedy)
+        if model is not None and since is not None and await self.works(model, since):
+            raise fault  # it is this call that the server does not like
+        raise self._verdict(fault, course, model)
 
     async def works(self, model: str, since: float) -> bool:
         """Whether the server has replied to a call since then (`time.monotonic`); if to none, it is asked something harmless.
@@ -159,22 +144,20 @@ class Caller:
             if error.reason != CUT_OFF:
                 raise CallError(Remedy.AGAIN, error.reason) from None
 
-    def _goes_on(self, error: BaseException, course: _Course) -> bool:
+    def _goes_on(self, error: CallError, course: _Course) -> bool:
         """Whether to call again; counts the fault."""
-        if not isinstance(error, CallError) or self.stopping.is_set():
+        if self.stopping.is_set():
             return False
-        if error.remedy is Remedy.PLAINER:
-            return True
+        course.faults += 1
+        course.again += error.remedy is Remedy.AGAIN
         if error.remedy is Remedy.WAIT:
             quiet_since = max(course.started, self.health.last_success)
             return time.monotonic() - quiet_since < PATIENCE and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
-        course.again += error.remedy is Remedy.AGAIN
-        return error.remedy is Remedy.AGAIN and course.again < self.settings.attempts
+        return error.remedy is Remedy.PLAINER or (error.remedy is Remedy.AGAIN and course.again < self.settings.attempts)
 
-    def _pause(self, state: tenacity.RetryCallState, course: _Course) -> float:
+    def _pause(self, error: CallError, course: _Course) -> float:
         """Seconds until this call's next attempt; where all calls must wait, the gate sees to it."""
-        error = state.outcome.exception() if state.outcome is not None else None
-        if not isinstance(error, CallError) or error.remedy is Remedy.PLAINER:
+        if error.remedy is Remedy.PLAINER:
             return 0.0
         asked = error.retry_after or 0.0  # a server may ask for more than the least pause, not for less
         if error.remedy is Remedy.AGAIN:

@@ -24,7 +24,7 @@ from yarl import URL
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.address import BASE_VARIABLE, http_address, server_address
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
-from genz_ppl.llm.served.reading import KEY_VARIABLE, Reply, read_object, read_reply, status_error
+from genz_ppl.llm.served.reading import KEY_VARIABLE, Reply, read_completion, read_object, status_error
 
 MARK = "genz-ppl"
 # Sent to servers that want no key.
@@ -90,7 +90,7 @@ class ChatClient:
         """Send one request of /chat/completions. most: bytes of the reply. Raises CallError for anything but a usable reply."""
         content = await self._call("POST", "chat/completions", most, body)
         with one_reply():
-            return read_reply(content)
+            return read_completion(read_object(content))
 
     async def upload(self, name: str, content: bytes) -> str:
         """Put a file of requests on the server; its id there. Raises CallError."""

@@ -145,7 +145,7 @@ class Extraction:
 
     async def _work(self) -> None:
         """Take jobs until none is left and none can come back as two."""
-        while True:
+        while not self.caller.stopping.is_set():
             if self._queue:
                 job = self._queue.popleft()
                 self._open += 1
@@ -160,7 +160,7 @@ class Extraction:
                     self._wake()
             elif self._open:
                 await self._change.wait()
-            elif self._elsewhere and not self.caller.stopping.is_set():
+            elif self._elsewhere:
                 again, self._elsewhere = self._elsewhere, []
                 self._open += 1
                 await asyncio.sleep(GLANCE)
@@ -181,8 +181,6 @@ class Extraction:
         self.caller.stopping.set()
 
     async def _do(self, job: Job) -> None:
-        if self.caller.stopping.is_set():
-            raise StoppingError
         if job.held:
             await self._ask(job)
         else:

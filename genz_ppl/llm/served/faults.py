@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 
 from genz_ppl.errors import GenzError
@@ -27,6 +28,7 @@ class Remedy(Enum):
     WITHOUT = "without"
 
 
+@dataclass(eq=False)
 class CallError(Exception):
     """One call that gave no usable reply.
 
@@ -36,21 +38,17 @@ class CallError(Exception):
     one it refuses.
     """
 
-    def __init__(
-        self,
-        remedy: Remedy,
-        reason: str,
-        *,
-        usage: Usage | None = None,
-        free: bool = False,
-        retry_after: float | None = None,
-        late: bool = False,
-        parameter: str = "",
-    ) -> None:
-        super().__init__(reason)
-        self.parameter = parameter
-        self.remedy, self.reason, self.usage, self.free, self.retry_after = remedy, reason, usage, free, retry_after
-        self.late = late
+    remedy: Remedy
+    reason: str
+    _: KW_ONLY
+    usage: Usage | None = None
+    free: bool = False
+    retry_after: float | None = None
+    late: bool = False
+    parameter: str = ""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @contextmanager

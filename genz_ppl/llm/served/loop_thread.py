@@ -19,7 +19,6 @@ class LoopThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
         self._turn = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, Result], wind_up: Callable[[], None], grace: float = 10.0) -> Result:
@@ -49,17 +48,13 @@ class LoopThread:
         with suppress(FutureTimeoutError, CancelledError):
             asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result(5.0)
 
-    def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Run a last coroutine, if there is one, and end the thread once it is over. Does nothing if it never started.
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a last coroutine and end the thread once it is over. Does nothing if it never started.
 
         It is waited for, five seconds at most; not by the thread itself, where the garbage collector may call this.
         """
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            return
-        self._loop = None
-        if last is None:
-            loop.call_soon_threadsafe(loop.stop)
+        loop, self._loop = self._loop, None
+        if loop is None:
             return
         future = asyncio.run_coroutine_threadsafe(last(), loop)
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
@@ -68,20 +63,15 @@ class LoopThread:
                 future.result(5.0)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                ready = threading.Event()
-                loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop, ready), name="genz-calls", daemon=True)
-                self._thread.start()
-                ready.wait()
-                self._loop = loop
-            return self._loop
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(loop,), name="genz-calls", daemon=True)
+            self._thread.start()
+            self._loop = loop
+        return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
-    asyncio.set_event_loop(loop)
-    loop.call_soon(ready.set)
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:

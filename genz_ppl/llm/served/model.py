@@ -28,7 +28,7 @@ from genz_ppl.llm.served.replies import own_words, parse_wordings
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.served.templates import Prompts, cut_text
+from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
 from genz_ppl.llm.served.wordings import Part, some, stored_text
 from genz_ppl.llm.store.store import AnswerStore, Question, default_path
 from genz_ppl.types import Contrast, FloatArray, Item
@@ -101,19 +101,15 @@ class OpenAIModel:
         if not items or not questions:
             return np.full((len(items), len(features)), np.nan)
         hashes = [item_hash(item, settings.images != "none") for item in items]
-        first: dict[bytes, int] = {}
-        for position, content in enumerate(hashes):
-            first.setdefault(content, position)
-        unique = list(first)
+        unique = list(dict.fromkeys(hashes))
+        first = {content: position for position, content in reversed(list(enumerate(hashes)))}
         rows = {content: row for row, content in enumerate(unique)}
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             shown = [first[unique[row]] for row in asked]
             rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
             out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(about) + ANSWER_OUT * len(asked) * len(about)
-            return Request(
-                "extract", settings.model, rendered, settings.max_output_tokens or out, self._pictures([items[t] for t in shown])
-            )
+            return self._request("extract", rendered, out, self._pictures([items[t] for t in shown]))
 
         async def extract() -> FloatArray:
             extraction = Extraction(self.caller, unique, questions, render, self.failures, self.progress)
@@ -132,7 +128,7 @@ class OpenAIModel:
             shown = some(positive, part), some(negative, part)
             rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
             pictures = self._pictures([*some(contrast.positive, part), *some(contrast.negative, part)])
-            return Request("mine", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
+            return self._request("mine", rendered, WORDS_OUT, pictures)
 
         groups = [positive, negative, list(contrast.context), list(contrast.existing)]
         return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
@@ -143,7 +139,7 @@ class OpenAIModel:
 
         def render(part: Part) -> Request:
             rendered, pictures = self.prompts.suggest(some(texts, part), task, n), self._pictures(some(items, part))
-            return Request("suggest", self.settings.miner, rendered, self.settings.max_output_tokens or WORDS_OUT, pictures)
+            return self._request("suggest", rendered, WORDS_OUT, pictures)
 
         return self._worded("suggest", [texts, task, n, *self._picture_hashes(items)], render, n)
 
@@ -161,6 +157,11 @@ class OpenAIModel:
         return majority_error(draw_error(drawn), draws)
 
     # ---- parts
+
+    def _request(self, kind: str, rendered: Rendered, out: int, pictures: tuple[tuple[str, str], ...]) -> Request:
+        settings = self.settings
+        model = settings.model if kind == "extract" else settings.miner
+        return Request(kind, model, rendered, settings.max_output_tokens or out, pictures)
 
     def _question(self, feature: str, draw: int) -> Question:
         settings = self.settings
@@ -201,8 +202,7 @@ class OpenAIModel:
 
         async def describe(content: bytes, path: Path) -> str:
             def render(_: Part) -> Request:
-                out = self.settings.max_output_tokens or WORDS_OUT
-                return Request("describe", self.settings.miner, self.prompts.describe(), out, (("", data_address(path)),))
+                return self._request("describe", self.prompts.describe(), WORDS_OUT, (("", data_address(path)),))
 
             try:
                 async with room:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
+from aiolimiter import AsyncLimiter
 
 MINUTE = 60.0
 # The share of a minute's allowance that may go out at once.
@@ -49,8 +47,6 @@ class Pacer:
 
     async def wait(self, tokens: float = 0) -> None:
         """Wait for leave to send one call of about so many tokens; one larger than a minute's allowance waits for minutes."""
-        if self._requests is None and self._tokens is None:
-            return
         async with self._turn:  # in order of arrival: the limiter on its own would let small calls pass large ones for ever
             if self._requests is not None:
                 await self._requests.acquire()
@@ -63,8 +59,6 @@ class Pacer:
 
 def _limiter(per_minute: int) -> AsyncLimiter:
     """A leaky bucket. In a minute pass at most what fits in and what leaks out: together `per_minute`."""
-    from aiolimiter import AsyncLimiter
-
     bucket = max(1.0, per_minute * BURST)
     leak = per_minute - bucket + 1
     return AsyncLimiter(bucket, MINUTE * bucket / leak)

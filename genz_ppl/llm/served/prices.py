@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from genz_ppl.llm.served.address import server_address
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Tier
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 MILLION = 1_000_000
 # What the Batch endpoint takes of the usual price.
 BATCH_SHARE = 0.5
-_OPENAI = "openai"
 # All that one token read, or written, may be charged as: some servers take more for text that enters their cache.
 _READ = ("input_mtok", "cache_write_mtok", "input_image_mtok")
 _WRITTEN = ("output_mtok", "output_reasoning_mtok")
@@ -55,24 +55,19 @@ class Price:
 def find_price(model: str, override: tuple[float, float] | None = None, base_url: str | None = None) -> Price | None:
     """The price of a model as its server names it, or None where it is not known.
 
-    override: dollars per million tokens read and written; it wins. base_url: the server (None: OpenAI's); the models of a
-    server that the table does not know, such as one's own, have no known price. Prices that change by the hour count as in
-    the dearest hour of the day to come; discounts for cached text are left out: the result is an upper limit.
+    override: dollars per million tokens read and written; it wins. base_url: the server, as calls take it (`server_address`);
+    the models of one that the table does not know, such as one's own, have no known price. Prices that change by the hour
+    count as in the dearest hour of the day to come; discounts for cached text are left out: the result is an upper limit.
     """
     if override is not None:
         return Price(*override)
-    known = _known_model(model, base_url)
-    return None if known is None else _dearest(known, datetime.now(UTC))
-
-
-def _known_model(model: str, base_url: str | None) -> ModelInfo | None:
     from genai_prices.data_snapshot import get_snapshot  # a large table: read only when a price is asked for
 
     try:
-        _, known = get_snapshot().find_provider_model(model, None, _OPENAI if base_url is None else None, base_url)
+        _, known = get_snapshot().find_provider_model(model, None, None, str(server_address(base_url)))
     except LookupError:
         return None
-    return known
+    return _dearest(known, datetime.now(UTC))
 
 
 def _dearest(model: ModelInfo, now: datetime) -> Price | None:
@@ -80,16 +75,11 @@ def _dearest(model: ModelInfo, now: datetime) -> Price | None:
     tables = [vars(model.get_prices(now + timedelta(minutes=30 * half_hour))) for half_hour in range(48)]
     if any(table.get(key) for table in tables for key in _BEYOND_TOKENS):
         return None
-    if not all(_is_priced(table) for table in tables):
-        return None
+    if any(table.get(key) is None for table in tables for key in (_READ[0], _WRITTEN[0])):
+        return None  # known by name only, or writes no text
     starts = sorted({tier.start for table in tables for key in (*_READ, *_WRITTEN) for tier in _tiers(table.get(key))})
     base, *steps = ((_rate(tables, _READ, start), _rate(tables, _WRITTEN, start)) for start in (-1, *starts))
     return Price(*base, tuple(Step(start, *rates) for start, rates in zip(starts, steps, strict=True)))
-
-
-def _is_priced(table: Mapping[str, object]) -> bool:
-    """Models that are known by name only, or that write no text, are not."""
-    return table.get("input_mtok") is not None and table.get("output_mtok") is not None
 
 
 def _rate(tables: list[dict[str, object]], keys: tuple[str, ...], start: int) -> float:
@@ -98,11 +88,8 @@ def _rate(tables: list[dict[str, object]], keys: tuple[str, ...], start: int) ->
 
 
 def _rate_above(price: object, start: int) -> float:
-    rate = getattr(price, "base", price)
-    for tier in _tiers(price):
-        if tier.start <= start:
-            rate = tier.price
-    return float(str(rate))
+    rates = [getattr(price, "base", price), *(tier.price for tier in _tiers(price) if tier.start <= start)]
+    return float(str(rates[-1]))
 
 
 def _tiers(price: object) -> list[Tier]:

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from genz_ppl.llm.served.faults import CallError, Remedy
-from genz_ppl.llm.served.replies import is_object
+from genz_ppl.llm.served.replies import InvalidReplyError, is_object, unique_keys
 from genz_ppl.llm.served.spending import Usage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -47,6 +47,11 @@ _ORDINARY = set(
 )
 _LONGEST_WORDS = 200
 _TRANSIENT = {408, 409, 425}
+_STOPS = dict.fromkeys(range(300, 400), ("the server sends calls to another address", "correct --base-url")) | {
+    401: ("the server refuses the key", f"check {KEY_VARIABLE}"),
+    404: ("the server knows no such model or address", "check --model and --base-url"),
+    407: ("the proxy wants a name and password", "put them into its address"),
+}
 # Log-probabilities: below the first nothing differs from 0, and what is above the second is none.
 _LEAST, _ROUNDING = -1000.0, 0.01
 CUT_OFF = "the reply was cut off"
@@ -86,16 +91,9 @@ def status_error(status: int, headers: Mapping[str, str], content: bytes, body: 
         return CallError(Remedy.WAIT, named, free=True, retry_after=pause)
     if status >= 500 or status in _TRANSIENT:
         return CallError(Remedy.AGAIN, named, free=True, retry_after=pause)
-    if 300 <= status < 400:
-        return CallError(Remedy.STOP, f"the server sends calls to another address ({named}); correct --base-url", free=True)
-    if status == 401:
-        return CallError(Remedy.STOP, f"the server refuses the key ({named}); check {KEY_VARIABLE}", free=True)
-    if status == 404:
-        return CallError(
-            Remedy.STOP, f"the server knows no such model or address ({named}); check --model and --base-url", free=True
-        )
-    if status == 407:
-        return CallError(Remedy.STOP, f"the proxy wants a name and password ({named}); put them into its address", free=True)
+    if status in _STOPS:
+        what, advice = _STOPS[status]
+        return CallError(Remedy.STOP, f"{what} ({named}); {advice}", free=True)
     if status == 413 or code in _TOO_LONG or any(words in text for words in _LENGTH_WORDS):
         return CallError(Remedy.SPLIT, f"too long for the model ({named})", free=True)
     if code in _FILTERED:
@@ -172,13 +170,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def read_reply(content: bytes) -> Reply:
-    """The reply in the body of a chat completion. Raises CallError for anything that cannot be used as it stands."""
-    return read_completion(read_object(content))
-
-
 def read_completion(body: Mapping[str, Any]) -> Reply:
-    """The reply in a chat completion. Raises CallError as `read_reply` does."""
+    """The reply in a chat completion. Raises CallError for anything that cannot be used as it stands."""
     usage = _usage(body.get("usage"))
     if body.get("error") is not None:
         raise CallError(Remedy.AGAIN, "an error in place of a reply", usage=usage)
@@ -224,19 +217,12 @@ def _text(message: Mapping[str, Any]) -> str:
 def read_object(content: bytes) -> dict[str, Any]:
     """The JSON object that the bytes are. Raises CallError, also for a key that is there twice."""
     try:
-        body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        body = json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError, InvalidReplyError):
         raise CallError(Remedy.AGAIN, "a body that is not JSON") from None
     if not isinstance(body, dict):
         raise CallError(Remedy.AGAIN, "a body that is no JSON object")
     return body
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key twice")
-    return found
 
 
 def _usage(value: object) -> Usage | None:
@@ -248,24 +234,17 @@ def _usage(value: object) -> Usage | None:
     return None
 
 
-def _tokens(value: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
+def _tokens(value: Any) -> tuple[tuple[str, Mapping[str, float]], ...]:
     """The tokens with their alternatives; none at all where one of them cannot be what it should: the reply stands without."""
-    content = value.get("content") if isinstance(value, dict) else None
-    if not isinstance(content, list):
-        return ()
     tokens = []
-    for entry in content:
-        if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
-            return ()
-        others = entry.get("top_logprobs") or [entry]
-        if not isinstance(others, list):
-            return ()
-        table = {
-            one["token"]: max(one["logprob"], _LEAST)
-            for one in others
-            if isinstance(one, dict) and isinstance(one.get("token"), str) and isinstance(one.get("logprob"), int | float)
-        }
-        if not all(value <= _ROUNDING for value in table.values()):
-            return ()
-        tokens.append((entry["token"], table))
+    try:
+        for entry in value["content"]:
+            others = entry.get("top_logprobs") or [entry]
+            known = [(one.get("token"), one.get("logprob")) for one in others]
+            table = {token: max(p, _LEAST) for token, p in known if isinstance(token, str) and isinstance(p, int | float)}
+            if not isinstance(entry["token"], str) or not all(p <= _ROUNDING for p in table.values()):
+                return ()
+            tokens.append((entry["token"], table))
+    except (TypeError, KeyError, AttributeError):
+        return ()
     return tuple(tokens)

@@ -219,7 +219,8 @@ def _check_numbers(numbers: Collection[int], count: int, what: str, complete: bo
         raise InvalidReplyError(f"{what} is missing")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises InvalidReplyError for a key that is there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise InvalidReplyError("a key twice")
@@ -237,4 +238,4 @@ def _no_decimal(_digits: str) -> NoReturn:
     raise InvalidReplyError("a number that is not whole")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, parse_float=_no_decimal, parse_constant=_no_decimal)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_keys, parse_int=_whole, parse_float=_no_decimal, parse_constant=_no_decimal)

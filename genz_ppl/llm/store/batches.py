@@ -82,26 +82,26 @@ class BatchLedger:
         """The batches at that server whose results are not stored yet, the oldest first."""
         with self.store.using() as tables:
             found = tables.connection.execute(
-                "SELECT token, run, endpoint, model, identifier, attempt, created, jobs FROM batches "
-                "WHERE endpoint = ? ORDER BY created",
+                "SELECT token, batches.run, endpoint, batches.model, identifier, attempt, created, jobs, tokens_in, tokens_out "
+                "FROM batches JOIN attempts ON id = attempt WHERE endpoint = ? ORDER BY created",
                 (endpoint,),
             ).fetchall()
         return [
-            BatchRow(token, run, at, model, identifier, attempt, created, unpacked(jobs))
-            for token, run, at, model, identifier, attempt, created, jobs in found
+            BatchRow(token, run, at, model, identifier, attempt, created, unpacked(*jobs))
+            for token, run, at, model, identifier, attempt, created, *jobs in found
         ]
 
     def close(self, row: BatchRow) -> None:
         """Its results are stored, or there will be none: what it left unanswered may be asked again."""
         with self.store.writing() as tables:
             tables.connection.execute("DELETE FROM batches WHERE token = ?", (row.token,))
-            tables.release_of(f"batch:{row.token}")
+            tables.release_all(f"batch:{row.token}")
 
 
 def lease_jobs(tables: Tables, token: str, jobs: Sequence[BatchJob], created: float) -> None:
     """Lease to a batch what its requests ask, inside a transaction."""
-    keys = tables.made_keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)))
-    tables.lease_to(f"batch:{token}", keys, created + LEASE_SECONDS)
+    keys = tables.keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)), make=True)
+    tables.lease(keys, created + LEASE_SECONDS, f"batch:{token}")
 
 
 def _packed(jobs: Sequence[BatchJob]) -> bytes:
@@ -115,12 +115,16 @@ def _packed(jobs: Sequence[BatchJob]) -> bytes:
     return zlib.compress(json.dumps(content).encode())
 
 
-def unpacked(packed: bytes) -> tuple[BatchJob, ...]:
-    """The requests of a batch, as its row holds them."""
+def unpacked(packed: bytes, tokens_in: int = 0, tokens_out: int = 0) -> tuple[BatchJob, ...]:
+    """The requests of a batch, as its row holds them.
+
+    tokens_in, tokens_out: set aside for all of them; each has an equal share where the row does not tell, being an older one.
+    """
     content = json.loads(zlib.decompress(packed))
     questions = [Question(*columns) for columns in content["questions"]]
     items = [bytes.fromhex(item) for item in content["items"]]
+    share = [tokens // max(1, len(content["jobs"])) for tokens in (tokens_in, tokens_out)]
     return tuple(
-        BatchJob(tuple(items[i] for i in rows), tuple(questions[k] for k in columns), tuple(most))
-        for rows, columns, most in content["jobs"]
+        BatchJob(tuple(items[i] for i in rows), tuple(questions[k] for k in columns), tuple(most[0] if most else share))
+        for rows, columns, *most in content["jobs"]
     )

@@ -6,8 +6,8 @@ import csv
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,11 +19,9 @@ from genz_ppl.llm.store.schema import open_store, store_errors
 
 # The question's hash is over the six columns that make it: an import can tell that none was changed.
 COLUMNS = ("item", "feature", "model", "endpoint", "prompt", "sampling", "draw", "answer", "reason", "probability", "question")
-SUFFIXES = (".csv", ".parquet", ".jsonl")
 _ROWS = 50_000
 
 Row = tuple[str, str, str, str, str, str, int, int | None, str, float | None, str]
-_Writer = Callable[[Iterator[Row], Path], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,11 @@ def export(path: str | Path, file: str | Path) -> Exported:
     there is no store at `path` or pages of it cannot be read.
     """
     store, output = Path(os.path.abspath(path)), Path(file)
-    write = _writer(output)
+    write = _WRITERS.get(output.suffix.lower())
+    if write is None:
+        raise OptionError(f"{output}: expected a name that ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if output.exists():
+        raise OptionError(f"{output}: is there already and is not overwritten; name another file or move it away")
     partial = output.with_name(f"{output.name}.partial")
     counts = {True: 0, False: 0}
 
@@ -51,14 +53,15 @@ def export(path: str | Path, file: str | Path) -> Exported:
             if row is not None:
                 yield row
 
-    connection = open_store(store, create=False)
-    try:
-        with store_errors(store), _output_errors(output):
+    with closing(open_store(store, create=False)) as connection, store_errors(store):
+        try:
             write(counted(connection), partial)
             partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
-        connection.close()
+        except OSError as error:
+            said = error.strerror or error
+            raise OptionError(f"{output}: cannot be written ({said}); check the folder, space and permissions") from None
+        finally:
+            partial.unlink(missing_ok=True)
     return Exported(counts[True], counts[False])
 
 
@@ -97,25 +100,6 @@ def _row(
     return None if answer is None else (item.hex(), *columns, value, answer.reason, answer.probability, question.digest.hex())
 
 
-def _writer(file: Path) -> _Writer:
-    suffix = file.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OptionError(f"{file}: expected a name that ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if file.exists():
-        raise OptionError(f"{file}: is there already and is not overwritten; name another file or move it away")
-    return {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}[suffix]
-
-
-@contextmanager
-def _output_errors(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OptionError(
-            f"{file}: cannot be written ({error.strerror or error}); check the folder, space and permissions"
-        ) from None
-
-
 def _write_csv(rows: Iterator[Row], file: Path) -> None:
     with file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
         writer = csv.writer(opened, lineterminator="\n")
@@ -140,3 +124,7 @@ def _write_parquet(rows: Iterator[Row], file: Path) -> None:
         while portion := list(islice(rows, _ROWS)):
             columns = [pa.array(column, kind) for column, kind in zip(zip(*portion, strict=True), types, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
+SUFFIXES = tuple(_WRITERS)

@@ -245,5 +245,5 @@ class _Rescue:
 def _write(tables: Tables, found: dict[int, dict[Pair, StoredAnswer]]) -> None:
     """The answers of each attempt, and begin anew."""
     for attempt, answers in found.items():
-        tables.add_answers(tables.made_keys(list(answers)), answers, attempt)
+        tables.add_answers(tables.keys(list(answers), make=True), answers, attempt)
     found.clear()

@@ -112,7 +112,7 @@ class AnswerStore:
         claim, wanted = Claim(), distinct(pairs)
         with self.writing() as tables:
             now = time.time()
-            keys = tables.made_keys(wanted)
+            keys = tables.keys(wanted, make=True)
             stored = dict(tables.answers(keys))
             open_keys = [key for key in keys if stored.get(key) is None]
             held = tables.held(open_keys, now)
@@ -140,13 +140,12 @@ class AnswerStore:
     def begin(self, run: int, kind: str, model: str, reserved: Spending) -> int:
         """Write down an attempt before it is made, with the most it can use up; returns its id."""
         with self.writing() as tables:
-            cursor = tables.connection.execute(
+            made = tables.connection.execute(
                 "INSERT INTO attempts (run, owner, kind, model, begun, calls, tokens_in, tokens_out, cost) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 (run, tables.made_owner(), writable(kind), writable(model), time.time(), *_numbers(reserved)),
             )
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+            return int(made.fetchone()[0])
 
     def settle(
         self,
@@ -171,7 +170,7 @@ class AnswerStore:
             )
             if closed.rowcount != 1:
                 raise ValueError(f"attempt {attempt} is not open: it was settled before, or never begun in this store")
-            keys = tables.made_keys(wanted)
+            keys = tables.keys(wanted, make=True)
             tables.add_answers(keys, answers, attempt)
             tables.drop(keys)
             for key, text in texts.items():
@@ -213,9 +212,8 @@ class AnswerStore:
                 if newest is not None:
                     tables.connection.execute("UPDATE runs SET path = ? WHERE id = ?", (name, newest))
                     return int(newest)
-            cursor = tables.connection.execute("INSERT INTO runs (path, started) VALUES (?, ?)", (name, time.time()))
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+            made = tables.connection.execute("INSERT INTO runs (path, started) VALUES (?, ?) RETURNING id", (name, time.time()))
+            return int(made.fetchone()[0])
 
     def spent(self, run: int) -> Spending:
         """What the attempts of a run used up; one that was never settled counts with all it had reserved."""

@@ -38,14 +38,13 @@ class Tables:
         self._owner = owner
         self._questions: dict[Question, int] = {}
         self._items: dict[bytes, int] = {}
-        self._owner_number: int | None = None
-        self._owner_names: dict[int, str] = {}
+        self._owners: dict[str, int] = {}
 
     def forget(self) -> None:
         """Forget numbers that may have been undone."""
         self._questions.clear()
         self._items.clear()
-        self._owner_number = None
+        self._owners.clear()
 
     # ---- numbers
 
@@ -80,22 +79,14 @@ class Tables:
                 raise damage("two items have one number")
         return numbers
 
-    def keys(self, pairs: Sequence[Pair]) -> dict[Key, Pair]:
-        """The pairs by their numbers, without those that the store has not met."""
-        items = self.items({item: None for _, item in pairs})
-        questions = {question: self.question(question) for question in {question: None for question, _ in pairs}}
-        keys: dict[Key, Pair] = {}
-        for pair in pairs:
-            question, item = questions[pair[0]], items.get(pair[1])
-            if question is not None and item is not None:
-                keys[question, item] = pair
-        return keys
-
-    def made_keys(self, pairs: Sequence[Pair]) -> dict[Key, Pair]:
-        """The pairs by their numbers; new questions and items get theirs."""
-        items = self._made_items({item: None for _, item in pairs})
-        questions = {question: self._made_question(question) for question in {question: None for question, _ in pairs}}
-        return {(questions[pair[0]], items[pair[1]]): pair for pair in pairs}
+    def keys(self, pairs: Sequence[Pair], make: bool = False) -> dict[Key, Pair]:
+        """The pairs by their numbers. New questions and items get theirs with `make`; else such pairs are left out."""
+        digests = {item: None for _, item in pairs}
+        items = self._made_items(digests) if make else self.items(digests)
+        number = self._made_question if make else self.question
+        questions = {question: number(question) for question in {question: None for question, _ in pairs}}
+        found = ((questions[question], items.get(item), (question, item)) for question, item in pairs)
+        return {(question, item): pair for question, item, pair in found if question is not None and item is not None}
 
     def _made_question(self, question: Question) -> int:
         known = self._questions.get(question)
@@ -130,15 +121,13 @@ class Tables:
         if len(items) <= _MOST_REMEMBERED:
             self._items.update(items)
 
-    def made_owner(self) -> int:
-        """The number of this owner."""
-        if self._owner_number is None:
-            self._owner_number = self._made_owner_named(self._owner)
-        return self._owner_number
-
-    def _made_owner_named(self, name: str) -> int:
-        self.connection.execute("INSERT INTO owners (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-        return whole(self.connection.execute("SELECT id FROM owners WHERE name = ?", (name,)).fetchone()[0])
+    def made_owner(self, name: str | None = None) -> int:
+        """The number of an owner, this one by default."""
+        name = name or self._owner
+        if name not in self._owners:
+            self.connection.execute("INSERT INTO owners (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            self._owners[name] = whole(self.connection.execute("SELECT id FROM owners WHERE name = ?", (name,)).fetchone()[0])
+        return self._owners[name]
 
     # ---- answers
 
@@ -193,53 +182,36 @@ class Tables:
     def held(self, keys: Sequence[Key], now: float) -> set[Key]:
         """The keys that someone has a valid lease on: neither expired nor of a process that has ended."""
         held: set[Key] = set()
-        alive: dict[int, bool] = {}
-        for question, item, owner, expires in self._rows("leases", "owner, expires", keys):
+        alive: dict[object, bool] = {}
+        owner_and_end = "(SELECT name FROM owners WHERE id = owner), expires"
+        for question, item, owner, expires in self._rows("leases", owner_and_end, keys):
             if owner not in alive:
-                alive[owner] = not is_dead(self._owner_name(owner))
+                alive[owner] = not is_dead(str(owner))
             if alive[owner] and isinstance(expires, float) and expires > now:
                 held.add((question, item))
         return held
 
-    def lease(self, keys: Iterable[Key], expires: float) -> None:
-        """Lease to this owner."""
-        me = self.made_owner()
-        rows = [(*key, me, expires) for key in keys]
-        self.connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", rows)
-
-    def lease_to(self, name: str, keys: Iterable[Key], expires: float) -> None:
-        """Lease to another owner, one that outlives this process."""
-        owner = self._made_owner_named(name)
+    def lease(self, keys: Iterable[Key], expires: float, name: str | None = None) -> None:
+        """Lease to this owner, or to one of that name, who may outlive this process."""
+        owner = self.made_owner(name)
         rows = [(*key, owner, expires) for key in keys]
         self.connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", rows)
 
-    def release_of(self, name: str) -> None:
-        """Drop every lease of another owner."""
-        self.connection.execute("DELETE FROM leases WHERE owner = ?", (self._made_owner_named(name),))
-
     def renew(self, keys: Iterable[Key], expires: float) -> None:
         """Let this owner's leases last until then."""
-        me = self.made_owner()
-        rows = [(expires, *key, me) for key in keys]
+        rows = [(expires, *key, self.made_owner()) for key in keys]
         self.connection.executemany("UPDATE leases SET expires = ? WHERE question = ? AND item = ? AND owner = ?", rows)
 
     def release(self, keys: Iterable[Key]) -> None:
         """Drop this owner's leases."""
-        me = self.made_owner()
-        rows = [(*key, me) for key in keys]
+        rows = [(*key, self.made_owner()) for key in keys]
         self.connection.executemany("DELETE FROM leases WHERE question = ? AND item = ? AND owner = ?", rows)
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Drop leases, whoever holds them: what they were for is there."""
         self.connection.executemany("DELETE FROM leases WHERE question = ? AND item = ?", keys)
 
-    def release_all(self) -> None:
-        """Drop every lease of this owner."""
-        if self._owner_number is not None:
-            self.connection.execute("DELETE FROM leases WHERE owner = ?", (self._owner_number,))
-
-    def _owner_name(self, owner: int) -> str:
-        if owner not in self._owner_names:
-            row = self.connection.execute("SELECT name FROM owners WHERE id = ?", (owner,)).fetchone()
-            self._owner_names[owner] = "" if row is None else str(row[0])
-        return self._owner_names[owner]
+    def release_all(self, name: str | None = None) -> None:
+        """Drop every lease of this owner, or of the one of that name."""
+        if name is not None or self._owner in self._owners:  # else there is none, and no writer to wait for
+            self.connection.execute("DELETE FROM leases WHERE owner = ?", (self.made_owner(name),))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,27 +91,27 @@ def info(path: str | Path, check: bool = False) -> StoreInfo:
 
     Raises StoreError if there is no store at `path` or pages of it cannot be read.
     """
-    with _opened(path) as (connection, file):
-        one = _single(connection)
-        sums = connection.execute(
-            "SELECT total(calls), total(tokens_in), total(tokens_out), total(cost), count(*), total(settled IS NULL) "
-            "FROM attempts"
+    file = Path(os.path.abspath(path))
+    with closing(open_store(file, create=False)) as connection, store_errors(file):
+        items, texts, runs, attempts, unsettled, calls, tokens_in, tokens_out, cost = connection.execute(
+            "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM texts), (SELECT count(*) FROM runs), count(*), "
+            "total(settled IS NULL), total(calls), total(tokens_in), total(tokens_out), total(cost) FROM attempts"
         ).fetchone()
         live, void = _leases(connection)
         return StoreInfo(
             path=str(file),
             size=_size(file),
             schema=len(MIGRATIONS),
-            items=one("SELECT count(*) FROM items"),
+            items=items,
             models=_models(connection),
             failed=dict(
                 connection.execute("SELECT reason, count(*) FROM answers WHERE value IS NULL GROUP BY reason ORDER BY 2 DESC")
             ),
-            texts=one("SELECT count(*) FROM texts"),
-            runs=one("SELECT count(*) FROM runs"),
-            attempts=sums[4],
-            unsettled=int(sums[5]),
-            spent=Spending(int(sums[0]), int(sums[1]), int(sums[2]), sums[3]),
+            texts=texts,
+            runs=runs,
+            attempts=attempts,
+            unsettled=int(unsettled),
+            spent=Spending(int(calls), int(tokens_in), int(tokens_out), cost),
             leases=live,
             orphans=len(void),
             damaged=count_damaged(connection) if check else None,
@@ -141,7 +140,8 @@ def prune(
     before = None if older_than is None else time.time() - older_than * _DAY
     answers = _conditions([(_OF_MODEL, model), (_OF_PROMPT, prompt), (_BEFORE, before)], "value IS NULL" if failed else "")
     texts = _conditions([(_BY_MODEL, model), (_BEFORE, before)], "0" if failed or prompt is not None else "")
-    with _opened(path) as (connection, file):
+    file = Path(os.path.abspath(path))
+    with closing(open_store(file, create=False)) as connection, store_errors(file):
         size = _size(file)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -163,25 +163,10 @@ def prune(
         return Pruned(counts[0], counts[1], len(void), size, _size(file))
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
-    file = Path(os.path.abspath(path))
-    connection = open_store(file, create=False)
-    try:
-        with store_errors(file):
-            yield connection, file
-    finally:
-        connection.close()
-
-
 def _size(file: Path) -> int:
     """Bytes of the file and of the log beside it."""
     parts = (file, file.with_name(f"{file.name}-wal"))
     return sum(part.stat().st_size for part in parts if part.exists())
-
-
-def _single(connection: sqlite3.Connection) -> Any:
-    return lambda query: int(connection.execute(query).fetchone()[0])
 
 
 def _models(connection: sqlite3.Connection) -> tuple[ModelCount, ...]:
