@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from genz_ppl.diagnostics.report.contents import column_names
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.metrics import score
 from genz_ppl.discovery.run.records import Progress
-from genz_ppl.inference.effects import WIDTH, feature_effects
+from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
@@ -31,20 +30,12 @@ def note_gains(progress: Progress, data: Data, steps: int) -> None:
 
 def note_effects(progress: Progress, fitted: FittedItems) -> None:
     """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most."""
-    found, names = feature_effects(fitted), column_names(fitted)
-    likelihood = fitted.state.model.likelihood
-    spread = np.ones(len(names))
-    if len(names) > 1 and likelihood.standardised:
-        spread = fitted.scaling.target_spread.numpy()
-    size, sd = found.strength(spread)
-    for k, record in enumerate(progress.active):
-        if len(names) == 1:
-            middle, width, lowest = float(found.mean[k, 0]), WIDTH * float(found.sd[k, 0]), -np.inf
-        else:
-            middle, width, lowest = float(size[k]), WIDTH * float(sd[k]), 0.0
-            most = int(np.argmax(np.abs(found.mean[k] / spread)))
+    found, names = feature_effects(fitted), fitted.column_names
+    for k, (record, *values) in enumerate(zip(progress.active, *found.table, strict=True)):
+        record.effect, record.effect_lower, record.effect_upper = map(float, values)
+        if len(names) > 1:
+            most = int(np.argmax(np.abs(found.mean[k] / found.spread)))
             record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
-        record.effect, record.effect_lower, record.effect_upper = middle, max(middle - width, lowest), middle + width
 
 
 def summarise(found: Sides, blank: Sides, n_features: int, metric: str, seed: int) -> Summary:

@@ -13,7 +13,7 @@ import torch
 
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
-from genz_ppl.diagnostics.report.contents import column_names, kind_of
+from genz_ppl.diagnostics.report.contents import kind_of
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
@@ -132,7 +132,7 @@ class Discovery:
     def coefficients(self) -> pd.DataFrame:
         """The effect of each active feature, by text, on each target (or class); units as in `features`."""
         fitted = self.fitted()
-        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=fitted.column_names)
 
     @cached_property
     def ceiling(self) -> Ceiling | None:
