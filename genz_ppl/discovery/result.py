@@ -138,7 +138,8 @@ class Discovery:
     def ceiling(self) -> Ceiling | None:
         """What gradient boosting on all fields reaches on the same split, beside the run; noted in its folder when first made.
 
-        None without scikit-learn (the extra `report`), and for a run that was loaded without a note of it.
+        None without scikit-learn (the extra `report`), for a run of a few steps, of whose time it would take more than a tenth,
+        and for one that was loaded without a note of it.
         """
         noted = None if self.directory is None else self.directory.noted("ceiling")
         if noted is not None or self._items is None or not any(item.fields for item in self._items):
@@ -150,7 +151,8 @@ class Discovery:
         with isolated(test.seed):
             predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
         targets, kind = explained(items, self.settings.get("direction", False)), kind_of(likelihood)
-        found = ceiling_of(items, recorded_split(self._record, items), targets, predicted, kind, test.seed, encode)
+        steps, split = self._progress.step, recorded_split(self._record, items)
+        found = ceiling_of(items, split, targets, predicted, kind, test.seed, steps, encode)
         if self.directory is not None and found is not None:
             self.directory.note("ceiling", asdict(found))
         return found
