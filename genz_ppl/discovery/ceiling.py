@@ -106,7 +106,14 @@ def _word_counts(texts: Sequence[str]) -> list[FloatArray]:
 
 
 def _of_numbers(
-    table: FloatArray, targets: FloatArray, train: np.ndarray, test: np.ndarray, predicted: FloatArray, kind: str, seed: int, trees: int
+    table: FloatArray,
+    targets: FloatArray,
+    train: np.ndarray,
+    test: np.ndarray,
+    predicted: FloatArray,
+    kind: str,
+    seed: int,
+    trees: int,
 ) -> tuple[float, float] | None:
     """(R2 of boosting, R2 of the run) for test items, the mean over the targets that vary most."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -132,7 +139,14 @@ def _of_numbers(
 
 
 def _of_classes(
-    table: FloatArray, targets: FloatArray, train: np.ndarray, test: np.ndarray, predicted: FloatArray, kind: str, seed: int, trees: int
+    table: FloatArray,
+    targets: FloatArray,
+    train: np.ndarray,
+    test: np.ndarray,
+    predicted: FloatArray,
+    kind: str,
+    seed: int,
+    trees: int,
 ) -> tuple[float, float] | None:
     """(share of the log loss of guessing that boosting takes away, the same of the run), for test items of the first target."""
     from sklearn.ensemble import HistGradientBoostingClassifier

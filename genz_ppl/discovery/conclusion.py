@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz_ppl.diagnostics.summary import NAN, Summary
-from genz_ppl.discovery.run.metrics import score
+from genz_ppl.discovery.run.metrics import r2, score
 from genz_ppl.discovery.run.records import Progress
 from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.engines.coordinate import refit
@@ -28,13 +28,18 @@ def note_gains(progress: Progress, data: Data, steps: int) -> None:
         record.gain = whole - removal.bound
 
 
-def note_effects(progress: Progress, fitted: FittedItems) -> None:
-    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most."""
+def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, predicted: FloatArray) -> None:
+    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most.
+
+    targets, predicted: (U, L) of the test items: a column that is not explained there is none that a feature moves.
+    """
     found, names = feature_effects(fitted), fitted.column_names
+    several = range(len(names) if len(names) > 1 else 0)
+    explained = [column for column in several if r2(targets[:, [column]], predicted[:, [column]]) > 0]
     for k, (record, *values) in enumerate(zip(progress.active, *found.table, strict=True)):
         record.effect, record.effect_lower, record.effect_upper = map(float, values)
-        if len(names) > 1:
-            most = int(np.argmax(np.abs(found.mean[k] / found.spread)))
+        if explained:
+            most = max(explained, key=lambda column: abs(found.mean[k, column] / found.spread[column]))
             record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
 
 

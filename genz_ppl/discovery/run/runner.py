@@ -208,8 +208,8 @@ class Runner:
             class_names=schema.classes,
             levels=self.levels,
         )
-        note_effects(progress, fitted)
         found, metric = self.predictions(progress), self.metric(progress)
+        note_effects(progress, fitted, *found[1])
         blank = self.predictions(self.start()) if progress.active else found
         progress.outcome = summarise(found, blank, len(progress.active), metric, settings.seed).to_dict()
 
