@@ -8,7 +8,6 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.cooccur import resume_pairs
-from genz_ppl.cli.fit import setting_flags
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import holds_pairs
 
@@ -25,7 +24,7 @@ def resume(
     **_: Any,
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
-    with resumable(folder), model_options.flags(), setting_flags():
+    with resumable(folder), model_options.flags():
         two_sided = holds_pairs(folder)
         opening = model_options.opening(context.params, two_sided)
         if two_sided:

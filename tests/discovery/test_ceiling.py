@@ -1,4 +1,4 @@
-"""What boosting on all fields reaches beside a run: its scores by hand, its fields, and that it costs a tenth of the run at most."""
+"""What boosting on all fields reaches beside a run: its scores by hand, its fields, and what it may cost."""
 
 from __future__ import annotations
 
