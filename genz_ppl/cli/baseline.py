@@ -71,7 +71,7 @@ def baseline(
         from genz_ppl.cli.tables import print_features, print_summary
         from genz_ppl.discovery.baseline import readings
 
-        print_features(run.features)
+        print_features(run.features, unit=run.unit)
         print_summary(run)
         print_readings(readings(run.curve))
 

@@ -37,7 +37,7 @@ def fit(
         run = start(source, out, given, context.params, quiet)
         from genz_ppl.cli.tables import print_features, print_summary
 
-        print_features(run.features)
+        print_features(run.features, unit=run.unit)
         print_summary(run, ceiling)
 
 

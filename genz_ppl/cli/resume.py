@@ -48,7 +48,7 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record, folder)
         run = baseline.resume(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
-    print_features(run.features)
+    print_features(run.features, unit=run.unit)
     print_summary(run, ceiling and not baseline.is_baseline(record))
     if baseline.is_baseline(record):
         print_readings(baseline.readings(run.curve))

@@ -35,7 +35,7 @@ from genz_ppl.discovery.run.records import Counters, Progress
 from genz_ppl.discovery.run.service import OnAnswers, Service, Watchers
 from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.errors import OptionError, RunDirectoryError
-from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import predict, predictive_mean
@@ -127,6 +127,11 @@ class Discovery:
         it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
         return feature_table(self._progress)
+
+    @property
+    def unit(self) -> str:
+        """What `effect` in `features` is in: "log-odds", "log rate", "sd" of several targets; "" for the target's own unit."""
+        return unit_of(self._progress.state.model)
 
     @property
     def coefficients(self) -> pd.DataFrame:

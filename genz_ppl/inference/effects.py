@@ -14,7 +14,9 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, drawn_models
+from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import flattened
+from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
 # Standard deviations on either side of a mean that hold nine in ten.
@@ -56,6 +58,14 @@ class FeatureEffects:
         direction = self.mean / self.spread / np.where(size > 0, size, 1.0)[:, None]
         width = NINE_IN_TEN * np.linalg.norm(direction * self.sd / self.spread, axis=1)
         return size, np.maximum(size - width, 0.0), size + width
+
+
+def unit_of(model: GenZ) -> str:
+    """What effects are in: "log-odds", "log rate", "sd" of several targets; "" for what predictions are in."""
+    if model.likelihood.standardised:
+        return "sd" if model.likelihood.n_locations > 1 else ""
+    unit = "log-odds" if model.likelihood.name in CLASS_LIKELIHOODS else "log rate"
+    return unit if model.link.adds_up else ""
 
 
 def feature_effects(fitted: FittedItems) -> FeatureEffects:

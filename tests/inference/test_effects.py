@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change
+from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change, unit_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
 
@@ -47,6 +47,7 @@ def test_numbers_have_the_effects_of_least_squares(linear: tuple[FittedItems, Fi
     by_hand = np.sqrt(np.diag(np.linalg.inv(normal)))[:2, None] * result.parameters["scale"]
     np.testing.assert_allclose(found.sd, by_hand, rtol=1e-6)
     np.testing.assert_allclose(found.spread, targets.std(axis=0), rtol=1e-9)
+    assert unit_of(fitted.state.model) == "sd"
 
 
 def test_the_table_over_several_targets_is_of_the_norm(linear: tuple[FittedItems, FitResult, Array]) -> None:
@@ -82,7 +83,7 @@ def test_products_with_covariates_count_where_these_are_at_their_means() -> None
 def test_two_classes_have_the_log_odds_of_their_table() -> None:
     answers = np.repeat([1.0, 0.0], [60, 60])[:, None]
     targets = np.array([1.0] * 45 + [0.0] * 15 + [1.0] * 20 + [0.0] * 40)[:, None]
-    fitted, result = fitted_to(answers, targets, likelihood="bernoulli", inference="enumeration", error_rate_prior=(1.0, 1e6))
+    fitted, result = fitted_to(answers, targets, likelihood="bernoulli", steps=10, error_rate_prior=(1.0, 1e6))
     found = feature_effects(fitted)
     np.testing.assert_allclose(found.mean, result.parameters["weights"], rtol=1e-12)
     assert found.mean[0, 0] == pytest.approx(np.log(45 * 40 / (15 * 20)), rel=0.03)
@@ -101,6 +102,7 @@ def test_of_many_classes_effects_are_against_their_mean() -> None:
     assert found.mean[0].argmax() == 2
     assert fitted.column_names == ("0 is 0", "0 is 1", "0 is 2")
     assert (found.sd > 0).all()
+    assert unit_of(fitted.state.model) == "log-odds"
 
 
 def test_a_network_has_mean_changes_without_an_interval() -> None:
@@ -111,6 +113,7 @@ def test_a_network_has_mean_changes_without_an_interval() -> None:
         np.testing.assert_array_equal(found.mean[0], mean_change(fitted, 0))
     assert np.isnan(found.sd).all()
     assert np.isnan(found.table[1]).all()
+    assert unit_of(fitted.state.model) == ""
 
 
 def test_without_features_there_are_none() -> None:

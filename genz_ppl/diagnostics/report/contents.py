@@ -12,7 +12,7 @@ from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, p
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of
-from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_change
+from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_change, unit_of
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
@@ -43,7 +43,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         facts=facts,
         kind=kind,
         link=str(train.state.model.link.name),
-        unit={"classes": "log-odds", "counts": "log rate"}.get(kind, "") if train.state.model.link.adds_up else "",
+        unit="" if kind == "numbers" else unit_of(train.state.model),
         metric=str(facts.curve["metric"].iloc[-1]),
         target_names=train.target_names,
         covariate_names=train.covariate_names,
