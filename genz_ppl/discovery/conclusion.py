@@ -21,8 +21,10 @@ Sides = list[tuple[FloatArray, FloatArray]]
 
 
 def note_gains(progress: Progress, data: Data, steps: int) -> None:
-    """What the bound of the model that ranks removals would lose without each feature, the others refitted, in nats."""
-    judge, judged = judge_of(progress.state, data, steps)
+    """What the bound would lose without each feature, the others refitted, in nats: the model's own, of which that of the model
+    that ranks removals may be far; with a network or uncertain weights, whose refits tell training noise, that one's."""
+    own = progress.state.model.link.adds_up and progress.state.uncertainty is None
+    judge, judged = (progress.state, data) if own else judge_of(progress.state, data, steps)
     whole = refit(judge.copy(), judged, steps).total
     for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
         record.gain = whole - removal.bound

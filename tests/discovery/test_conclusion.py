@@ -69,6 +69,17 @@ def test_a_gain_is_what_the_bound_loses_now(frame: pd.DataFrame) -> None:
         assert gain == pytest.approx(whole - fit(np.delete(answers, k, axis=1), y).bound, abs=0.5)
 
 
+def test_gains_of_classes_are_nats_of_their_own_model(frame: pd.DataFrame) -> None:
+    frame["kind"] = np.where(frame["colour"] == "red", "a", np.where(frame["size"] >= 5, "b", "c"))
+    turned = np.random.default_rng(0).random(60) < 0.1
+    frame["kind"] = np.where(turned, "c", frame["kind"])
+    run = discover(frame.drop(columns="y"), id="key", target="kind", likelihood="categorical", cycles=1, add=2, cut=0)
+    gains = run.features.query("active")["gain"]
+    assert len(gains) == 2
+    assert (gains > 5).all()
+    assert (gains < 48 * np.log(3)).all()  # no more than all there is to know
+
+
 def test_a_run_without_any_feature_has_whole_tables(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame["y"] = np.random.default_rng(5).normal(size=len(frame))
     run = discover(frame, id="key", target="y", cycles=1, add=1, cut=0, smallest_worth=1e6, out=tmp_path / "run")
