@@ -18,6 +18,6 @@ frame["price"] = 3.0 * (frame["colour"] == "red") + 1.0 * (frame["size"] >= 5) +
 
 run = discover(Items.from_frame(frame, target="price"), cycles=1, add=3, cut=0)
 posterior = run.to_inference_data()
-print(arviz.summary(posterior, var_names=["weights", "p_e"], kind="stats"))
+print(arviz.summary(posterior, var_names=["effect", "p_e"], kind="stats"))
 loo = arviz.loo(posterior)
 print(f"elpd {loo.elpd_loo:.1f}, {loo.p_loo:.1f} effective parameters")

@@ -10,15 +10,12 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import start
 from genz_ppl.cli.messages import echo, resumable
-from genz_ppl.errors import OptionError
 from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.baseline import Readings
 
 _QUESTIONS = "Questions"
-# Arguments of `discovery.baseline.baseline` with the flags they are given by.
-_OWN = {"task": "--task", "n_questions": "--questions", "examples": "--examples"}
 
 Task = Annotated[
     str | None,
@@ -63,16 +60,12 @@ def baseline(
     given = {name: context.params[name] for name in names}
     asked = {"task": task, "n_questions": questions, "examples": examples}
     own = {name: value for name, value in asked.items() if value is not None}
-    with resumable(out):
-        try:
-            run = start(source, out, given, context.params, quiet, own)
-        except OptionError as error:
-            name, colon, rest = str(error).partition(":")
-            raise OptionError(f"{_OWN[name]}:{rest}" if colon and name in _OWN else str(error)) from None
+    with resumable(out), model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
+        run = start(source, out, given, context.params, quiet, own)
         from genz_ppl.cli.tables import print_features, print_summary
         from genz_ppl.discovery.baseline import readings
 
-        print_features(run.features)
+        print_features(run.features, unit=run.unit)
         print_summary(run)
         print_readings(readings(run.curve))
 

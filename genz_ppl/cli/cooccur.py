@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +10,6 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
-from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
 
 if TYPE_CHECKING:
@@ -94,7 +91,7 @@ def cooccur(
     """
     given = {name: context.params[name] for name in _NAMES if context.params.get(name) is not None}
     given.pop("model", None), given.pop("test_fraction", None)
-    with resumable(out), setting_flags():
+    with resumable(out), model_options.flags():
         print_run(_start(rows, columns, pairs, out, given, context.params))
 
 
@@ -114,7 +111,7 @@ def _start(
     from genz_ppl.discovery.pairs.watch import PairDisplay
 
     PairDirectory(out).check_free()
-    with PairDisplay(shown=False if options_given["quiet"] else None) as display, model_options.flags():
+    with PairDisplay(shown=False if options_given["quiet"] else None) as display:
         first, second, read = open_sides(source)
         return run_cooccur(
             first,
@@ -159,14 +156,3 @@ def print_run(run: CoOccurrenceRun) -> None:
     print_scores(run)
     if run.directory is not None:
         echo(f"written to {run.directory.path}")
-
-
-@contextmanager
-def setting_flags() -> Iterator[None]:
-    """Errors about a setting speak of its flag."""
-    try:
-        yield
-    except OptionError as error:
-        name, colon, rest = str(error).partition(":")
-        known = colon and name in (*_NAMES, "rounds")
-        raise OptionError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None

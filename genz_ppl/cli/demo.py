@@ -37,7 +37,7 @@ def _demo(out: Path | None, seed: int, quiet: bool) -> None:
 
     settings: dict[str, Any] = {"algorithm": "basic", "cycles": 1, "add": 9, "cut": 0, "seed": seed}
     run = discover(open_source("binary"), out=out, source="binary", progress=False if quiet else None, **settings)
-    print_features(run.features)
+    print_features(run.features, unit=run.unit)
     echo("")
     echo(learning_curve(run.curve))
     echo("")

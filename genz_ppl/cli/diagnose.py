@@ -37,7 +37,7 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
 
     loo = found["loo"]
     echo(f"{found['features']} features, {found['items']} training items; written to {folder / 'posterior.nc'}")
-    show("Effects: mean, standard deviation and 94 % interval", found["effects"], "none")
+    show("Effects: mean, standard deviation and 90 % interval", found["effects"], "none")
     echo("\nLeave-one-out (PSIS-LOO)")
     echo(
         f"elpd {number(loo['elpd'])} (se {number(loo['se'])}), {number(loo['p_loo'])} effective parameters; "
@@ -69,7 +69,7 @@ def _diagnosis(folder: Path) -> dict[str, Any]:
     loo = inference_data.leave_one_out(exported)
     test = run.fitted(items, "test").with_parameters_of(fitted)
     contradicted = checks.contradicted_answers(fitted)
-    effects = inference_data.summary(exported, ["weights", "interactions", "scale"]).reset_index(names="effect")
+    effects = inference_data.effect_summary(run.fitted(items), exported).reset_index(names="effect")
     check = checks.predictive_check(fitted, draws)
     check["target"] = [fitted.target_names[t] if len(fitted.target_names) > t else str(t) for t in check["target"]]
     return {

@@ -34,7 +34,8 @@ def features(
     from genz_ppl.discovery.run.tables import csv_of
 
     two_sided = holds_pairs(folder)
-    table = (PairDirectory if two_sided else RunDirectory)(folder).features()  # without torch, which takes seconds
+    run = (PairDirectory if two_sided else RunDirectory)(folder)
+    table = run.features()  # without torch, which takes seconds
     chosen = sorted_features(table if everything else table[table["active"]], sort)
     if as_json:
         rows = json.loads(chosen.to_json(orient="records", double_precision=15))
@@ -44,4 +45,4 @@ def features(
     elif two_sided:
         print_pair_features(table, everything)
     else:
-        print_features(table, everything, sort)
+        print_features(table, everything, sort, run.unit() if isinstance(run, RunDirectory) else "")

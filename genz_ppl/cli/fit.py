@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,6 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import resumable
-from genz_ppl.errors import OptionError
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def fit(
         run = start(source, out, given, context.params, quiet)
         from genz_ppl.cli.tables import print_features, print_summary
 
-        print_features(run.features)
+        print_features(run.features, unit=run.unit)
         print_summary(run, ceiling)
 
 
@@ -66,7 +64,7 @@ def start(
         given = {**given, "model": absolute_model(given["model"])}
     with Display(shown=False if quiet else None) as display:
         items = open_items(source, columns)
-        with model_options.flags(), setting_flags():
+        with model_options.flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
             return begin(
                 items,
@@ -83,16 +81,5 @@ def start(
 
 def check_settings(given: dict[str, Any]) -> None:
     """Raises OptionError in the words of the command line: "--max-features: …"."""
-    with setting_flags():
+    with model_options.flags():
         DiscoverSettings(**given)
-
-
-@contextmanager
-def setting_flags() -> Iterator[None]:
-    """Errors about a field of `DiscoverSettings` speak of its flag."""
-    try:
-        yield
-    except OptionError as error:
-        name, colon, rest = str(error).partition(":")
-        known = colon and name in _SETTINGS
-        raise OptionError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None

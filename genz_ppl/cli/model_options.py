@@ -15,9 +15,11 @@ from genz_ppl.cli import options
 from genz_ppl.cli.options import pair
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.settings import SERVED_MODEL, ModelSettings, is_served
+from genz_ppl.settings import DiscoverSettings, PairSettings
 
 _CONFIRMED = "For a run from somebody else: given again, what it asks for is confirmed"
 NAMES = tuple(name for name in ModelSettings.__dataclass_fields__ if name != "model")
+_KINDS = (DiscoverSettings, PairSettings, ModelSettings)
 CAPS = ("max_cost", "max_calls", "max_tokens")
 # What may change when a run goes on, and what a prediction may choose.
 CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "timeout", "attempts")
@@ -120,12 +122,14 @@ def given_for(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def flags() -> Iterator[None]:
-    """Errors about a setting speak of its flag: "max_cost: ..." becomes "--max-cost: ..."."""
+def flags(**renamed: str) -> Iterator[None]:
+    """Errors about a setting speak of its flag: "max_cost: ..." becomes "--max-cost: ...". renamed: further ones."""
+    known = {name: f"--{name.replace('_', '-')}" for kind in _KINDS for name in kind.__dataclass_fields__}
+    known |= {"store": "--store", "rounds": "--rounds", **renamed}
     try:
         yield
     except OptionError as error:
         name, colon, rest = str(error).partition(":")
-        if colon and name in (*NAMES, "store"):
-            raise OptionError(f"--{name.replace('_', '-')}:{rest}") from None
+        if colon and name in known:
+            raise OptionError(f"{known[name]}:{rest}") from None
         raise

@@ -8,7 +8,6 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.cooccur import resume_pairs
-from genz_ppl.cli.fit import setting_flags
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import holds_pairs
 
@@ -25,7 +24,7 @@ def resume(
     **_: Any,
 ) -> None:
     """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
-    with resumable(folder), model_options.flags(), setting_flags():
+    with resumable(folder), model_options.flags():
         two_sided = holds_pairs(folder)
         opening = model_options.opening(context.params, two_sided)
         if two_sided:
@@ -50,7 +49,7 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
     with Display(shown=False if quiet else None) as display:
         items = reopen_items(record.source, record.roles, folder)
         run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
-    print_features(run.features)
+    print_features(run.features, unit=run.unit)
     print_summary(run, ceiling and record.baseline is None)
     if record.baseline is not None:
         print_readings(readings(run.curve))

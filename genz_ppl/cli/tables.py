@@ -22,8 +22,8 @@ _LIFE = ("added_at", "removed_at")
 _SMALLEST_RATE = 0.001
 
 
-def print_features(features: pd.DataFrame, everything: bool = False, by: str = "effect") -> None:
-    """The active features, or all with the steps at which they came and went. by: the column they are sorted by."""
+def print_features(features: pd.DataFrame, everything: bool = False, by: str = "effect", unit: str = "") -> None:
+    """The active features, or all with the steps at which they came and went. by: what they are sorted by; unit: of effects."""
     if not everything:
         features = features[features["active"]]
     if features.empty:
@@ -33,7 +33,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
     several, life = bool((features["strongest"] != "").any()), _LIFE if everything else ()
     headings = [
         "question",
-        "effect",
+        f"effect ({unit})" if unit else "effect",
         "90 % interval",
         *(["mostly on", ""] if several else []),
         "p_e",
@@ -41,7 +41,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
         "gain",
         *life,
     ]
-    print_table(headings, [_row(row, several, life) for _, row in features.iterrows()])
+    print_table(headings, [_row(row, several, life, unsigned=several or unit == "sd") for _, row in features.iterrows()])
 
 
 def sorted_features(features: pd.DataFrame, by: str = "effect") -> pd.DataFrame:
@@ -53,11 +53,11 @@ def sorted_features(features: pd.DataFrame, by: str = "effect") -> pd.DataFrame:
     return features.loc[key.sort_values(ascending=not numeric, kind="stable", na_position="last").index]
 
 
-def _row(row: pd.Series, several: bool, life: Sequence[str]) -> list[str]:
+def _row(row: pd.Series, several: bool, life: Sequence[str], unsigned: bool) -> list[str]:
     known = row["effect_lower"] == row["effect_lower"]
     interval = f"{number(row['effect_lower'], 3)} to {number(row['effect_upper'], 3)}" if known else "-"
     mostly = [" ".join(row["strongest"].split()) or "-", _signed(row["strongest_effect"])] if several else []
-    effect = number(row["effect"]) if several else _signed(row["effect"])
+    effect = number(row["effect"]) if unsigned else _signed(row["effect"])
     rate = f"<{_SMALLEST_RATE}" if row["p_e"] < _SMALLEST_RATE else number(row["p_e"], 2)
     prevalence = "-" if row["prevalence"] != row["prevalence"] else f"{row['prevalence']:.2f}"
     return [

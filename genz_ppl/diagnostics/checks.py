@@ -10,7 +10,6 @@ import pandas as pd
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, held_out_draws
 from genz_ppl.inference.prediction import predict
-from genz_ppl.types import FloatArray
 
 # At p_e = 0.5 an answer says nothing about its feature; from here on the feature has left its wording behind.
 LOOSE = 0.3
@@ -66,34 +65,14 @@ def predictive_check(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame
         there = ~np.isnan(observed)
         drawn = draws.replicated[:, there, column]
         for name, statistic in _STATISTICS.items():
-            value = float(statistic(observed[there][None])[0])
-            replicated = statistic(drawn)
+            value = float(statistic(observed[there]))
+            replicated = statistic(drawn, axis=1)
             p = float((replicated > value).mean() + 0.5 * (replicated == value).mean())
             rows.append({"target": column, "statistic": name, "observed": value, "drawn": float(replicated.mean()), "p": p})
     return pd.DataFrame(rows)
 
 
-def _mean(values: FloatArray) -> FloatArray:
-    result: FloatArray = values.mean(axis=1)
-    return result
-
-
-def _spread(values: FloatArray) -> FloatArray:
-    result: FloatArray = values.std(axis=1)
-    return result
-
-
-def _smallest(values: FloatArray) -> FloatArray:
-    result: FloatArray = values.min(axis=1)
-    return result
-
-
-def _largest(values: FloatArray) -> FloatArray:
-    result: FloatArray = values.max(axis=1)
-    return result
-
-
-_STATISTICS = {"mean": _mean, "sd": _spread, "smallest": _smallest, "largest": _largest}
+_STATISTICS = {"mean": np.mean, "sd": np.std, "smallest": np.min, "largest": np.max}
 
 
 def held_out_log_likelihood(draws: PosteriorDraws, items: FittedItems) -> float:

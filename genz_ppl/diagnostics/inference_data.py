@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.inference.effects import NINE_IN_TEN, effect_draws, feature_effects
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.output import in_one_stroke, not_written
@@ -44,20 +45,23 @@ class LeaveOneOut:
 def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) -> Any:
     """An `arviz.InferenceData` of a fit; items, features and targets are named by their ids, texts and columns.
 
-    Groups: posterior (z, p_e, and the parameters of link and likelihood), posterior_predictive (y), log_likelihood (y, one
+    Groups: posterior (z, p_e, the parameters of link and likelihood, and unless the link is a network effect, what yes instead of
+    no adds to each target or class, as in the table of a run's features), posterior_predictive (y), log_likelihood (y, one
     value an item, its features integrated out), observed_data (y), constant_data (answers, covariates). One chain.
     """
     draws = posterior_draws(fitted) if draws is None else draws
-    values = _value_names(fitted)
-    coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts), "target": values}
+    coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts)}
+    coords["target"] = _distinct(fitted.column_names)
     numbered = tuple(f"covariate {p}" for p in range(fitted.numbers.shape[1]))
     coords["covariate"] = _distinct(fitted.covariate_names or numbered)
-    coords |= {"group": list(fitted.levels), "effect": ["intercept", *coords["covariate"]]}
+    coords |= {"group": list(fitted.levels), "term": ["intercept", *coords["covariate"]]}
     likelihood = fitted.state.model.likelihood
     observed = likelihood.comparable(fitted.targets).numpy()
     posterior: dict[str, Any] = {"z": (("item", "feature"), draws.z), "p_e": (("feature",), draws.error_rates)}
     for name, value in draws.parameters.items():
         posterior[name] = (_dimensions(name, value), value)
+    if "weights" in draws.parameters:
+        posterior["effect"] = (("feature", "target"), effect_draws(fitted, draws.parameters))
     groups = {
         "posterior": _dataset(posterior, coords, sampled=True),
         "posterior_predictive": _dataset({"y": (("item", "target"), draws.replicated)}, coords, sampled=True),
@@ -124,8 +128,8 @@ def _dimensions(name: str, value: FloatArray) -> tuple[str, ...]:
         "intercept": ("target",),
         "covariate_weights": ("covariate", "target"),
         "interactions": ("feature", "covariate", "target"),
-        "group_effects": ("group", "effect", "target"),
-        "group_spread": ("effect", "target"),
+        "group_effects": ("group", "term", "target"),
+        "group_spread": ("term", "target"),
         "scale": ("target",),
         "degrees_of_freedom": ("target",),
         "concentration": ("target",),
@@ -136,17 +140,6 @@ def _dimensions(name: str, value: FloatArray) -> tuple[str, ...]:
     if found is not None and len(found) == value.ndim - 1:
         return found
     return tuple(f"{name}_{axis}" for axis in range(value.ndim - 1))
-
-
-def _value_names(fitted: FittedItems) -> list[str]:
-    """The target columns; where a target is a class, "<target> is <class>" for every class."""
-    likelihood = fitted.state.model.likelihood
-    if likelihood.n_locations == len(fitted.target_names):
-        return _distinct(fitted.target_names)
-    n_classes = likelihood.n_locations // len(fitted.target_names)
-    labels = fitted.class_names or ((),) * len(fitted.target_names)
-    classes = [[*known, *map(str, range(len(known), n_classes))] for known in labels]
-    return [f"{name} is {label}" for name, known in zip(fitted.target_names, classes, strict=True) for label in known]
 
 
 def _distinct(names: tuple[str, ...]) -> list[str]:
@@ -173,13 +166,20 @@ def leave_one_out(inference_data: Any) -> LeaveOneOut:
     )
 
 
-def summary(inference_data: Any, names: list[str]) -> pd.DataFrame:
-    """Mean, standard deviation and 94 % interval of the named posterior variables, one row an entry."""
-    present = [name for name in names if name in inference_data.posterior]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a single chain, which it is by design
-        table: pd.DataFrame = arviz.summary(inference_data, var_names=present, kind="stats", round_to="none")
-    return table.rename(columns={"hdi_3%": "lower", "hdi_97%": "upper"})
+def effect_summary(fitted: FittedItems, inference_data: Any) -> pd.DataFrame:
+    """mean, sd and a 90 % interval: of each effect as in the table of a run's features, and of products and noise from draws."""
+    effects, columns = feature_effects(fitted), _distinct(fitted.column_names)
+    names = [f"effect[{text}, {column}]" for text in _distinct(fitted.feature_texts) for column in columns]
+    mean, width = effects.mean.ravel(), NINE_IN_TEN * effects.sd.ravel()
+    own = {"mean": mean, "sd": effects.sd.ravel(), "lower": mean - width, "upper": mean + width}
+    others = [name for name in ("interactions", "scale") if name in inference_data.posterior]
+    table = pd.DataFrame(own, index=names)
+    if others:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a single chain, which it is by design
+            drawn = arviz.summary(inference_data, var_names=others, kind="stats", round_to="none", hdi_prob=0.9)
+        table = pd.concat([table, drawn.set_axis(table.columns, axis=1)])
+    return table
 
 
 def write_netcdf(inference_data: Any, path: Path) -> None:

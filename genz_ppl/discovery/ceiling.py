@@ -1,7 +1,7 @@
 """How much of what could be explained the questions explain: gradient boosting on all fields of the items, on the same split.
 
-Needs scikit-learn (the extra `report`). How much is computed follows from the size of the table, never from a clock, so that the
-same run has the same ceiling.
+Needs scikit-learn (the extra `report`). How much is computed follows from the sizes of run and table, never from a clock, so that
+the same run has the same ceiling: a tenth of the run's time at most, as `benchmarks/ceiling.py` measures it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,32 @@ from genz_ppl.types import FloatArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Items that are learnt from, targets (those that vary most), words of a text that count, items whose texts are embedded.
-MOST_ITEMS, MOST_TARGETS, MOST_WORDS, MOST_EMBEDDED = 20_000, 4, 200, 1_000
-TREES = 60
+# Items that are learnt from, targets (those that vary most), words of a text that count.
+MOST_ITEMS, MOST_TARGETS, MOST_WORDS = 20_000, 4, 200
+TREES, FEWEST_TREES = 60, 10
+# Processor seconds at the least of starting a run, of a step of it, and of that for each item.
+START, STEP, ITEM = 4.0, 0.4, 2e-4
+# Processor seconds of importing scikit-learn, of a tree, of it for each column and for each cell, and of embedding a text.
+IMPORT, TREE, COLUMN, CELL, EMBED = 2.0, 1e-3, 6e-5, 2e-8, 0.02
 # A field with more distinct values than this share of the items, several words in each, is a text.
 TEXT_SHARE, MOST_LEVELS = 0.5, 200
 
 
+def seconds_for(n_steps: int, n_items: int) -> float:
+    """Processor seconds that a tenth of the time of a run of so many steps leaves after the import."""
+    return (START + (STEP + ITEM * n_items) * n_steps) / 10 - IMPORT
+
+
 def ceiling_of(
-    items: Items, split: Split, targets: FloatArray, predicted: FloatArray, kind: str, seed: int, encode: Any = None
+    items: Items, split: Split, targets: FloatArray, predicted: FloatArray, kind: str, seed: int, n_steps: int, encode: Any = None
 ) -> Ceiling | None:
-    """The ceiling of a run; None without scikit-learn, without fields or where a class or the targets do not vary.
+    """The ceiling of a run; None without scikit-learn, without fields, where a class or the targets do not vary, and for a run of
+    too few steps.
 
     targets: (n, D) as explained by the run, NaN where missing. predicted: (U, L), the run's own for the test items in the form
     of class probabilities or means. kind: "numbers", "counts" or "classes". encode: texts to vectors, or None.
     """
-    if importlib.util.find_spec("sklearn") is None or len(split.test) == 0:
+    if importlib.util.find_spec("sklearn") is None or len(split.test) == 0 or seconds_for(n_steps, len(items)) <= 0:
         return None
     columns = [*fields_of(items), *items.covariates.T]
     if items.varying_labels is not None:
@@ -43,8 +53,14 @@ def ceiling_of(
     table = np.column_stack(columns)
     train = np.random.default_rng(seed).permutation(split.train)[:MOST_ITEMS]
     score = _of_classes if kind == "classes" else _of_numbers
-    found = score(table, targets, train, split.test, predicted, kind, seed)
-    vectors = _vectors(items, encode)
+    n_models = int(np.nanmax(targets[:, 0])) + 1 if kind == "classes" else min(targets.shape[1], MOST_TARGETS)
+    seconds = seconds_for(n_steps, len(items))
+    a_tree = n_models * (TREE + (COLUMN + CELL * len(train)) * table.shape[1])
+    trees = min(TREES, int(seconds / a_tree))
+    if trees < FEWEST_TREES:
+        return None
+    found = score(table, targets, train, split.test, predicted, kind, seed, trees)
+    vectors = _vectors(items, encode) if seconds - trees * a_tree >= EMBED * len(items) else None
     if vectors is not None and kind == "numbers" and found is not None:
         ridge = _ridge(vectors, targets, train, split.test)
         if ridge > found[0]:
@@ -90,7 +106,14 @@ def _word_counts(texts: Sequence[str]) -> list[FloatArray]:
 
 
 def _of_numbers(
-    table: FloatArray, targets: FloatArray, train: np.ndarray, test: np.ndarray, predicted: FloatArray, kind: str, seed: int
+    table: FloatArray,
+    targets: FloatArray,
+    train: np.ndarray,
+    test: np.ndarray,
+    predicted: FloatArray,
+    kind: str,
+    seed: int,
+    trees: int,
 ) -> tuple[float, float] | None:
     """(R2 of boosting, R2 of the run) for test items, the mean over the targets that vary most."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -103,7 +126,7 @@ def _of_numbers(
             continue
         model = HistGradientBoostingRegressor(
             loss="poisson" if kind == "counts" and targets[known, d].sum() > 0 else "squared_error",
-            max_iter=TREES,
+            max_iter=trees,
             min_samples_leaf=_leaf(len(known)),
             early_stopping=False,
             random_state=seed,
@@ -116,7 +139,14 @@ def _of_numbers(
 
 
 def _of_classes(
-    table: FloatArray, targets: FloatArray, train: np.ndarray, test: np.ndarray, predicted: FloatArray, kind: str, seed: int
+    table: FloatArray,
+    targets: FloatArray,
+    train: np.ndarray,
+    test: np.ndarray,
+    predicted: FloatArray,
+    kind: str,
+    seed: int,
+    trees: int,
 ) -> tuple[float, float] | None:
     """(share of the log loss of guessing that boosting takes away, the same of the run), for test items of the first target."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -127,7 +157,7 @@ def _of_classes(
     if len(classes) < 2 or not np.isin(y, classes).all() or len(y) == 0:
         return None
     model = HistGradientBoostingClassifier(
-        max_iter=TREES, min_samples_leaf=_leaf(len(train)), early_stopping=False, random_state=seed
+        max_iter=trees, min_samples_leaf=_leaf(len(train)), early_stopping=False, random_state=seed
     ).fit(table[train], known)
     own = predicted[there]
     own = np.column_stack([1 - own[:, 0], own[:, 0]]) if own.shape[1] == 1 else own[:, : classes.max() + 1]
@@ -147,8 +177,8 @@ def _log_loss(chances: FloatArray) -> float:
 
 
 def _vectors(items: Items, encode: Callable[[Sequence[str]], Any] | None) -> FloatArray | None:
-    """Embeddings of the items' texts, where there is an encoder, the items are few and any field is a text."""
-    if encode is None or len(items) > MOST_EMBEDDED:
+    """Embeddings of the items' texts, where there is an encoder and any field is a text."""
+    if encode is None:
         return None
     values = {
         name: ["" if item.fields.get(name) is None else str(item.fields[name]) for item in items]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from genz_ppl.diagnostics.report.contents import column_names
 from genz_ppl.diagnostics.summary import NAN, Summary
-from genz_ppl.discovery.run.metrics import score
+from genz_ppl.discovery.run.metrics import r2, score
 from genz_ppl.discovery.run.progress import Progress
-from genz_ppl.inference.effects import WIDTH, feature_effects
+from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
@@ -22,29 +21,29 @@ Sides = list[tuple[FloatArray, FloatArray]]
 
 
 def note_gains(progress: Progress, data: Data, steps: int) -> None:
-    """What the bound of the model that ranks removals would lose without each feature, the others refitted, in nats."""
-    judge, judged = judge_of(progress.state, data, steps)
+    """What the bound would lose without each feature, the others refitted, in nats: the model's own, of which that of the model
+    that ranks removals may be far; with a network or uncertain weights, whose refits tell training noise, that one's."""
+    own = progress.state.model.link.adds_up and progress.state.uncertainty is None
+    judge, judged = (progress.state, data) if own else judge_of(progress.state, data, steps)
     whole = refit(judge.copy(), judged, steps).total
     for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
         record.gain = whole - removal.bound
 
 
-def note_effects(progress: Progress, fitted: FittedItems) -> None:
-    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most."""
-    found, names = feature_effects(fitted), column_names(fitted)
-    likelihood = fitted.state.model.likelihood
-    spread = np.ones(len(names))
-    if len(names) > 1 and likelihood.standardised:
-        spread = fitted.scaling.target_spread.numpy()
-    size, sd = found.strength(spread)
-    for k, record in enumerate(progress.active):
-        if len(names) == 1:
-            middle, width, lowest = float(found.mean[k, 0]), WIDTH * float(found.sd[k, 0]), -np.inf
-        else:
-            middle, width, lowest = float(size[k]), WIDTH * float(sd[k]), 0.0
-            most = int(np.argmax(np.abs(found.mean[k] / spread)))
+def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, predicted: FloatArray) -> None:
+    """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most.
+
+    targets, predicted: (U, L) of the test items: a column that is not explained there is none that a feature moves.
+    """
+    found, names = feature_effects(fitted), fitted.column_names
+    progress.unit = unit_of(fitted.state.model)
+    several = range(len(names) if len(names) > 1 else 0)
+    explained = [column for column in several if r2(targets[:, [column]], predicted[:, [column]]) > 0]
+    for k, (record, *values) in enumerate(zip(progress.active, *found.table, strict=True)):
+        record.effect, record.effect_lower, record.effect_upper = map(float, values)
+        if explained:
+            most = max(explained, key=lambda column: abs(found.mean[k, column] / found.spread[column]))
             record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
-        record.effect, record.effect_lower, record.effect_upper = middle, max(middle - width, lowest), middle + width
 
 
 def summarise(found: Sides, blank: Sides, n_features: int, metric: str, seed: int) -> Summary:

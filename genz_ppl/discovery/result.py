@@ -13,7 +13,7 @@ import torch
 
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
-from genz_ppl.diagnostics.report.contents import column_names, kind_of
+from genz_ppl.diagnostics.report.contents import kind_of
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
@@ -35,7 +35,7 @@ from genz_ppl.discovery.run.tables import curve_table, feature_table
 from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.discovery.watch import OnAnswers, Watchers
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
@@ -117,16 +117,22 @@ class Discovery:
         return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy())
 
     @property
+    def unit(self) -> str:
+        """What `effect` in `features` is in: "log-odds", "log rate", "sd" of several targets; "" for the target's own unit."""
+        return unit_of(self.progress.state.model)
+
+    @property
     def coefficients(self) -> pd.DataFrame:
         """The effect of each active feature, by text, on each target (or class); units as in `features`."""
         fitted = self.fitted()
-        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=column_names(fitted))
+        return pd.DataFrame(feature_effects(fitted).mean, index=pd.Index(fitted.feature_texts), columns=fitted.column_names)
 
     @cached_property
     def ceiling(self) -> Ceiling | None:
         """What gradient boosting on all fields reaches on the same split, beside the run; noted in its folder when first made.
 
-        None without scikit-learn (the extra `report`), and for a run that was loaded without a note of it.
+        None without scikit-learn (the extra `report`), for a run of a few steps, of whose time it would take more than a tenth,
+        and for one that was loaded without a note of it.
         """
         noted = None if self.directory is None else self.directory.noted("ceiling")
         if noted is not None or self._items is None or not any(item.fields for item in self._items):
@@ -138,7 +144,8 @@ class Discovery:
         with isolated(test.seed):
             predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
         targets, kind = explained(items, self.record.settings.direction), kind_of(likelihood)
-        found = ceiling_of(items, self.record.split_of(items), targets, predicted, kind, test.seed, encode)
+        steps, split = self.progress.step, self.record.split_of(items)
+        found = ceiling_of(items, split, targets, predicted, kind, test.seed, steps, encode)
         if self.directory is not None and found is not None:
             self.directory.note("ceiling", asdict(found))
         return found

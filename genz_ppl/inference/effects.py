@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +14,13 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, drawn_models
+from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import flattened
+from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
-# Half the width of a 90 % interval in standard deviations.
-WIDTH = 1.6448536269514722
+# Standard deviations on either side of a mean that hold nine in ten.
+NINE_IN_TEN = 1.6448536269514722
 # Items over which an effect that differs from item to item is averaged.
 MOST_ITEMS = 400
 # An answer that is never wrong, for the feature whose effect is sought.
@@ -28,6 +31,8 @@ NEVER = 1e-12
 class FeatureEffects:
     """mean: (K, L), the effect of each feature on each target (or class); sd: (K, L), of its posterior, NaN where there is none.
 
+    spread: (L,), standard deviations of the targets, 1 for counts and classes.
+
     Numbers: in the target's units, where covariates are at their means. Counts: log rates. Classes: log-odds, of a categorical
     target against the mean over its classes. With a network as the link: the mean change of predictions, of counts and classes
     too, without sd. The posterior is that of the weights, given the questions and the answers' posterior.
@@ -35,13 +40,32 @@ class FeatureEffects:
 
     mean: FloatArray
     sd: FloatArray
+    spread: FloatArray
 
-    def strength(self, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(K,) the size of each effect over all columns in units of their spread, (L,), and its standard deviation."""
-        scaled, sd = self.mean / spread, self.sd / spread
-        size = np.linalg.norm(scaled, axis=1)
-        direction = scaled / np.where(size > 0, size, 1.0)[:, None]
-        return size, np.sqrt(((direction * sd) ** 2).sum(axis=1))
+    @property
+    def strength(self) -> FloatArray:
+        """(K,), the size of each effect; over several columns the norm, in units of their spread."""
+        size: FloatArray = np.abs(self.mean[:, 0]) if len(self.spread) == 1 else np.linalg.norm(self.mean / self.spread, axis=1)
+        return size
+
+    @property
+    def table(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(K,) each: the effect and a 90 % interval; over several columns those of its strength."""
+        if len(self.spread) == 1:
+            middle, width = self.mean[:, 0], NINE_IN_TEN * self.sd[:, 0]
+            return middle, middle - width, middle + width
+        size = self.strength
+        direction = self.mean / self.spread / np.where(size > 0, size, 1.0)[:, None]
+        width = NINE_IN_TEN * np.linalg.norm(direction * self.sd / self.spread, axis=1)
+        return size, np.maximum(size - width, 0.0), size + width
+
+
+def unit_of(model: GenZ) -> str:
+    """What effects are in: "log-odds", "log rate", "sd" of several targets; "" for what predictions are in."""
+    if model.likelihood.standardised:
+        return "sd" if model.likelihood.n_locations > 1 else ""
+    unit = "log-odds" if model.likelihood.name in CLASS_LIKELIHOODS else "log rate"
+    return unit if model.link.adds_up else ""
 
 
 def feature_effects(fitted: FittedItems) -> FeatureEffects:
@@ -49,17 +73,24 @@ def feature_effects(fitted: FittedItems) -> FeatureEffects:
     model = fitted.state.model
     if not fitted.feature_texts:
         nothing = np.zeros((0, model.likelihood.n_locations))
-        return FeatureEffects(nothing, nothing)
+        return FeatureEffects(nothing, nothing, _units(fitted))
     with torch.no_grad(), isolated(fitted.seed):
         if not model.link.adds_up:
             mean = np.array([mean_change(fitted, k) for k in range(len(fitted.feature_texts))])
             mean = mean.reshape(-1, model.likelihood.n_locations)
-            return FeatureEffects(mean, np.full(mean.shape, np.nan))
+            return FeatureEffects(mean, np.full(mean.shape, np.nan), _units(fitted))
         spread = _units(fitted)
-        mean = _centred(fitted, model.link.coefficients()[:, 0].numpy()) * spread
-        if fitted.state.uncertainty is None and model.has_closed_form:
-            return FeatureEffects(mean, _sd(fitted) * spread)
-        return FeatureEffects(mean, _drawn_sd(fitted) * spread)
+        mean = centred(fitted, model.link.coefficients()[:, 0].numpy()) * spread
+        exact = fitted.state.uncertainty is None and model.has_closed_form
+        return FeatureEffects(mean, (_sd(fitted) if exact else _drawn_sd(fitted)) * spread, spread)
+
+
+def effect_draws(fitted: FittedItems, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    """Draws of the effects, (S, K, L), from those of the parameters (see `PosteriorDraws`); raises KeyError for a network."""
+    weights = parameters["weights"]
+    if "interactions" in parameters:
+        weights = weights + np.einsum("p,skpd->skd", fitted.scaling.covariate_centre.numpy(), parameters["interactions"])
+    return centred(fitted, weights)
 
 
 def _units(fitted: FittedItems) -> FloatArray:
@@ -69,14 +100,14 @@ def _units(fitted: FittedItems) -> FloatArray:
     return np.asarray(spread, dtype=np.float64)
 
 
-def _centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
+def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
     """Weights, (..., K, L), of a categorical target against the mean over its classes."""
     likelihood = fitted.state.model.likelihood
     if not likelihood.is_of_classes:
         return weights
     by_target = weights.reshape(*weights.shape[:-1], likelihood.n_targets, likelihood.n_classes)
-    centred: FloatArray = (by_target - by_target.mean(axis=-1, keepdims=True)).reshape(weights.shape)
-    return centred
+    found: FloatArray = (by_target - by_target.mean(axis=-1, keepdims=True)).reshape(weights.shape)
+    return found
 
 
 def _sd(fitted: FittedItems) -> FloatArray:
@@ -100,7 +131,7 @@ def _drawn_sd(fitted: FittedItems) -> FloatArray:
         state = with_uncertainty(state, fitted.data, fitted.seed)
     models = drawn_models(state.model.eval(), state.uncertainty, DRAWS, fitted.seed + 1)
     drawn = np.stack([model.link.coefficients()[:, 0].numpy().copy() for model in models])
-    sd: FloatArray = _centred(fitted, drawn).std(axis=0)
+    sd: FloatArray = centred(fitted, drawn).std(axis=0)
     return sd
 
 

@@ -63,6 +63,19 @@ class FittedItems:
         """The covariates without the indicators of groups, (T, P)."""
         return self.covariates[:, : self.covariates.shape[1] - len(self.levels)]
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The targets; where they are classes, "<target> is <class>" for every class, but for two classes only the second."""
+        likelihood, names, labels = self.state.model.likelihood, self.target_names, self.class_names
+        if not likelihood.is_of_classes:
+            known = labels if likelihood.name == "bernoulli" else ()
+            pairs = zip(names, known or [()] * len(names), strict=True)
+            return tuple(f"{name} is {of[1]}" if len(of) > 1 else name for name, of in pairs)
+        found = []
+        for name, of in zip(names, labels or [()] * len(names), strict=True):
+            found += [f"{name} is {label}" for label in (*of, *map(str, range(len(of), likelihood.n_classes)))]
+        return tuple(found)
+
     def with_parameters_of(self, other: FittedItems) -> FittedItems:
         """These items with the link and likelihood of another fit, and what is uncertain about them."""
         return replace(self, state=replace(self.state, model=other.state.model, uncertainty=other.state.uncertainty))

@@ -209,3 +209,27 @@ def test_a_run_can_be_moved(genz: Any, done: Path, table: Path) -> None:
     shutil.move(done, "moved")
     assert genz("features", "moved").code == 0
     assert genz("predict", "moved", table.name, "-o", "p.csv").code == 0
+
+
+def test_features_are_sorted_by_any_column(genz: Any, done: Path) -> None:
+    table = pd.read_csv(done / "features.csv").query("active")
+    for by in ("text", "effect", "p_e", "prevalence", "gain", "added_at"):
+        key = table["effect"].abs() if by == "effect" else table[by]
+        expected = table.loc[key.sort_values(ascending=by == "text").index, "text"].tolist()
+        assert len(expected) > 1
+        assert pd.read_csv(StringIO(genz("features", done, "--csv", "--sort", by).out))["text"].tolist() == expected
+        lines = genz("features", done, "--sort", by).out.splitlines()[1:]
+        assert [line.partition("  ")[0] for line in lines] == expected
+
+
+def test_sorting_by_no_column_says_which_there_are(genz: Any, done: Path) -> None:
+    found = genz("features", done, "--sort", "size")
+    assert (found.code, found.out) == (2, "")
+    assert "--sort size: no such column; known are id, text, effect" in found.message
+
+
+def test_without_features_csv_has_its_header(genz: Any, fit: Any, table: Path) -> None:
+    assert fit(table.name, "out", "--smallest-worth", "1000000").code == 0
+    empty = pd.read_csv(StringIO(genz("features", "out", "--csv").out))
+    assert list(empty) == list(pd.read_csv("out/features.csv"))
+    assert empty.empty

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genz_ppl.diagnostics.inference_data import leave_one_out, summary, to_inference_data, write_netcdf
+from genz_ppl.diagnostics.inference_data import effect_summary, leave_one_out, to_inference_data, write_netcdf
+from genz_ppl.inference.effects import feature_effects
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +94,18 @@ def test_leave_one_out_counts_the_parameters(exported: Any) -> None:
     assert np.mean(found.pareto_k > 0.7) < 0.05
 
 
-def test_summary_has_intervals_and_no_r_hat(exported: Any) -> None:
-    table = summary(exported, ["weights", "no such variable"])
+def test_summary_has_the_effects_of_the_table_and_no_r_hat(exported: Any, world: Any) -> None:
+    table = effect_summary(world.fitted, exported)
     assert list(table.columns) == ["mean", "sd", "lower", "upper"]
-    assert "weights[größer als zehn, price]" in table.index
     assert (table["lower"] < table["mean"]).all()
+    names = [f"effect[{text}, price]" for text in ("größer als zehn", "colour is red", "colour is red (2)")]
+    assert list(table.index) == [*names, "scale[price]"]
+    found, drawn = feature_effects(world.fitted), exported.posterior["effect"].values[0, :, :, 0]
+    np.testing.assert_array_equal(table["mean"][:3], found.mean[:, 0])
+    np.testing.assert_array_equal(np.array(found.table)[1:, :].T, table[["lower", "upper"]][:3])
+    # The mean of 100 draws, and their spread, within four standard errors.
+    np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - found.mean[:, 0]), 4 * found.sd[:, 0] / 10)
+    np.testing.assert_allclose(drawn.std(axis=0), found.sd[:, 0], rtol=4 / np.sqrt(200))
 
 
 def test_same_fit_same_export(world: Any) -> None:

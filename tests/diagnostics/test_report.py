@@ -22,6 +22,7 @@ from genz_ppl.discovery.discover import Discovery
 from genz_ppl.discovery.reporting import gather
 from genz_ppl.errors import OptionError, RunDirectoryError
 
+EFFECT = ("effect", "effect_lower", "effect_upper")
 Explained = Callable[..., tuple[Discovery, Items]]
 
 
@@ -65,6 +66,9 @@ def test_an_effect_is_the_weight_and_the_scores_are_those_of_the_run(gaussian: t
     for feature in data.features:
         assert feature.effects[0] == pytest.approx(spread * weights[feature.text], rel=1e-9)
         assert 0 < feature.effect_sd[0] < 0.5
+    table = run.features.set_index("text")
+    for feature in data.features:
+        assert (feature.effect, feature.lower, feature.upper) == tuple(table.loc[feature.text, list(EFFECT)])
     assert data.features[0].strength == max(feature.strength for feature in data.features)
     assert data.facts.scores["test"]["median_absolute_error"] == pytest.approx(run.curve["test_error"].iloc[-1])
     y = items.targets[:, 0]  # type: ignore[index]
@@ -78,8 +82,8 @@ def test_the_effect_of_a_feature_of_counts_is_in_counts(explained: Explained) ->
     feature = data_of(run, items).features[0]
     yes, no = (items.targets[[item.fields["c0"] == answer for item in items]].mean() for answer in (1, 0))  # type: ignore[index]
     assert feature.text == "is it c0?"
-    assert feature.effects[0] == pytest.approx(yes - no, rel=0.25)
-    assert np.sign(feature.weights[0]) == 1
+    assert feature.changes[0] == pytest.approx(yes - no, rel=0.25)
+    assert feature.effects[0] == pytest.approx(np.log(yes / no), rel=0.25)
 
 
 KINDS = ("student_t", "laplace", "poisson", "negative_binomial", "bernoulli", "categorical", "many")
@@ -112,7 +116,7 @@ def test_other_links(explained: Explained, link: str) -> None:
     data = data_of(run, items)
     assert data.link == link
     assert data.features[0].effects[0] != 0
-    assert bool(data.features[0].effect_sd) == (link == "interaction")
+    assert np.isfinite(data.features[0].effect_sd[0]) == (link == "interaction")
     parsed(render(data))
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl.diagnostics.report.steps import steps_of
-from genz_ppl.diagnostics.report.words import number, percent, shortened, with_spread
+from genz_ppl.diagnostics.report.words import number, percent, shortened
 
 
 def curve_of(*events: tuple[int, str, str, int]) -> pd.DataFrame:
@@ -55,8 +55,6 @@ def test_numbers_are_rounded_sensibly(value: float, shown: str) -> None:
 
 
 def test_other_words_for_numbers() -> None:
-    assert with_spread(0.37, 0.068, signed=True) == "+0.370 ± 0.068"
-    assert with_spread(-1234.5, 12.0) == "−1\u202f234 ± 12"
     assert [percent(share) for share in (0.0004, 0.9996, 0.5, 0.034, 1.0)] == [
         "< 0.1\u202f%", "> 99.9\u202f%", "50\u202f%", "3.4\u202f%", "100\u202f%",
     ]  # fmt: skip

@@ -109,11 +109,15 @@ def test_charts_are_drawn_on_axes(run: Discovery) -> None:
 
 
 def test_charts_of_classes_and_of_several_targets(frame: pd.DataFrame) -> None:
-    frame["large"] = np.where(frame["size"] >= 5, "yes", "no")
-    classes = discover(frame, id="key", target="large", text=["size", "note"], likelihood="bernoulli", **QUICK)
+    frame["large"] = np.where(frame["y"] >= 1, "yes", "no")
+    classes = discover(frame, id="key", target="large", text=["colour", "note"], likelihood="bernoulli", **QUICK)
     axes = classes.plot.calibration()
     assert axes.get_xlabel() == "probability predicted"
-    assert classes.plot.effects().get_xlabel() == "change of P(large is yes)"
+    axes, table = classes.plot.effects(), classes.features.set_index("text")
+    assert axes.get_xlabel() == "effect on large is yes (log-odds)"
+    first = table.loc[axes.get_yticklabels()[0].get_text()]
+    ends = np.asarray(axes.collections[0].get_segments()[0])[:, 0]  # type: ignore[attr-defined]
+    assert tuple(ends) == (first["effect_lower"], first["effect_upper"])
     frame["x"] = -2 * frame["y"] + np.random.default_rng(2).normal(size=60)
     both = discover(frame.drop(columns="large"), id="key", target=["y", "x"], **QUICK)
     assert "strength" in both.plot.effects().get_xlabel()

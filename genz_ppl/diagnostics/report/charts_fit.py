@@ -11,6 +11,7 @@ import numpy as np
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.report.facts import Column, ReportData
 from genz_ppl.diagnostics.report.words import number, percent, shortened
+from genz_ppl.inference.effects import NINE_IN_TEN
 from genz_ppl.types import FloatArray
 
 # Points of all scatter charts together: more make the file large and show nothing more.
@@ -189,13 +190,13 @@ def effect_chart(data: ReportData) -> Chart:
     """What every question does to one target (or to the probability of one class), and its strength over all of them."""
     x = [f"{f.number}" for f in data.features]
     texts = [escaped(f.text) for f in data.features]
-    unit = "change of probability" if data.kind == "classes" else "yes instead of no adds"
-    strength = "change of all probabilities" if data.kind == "classes" else "standard deviations of the targets"
+    unit = f"yes instead of no adds{f' ({data.unit})' if data.unit else ''}"
+    strength = data.unit or ("standard deviations of the targets" if data.kind == "numbers" else "all columns together")
     options = [_bars("all targets: strength", x, [f.strength for f in data.features], texts, strength)]
     for position, column in enumerate(data.columns):
         bars = _bars(shortened(column.name, 80), x, [f.effects[position] for f in data.features], texts, unit)
-        sd = [f.effect_sd[position] for f in data.features if f.effect_sd]
-        if sd:
+        sd = [NINE_IN_TEN * f.effect_sd[position] for f in data.features]
+        if np.isfinite(sd).all():
             bars["traces"][0]["error_y"] = {"type": "data", "array": numbers(sd), "color": "@@muted", "thickness": 1}
         options.append(bars)
     rows = [[number(f.number), f.text, *(number(value, signed=True) for value in f.effects)] for f in data.features]

@@ -9,9 +9,7 @@ import numpy as np
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, numbers, table_of
 from genz_ppl.diagnostics.report.facts import GroupLevels, ReportData
 from genz_ppl.diagnostics.report.words import number, shortened
-
-# Standard deviations on either side of a mean that hold nine in ten.
-NINE_IN_TEN = 1.645
+from genz_ppl.inference.effects import NINE_IN_TEN
 
 
 def group_chart(data: ReportData, groups: GroupLevels) -> Chart:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predictive_check
-from genz_ppl.diagnostics.effects import Effects, effects_of
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of
+from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_change, unit_of
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
@@ -32,8 +32,6 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
     likelihood = train.state.model.likelihood
     draws = report_draws(train)
     kind = kind_of(likelihood)
-    with isolated(train.seed):
-        effects = effects_of(train, draws)
     columns = _columns(train, test, draws)
     sure = replace(train, state=draws.state)
     contradicted = contradicted_answers(train)
@@ -45,13 +43,14 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         facts=facts,
         kind=kind,
         link=str(train.state.model.link.name),
+        unit="" if kind == "numbers" else unit_of(train.state.model),
         metric=str(facts.curve["metric"].iloc[-1]),
         target_names=train.target_names,
         covariate_names=train.covariate_names,
         varying=train.varying,
         groups=_groups(train),
         item_ids={"train": train.item_ids, "test": test.item_ids},
-        features=_features(train, effects, facts.features, examples),
+        features=_features(train, kind, facts.features, examples),
         steps=steps_of(facts.curve, facts.features),
         contradictions=tuple(
             Contradiction(examples.of(str(row["item"])), str(row["feature"]), int(row["answer"]), float(row["q"]))
@@ -80,22 +79,6 @@ def kind_of(likelihood: Likelihood) -> str:
     return "classes" if likelihood.name in CLASS_LIKELIHOODS else "counts"
 
 
-def column_names(fitted: FittedItems) -> tuple[str, ...]:
-    """The targets; where they are classes, "<target> is <class>" for every class, but for two classes only the second."""
-    likelihood = fitted.state.model.likelihood
-    names, labels = fitted.target_names, fitted.class_names
-    if not likelihood.is_of_classes:
-        if likelihood.name == "bernoulli" and labels:
-            return tuple(f"{name} is {known[1]}" if len(known) > 1 else name for name, known in zip(names, labels, strict=True))
-        return names
-    found = []
-    for position, name in enumerate(names):
-        known = list(labels[position]) if labels else []
-        known += [str(code) for code in range(len(known), likelihood.n_classes)]
-        found += [f"{name} is {label}" for label in known]
-    return tuple(found)
-
-
 class _Examples:
     """Items as a reader sees them."""
 
@@ -118,7 +101,17 @@ class _Examples:
         return labels[int(value)] if labels else f"{value:.5g}"
 
 
-def _features(train: FittedItems, effects: Effects, table: pd.DataFrame, examples: _Examples) -> tuple[FeatureFacts, ...]:
+def _changes(train: FittedItems, effects: FeatureEffects, kind: str) -> FloatArray:
+    """(K, L), what yes instead of no changes predictions by: the effects, where they are not on another scale."""
+    if kind == "numbers" or not train.state.model.link.adds_up:
+        return effects.mean
+    with isolated(train.seed):
+        return np.array([mean_change(train, k) for k in range(len(effects.mean))]).reshape(effects.mean.shape)
+
+
+def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Examples) -> tuple[FeatureFacts, ...]:
+    effects = feature_effects(train)
+    changes, (effect, lower, upper) = _changes(train, effects, kind), effects.table
     q, rates = train.state.posterior.numpy(), train.state.error_rates.numpy()
     gains = dict(zip(table.loc[table["active"], "text"], table.loc[table["active"], "gain"], strict=True))
     order = np.argsort(-effects.strength, kind="stable")
@@ -135,10 +128,12 @@ def _features(train: FittedItems, effects: Effects, table: pd.DataFrame, example
                 prevalence=float(q[:, k].mean()),
                 gain=float(gains.get(train.feature_texts[k], float("nan"))),
                 loose=bool(rates[k] >= LOOSE),
-                strength=float(effects.strength[k]),
+                effect=float(effect[k]),
+                lower=float(lower[k]),
+                upper=float(upper[k]),
                 effects=tuple(effects.mean[k].tolist()),
-                effect_sd=tuple(effects.sd[k].tolist()) if effects.sd is not None else (),
-                weights=tuple(effects.weights[k].tolist()) if effects.weights is not None else (),
+                effect_sd=tuple(effects.sd[k].tolist()),
+                changes=tuple(changes[k].tolist()),
                 yes=tuple(examples.of(train.item_ids[row]) for row in yes),
                 no=tuple(examples.of(train.item_ids[row]) for row in no),
             )
@@ -154,7 +149,7 @@ def _columns(train: FittedItems, test: FittedItems, draws: PosteriorDraws) -> tu
         with isolated(items.seed):
             predicted[side] = predictive_mean(items.state, items.scaling, items.answers, items.covariates, items.seed)
     found = []
-    for position, name in enumerate(column_names(train)):
+    for position, name in enumerate(train.column_names):
         y = shown[:, position]
         there = ~np.isnan(y)
         edges = _edges(y[there])

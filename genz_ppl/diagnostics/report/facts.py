@@ -48,7 +48,10 @@ class Example:
 
 @dataclass(frozen=True)
 class FeatureFacts:
-    """An active feature. effects: what yes instead of no adds to each column, with standard deviations where known."""
+    """An active feature. effect, lower, upper: as in the table of a run's features (over several columns the strength).
+
+    effects, effect_sd: by column, see `genz_ppl.inference.effects`; NaN where not known. changes: of the predictions, by column.
+    """
 
     number: int
     text: str
@@ -56,12 +59,19 @@ class FeatureFacts:
     prevalence: float
     gain: float
     loose: bool
-    strength: float
+    effect: float
+    lower: float
+    upper: float
     effects: tuple[float, ...]
     effect_sd: tuple[float, ...]
-    weights: tuple[float, ...]
+    changes: tuple[float, ...]
     yes: tuple[Example, ...]
     no: tuple[Example, ...]
+
+    @property
+    def strength(self) -> float:
+        """The size of its effect."""
+        return abs(self.effect)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,8 @@ class GroupLevels:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything a report shows. kind: "numbers", "counts" or "classes". coverage: by side and level; empty for classes.
+    """Everything a report shows. kind: "numbers", "counts" or "classes". unit: of effects, "log rate" or "log-odds"; "" where
+    it is that of the predictions. coverage: by side and level; empty for classes.
 
     varying: the column that covariate weights vary by, "" where they do not; groups: those it makes.
     """
@@ -118,6 +129,7 @@ class ReportData:
     facts: RunFacts
     kind: str
     link: str
+    unit: str
     metric: str
     target_names: tuple[str, ...]
     covariate_names: tuple[str, ...]

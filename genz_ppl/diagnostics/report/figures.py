@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from genz_ppl.diagnostics.report.charts_groups import NINE_IN_TEN
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.report.words import METRICS, shortened
+from genz_ppl.inference.effects import NINE_IN_TEN
 
 BLUE, RED, TEAL, INK, GREY, PURPLE = "#1d5fc4", "#b3261e", "#0b7268", "#1b2330", "#8a919e", "#6d3bd1"
 STYLE: Any = {
@@ -93,17 +93,19 @@ def effects(axes: Any, data: ReportData, target: int | None = None) -> None:
 
     target: the number of a column; None: the only one, or of several the strength over all of them.
     """
-    target = 0 if len(data.columns) == 1 else target
-    spread = [NINE_IN_TEN * f.effect_sd[target] for f in data.features if f.effect_sd and target is not None]
-    if target is None:
-        unit = "change of probabilities" if data.kind == "classes" else "standard deviations of the targets"
-        values, label = [f.strength for f in data.features], f"strength ({unit})"
+    if target is None and len(data.columns) > 1:
+        unit = data.unit or ("standard deviations of the targets" if data.kind == "numbers" else "all columns together")
+        label = f"strength ({unit})"
     else:
-        name = data.columns[target].name
-        label = f"change of P({name})" if data.kind == "classes" else f"effect on {name}"
-        values = [f.effects[target] for f in data.features]
+        label = f"effect on {data.columns[target or 0].name}{f' ({data.unit})' if data.unit else ''}"
+    if target is None:
+        values, lower, upper = (np.array([getattr(f, name) for f in data.features]) for name in ("effect", "lower", "upper"))
+    else:
+        values, width = np.array([(f.effects[target], NINE_IN_TEN * f.effect_sd[target]) for f in data.features]).reshape(-1, 2).T
+        lower, upper = values - width, values + width
     y, colours = _rows(axes, data.features), [RED if value < 0 else BLUE for value in values]
-    axes.hlines(y, [0.0] * len(y) if not spread else np.subtract(values, spread), np.add(values, spread or 0.0), colours)
+    known = np.isfinite(lower)
+    axes.hlines(y, np.where(known, lower, 0.0), np.where(known, upper, values), colours)
     axes.scatter(values, y, s=22, c=colours, zorder=3)
     axes.set_xlabel(shortened(label, 80), parse_math=False)
 

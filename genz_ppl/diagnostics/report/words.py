@@ -57,15 +57,6 @@ def number(value: float, digits: int = 3, signed: bool = False) -> str:
     return sign + f"{size:#.{digits}g}".rstrip(".")
 
 
-def with_spread(value: float, sd: float, signed: bool = False) -> str:
-    """A value and its standard deviation to the same decimal: +0.370 ± 0.068."""
-    if not (math.isfinite(sd) and 1e-4 <= sd < 1000):
-        return f"{number(value, signed=signed)} ± {number(sd, 2)}"
-    decimals = max(0, 1 - math.floor(math.log10(sd)))
-    sign = "−" if value < 0 else "+" if signed and value > 0 else ""
-    return f"{sign}{abs(value):,.{decimals}f} ± {sd:.{decimals}f}".replace(",", "\u202f")
-
-
 def _raised(exponent: int) -> str:
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
@@ -121,8 +112,8 @@ def metric_name(data: ReportData) -> str:
     return METRICS.get(data.metric, data.metric.replace("_", " "))
 
 
-def effect(data: ReportData, value: float) -> str:
-    """A feature's effect with its sign; where y is a class, in percentage points."""
+def change(data: ReportData, value: float) -> str:
+    """A change of predictions with its sign; where y is a class, in percentage points."""
     return f"{number(100 * value, 2, signed=True)} points" if data.kind == "classes" else number(value, signed=True)
 
 
@@ -256,11 +247,12 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
     """What "yes" instead of "no" does to the target, in words."""
     if len(data.columns) > 1:
         return _largest_moves(data, feature)
-    value = feature.effects[0]
-    change = "raises" if value > 0 else "lowers"
+    value = feature.changes[0]
+    verb, known = "raises" if value > 0 else "lowers", data.kind == "numbers" and math.isfinite(feature.lower)
     what = f"the probability that {shortened(data.columns[0].name, 60)}" if data.kind == "classes" else data.columns[0].name
-    size = with_spread(abs(value), feature.effect_sd[0]) if feature.effect_sd else effect(data, abs(value)).lstrip("+")
-    return f"{change} {shortened(what, 100)} by {size}"
+    ends = sorted((feature.lower, feature.upper)) if value > 0 else sorted((-feature.lower, -feature.upper))
+    between = f" (90\u202f% interval {number(ends[0])} to {number(ends[1])})" if known else ""
+    return f"{verb} {shortened(what, 100)} by {change(data, abs(value)).lstrip('+')}{between}"
 
 
 def _largest_moves(data: ReportData, feature: FeatureFacts) -> str:
@@ -269,11 +261,11 @@ def _largest_moves(data: ReportData, feature: FeatureFacts) -> str:
     explained = [position for position, column in enumerate(data.columns) if column.r2("test") > 0]
     if not explained:
         return "moves no target that is explained"
-    order = sorted(explained, key=lambda position: feature.effects[position])
+    order = sorted(explained, key=lambda position: feature.changes[position])
     said = []
     for verb, position in (("raises", order[-1]), ("lowers", order[0])):
-        value = feature.effects[position]
+        value = feature.changes[position]
         if (value > 0) == (verb == "raises") and value:
-            size = effect(data, abs(value)).lstrip("+")
+            size = change(data, abs(value)).lstrip("+")
             said.append(f"{verb} {of}{shortened(data.columns[position].name, 70)} by {size}")
     return ", and ".join(said) or "changes nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from genz_ppl.diagnostics.report.page import needed, page_of, save_page, setting
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.report.words import (
     STOPPED,
+    change,
     counted,
-    effect,
     metric_name,
     number,
     percent,
@@ -21,7 +22,6 @@ from genz_ppl.diagnostics.report.words import (
     summary,
     tiles,
     title,
-    with_spread,
     worth,
 )
 from genz_ppl.errors import OptionError
@@ -84,12 +84,11 @@ def render(data: ReportData) -> str:
         "one": len(data.columns) == 1,
         "strongest": max((feature.strength for feature in data.features), default=1.0) or 1.0,
         "worth": lambda feature: worth(data, feature),
-        "effect": lambda feature: _effect(data, feature),
+        "effect": _effect,
+        "changes": [change(data, feature.changes[0]) for feature in data.features if data.unit and len(data.columns) == 1],
         "largest": lambda feature: _largest(data, feature),
         "effect_heading": _effect_heading(data),
         "effect_words": _effect_words(data),
-        "weighted": len(data.columns) == 1 and any(feature.weights for feature in data.features),
-        "weight_heading": "Weight (log rate)" if data.kind == "counts" else "Weight (log-odds)",
         "discarded": _discarded(data),
         "scores": score_rows(data),
         "coverage": _coverage(data),
@@ -124,32 +123,30 @@ def _step_words(data: ReportData, step: Step) -> str:
 
 
 def _effect_heading(data: ReportData) -> str:
-    if len(data.columns) > 1:
-        return "Strength" if data.kind == "classes" else "Strength (sd)"
-    return "Effect" if data.kind != "classes" else "Effect on the probability"
+    unit = data.unit or ("sd" if data.kind == "numbers" and len(data.columns) > 1 else "")
+    return ("Strength" if len(data.columns) > 1 else "Effect") + (f" ({unit})" if unit else "")
 
 
 def _effect_words(data: ReportData) -> str:
+    known = ", with a 90\u202f% interval" if any(math.isfinite(feature.lower) for feature in data.features) else ""
     if len(data.columns) > 1:
-        unit = "percentage points" if data.kind == "classes" else "their standard deviations"
-        what = "probabilities" if data.kind == "classes" else "targets"
-        return f"is how far a yes instead of a no moves all {what} together, in {unit}"
-    spread = ", ± one standard deviation" if data.features and data.features[0].effect_sd else ""
-    what = "probability, in percentage points" if data.kind == "classes" else f"prediction, in the units of the target{spread}"
-    return f"is what a yes instead of a no adds to the {what}"
+        unit = f" ({data.unit})" if data.unit else ", in their standard deviations" if data.kind == "numbers" else ""
+        all_columns = "classes" if data.kind == "classes" else "targets"
+        return f"is how far a yes instead of a no moves all {all_columns} together{unit}{known}"
+    what = {"log-odds": "log-odds", "log rate": "logarithm of the expected count"}.get(data.unit, "prediction")
+    change = ", and the <em>change</em> what it adds to predictions on average" if data.unit else ""
+    return f"is what a yes instead of a no adds to the {what}{known}{change}"
 
 
-def _effect(data: ReportData, feature: FeatureFacts) -> str:
-    if len(data.columns) > 1:
-        return f"{number(100 * feature.strength, 2)} points" if data.kind == "classes" else number(feature.strength)
-    if feature.effect_sd:
-        return with_spread(feature.effects[0], feature.effect_sd[0], signed=True)
-    return effect(data, feature.effects[0])
+def _effect(feature: FeatureFacts) -> str:
+    signed = len(feature.effects) == 1
+    between = f" ({number(feature.lower)} to {number(feature.upper)})" if math.isfinite(feature.lower) else ""
+    return number(feature.effect, signed=signed) + between
 
 
 def _largest(data: ReportData, feature: FeatureFacts) -> list[tuple[str, str]]:
-    order = sorted(range(len(data.columns)), key=lambda position: -abs(feature.effects[position]))
-    return [(shortened(data.columns[p].name, 80), effect(data, feature.effects[p])) for p in order[:LARGEST_EFFECTS]]
+    order = sorted(range(len(data.columns)), key=lambda position: -abs(feature.changes[position]))
+    return [(shortened(data.columns[p].name, 80), change(data, feature.changes[p])) for p in order[:LARGEST_EFFECTS]]
 
 
 def _discarded(data: ReportData) -> str:

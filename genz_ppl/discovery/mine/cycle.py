@@ -143,7 +143,7 @@ class Cycle:
         for rank in range(min(self.settings.splits, *residual.shape)):
             start = leading_split(residual, rank=rank)[:, None]
             bound, posterior = self.split_from(state, data, residual, start)
-            if all(abs(np.corrcoef(posterior, other)[0, 1]) < SAME_SPLIT for _, other in found):
+            if all(alike(posterior, other) < SAME_SPLIT for _, other in found):
                 found.append((bound, posterior))
         ranked = sorted(found, key=lambda one: -one[0])
         return ranked[progress.failures % len(ranked)][1]
@@ -321,3 +321,10 @@ class Cycle:
             elif record.active:
                 record.removed_at = progress.step
         progress.state, progress.bound = best.state.copy(), best.bound
+
+
+def alike(one: FloatArray, other: FloatArray) -> float:
+    """The size of the correlation of two splits, (T,); 1 where the first splits nothing, 0 where only the other does not."""
+    one, other = one - one.mean(), other - other.mean()
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(abs(one @ other) / size) if size > 0 else float(not one.any())

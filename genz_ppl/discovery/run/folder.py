@@ -154,6 +154,11 @@ class RunDirectory(AnyDirectory[RunRecord]):
         except UNREADABLE as error:
             raise self.unreadable(error) from None
 
+    def unit(self) -> str:
+        """`Discovery.unit`, without the model; "" before the end of a run."""
+        found = self.state(PROGRESS)
+        return str(found[1].get("unit", "")) if found else ""
+
     def not_begun(self) -> RunDirectoryError:
         """What to say of a run that has nothing to show yet."""
         return RunDirectoryError(f"{self.path}: the run was stopped before its first step; start it anew or resume it")

@@ -139,8 +139,8 @@ class MiningRun:
         if ("final", "") in events:
             progress.status = "done"
             note_gains(progress, cycle.training_data(progress), self.settings.refit_steps)
-            note_effects(progress, self.problem.fitted(progress))
             found = self.problem.predictions(progress)
+            note_effects(progress, self.problem.fitted(progress), *found[1])
             blank = self.problem.predictions(self._start(None)) if progress.active else found
             outcome = summarise(found, blank, len(progress.active), self.problem.metric(progress), self.settings.seed)
             progress.outcome = outcome.to_dict()

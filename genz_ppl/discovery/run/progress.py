@@ -95,7 +95,8 @@ class Progress:
     test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
     features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
-    settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary.
+    settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary;
+    unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
@@ -120,6 +121,7 @@ class Progress:
     settled: bool = False
     seconds: float = 0.0
     status: str = "running"
+    unit: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,0 +1,116 @@
+"""What is known at the end of a run: the improvement with its interval, the null model's error, gains, runs without features."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz_ppl import Discovery, Items, discover
+from genz_ppl.discovery.conclusion import improvement, summarise
+from genz_ppl.discovery.mine.cycle import alike
+from genz_ppl.errors import GenzWarning
+from genz_ppl.inference import fit
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
+
+
+def test_the_improvement_is_a_share_of_the_other_error() -> None:
+    y, other = column(0, 1, 2, 3, 4), np.full((5, 1), 2.0)
+    assert improvement(y, y, other, "rmse", 0) == (1.0, 1.0, 1.0)
+    assert improvement(y, other, other, "rmse", 0) == (0.0, 0.0, 0.0)
+    found, lower, upper = improvement(y, other + (y - 2) / 2, other, "rmse", 0)
+    assert (found, lower, upper) == pytest.approx((0.5, 0.5, 0.5))  # half of each error, whichever items are drawn
+    worse = improvement(y, other + 4, other, "rmse", 0)
+    assert worse[0] == pytest.approx(1 - np.sqrt(18 / 2))
+    assert worse[1] < worse[0] < worse[2]
+    assert improvement(y, other + 4, other, "rmse", 0) == worse
+    assert np.isnan(improvement(y[:0], y[:0], y[:0], "rmse", 0)).all()
+
+
+def test_of_a_cosine_it_is_the_difference() -> None:
+    y = np.array([[1.0, 0.0], [0.0, 2.0]])
+    assert improvement(y, 3 * y, np.ones((2, 2)), "cosine", 0) == pytest.approx((1 - 0.5**0.5,) * 3)
+
+
+def test_the_interval_is_as_wide_as_theory_says() -> None:
+    random = np.random.default_rng(0)
+    y = random.normal(size=(400, 1))
+    predicted, other = y + 0.5 * random.normal(size=y.shape), y + random.normal(size=y.shape)
+    found, lower, upper = improvement(y, predicted, other, "rmse", 0)
+    spread = 0.5 * np.sqrt(1 / 400)  # of the ratio of two independent root mean squares, each known to 1 / sqrt(2 n)
+    assert upper - lower == pytest.approx(2 * 1.645 * spread, rel=0.3)
+    assert found == pytest.approx(0.5, abs=4 * spread)
+
+
+def test_the_summary_stands_beside_the_model_without_questions_and_the_mean() -> None:
+    trained, tested = (column(0, 4), column(0, 4)), (column(1, 5, 9), column(1, 5, 8))
+    blank = [(trained[0], column(3, 3)), (tested[0], column(3, 3, 3))]
+    found = summarise([trained, tested], blank, 2, "median_absolute_error", 0)
+    assert (found.test, found.train, found.without, found.guess) == (0.0, 0.0, 2.0, 3.0)
+    assert found.r2 == pytest.approx(1 - 1 / 32)
+    assert found.improvement == 1.0
+
+
+def test_a_gain_is_what_the_bound_loses_now(frame: pd.DataFrame) -> None:
+    items = Items.from_frame(frame, id="key", target="y")
+    run = discover(items, cycles=1, add=2, cut=0)
+    features, part = run.features, run.fitted()
+    assert features["active"].dtype == bool
+    assert len(features[features.active].text) == 2
+    answers, y = part.answers.numpy(), part.targets.numpy()
+    whole = fit(answers, y).bound
+    for k, gain in enumerate(features["gain"]):
+        assert gain == pytest.approx(whole - fit(np.delete(answers, k, axis=1), y).bound, abs=0.5)
+
+
+def test_gains_of_classes_are_nats_of_their_own_model(frame: pd.DataFrame) -> None:
+    frame["kind"] = np.where(frame["colour"] == "red", "a", np.where(frame["size"] >= 5, "b", "c"))
+    turned = np.random.default_rng(0).random(60) < 0.1
+    frame["kind"] = np.where(turned, "c", frame["kind"])
+    run = discover(frame.drop(columns="y"), id="key", target="kind", likelihood="categorical", cycles=1, add=2, cut=0)
+    gains = run.features.query("active")["gain"]
+    assert len(gains) == 2
+    assert (gains > 5).all()
+    assert (gains < 48 * np.log(3)).all()  # no more than all there is to know
+
+
+def test_a_run_without_any_feature_has_whole_tables(frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame["y"] = np.random.default_rng(5).normal(size=len(frame))
+    run = discover(frame, id="key", target="y", cycles=1, add=1, cut=0, smallest_worth=1e6, out=tmp_path / "run")
+    for one in (run, Discovery.load(tmp_path / "run")):
+        assert one.features[one.features.active].text.tolist() == []
+        assert one.features["effect"].dtype == float
+        assert one.coefficients.shape == (0, 1)
+        assert one.summary.n_features == 0
+        assert one.ceiling is None  # of a run of a few steps
+    table = pd.read_csv(StringIO((tmp_path / "run" / "features.csv").read_text(encoding="utf-8")))
+    assert list(table) == list(run.features)
+
+
+def test_splits_are_alike_by_their_correlation() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.random(50), random.random(50)
+    assert alike(one, other) == pytest.approx(abs(np.corrcoef(one, other)[0, 1]))
+    assert alike(one, 3 - 2 * one) == pytest.approx(1)
+    assert alike(np.full(50, 0.5), one) == 1.0
+    assert alike(one, np.full(50, 0.5)) == 0.0
+
+
+@pytest.mark.parametrize("covariates", [(), ("flat", "twin")])
+def test_constant_and_collinear_columns_are_no_warning(covariates: tuple[str, ...]) -> None:
+    answers = np.random.default_rng(0).integers(0, 2, 40)
+    frame = pd.DataFrame({"one": answers, "twin": answers, "other": 1 - answers, "word": np.where(answers, "red", "blue")})
+    frame["flat"], frame["same"] = 3.0, "x"
+    frame["y"] = 2.0 * answers
+    with pytest.warns(GenzWarning, match="tells almost all of target") as said:
+        items = Items.from_frame(frame, target="y", covariates=covariates)
+    assert all(issubclass(one.category, GenzWarning) for one in said)
+    run = discover(items, cycles=1, add=2, cut=0)  # warnings are errors
+    assert run.summary.test < 1e-3
+    assert len(run.posterior.columns) == (0 if covariates else 1)
