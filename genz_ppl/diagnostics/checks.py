@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def predictive_check(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-_STATISTICS = {"mean": np.mean, "sd": np.std, "smallest": np.min, "largest": np.max}
+_STATISTICS: dict[str, Callable[..., Any]] = {"mean": np.mean, "sd": np.std, "smallest": np.min, "largest": np.max}
 
 
 def held_out_log_likelihood(draws: PosteriorDraws, items: FittedItems) -> float:
