@@ -110,45 +110,6 @@ class MeanFieldGuide(Guide):
         return functional.embedding(rows.to(logits.device), logits, sparse=True)
 
 
-class AmortisedGuide(Guide):
-    """q(z) is a product of Bernoullis whose logits a network reads off the item, so that new items need no fit.
-
-    logits = log-odds of p(z = 1 | h, p_e) + network(h, y, x), with one hidden layer and an output of 0 at the start.
-    Missing answers and targets come with a flag. Targets enter as asinh(y): large counts must not swamp the rest.
-    """
-
-    def __init__(self, error_rates: Tensor, n_targets: int, n_covariates: int, hidden: int = 32) -> None:
-        super().__init__(error_rates)
-        self.n_targets = n_targets
-        self.network: nn.Module | None = None
-        if self.n_features > 0:  # torch warns of a layer without outputs
-            linear = PyroModule[nn.Linear]
-            first = linear(2 * self.n_features + 2 * n_targets + n_covariates, hidden, dtype=torch.float64)
-            last = linear(hidden, self.n_features, dtype=torch.float64)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            self.network = PyroModule[nn.Sequential](first, nn.ReLU(), last).to(error_rates.device)
-
-    @torch.no_grad()
-    def posterior_of(self, answers: Tensor, covariates: Tensor, targets: Tensor | None) -> Tensor:
-        """See `Guide.posterior_of`: any items, also ones that were not trained on."""
-        return torch.sigmoid(self._logits(answers, covariates, targets, self.error_rates))
-
-    def distribution(self, rows: Tensor | None, items: Items, error_rates: Tensor) -> dist.Distribution:
-        """See `Guide.distribution`."""
-        return dist.Bernoulli(logits=self._logits(*rows_of(items, rows), error_rates)).to_event(1)
-
-    def _logits(self, answers: Tensor, covariates: Tensor, targets: Tensor | None, error_rates: Tensor) -> Tensor:
-        prior = torch.logit(prior_probability(answers, error_rates))
-        if self.network is None:
-            return prior
-        y = torch.full((len(answers), self.n_targets), float("nan")).to(prior) if targets is None else targets
-        answered = torch.nan_to_num(answers, nan=0.5)
-        parts = [answered, torch.isnan(answers).to(prior), torch.asinh(torch.nan_to_num(y)), torch.isnan(y).to(prior), covariates]
-        correction: Tensor = self.network(torch.cat(parts, dim=1))
-        return prior + correction
-
-
 class StructuredGuide(Guide):
     """q(z) = prod over j != k of q(z_j), times q(z_k | z_-k), for one feature k.
 
@@ -219,8 +180,10 @@ class StructuredGuide(Guide):
         self, given: dict[str, Tensor] | None, rows: Tensor | None, items: Items, error_rates: Tensor
     ) -> ConditionalBernoulli:
         check_shape("answers", items[0], (len(self.logits), self.n_features))
-        if not self.learned:
+        if not self.learned and items[2] is not None:
             self._items = items
+        elif self._items is not None:  # without targets, those seen last
+            items = (*items[:2], self._items[2])
         others = self.logits if rows is None else self.logits[rows]
         unused = others.new_zeros(len(others), 1)
         logits = torch.cat([others[:, : self.feature], unused, others[:, self.feature :]], dim=1)
@@ -243,6 +206,10 @@ class StructuredGuide(Guide):
         both = torch.stack([with_value(z, self.feature, value) for value in (1.0, 0.0)])
         density = held_observation(model, given, both, covariates, targets)
         return prior + density[0] - density[1]
+
+    def see(self, *items: Tensor) -> None:
+        """Take these for the items last seen: answers (T, K), covariates (T, P), targets (T, D)."""
+        self._items = (items[0], items[1], items[2])
 
     def _seen(self) -> Items:
         if self._items is not None:
