@@ -34,6 +34,7 @@ INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 GUIDED = ("svi", "structured")
 # The most features whose 2^K combinations `enumeration` goes through.
 MOST_ENUMERATED = 12
+SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
 # The panels of `--help`.
@@ -165,6 +166,7 @@ class FitSettings:
     )
     bayesian: bool = setting(False, "A posterior over the parameters of link and likelihood, too (svi).")
     batch_size: int | None = setting(None, "Items in a minibatch (svi, structured); none: all of them.")
+    shortcuts: bool = setting(True, SHORTCUTS)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -211,6 +213,7 @@ class DiscoverSettings:
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
+    shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only, and take answers for facts.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)

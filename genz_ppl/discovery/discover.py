@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.matching import with_roles
@@ -51,6 +53,8 @@ def discover(
     on_answers: OnAnswers | None = None,
     progress: bool | None = None,
     keep_texts: bool = False,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
     **settings: Any,
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
@@ -65,6 +69,8 @@ def discover(
     from, noted in the run directory so that the command line can resume. on_step: called after every step;
     on_answers: called with (answers known, answers wanted) while a served model is asked. progress: whether to show where the
     run is; None: on a terminal and in a notebook, unless on_step or on_answers is given.
+    loss, optim: what `pyro.infer.SVI` trains the guides of svi and structured with (any ELBO for discrete sites, any of
+    `pyro.optim`); None: `TraceLocalExpectation_ELBO` and `GuideOptimiser`. To be given again to resume.
     settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction, device and the rest
     of `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
@@ -77,7 +83,7 @@ def discover(
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     split = items.split_indices(chosen.seed, chosen.test_fraction)
     check_training_targets(items, split)
-    runner = Runner(items, split, chosen)
+    runner = Runner(items, split, chosen, loss, optim)
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()
@@ -98,6 +104,8 @@ def resume(
     device: str | None = None,
     progress: bool | None = None,
     store: str | Path | None = None,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, to the same end as if it had not been.
 
@@ -110,7 +118,10 @@ def resume(
     settings = recorded_settings(record, directory, device=device)
     check_same_items(items, record, f"the run in {directory.path}")
     split = recorded_split(record, items)
-    runner = Runner(items, split, settings)
+    for name, value in (("loss", loss), ("optim", optim)):
+        if record.get(name) is not None and value is None:
+            raise OptionError(f"{name}: the run was given {record[name]}, which no folder holds; pass it again as {name}=")
+    runner = Runner(items, split, settings, loss, optim)
     state = directory.load(blank_model(record)) or start(runner)
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = changed(record, settings, service)

@@ -86,9 +86,15 @@ def make_record(
         "scaling": {name: getattr(scaling, name).tolist() for name in Scaling.__dataclass_fields__},
         "split": {"train": list(runner.train.ids), "test": list(runner.test.ids)},
         "content": {"train": _hashes(runner.train), "test": _hashes(runner.test)},
+        **{name: named(value) for name, value in runner.training_with.items() if value is not None},
         "status": "running",
     }
     return with_id(record)
+
+
+def named(value: object) -> str:
+    """How run.json names the loss or the optimiser that a run was given."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _hashes(items: Sequence[Item]) -> list[str]:
@@ -197,4 +203,5 @@ def blank_model(record: dict[str, Any]) -> GenZ:
             tuple(settings["error_rate_prior"]),
             n_classes=record.get("n_classes", 2),
             pooling=scaling.pooling,
+            shortcuts=settings.get("shortcuts", True),
         )

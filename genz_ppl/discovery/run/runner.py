@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Split
@@ -47,7 +49,14 @@ class Runner:
     the CPU.
     """
 
-    def __init__(self, items: Items, split: Split, settings: DiscoverSettings) -> None:
+    def __init__(
+        self,
+        items: Items,
+        split: Split,
+        settings: DiscoverSettings,
+        loss: ELBO | None = None,
+        optim: PyroOptim | None = None,
+    ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
         self.items, self.split, self.settings = items, split, settings
@@ -65,7 +74,9 @@ class Runner:
         self.levels: tuple[str, ...] = ()
         if self.train.varying_labels is not None:
             self.vary(self.train.varying_labels)
-        strategy_of(settings).check(len(split.train), settings.max_features or 0)
+        self.training_with: dict[str, ELBO | PyroOptim | None] = {"loss": loss, "optim": optim}
+        self.strategy = strategy_of(settings, loss, optim)
+        self.strategy.check(len(split.train), settings.max_features or 0)
         none = torch.zeros(len(split.train), 0, dtype=torch.float64)
         self.data: Data = self.scaling.data(none, self.train_covariates, self.train_targets).to(self.device)
         self.density_shift = float(self.scaling.density_shift(self.train_targets).sum())
@@ -100,6 +111,7 @@ class Runner:
                 settings.error_rate_prior,
                 n_classes=self.n_classes,
                 pooling=self.scaling.pooling,
+                shortcuts=settings.shortcuts,
             )
             state = start_state(model.to(self.device), data)
             bound = coordinate(state, data, settings.refit_steps)[-1].total
@@ -118,32 +130,33 @@ class Runner:
         """Go on until the run is over; its states are then on the CPU."""
         progress.to(self.device)
         oracle = Oracle(model, progress.counters)
-        cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle)
+        cycle = Cycle(self.settings, self.train.items, self.test.items, self.data, oracle, self.strategy)
         self.started = time.monotonic() - progress.seconds
         with one_thread(self.data.targets.numel() < SMALL):
             if cycle.strategy.training is not None and progress.status == "running":
                 self._train(progress, cycle, cycle.strategy.training, on_step)
+            hook = self._hook(progress, cycle, on_step)
             while progress.status == "running":
                 with isolated(self.seed_of(progress.step)):
-                    self.settle(progress, cycle, self.advance(progress, cycle))
-                if on_step is not None:
-                    on_step(progress)
+                    hook(cycle.guide(progress), progress.step)
         progress.to(CPU)
         return progress
 
     def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, on_step: OnStep | None) -> None:
-        """The same loop as a hook between the epochs of one training."""
+        """The same loop between the epochs of one training."""
+        with isolated(self.seed_of(progress.step)):
+            training = Training(progress.state, cycle.training_data(progress), options)
+            hook = self._hook(progress, cycle, on_step, training)
+            if not hook(training.local, training.epoch):
+                training.run(None, hook)
 
+    def _hook(self, progress: Progress, cycle: Cycle, on_step: OnStep | None, training: Training | None = None) -> MiningHook:
         def settle(events: list[Event]) -> None:
             self.settle(progress, cycle, events)
             if on_step is not None:
                 on_step(progress)
 
-        hook = MiningHook(progress, cycle, lambda: self.advance(progress, cycle), settle, self.seed_of)
-        with isolated(self.seed_of(progress.step)):
-            training = Training(progress.state, cycle.training_data(progress), options)
-            if not hook.change(training):
-                training.run(None, hook)
+        return MiningHook(progress, cycle, lambda: self.advance(progress, cycle), settle, self.seed_of, training)
 
     def seed_of(self, step: int) -> int:
         """The seed of what happens after so many steps."""

@@ -7,6 +7,7 @@ limit keep features that overlap from swinging. All other parameters are Adam's.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -48,6 +49,16 @@ class GuideOptimiser(PyroOptim):  # type: ignore[misc]
         for parameter in set(params) - self.by_adam:
             if parameter.grad is not None:
                 natural_step(parameter, self.step, self.batches)
+
+
+def known_to_svi(*modules: nn.Module) -> None:
+    """Give plain parameters what `pyro.infer.SVI` asks every parameter for, and Pyro gives to those with constraints only.
+
+    It matters where modules have parameters of their own (`module_local_params`).
+    """
+    for module in modules:
+        for parameter in module.parameters():
+            parameter.unconstrained = weakref.ref(parameter)
 
 
 def _learning_rate(name: str, of_link: float) -> float:

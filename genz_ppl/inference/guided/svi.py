@@ -19,7 +19,7 @@ from genz_ppl.inference.guided.bayesian import WeightGuide
 from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
 from genz_ppl.inference.guided.guides import Guide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.moments import Moments
-from genz_ppl.inference.guided.optimiser import LONGEST_STEP, GuideOptimiser
+from genz_ppl.inference.guided.optimiser import LONGEST_STEP, GuideOptimiser, known_to_svi
 from genz_ppl.inference.guided.sampled_bound import mean_field_bound, structured_bound
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models.bayesian import free_parameters
@@ -82,6 +82,7 @@ class Training:
         exact = self.state.model.is_quadratic and not self.options.structured
         self.elbo = self.options.loss or TraceLocalExpectation_ELBO(max_plate_nesting=1, others="mean" if exact else "sample")
         self.optimiser = GuideOptimiser(self.parameters(), self.state.model.link.training_plan.learning_rate)
+        known_to_svi(self.state.model, self.guide)
         if state.moments is not None:
             state.moments.put(self.parameters(), self.optimiser.adam)
 
