@@ -61,13 +61,14 @@ def check_number(option: str, value: float, low: float, high: float = float("inf
 class Setting:
     """What a setting is. help: a sentence; "{choices}" stands for the choices. panel: where `--help` shows it.
 
-    choices: what it may be. low, high: its limits if it is a number, both allowed; whole: whether it must be a whole one.
+    choices: what it may be; code: or a "package.module:object". low, high: its limits if it is a number, both allowed; whole: whether it must be a whole one.
     metavar: what `--help` writes for its value. A setting whose default is None may be None.
     """
 
     help: str
     panel: str = ""
     choices: Sequence[str] | None = None
+    code: bool = False
     low: float | None = None
     high: float = float("inf")
     whole: bool = True
@@ -105,7 +106,7 @@ def check_fields(settings: Any) -> None:
         if value is None and one.default is None:
             continue
         if known.choices is not None:
-            check_choice(name, value, known.choices)
+            check_choice(name, value, [value] if known.code and ":" in str(value) else known.choices)
         if known.low is not None:
             check_number(name, value, known.low, known.high, known.whole)
 
@@ -148,7 +149,7 @@ class FitSettings:
     """How a model is fitted to given answers."""
 
     link: str = setting("linear", "{choices}.", choices=LINK_NAMES)
-    likelihood: str = setting("gaussian", "{choices}.", choices=LIKELIHOOD_NAMES)
+    likelihood: str = setting("gaussian", "{choices}, or package.module:object.", choices=LIKELIHOOD_NAMES, code=True)
     inference: str = setting("coordinate", "{choices}.", choices=INFERENCE_NAMES)
     steps: int | None = setting(
         None, "E- and M-steps of coordinate and enumeration (none: 50), epochs of svi and structured (none: 1 000).", low=1
@@ -206,7 +207,7 @@ class DiscoverSettings:
         "rules", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
     )
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
-    likelihood: str = setting("gaussian", "{choices}.", MODEL, choices=LIKELIHOOD_NAMES)
+    likelihood: str = setting("gaussian", "{choices}, or package.module:object.", MODEL, choices=LIKELIHOOD_NAMES, code=True)
     inference: str = setting("coordinate", "{choices}.", MODEL, choices=INFERENCE_NAMES)
     bayesian: bool = setting(False, "A posterior over weights and noise, too, in the last fit (--inference svi).", MODEL)
     batch_size: int | None = setting(None, "Items in a minibatch (--inference svi or structured); none: all at once.", MODEL)

@@ -32,6 +32,7 @@ from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
+from genz_ppl.models import name_of
 from genz_ppl.settings import DIRECTION, PAPER, SCREENED, DiscoverSettings
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     unknown = [option for option in settings if option not in known]
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
+    if "likelihood" in settings:
+        settings = {**settings, "likelihood": name_of(settings["likelihood"])}
     presets = (PAPER if settings.get("paper") else {}) | (DIRECTION if settings.get("direction") else {})
     chosen = DiscoverSettings(model=name, **(presets | settings))
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)

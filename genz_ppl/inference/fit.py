@@ -29,8 +29,9 @@ from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.varying import indicators, levels_of
-from genz_ppl.models import LIKELIHOODS
+from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
 from genz_ppl.models.features import check_error_rate_prior
+from genz_ppl.models.own_likelihoods import Function
 from genz_ppl.settings import FitSettings, check_number
 from genz_ppl.types import FloatArray
 
@@ -157,7 +158,7 @@ def fit(
     targets: Any,
     covariates: Any = None,
     link: str = "linear",
-    likelihood: str = "gaussian",
+    likelihood: str | type[Likelihood] | Function = "gaussian",
     inference: str = "coordinate",
     steps: int | None = None,
     seed: int = 0,
@@ -179,12 +180,13 @@ def fit(
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
     if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. varying: (T,), the group of
     each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.inference.varying`; links linear
-    and interaction). loss, optim: what `pyro.infer.SVI` trains the guides of svi and structured with, by default
+    and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what `pyro.infer.SVI` trains the guides of svi and structured with, by default
     `TraceLocalExpectation_ELBO` and `GuideOptimiser`. The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes
     are not); results are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
+    likelihood = name_of(likelihood)
     settings = FitSettings(
         link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size, shortcuts
     )

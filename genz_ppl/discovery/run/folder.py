@@ -99,10 +99,12 @@ class RunDirectory:
         except OSError as error:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
         try:
-            return checked(content, self.form)
+            record = checked(content, self.form)
         except ValueError as error:
             said = f"not written by genz-ppl, or by another version ({error}); give the folder of a run"
             raise RunDirectoryError(f"{self.path / RUN_FILE}: {said}") from None
+        own_runs.check_likelihood(record, self.path)
+        return record
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replace run.json."""

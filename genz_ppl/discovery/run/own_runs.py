@@ -16,6 +16,7 @@ from genz_ppl.errors import GenzWarning, RunDirectoryError
 from genz_ppl.llm.registry import code_of
 from genz_ppl.llm.served.settings import is_served
 from genz_ppl.llm.store.store import default_path
+from genz_ppl.models import LIKELIHOODS
 
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
@@ -28,7 +29,8 @@ def with_id(record: dict[str, Any]) -> dict[str, Any]:
 
     Others have none, so that equal runs are equal files.
     """
-    needs = any(is_served(model) or code_of(model) is not None for model in _models(record).values())
+    named = {**_models(record), **_likelihood(record)}
+    needs = any(is_served(model) or code_of(model) is not None for model in named.values())
     return {**record, "id": uuid4().hex} if needs and record.get("id") is None else record
 
 
@@ -38,7 +40,7 @@ def asked(record: Mapping[str, Any]) -> dict[str, str]:
     That is run code, send the key, texts and images to another server than OpenAI's, take prompts from a folder, and write
     another store than the user's. `table:FILE` only reads a table, nothing of which leaves the machine, so it is not among them.
     """
-    found = {name: model for name, model in _models(record).items() if code_of(model) is not None}
+    found = {name: model for name, model in _models(record).items() if code_of(model) is not None} | _likelihood(record)
     values = {**(record.get("model_settings") or {}), "store": record.get("store")}
     found |= {name: str(values[name]) for name in ("base_url", "prompts", "store") if values.get(name) is not None}
     with suppress(RuntimeError):  # there may be no home
@@ -68,7 +70,8 @@ def check(record: Mapping[str, Any], folder: Path, given: Mapping[str, Any]) -> 
     if all(model is not None and not isinstance(model, str) for model in models):
         return  # objects: nothing is opened that the folder names
     said = {value for value in given.values() if isinstance(value, str)}
-    unsaid = {name: value for name, value in asked(record).items() if given.get(name) is None and value not in said}
+    wanted = {name: value for name, value in asked(record).items() if name != "likelihood"}  # `check_likelihood` sees to that
+    unsaid = {name: value for name, value in wanted.items() if given.get(name) is None and value not in said}
     entry, noted = _entry(record), _noted(record.get("id"))
     if not unsaid or entry in noted:
         return
@@ -83,6 +86,22 @@ def check(record: Mapping[str, Any], folder: Path, given: Mapping[str, Any]) -> 
     )
 
 
+def check_likelihood(record: Mapping[str, Any], folder: Path) -> None:
+    """Raise RunDirectoryError if reading the run would import a likelihood that is neither known here nor noted as the user's."""
+    for name in _likelihood(record).values():
+        if name not in LIKELIHOODS and _entry(record) not in _noted(record.get("id")):
+            module = name.partition(":")[0]
+            raise RunDirectoryError(
+                f"{folder}: is not known as a run of yours, and its likelihood is code, {name}; if you trust it, in Python "
+                f"import {module} and pass it to genz_ppl.models.name_of before you load the run"
+            )
+
+
+def _likelihood(record: Mapping[str, Any]) -> dict[str, str]:
+    name = str(record["settings"].get("likelihood", ""))
+    return {"likelihood": name} if ":" in name else {}
+
+
 def _models(record: Mapping[str, Any]) -> dict[str, str]:
     """By argument of `resume`; objects are not among them."""
     models = record.get("models") or [record["settings"]["model"]]
@@ -91,7 +110,8 @@ def _models(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _entry(record: Mapping[str, Any]) -> dict[str, Any]:
     """What is noted of a run. Code is known by where it lies, too: another folder may hold a module of the same name."""
-    places = {f"code of {name}": place for name, model in _models(record).items() if (place := code_of(model)) is not None}
+    named = {**_models(record), **_likelihood(record)}
+    places = {f"code of {name}": place for name, model in named.items() if (place := code_of(model)) is not None}
     found = asked(record)
     if "prompts" in found:
         found["prompts"] = os.path.abspath(found["prompts"])

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from pyro.distributions import constraints
+from pyro.nn import PyroModule
 from torch import Tensor, nn
+
+# Log-odds of a place in an interval from which gradients still lead anywhere.
+FREE = 3.0
 
 
 def descend(parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor], iterations: int) -> None:
@@ -28,3 +33,11 @@ def descend(parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor], iter
         if not float(loss()) <= started:
             for parameter, old in zip(parameters, before, strict=True):
                 parameter.copy_(old)
+
+
+@torch.no_grad()
+def off_their_limits(module: PyroModule) -> None:
+    """Parameters in an interval, brought away from its ends: there they have next to no gradient, and would stay for good."""
+    for name, (limits, _) in module._pyro_params.items():
+        if isinstance(limits, type(constraints.unit_interval)):
+            getattr(module, f"{name}_unconstrained").clamp_(-FREE, FREE)

@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
-from genz_ppl.inference.engines.descent import descend
+from genz_ppl.inference.engines.descent import descend, off_their_limits
 from genz_ppl.inference.engines.exact import (
     ExactPosterior,
     bit_table,
@@ -27,7 +27,7 @@ from genz_ppl.inference.guided.program import scaled_density
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import free_parameters
-from genz_ppl.models.features import prior_probability
+from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
 
 # Of L-BFGS in one M-step.
 ITERATIONS = 50
@@ -109,6 +109,11 @@ class PointGuide(Guide):
         """See `Guide.forward`."""
         return self._point()
 
+    def reached(self) -> Tensor:
+        """The rates, (K,); one that runs to its smallest value only nears it, and is put there."""
+        rates = self.error_rates.detach().clone()
+        return torch.where(rates < 3 * SMALLEST_ERROR_RATE, SMALLEST_ERROR_RATE, rates)
+
 
 def posterior_by_pyro(state: State, data: Data) -> ExactPosterior:
     """`sum_over_assignments` by `TraceEnum_ELBO` on the program itself, for any link and likelihood."""
@@ -132,9 +137,10 @@ def posterior_by_pyro(state: State, data: Data) -> ExactPosterior:
 def maximise_by_pyro(state: State, data: Data) -> None:
     """Link, likelihood and error rates where `TraceEnum_ELBO` of the program has its maximum, by L-BFGS from where they stand."""
     state.model.eval()
+    off_their_limits(state.model.likelihood)
     guide = PointGuide(state.error_rates)
     loss = TraceEnum_ELBO(max_plate_nesting=1)(EnumeratedGenZ(state.model), guide)
     with pyro.validation_enabled(False):
         parameters = [*free_parameters(state.model).values(), *guide.parameters()]
         descend(parameters, lambda: loss(data.answers, data.covariates, data.targets) / data.targets.numel(), ITERATIONS)
-    state.error_rates = guide.error_rates.detach().clone()
+    state.error_rates = guide.reached()

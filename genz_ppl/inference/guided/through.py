@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from genz_ppl.inference.engines.descent import descend
+from genz_ppl.inference.engines.descent import descend, off_their_limits
 from genz_ppl.inference.guided.conditional import assignments, with_value
 from genz_ppl.inference.guided.enumerated import PointGuide
 from genz_ppl.inference.guided.program import sample_nodes, scaled_density
@@ -18,7 +18,7 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.models.bayesian import free_parameters
 
 # Of L-BFGS in one M-step.
-ITERATIONS = 100
+ITERATIONS = 20
 
 
 class ThroughProgram:
@@ -56,10 +56,13 @@ class ThroughProgram:
                 total = total - (weight * density).sum() - (priors if number == 0 else 0)
             return total / self.data.targets.numel()
 
+        off_their_limits(state.model.likelihood)
         descend([p for p in free_parameters(state.model).values() if p.numel() > 0], loss, ITERATIONS)
 
     def error_rates(self, state: State) -> None:
         """Eq. 14: p_e where E_q[log p(z | h, p_e)], which is linear in z, and its log prior have a maximum."""
+        if len(state.error_rates) == 0:
+            return
         guide = PointGuide(state.error_rates)
         inputs = (self.data.answers, self.data.covariates, self.data.targets)
 
@@ -71,7 +74,7 @@ class ThroughProgram:
         with pyro.validation_enabled(False):
             descend(list(guide.parameters()), loss, ITERATIONS)
         answered = self.data.answered > 0
-        state.error_rates = torch.where(answered, guide.error_rates.detach(), state.error_rates)
+        state.error_rates = torch.where(answered, guide.reached(), state.error_rates)
 
     @torch.no_grad()
     def observation(self, state: State) -> float:
