@@ -94,6 +94,7 @@ class PosteriorDraws:
     parameters: dict[str, FloatArray]
     replicated: FloatArray
     log_likelihood: FloatArray
+    chains: int = 1
 
 
 def posterior_draws(fitted: FittedItems, n: int = DRAWS) -> PosteriorDraws:

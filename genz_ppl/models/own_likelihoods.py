@@ -70,8 +70,8 @@ def by_function(function: Function, called: str) -> type[Likelihood]:
     where the distribution is one of all real numbers; elsewhere entries outside its support are refused.
     Raises OptionError if it is no such function.
     """
-    starts = {name: one.default for name, one in list(inspect.signature(function).parameters.items())[1:]}
     try:
+        starts = {name: one.default for name, one in list(inspect.signature(function).parameters.items())[1:]}
         given = {name: torch.full((1,), float(start)).double() for name, start in starts.items()}
         tried = function(torch.zeros(1, 1, dtype=torch.float64), **given)
         tried.log_prob(tried.sample())
