@@ -34,6 +34,8 @@ INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 GUIDED = ("svi", "structured")
 # The most features whose 2^K combinations `enumeration` goes through.
 MOST_ENUMERATED = 12
+# The most beside which NUTS samples the other parameters.
+MOST_SAMPLED = 10
 SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
@@ -214,6 +216,12 @@ class DiscoverSettings:
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
+    posterior: str | None = setting(
+        None,
+        "nuts: weights, noise and error rates of the last fit by four chains of NUTS (--inference enumeration); none: by the guide.",
+        MODEL,
+        choices=("nuts",),
+    )
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only, and take answers for facts.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
@@ -275,6 +283,11 @@ class DiscoverSettings:
         check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
+        if self.posterior == "nuts" and (self.inference != "enumeration" or (self.max_features or 99) > MOST_SAMPLED):
+            raise OptionError(
+                f"posterior: nuts sums over all combinations of up to {MOST_SAMPLED} features; "
+                f"pass inference enumeration and max_features {MOST_SAMPLED} or less, or leave posterior out"
+            )
         if self.inference == "enumeration" and (self.max_features or MOST_ENUMERATED + 1) > MOST_ENUMERATED:
             given = "no limit" if self.max_features is None else str(self.max_features)
             raise OptionError(

@@ -1,7 +1,7 @@
 """Export to ArviZ, and what is asked of it; no other module imports it.
 
-ArviZ's convergence diagnostics (R-hat, effective sample size) are left out on purpose: they compare chains of a sampler.
-Draws from a fitted guide are independent by construction, so they always look converged, however wrong the guide is.
+ArviZ's convergence diagnostics (R-hat, effective sample size) are for the chains of a sampler, and left out elsewhere: draws
+from a fitted guide are independent by construction, so they always look converged, however wrong the guide is.
 """
 
 from __future__ import annotations
@@ -190,11 +190,16 @@ def leave_one_out(inference_data: Any) -> LeaveOneOut:
 
 
 def summary(inference_data: Any, names: list[str]) -> pd.DataFrame:
-    """Mean, standard deviation and 94 % interval of the named posterior variables, one row an entry."""
+    """Mean, standard deviation and 94 % interval of the named posterior variables, one row an entry.
+
+    Of several chains also R-hat and effective sample sizes.
+    """
     present = [name for name in names if name in inference_data.posterior]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a single chain, which it is by design
-        table: pd.DataFrame = arviz.summary(inference_data, var_names=present, kind="stats", round_to="none")
+        kind = "all" if inference_data.posterior.sizes["chain"] > 1 else "stats"
+        table: pd.DataFrame = arviz.summary(inference_data, var_names=present, kind=kind, round_to="none")
+    table = table.drop(columns=["mcse_mean", "mcse_sd"], errors="ignore")
     return table.rename(columns={"hdi_3%": "lower", "hdi_97%": "upper"})
 
 

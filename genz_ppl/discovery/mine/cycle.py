@@ -17,6 +17,7 @@ from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.run.records import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.guided.guides import Guide
+from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
@@ -319,6 +320,8 @@ class Cycle:
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
         steps = None if self.strategy.training is not None else self.steps(progress, self.settings.final_steps)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
+        if self.settings.posterior == "nuts":
+            add_draws(progress.state, data, self.settings.seed)
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""

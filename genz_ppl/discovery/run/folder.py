@@ -214,6 +214,8 @@ def state_tensors(prefix: str, state: State) -> dict[str, torch.Tensor]:
     tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
     if state.uncertainty is not None:
         tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+        if state.uncertainty.draws is not None:
+            tensors[f"{prefix}_draws"] = state.uncertainty.draws
     if state.effects is not None:
         tensors[f"{prefix}_effects"] = state.effects
     if state.moments is not None:
@@ -272,7 +274,7 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, torch.Tensor]) -> St
         model,
         rates,
         tensors[f"{prefix}_posterior"],
-        None if root is None else Uncertainty(root),
+        None if root is None else Uncertainty(root, tensors.get(f"{prefix}_draws")),
         Moments.from_tensors(moments) if moments else None,
         tensors.get(f"{prefix}_effects"),
     )
