@@ -63,8 +63,8 @@ def check_number(option: str, value: float, low: float, high: float = float("inf
 class Setting:
     """What a setting is. help: a sentence; "{choices}" stands for the choices. panel: where `--help` shows it.
 
-    choices: what it may be; code: or a "package.module:object". low, high: its limits if it is a number, both allowed; whole: whether it must be a whole one.
-    metavar: what `--help` writes for its value. A setting whose default is None may be None.
+    choices: what it may be; code: or a "package.module:object". low, high: its limits if it is a number, both allowed; whole:
+    whether it must be a whole one. metavar: what `--help` writes for its value. A setting whose default is None may be None.
     """
 
     help: str
@@ -218,7 +218,7 @@ class DiscoverSettings:
     )
     posterior: str | None = setting(
         None,
-        "nuts: weights, noise and error rates of the last fit by four chains of NUTS (--inference enumeration); none: by the guide.",
+        "nuts: weights, noise and error rates of the last fit by four chains of NUTS (--inference enumeration).",
         MODEL,
         choices=("nuts",),
     )

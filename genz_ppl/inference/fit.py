@@ -180,9 +180,10 @@ def fit(
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
     if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. varying: (T,), the group of
     each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.inference.varying`; links linear
-    and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what `pyro.infer.SVI` trains the guides of svi and structured with, by default
-    `TraceLocalExpectation_ELBO` and `GuideOptimiser`. The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes
-    are not); results are in the user's units.
+    and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what
+    `pyro.infer.SVI` trains the guides of svi and structured with, by default `TraceLocalExpectation_ELBO` and `GuideOptimiser`.
+    The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results
+    are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)

@@ -98,7 +98,10 @@ class PosteriorDraws:
 
 
 def posterior_draws(fitted: FittedItems, n: int = DRAWS) -> PosteriorDraws:
-    """n draws, or those that a sampler left; the same for the same fit. A fit with points for the parameters first gets a posterior: `with_uncertainty`."""
+    """n draws, or those that a sampler left; the same for the same fit.
+
+    A fit with points for the parameters first gets a posterior: `with_uncertainty`.
+    """
     data, seed = fitted.data, fitted.seed
     state = fitted.state
     if state.uncertainty is None:

@@ -196,9 +196,7 @@ def last_posterior(guide: Guide, data: Data) -> Tensor:
     return guide.posterior_of(data.answers, data.covariates, data.targets)[:, -1]
 
 
-def strategy_of(
-    settings: FitSettings | DiscoverSettings, loss: ELBO | None = None, optim: PyroOptim | None = None
-) -> Strategy:
+def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = None, optim: PyroOptim | None = None) -> Strategy:
     """The strategy that settings of a fit or of a run ask for by `inference` and its options. loss, optim: see `TrainingOptions`.
 
     Raises OptionError for a loss or an optimiser that no guide can be trained with.
@@ -207,7 +205,9 @@ def strategy_of(
     if settings.inference in GUIDED:
         return Guided(settings.inference == "structured", settings.bayesian, settings.batch_size, loss, optim)
     if loss is not None or optim is not None:
-        raise OptionError(f"loss, optim: {settings.inference} trains no guide; choose inference svi or structured, or leave them out")
+        raise OptionError(
+            f"loss, optim: {settings.inference} trains no guide; choose inference svi or structured, or leave them out"
+        )
     if settings.inference == "enumeration":
         return Enumerated()
     if isinstance(settings, FitSettings):

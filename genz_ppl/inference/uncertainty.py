@@ -34,7 +34,7 @@ class Uncertainty:
         return cls(torch.linalg.cholesky(covariance + 1e-12 * torch.eye(n_parameters).double()), draws)
 
     def shifts(self, n: int, seed: int) -> Tensor:
-        """n draws of the deviation from the values held, (n, N); the same for the same seed. Of a sampler's n, or all, in order."""
+        """n draws of the deviation from the values held, (n, N); the same for the same seed. A sampler's are in their order."""
         if self.draws is not None:
             drawn = self.draws.flatten(0, 1)[:, : len(self.root)]
             return drawn[torch.linspace(0, len(drawn) - 1, n).round().long()] - drawn.mean(0)

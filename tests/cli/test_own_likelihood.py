@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from genz_ppl import Discovery
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference import fit as fit_answers
 from genz_ppl.models import LIKELIHOODS
-from genz_ppl import Discovery
 
 NAME = "own_likelihoods:contaminated"
 

@@ -24,6 +24,8 @@ def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool =
             "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, student_t or laplace "
             "likelihood; use 'mode' or 'sample'"
         )
-    if expectation in ("exact", "auto") and model.is_mixture:
-        return closed_form_for(model, data, joint_moves) if model.shortcuts else ThroughProgram(data)
+    if expectation in ("exact", "auto") and model.link.adds_up and not model.shortcuts:
+        return ThroughProgram(data)
+    if expectation in ("exact", "auto") and model.has_closed_form:
+        return closed_form_for(model, data, joint_moves)
     return PlugIn(data, mode=expectation != "sample", first=first)

@@ -1,4 +1,4 @@
-"""Pyro's enumeration: the program with one discrete site an item, `TraceEnum_ELBO` over it, and the guide of its exact posterior."""
+"""Pyro's enumeration: the program with one discrete site an item, `TraceEnum_ELBO` over it, and the guide that is exact."""
 
 from __future__ import annotations
 

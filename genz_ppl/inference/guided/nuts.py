@@ -28,11 +28,11 @@ def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, sampl
     """Give a state `uncertainty` that holds draws, (chains, samples, N + K), and its model and error rates their mean.
 
     The program is `BayesianGenZ` of `EnumeratedGenZ`: a normal prior on every parameter of link and likelihood, Beta on p_e.
-    The sampler moves in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError for more
-    than 500 parameters.
+    The sampler moves in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError
+    for more than 500 parameters.
     """
     if len(flattened(state.model)) > MOST_CORRELATED:
-        raise OptionError(f"posterior: nuts takes models of up to {MOST_CORRELATED} parameters; choose the linear link, or leave it out")
+        raise OptionError(f"posterior: nuts takes models of up to {MOST_CORRELATED} parameters; choose the linear link")
     start = state.copy()
     with isolated(seed), pyro.validation_enabled(False):
         add_uncertainty(start, data, seed)

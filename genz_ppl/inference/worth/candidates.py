@@ -109,7 +109,7 @@ def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
 
 
 def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: int = FINALISTS) -> list[int]:
-    """At most so many candidates, those with the largest quick gains, but none that answers like a feature in use or a better candidate.
+    """At most so many candidates, the largest quick gains first, but none that answers like a feature in use or a better one.
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """

@@ -20,7 +20,9 @@ def missed(state: State, data: Data) -> Tensor:
 
 
 def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
-    """The state itself where its steps have closed forms, and where no shortcuts are to be taken; else such a model of the same features, fitted to the same items.
+    """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
+
+    Without shortcuts always the state itself.
 
     It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
     for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
