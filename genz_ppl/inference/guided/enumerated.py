@@ -125,7 +125,10 @@ def posterior_by_pyro(state: State, data: Data) -> ExactPosterior:
         for rows in chunks(len(data.targets), width_of(state.model, n_rows)):
             part = items_of(data, rows)
             inputs = (part.answers, part.covariates, part.targets)
-            table = elbo.compute_marginals(program, guide, *inputs)["row"].probs.reshape(-1, n_rows)
+            if n_rows > 1:  # there is nothing to sum over otherwise
+                table = elbo.compute_marginals(program, guide, *inputs)["row"].probs.reshape(-1, n_rows)
+            else:
+                table = part.targets.new_ones(len(part.targets), 1)
             # log p(y) = log p(y, z) - log p(z | y), whatever z is: here the most probable one.
             most, best = table.max(1)
             held = poutine.trace(poutine.condition(program, data={"row": best, "p_e": guide.error_rates})).get_trace(*inputs)
