@@ -29,8 +29,8 @@ def descend(parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor], iter
 
     before = [parameter.detach().clone() for parameter in parameters]
     started = optimiser.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        if not float(loss()) <= started:
+    if not loss().item() <= started:
+        with torch.no_grad():
             for parameter, old in zip(parameters, before, strict=True):
                 parameter.copy_(old)
 
