@@ -13,7 +13,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.engines.enumeration import MOST_FEATURES, check_enumeration, enumerate_fit, refit_exactly
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, ExactGuide
-from genz_ppl.inference.guided.guides import Guide, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
@@ -79,7 +79,7 @@ class Coordinate:
 
     def guide(self, state: State, data: Data) -> Guide:
         """Mean-field: its parameters are q and the error rates."""
-        return MeanFieldGuide(state.error_rates, state.posterior)
+        return MeanFieldGuide(state.error_rates, state.posterior, largest=CERTAIN)
 
     def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
         """See `Strategy.split`."""
@@ -162,7 +162,7 @@ class Guided:
     def guide(self, state: State, data: Data) -> Guide:
         """Mean-field or structured, where the training left it."""
         if not self.structured or state.posterior.shape[1] == 0:
-            return MeanFieldGuide(state.error_rates, state.posterior)
+            return MeanFieldGuide(state.error_rates, state.posterior, largest=CERTAIN)
         guide = StructuredGuide(state.error_rates, state.posterior, model=state.model)
         guide.see(data.answers, data.covariates, data.targets)
         return guide

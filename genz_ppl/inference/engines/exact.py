@@ -16,6 +16,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
+from genz_ppl.models.features import prior_probability
 from genz_ppl.settings import MOST_ENUMERATED
 
 MOST_FEATURES = MOST_ENUMERATED
@@ -131,11 +132,15 @@ def sum_over_assignments(state: State, data: Data) -> ExactPosterior:
     log_evidence = torch.empty(n_items, dtype=torch.float64)
     state.model.eval()
     for rows in chunks(n_items, width_of(state.model, len(bits))):
-        part = items_of(data, rows)
-        joint = _log_density(state.model, bits, part) + log_prior(bits, state.prior(part.answers))
+        joint = log_joint(state.model, bits, state.error_rates, items_of(data, rows))
         log_evidence[rows] = joint.logsumexp(1)
         table[rows] = joint.softmax(1)
     return ExactPosterior(table, log_evidence)
+
+
+def log_joint(model: GenZ, bits: Tensor, error_rates: Tensor, data: Data) -> Tensor:
+    """log p(y, z | h, x) of every item under every assignment, (B, 2^K)."""
+    return _log_density(model, bits, data) + log_prior(bits, prior_probability(data.answers, error_rates))
 
 
 def width_of(model: GenZ, n_rows: int) -> int:

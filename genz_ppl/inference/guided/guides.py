@@ -21,6 +21,8 @@ from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
 
 # A started q stays this far (in log-odds) from 0 and 1, where its gradient vanishes.
 LARGEST_LOGIT = 15.0
+# Of a guide that is read and not trained: as far as numbers reach, so that the surest items keep their order.
+CERTAIN = 700.0
 
 Items = tuple[Tensor, Tensor, Tensor | None]
 
@@ -68,13 +70,16 @@ class MeanFieldGuide(Guide):
     """q(z) is a product of Bernoullis, with a logit for every item and feature.
 
     logits: (T, K), started at the log-odds of posterior, (T, K); without one, at the prior's on the first call, and the
-    parameter is there only after it. sparse: gradients of the logits hold the rows of the batch only, for `SparseAdam`.
+    parameter is there only after it. sparse: gradients of the logits hold the rows of the batch only, for `SparseAdam`. largest: that
+    a logit may start at.
     Raises InputError when posterior or the items have other shapes.
     """
 
-    def __init__(self, error_rates: Tensor, posterior: Tensor | None, sparse: bool = False) -> None:
+    def __init__(
+        self, error_rates: Tensor, posterior: Tensor | None, sparse: bool = False, largest: float = LARGEST_LOGIT
+    ) -> None:
         super().__init__(error_rates)
-        self.sparse = sparse
+        self.sparse, self.largest = sparse, largest
         self.logits: nn.Parameter | None = None
         if posterior is not None:
             self._start(posterior)
@@ -101,7 +106,7 @@ class MeanFieldGuide(Guide):
 
     def _start(self, posterior: Tensor) -> None:
         check_shape("posterior", posterior, (posterior.shape[0], self.n_features))
-        self.logits = nn.Parameter(finite_logit(posterior))
+        self.logits = nn.Parameter(finite_logit(posterior, self.largest))
 
     def _rows(self, logits: Tensor, rows: Tensor | None) -> Tensor:
         if not self.sparse or self.n_features == 0:
@@ -241,9 +246,9 @@ def check_shape(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(f"{name}: expected {expected} (items x features), got {came}; use the items the guide was made for")
 
 
-def finite_logit(probabilities: Tensor) -> Tensor:
-    """Log-odds, kept within +-15."""
-    return torch.logit(probabilities.detach()).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+def finite_logit(probabilities: Tensor, largest: float = LARGEST_LOGIT) -> Tensor:
+    """Log-odds, kept within +-largest."""
+    return torch.logit(probabilities.detach()).clamp(-largest, largest)
 
 
 def rows_of(items: Items, rows: Tensor | None) -> Items:

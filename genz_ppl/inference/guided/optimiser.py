@@ -54,11 +54,11 @@ class GuideOptimiser(PyroOptim):  # type: ignore[misc]
 def known_to_svi(*modules: nn.Module) -> None:
     """Give plain parameters what `pyro.infer.SVI` asks every parameter for, and Pyro gives to those with constraints only.
 
-    It matters where modules have parameters of their own (`module_local_params`).
+    It matters where modules have parameters of their own (`module_local_params`). SVI adds to the gradients it finds: none.
     """
     for module in modules:
         for parameter in module.parameters():
-            parameter.unconstrained = weakref.ref(parameter)
+            parameter.unconstrained, parameter.grad = weakref.ref(parameter), None
 
 
 def _learning_rate(name: str, of_link: float) -> float:
