@@ -39,6 +39,9 @@ BASELINE_SETTINGS = (
 GUIDED = ("svi", "structured")
 # The most features whose 2^K combinations `enumeration` goes through.
 MOST_ENUMERATED = 12
+# The most beside which NUTS samples the other parameters.
+MOST_SAMPLED = 10
+SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
 # The panels of `--help`.
@@ -65,13 +68,14 @@ def check_number(option: str, value: float, low: float, high: float = float("inf
 class Setting:
     """What a setting is. help: a sentence; "{choices}" stands for the choices. panel: where `--help` shows it.
 
-    choices: what it may be. low, high: its limits if it is a number, both allowed; whole: whether it must be a whole one.
-    metavar: what `--help` writes for its value. A setting whose default is None may be None.
+    choices: what it may be; code: or a "package.module:object". low, high: its limits if it is a number, both allowed; whole:
+    whether it must be a whole one. metavar: what `--help` writes for its value. A setting whose default is None may be None.
     """
 
     help: str
     panel: str = ""
     choices: Sequence[str] | None = None
+    code: bool = False
     low: float | None = None
     high: float = float("inf")
     whole: bool = True
@@ -109,7 +113,7 @@ def check_fields(settings: Any) -> None:
         if value is None and one.default is None:
             continue
         if known.choices is not None:
-            check_choice(name, value, known.choices)
+            check_choice(name, value, [value] if known.code and ":" in str(value) else known.choices)
         if known.low is not None:
             check_number(name, value, known.low, known.high, known.whole)
 
@@ -152,7 +156,7 @@ class FitSettings:
     """How a model is fitted to given answers."""
 
     link: str = setting("linear", "{choices}.", choices=LINK_NAMES)
-    likelihood: str = setting("gaussian", "{choices}.", choices=LIKELIHOOD_NAMES)
+    likelihood: str = setting("gaussian", "{choices}, or package.module:object.", choices=LIKELIHOOD_NAMES, code=True)
     inference: str = setting("coordinate", "{choices}.", choices=INFERENCE_NAMES)
     steps: int | None = setting(
         None, "E- and M-steps of coordinate and enumeration (none: 50), epochs of svi and structured (none: 1 000).", low=1
@@ -170,6 +174,7 @@ class FitSettings:
     )
     bayesian: bool = setting(False, "A posterior over the parameters of link and likelihood, too (svi).")
     batch_size: int | None = setting(None, "Items in a minibatch (svi, structured); none: all of them.")
+    shortcuts: bool = setting(True, SHORTCUTS)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -209,13 +214,20 @@ class DiscoverSettings:
         "rules", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
     )
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
-    likelihood: str = setting("gaussian", "{choices}.", MODEL, choices=LIKELIHOOD_NAMES)
+    likelihood: str = setting("gaussian", "{choices}, or package.module:object.", MODEL, choices=LIKELIHOOD_NAMES, code=True)
     inference: str = setting("coordinate", "{choices}.", MODEL, choices=INFERENCE_NAMES)
     bayesian: bool = setting(False, "A posterior over weights and noise, too, in the last fit (--inference svi).", MODEL)
     batch_size: int | None = setting(None, "Items in a minibatch (--inference svi or structured); none: all at once.", MODEL)
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
+    posterior: str | None = setting(
+        None,
+        "nuts: weights, noise and error rates of the last fit by four chains of NUTS (--inference enumeration).",
+        MODEL,
+        choices=("nuts",),
+    )
+    shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only, and take answers for facts.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -276,6 +288,11 @@ class DiscoverSettings:
         check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
+        if self.posterior == "nuts" and (self.inference != "enumeration" or (self.max_features or 99) > MOST_SAMPLED):
+            raise OptionError(
+                f"posterior: nuts sums over all combinations of up to {MOST_SAMPLED} features; "
+                f"pass inference enumeration and max_features {MOST_SAMPLED} or less, or leave posterior out"
+            )
         if self.inference == "enumeration" and (self.max_features or MOST_ENUMERATED + 1) > MOST_ENUMERATED:
             given = "no limit" if self.max_features is None else str(self.max_features)
             raise OptionError(

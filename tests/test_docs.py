@@ -205,7 +205,7 @@ def test_python_runs(page: Path, workplace: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_likelihood_is_short() -> None:
-    (block,) = blocks(ROOT / "docs" / "likelihoods-and-links.md", "python")
+    block, _ = blocks(ROOT / "docs" / "likelihoods-and-links.md", "python")
     own = block[block.index("@add_likelihood") : block.index("result =")]
     assert len([line for line in own.splitlines() if line.strip()]) < 20
 

@@ -51,7 +51,8 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
     show("Features that have cut loose from their wording", found["loose_features"], "none")
     total = found["contradicted"]
     show(f"Answers the posterior contradicts ({total}; the surest first)", found["contradicted_answers"], "none")
-    echo("\nNo R-hat: draws from a fitted guide are independent and always look converged, whether or not it is right.")
+    if found["chains"] == 1:
+        echo("\nNo R-hat: draws from a fitted guide are independent and always look converged, whether or not it is right.")
 
 
 def _diagnosis(folder: Path) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def _diagnosis(folder: Path) -> dict[str, Any]:
     return {
         "features": len(fitted.feature_texts),
         "items": len(fitted.item_ids),
+        "chains": draws.chains,
         "effects": _rows(effects),
         "loo": {
             "elpd": loo.elpd,

@@ -1,7 +1,7 @@
 """Export to ArviZ, and what is asked of it; no other module imports it.
 
-ArviZ's convergence diagnostics (R-hat, effective sample size) are left out on purpose: they compare chains of a sampler.
-Draws from a fitted guide are independent by construction, so they always look converged, however wrong the guide is.
+ArviZ's convergence diagnostics (R-hat, effective sample size) are for the chains of a sampler, and left out elsewhere: draws
+from a fitted guide are independent by construction, so they always look converged, however wrong the guide is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ with warnings.catch_warnings():
 
 # Beyond this Pareto shape an item's leave-one-out estimate is unreliable (Vehtari, Gelman and Gabry, 2017).
 LARGEST_SHAPE = 0.7
+# Log likelihoods are rounded to so many digits after the point: of an item without targets, or of one that the model is sure of,
+# draws differ by rounding alone, whose tail has equal numbers in it, and ArviZ's Pareto fit makes NaN of that.
+DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,11 @@ class LeaveOneOut:
 def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) -> Any:
     """An `arviz.InferenceData` of a fit; items, features and targets are named by their ids, texts and columns.
 
-    Groups: posterior (z, p_e, the parameters of link and likelihood, and unless the link is a network effect, what yes instead of
-    no adds to each target or class, as in the table of a run's features), posterior_predictive (y), log_likelihood (y, one
-    value an item, its features integrated out), observed_data (y), constant_data (answers, covariates). One chain.
+    Groups: posterior (p_e, the parameters of link and likelihood, and unless the link is a network effect, what yes instead of
+    no adds to each target or class, as in the table of a run's features), features (z), posterior_predictive (y), log_likelihood
+    (y, one value an item, its features integrated out), observed_data (y), constant_data (answers, covariates). One chain of
+    independent draws, or those of the sampler. A single target has no dimension; z has a group of its own, because summaries
+    and plots of all of `posterior` would drown in a value for every item and feature.
     """
     draws = posterior_draws(fitted) if draws is None else draws
     coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts)}
@@ -57,19 +62,25 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
     coords |= {"group": list(fitted.levels), "term": ["intercept", *coords["covariate"]]}
     likelihood = fitted.state.model.likelihood
     observed = likelihood.comparable(fitted.targets).numpy()
-    posterior: dict[str, Any] = {"z": (("item", "feature"), draws.z), "p_e": (("feature",), draws.error_rates)}
+    posterior: dict[str, Any] = {"p_e": (("feature",), draws.error_rates)}
     for name, value in draws.parameters.items():
         posterior[name] = (_dimensions(name, value), value)
     if "weights" in draws.parameters:
         posterior["effect"] = (("feature", "target"), effect_draws(fitted, draws.parameters))
+    chains, density = draws.chains, np.round(draws.log_likelihood, DIGITS)
     groups = {
-        "posterior": _dataset(posterior, coords, sampled=True),
-        "posterior_predictive": _dataset({"y": (("item", "target"), draws.replicated)}, coords, sampled=True),
-        "log_likelihood": _dataset({"y": (("item",), draws.log_likelihood)}, coords, sampled=True),
+        "posterior": _dataset(posterior, coords, chains),
+        "features": _dataset({"z": (("item", "feature"), draws.z)}, coords, chains),
+        "posterior_predictive": _dataset({"y": (("item", "target"), draws.replicated)}, coords, chains),
+        "log_likelihood": _dataset({"y": (("item",), density)}, coords, chains),
         "observed_data": _dataset({"y": (("item", "target"), observed)}, coords),
         "constant_data": _dataset(_constants(fitted), coords),
     }
-    return arviz.InferenceData(**groups)
+    if len(coords["target"]) == 1:
+        groups = {name: group.squeeze("target", drop=True) if "target" in group.dims else group for name, group in groups.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "features group is not defined", UserWarning)  # ArviZ knows no group for it
+        return arviz.InferenceData(**groups)
 
 
 def _constants(fitted: FittedItems) -> dict[str, tuple[tuple[str, ...], Any]]:
@@ -104,21 +115,24 @@ def pair_inference_data(
             posterior[f"{name}_z"] = ((f"{name}_item", features), (random.random((draws, *q.shape)) < q).astype(np.int8))
             posterior[f"{name}_p_e"] = ((features,), np.broadcast_to(rates, (draws, len(rates))))
             constant[f"{name}_answers"] = ((f"{name}_item", features), side.answers.numpy())
-    groups = {"posterior": _dataset(posterior, coords, sampled=True)}
+    groups = {"posterior": _dataset(posterior, coords, 1)}
     if constant:
         groups["constant_data"] = _dataset(constant, coords)
     return arviz.InferenceData(**groups)
 
 
-def _dataset(variables: dict[str, tuple[tuple[str, ...], Any]], coords: Mapping[str, list[str]], sampled: bool = False) -> Any:
-    contents = {}
+def _dataset(variables: dict[str, tuple[tuple[str, ...], Any]], coords: Mapping[str, list[str]], chains: int = 0) -> Any:
+    """chains: that the draws, which come first, are of, one chain after the other; 0: there are no draws."""
+    contents, size = {}, 0
     for name, (dimensions, value) in variables.items():
-        contents[name] = (("chain", "draw", *dimensions), value[None]) if sampled else (dimensions, value)
+        contents[name] = (dimensions, value)
+        if chains:
+            size = len(value) // chains
+            contents[name] = (("chain", "draw", *dimensions), value.reshape(chains, size, *value.shape[1:]))
     used = {dimension for dimensions, _ in contents.values() for dimension in dimensions}
     known: dict[str, Any] = {name: list(labels) for name, labels in coords.items() if name in used}
-    if sampled:
-        size = len(next(iter(variables.values()))[1])
-        known |= {"chain": [0], "draw": np.arange(size)}
+    if chains:
+        known |= {"chain": np.arange(chains), "draw": np.arange(size)}
     return xarray.Dataset(contents, coords=known)
 
 
@@ -157,28 +171,39 @@ def leave_one_out(inference_data: Any) -> LeaveOneOut:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of large Pareto shapes, which are reported here
         found = arviz.loo(inference_data, pointwise=True)
+    density = inference_data.log_likelihood["y"]
+    same = (density.max(("chain", "draw")) == density.min(("chain", "draw"))).values
     return LeaveOneOut(
         elpd=float(found.elpd_loo),
         standard_error=float(found.se),
         effective_parameters=float(found.p_loo),
         pointwise=np.asarray(found.loo_i, dtype=np.float64),
-        pareto_k=np.asarray(found.pareto_k, dtype=np.float64),
+        pareto_k=np.where(same, 0.0, np.asarray(found.pareto_k, dtype=np.float64)),  # equal weights have no tail
     )
 
 
 def effect_summary(fitted: FittedItems, inference_data: Any) -> pd.DataFrame:
-    """mean, sd and a 90 % interval: of each effect as in the table of a run's features, and of products and noise from draws."""
-    effects, columns = feature_effects(fitted), _distinct(fitted.column_names)
-    names = [f"effect[{text}, {column}]" for text in _distinct(fitted.feature_texts) for column in columns]
-    mean, width = effects.mean.ravel(), NINE_IN_TEN * effects.sd.ravel()
-    own = {"mean": mean, "sd": effects.sd.ravel(), "lower": mean - width, "upper": mean + width}
-    others = [name for name in ("interactions", "scale") if name in inference_data.posterior]
-    table = pd.DataFrame(own, index=names)
-    if others:
+    """mean, sd and a 90 % interval: of each effect as in the table of a run's features, and of products and noise from draws.
+
+    Of several chains all is from draws, with R-hat and effective sample sizes.
+    """
+    columns = _distinct(fitted.column_names)
+    ends = [f", {column}" for column in columns] if len(columns) > 1 else [""]
+    names = [f"effect[{text}{end}]" for text in _distinct(fitted.feature_texts) for end in ends]
+    effects = feature_effects(fitted)
+    mean, sd = effects.mean.ravel(), effects.sd.ravel()
+    own = {"mean": mean, "sd": sd, "lower": mean - NINE_IN_TEN * sd, "upper": mean + NINE_IN_TEN * sd}
+    sampled = inference_data.posterior.sizes["chain"] > 1
+    drawn = [name for name in (*(("effect",) if sampled else ()), "interactions", "scale") if name in inference_data.posterior]
+    table = pd.DataFrame(own, index=names)[:0] if sampled else pd.DataFrame(own, index=names)
+    if drawn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a single chain, which it is by design
-            drawn = arviz.summary(inference_data, var_names=others, kind="stats", round_to="none", hdi_prob=0.9)
-        table = pd.concat([table, drawn.set_axis(table.columns, axis=1)])
+            kind = "all" if sampled else "stats"
+            found = arviz.summary(inference_data, var_names=drawn, kind=kind, round_to="none", hdi_prob=0.9)
+        found = found.drop(columns=["mcse_mean", "mcse_sd"], errors="ignore")
+        found.columns = [*table.columns, *found.columns[4:]]
+        table = found if sampled else pd.concat([table, found])
     return table
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.matching import with_roles
@@ -42,6 +44,8 @@ def discover(
     on_answers: OnAnswers | None = None,
     progress: bool | None = None,
     keep_texts: bool = False,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
     **settings: Any,
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
@@ -56,6 +60,8 @@ def discover(
     from, noted in the run directory so that the command line can resume. on_step: called after every step;
     on_answers: called with (answers known, answers wanted) while a served model is asked. progress: whether to show where the
     run is; None: on a terminal and in a notebook, unless on_step or on_answers is given.
+    loss, optim: what `pyro.infer.SVI` trains the guides of svi and structured with (any ELBO for discrete sites, any of
+    `pyro.optim`); None: `TraceLocalExpectation_ELBO` and `GuideOptimiser`. To be given again to resume.
     settings: link, likelihood, inference, algorithm, cycles, add, cut, max_features, seed, test_fraction, device and the rest
     of `DiscoverSettings`.
     Raises InputError and OptionError before any question is asked; ModelError when the model fails (the run can be
@@ -64,7 +70,8 @@ def discover(
     items, settings = with_roles(items, settings)
     chosen = make_settings(model, settings)
     service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
-    return begin(MiningRun, items, chosen, service, out, watchers, source=source, keep_texts=keep_texts)
+    given = {"loss": loss, "optim": optim}
+    return begin(MiningRun, items, chosen, service, out, watchers, **given, source=source, keep_texts=keep_texts)
 
 
 def begin(
@@ -74,6 +81,8 @@ def begin(
     service: Service,
     out: str | Path | None,
     watchers: Watchers,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
     **noted: Any,
 ) -> Discovery:
     """A run of a kind from its start to its end. noted: what its record says besides."""
@@ -81,7 +90,7 @@ def begin(
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     split = items.split_indices(settings.seed, settings.test_fraction)
     check_training_targets(items, split)
-    run = kind(Problem(items, split, settings))
+    run = kind(Problem(items, split, settings, loss, optim))
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()

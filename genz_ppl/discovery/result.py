@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,14 @@ from genz_ppl.discovery.watch import OnAnswers, Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.group_table import group_effects
+from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predict, predictive_mean
+from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.similarity.embedding import missing, open_encoder
+from genz_ppl.models import GenZ
 from genz_ppl.types import FloatArray
 
 
@@ -291,6 +294,29 @@ class Discovery:
         found = frame_like(items, self.needed) if isinstance(items, pd.DataFrame) else items
         check_readings(self.schema, found.schema, found.name)
         return matched(found, self.schema, self.needed)
+
+    @property
+    def _strategy(self) -> Strategy:
+        return strategy_of(self.record.settings)
+
+    @cached_property
+    def program(self) -> GenZ:
+        """The Pyro program of the run with what it learned, a copy: `program(answers, covariates, targets)`, standardised.
+
+        `run.fitted().data` holds these tensors, `run.fitted().scaling.location` brings drawn targets back to the user's units.
+        """
+        with isolated(0):
+            return self._strategy.program(self.progress.state.copy())
+
+    @cached_property
+    def guide(self) -> Guide:
+        """The trained guide of `program`, on the training items: q(z) of the run's strategy, and the error rates.
+
+        Both are plain Pyro: `Predictive(run.program, guide=run.guide, num_samples=100)`, `SVI(run.program, run.guide, ...)`.
+        """
+        data, state = self.fitted().data, self.progress.state
+        with isolated(0):
+            return self._strategy.guide(replace(state, model=self.program), data)
 
     @property
     def _texts(self) -> list[str]:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
+
 from genz_ppl.data import Items
 from genz_ppl.discovery.baseline import BaselineRun
 from genz_ppl.discovery.discover import finished
@@ -16,6 +19,7 @@ from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
+from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 
 
@@ -29,12 +33,15 @@ def resume(
     device: str | None = None,
     progress: bool | None = None,
     store: str | Path | None = None,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
 
     items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
     `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
-    if not where the run was begun. store: another file of answers.
+    if not where the run was begun. store: another file of answers. loss, optim: to be given again where the run was given
+    them.
     Raises RunDirectoryError for a run that is not known as the user's own and asks for code to run, for a server, prompts or a
     store of its choice; giving model=, model_settings= with base_url or prompts, or store= as it has them confirms that.
     """
@@ -43,7 +50,10 @@ def resume(
     record.check_settings(directory.path)
     settings = record.settings if device is None else replace(record.settings, device=device)
     record.check_items(items, f"the run in {directory.path}")
-    problem = Problem(items, record.split_of(items), settings)
+    for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
+        if was is not None and value is None:
+            raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
+    problem = Problem(items, record.split_of(items), settings, loss, optim)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
     state = run.load(directory) or run.start()
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.errors import InputError, OptionError
@@ -27,8 +29,9 @@ from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.varying import indicators, levels_of
-from genz_ppl.models import LIKELIHOODS
+from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
 from genz_ppl.models.features import check_error_rate_prior
+from genz_ppl.models.own_likelihoods import Function
 from genz_ppl.settings import FitSettings, check_number
 from genz_ppl.types import FloatArray
 
@@ -155,7 +158,7 @@ def fit(
     targets: Any,
     covariates: Any = None,
     link: str = "linear",
-    likelihood: str = "gaussian",
+    likelihood: str | type[Likelihood] | Function = "gaussian",
     inference: str = "coordinate",
     steps: int | None = None,
     seed: int = 0,
@@ -164,9 +167,12 @@ def fit(
     joint_moves: bool = True,
     bayesian: bool = False,
     batch_size: int | None = None,
+    shortcuts: bool = True,
     n_classes: int | None = None,
     device: str = "cpu",
     varying: Any = None,
+    loss: ELBO | None = None,
+    optim: PyroOptim | None = None,
 ) -> FitResult:
     """Fit p(y | z, x) p(z | h) to given answers.
 
@@ -174,13 +180,16 @@ def fit(
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
     if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. varying: (T,), the group of
     each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.inference.varying`; links linear
-    and interaction). The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes
-    are not); results are in the user's units.
+    and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what
+    `pyro.infer.SVI` trains the guides of svi and structured with, by default `TraceLocalExpectation_ELBO` and `GuideOptimiser`.
+    The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results
+    are in the user's units.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
+    likelihood = name_of(likelihood)
     settings = FitSettings(
-        link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size
+        link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size, shortcuts
     )
     h = check_answers(answers)
     y = check_targets(targets, len(h))
@@ -189,7 +198,7 @@ def fit(
     place = check_device(device, inference, bayesian)
     labels = check_labels("varying", varying, len(h))
     levels = () if labels is None else levels_of(labels, x.shape[1])
-    strategy = strategy_of(settings)
+    strategy = strategy_of(settings, loss, optim)
     strategy.check(*h.shape)
     with isolated(int(seed)), one_thread(y.numel() < SMALL):
         classes = class_count(y, likelihood, n_classes)
@@ -199,7 +208,7 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes)
+        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes, shortcuts)
         bounds = strategy.fit(state, data, steps)
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())

@@ -88,7 +88,7 @@ class FittedItems:
 
 @dataclass(frozen=True)
 class PosteriorDraws:
-    """S draws from the posterior of a fit, independent of each other.
+    """S draws from the posterior of a fit: independent of each other, or those of a sampler, one of the chains after the other.
 
     state: the fit with its parameters' `uncertainty`, which the draws are from. z: (S, T, K) uint8, from q. error_rates: (S, K).
     parameters: of link and likelihood in the user's units, by name as in `FitResult.parameters`, (S, ...). replicated: (S, T, L),
@@ -107,22 +107,32 @@ class PosteriorDraws:
     parameters: dict[str, FloatArray]
     replicated: FloatArray
     log_likelihood: FloatArray
+    chains: int = 1
 
 
 def posterior_draws(fitted: FittedItems, n: int = DRAWS) -> PosteriorDraws:
-    """n draws, the same for the same fit. A fit with points for the parameters first gets a posterior: `with_uncertainty`."""
+    """n draws, or those that a sampler left; the same for the same fit.
+
+    A fit with points for the parameters first gets a posterior: `with_uncertainty`.
+    """
     data, seed = fitted.data, fitted.seed
     state = fitted.state
     if state.uncertainty is None:
         state = with_uncertainty(state, data, seed)
     random = np.random.default_rng([seed, 1])
+    sampled, chains = None if state.uncertainty is None else state.uncertainty.draws, 1
+    if sampled is not None:
+        chains, n = len(sampled), sampled.shape[0] * sampled.shape[1]
     z = _feature_draws(state.posterior.numpy(), n, random)
-    rates = _error_rate_draws(state, z, data.answers.numpy(), random)
+    if sampled is None:
+        rates = _error_rate_draws(state, z, data.answers.numpy(), random)
+    else:
+        rates = sampled.flatten(0, 1)[:, sampled.shape[2] - z.shape[2] :].numpy()
     with torch.no_grad(), isolated(seed), one_thread(data.targets.numel() < SMALL):
         parameters = _parameter_draws(state, fitted.scaling, n, seed)
         replicated = _replicated(state, fitted, rates, seed)
         density = _log_likelihood(state, data, rates, seed) + fitted.scaling.density_shift(fitted.targets).numpy()
-    return PosteriorDraws(state, seed, z, rates, parameters, replicated, density)
+    return PosteriorDraws(state, seed, z, rates, parameters, replicated, density, chains)
 
 
 def held_out_draws(draws: PosteriorDraws, items: FittedItems) -> tuple[FloatArray, FloatArray]:

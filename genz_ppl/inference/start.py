@@ -111,16 +111,17 @@ def build_model(
     training_plan: TrainingPlan | None = None,
     n_classes: int = 2,
     pooling: Tensor | None = None,
+    shortcuts: bool = True,
 ) -> GenZ:
     """A fresh model by the names of its parts. Call inside `isolated`.
 
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
-    none; OptionError where the link has no such weights.
+    none; OptionError where the link has no such weights. shortcuts: see `GenZ`.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
     kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
     function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
-    return GenZ(FeatureLayer(n_features, error_rate_prior), function, observation)
+    return GenZ(FeatureLayer(n_features, error_rate_prior), function, observation, shortcuts)
 
 
 def pooled_link(name: str) -> type[LinearLink]:
@@ -134,11 +135,18 @@ def pooled_link(name: str) -> type[LinearLink]:
 
 
 def first_state(
-    data: Data, scaling: Scaling, link: str, likelihood: str, error_rate_prior: tuple[float, float], n_classes: int = 2
+    data: Data,
+    scaling: Scaling,
+    link: str,
+    likelihood: str,
+    error_rate_prior: tuple[float, float],
+    n_classes: int = 2,
+    shortcuts: bool = True,
 ) -> State:
     """A fresh model of these parts for standardised data, on their device, at its start. Call inside `isolated`."""
     sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
-    model = build_model(*sizes, link, likelihood, error_rate_prior, n_classes=n_classes, pooling=scaling.pooling)
+    kind = (link, likelihood, error_rate_prior)
+    model = build_model(*sizes, *kind, n_classes=n_classes, pooling=scaling.pooling, shortcuts=shortcuts)
     return start_state(model.to(data.targets.device), data)
 
 

@@ -123,7 +123,7 @@ class State:
         features = copy.deepcopy(self.model.features)
         features.n_features = len(kept) + n_added
         link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
-        model = GenZ(features, link, copy.deepcopy(self.model.likelihood))
+        model = GenZ(features, link, copy.deepcopy(self.model.likelihood), self.model.shortcuts)
         rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate, refit
-from genz_ppl.inference.engines.enumeration import check_enumeration, enumerate_fit, refit_exactly
-from genz_ppl.inference.guided.guides import StructuredGuide
-from genz_ppl.inference.guided.svi import TrainingOptions, train_guide
+from genz_ppl.inference.engines.enumeration import MOST_FEATURES, check_enumeration, enumerate_fit, refit_exactly
+from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, ExactGuide
+from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
-from genz_ppl.settings import DiscoverSettings, FitSettings
+from genz_ppl.settings import GUIDED, DiscoverSettings, FitSettings
 
 # E- and M-steps, if the user names no number.
 STEPS = 50
@@ -34,8 +37,14 @@ class Strategy(Protocol):
     def refit(self, state: State, data: Data, steps: int) -> Bound:
         """Fit `state` in place from where it stands and return the bound at the end only."""
 
-    def split(self, state: State, data: Data) -> Tensor:
-        """The posterior of the last feature of a state that was refitted with it, (T,): the mining signal."""
+    def program(self, state: State) -> GenZ:
+        """The Pyro program that the guide is for, with the state's parameters."""
+
+    def guide(self, state: State, data: Data) -> Guide:
+        """The guide at this state: what `pyro.infer` takes, and what mining reads posteriors off."""
+
+    def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
+        """Fit a state that ends with a free feature; the bound, and what the guide has of it, (T,): the mining signal."""
 
     def climbs(self, model: GenZ) -> bool:
         """Whether trial states, fitted by exact coordinate updates, are states that this strategy would have made."""
@@ -64,13 +73,22 @@ class Coordinate:
         """See `Strategy.refit`."""
         return refit(state, data, steps, self.expectation)
 
-    def split(self, state: State, data: Data) -> Tensor:
-        """q of the last feature."""
-        return state.posterior[:, -1]
+    def program(self, state: State) -> GenZ:
+        """The model itself."""
+        return state.model
+
+    def guide(self, state: State, data: Data) -> Guide:
+        """Mean-field: its parameters are q and the error rates."""
+        return MeanFieldGuide(state.error_rates, state.posterior, largest=CERTAIN)
+
+    def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
+        """See `Strategy.split`."""
+        bound = self.refit(state, data, steps).total
+        return bound, last_posterior(self.guide(state, data), data)
 
     def climbs(self, model: GenZ) -> bool:
-        """Where there are closed forms."""
-        return model.has_closed_form
+        """Where eq. 11 is taken in exact expectation."""
+        return model.is_mixture
 
 
 @dataclass(frozen=True)
@@ -91,9 +109,20 @@ class Enumerated:
         """See `Strategy.refit`."""
         return refit_exactly(state, data, steps)
 
-    def split(self, state: State, data: Data) -> Tensor:
-        """q of the last feature."""
-        return state.posterior[:, -1]
+    def program(self, state: State) -> GenZ:
+        """With one site for all of an item's features."""
+        return EnumeratedGenZ(state.model)
+
+    def guide(self, state: State, data: Data) -> Guide:
+        """The exact posterior."""
+        return ExactGuide(state)
+
+    def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
+        """See `Strategy.split`; beside the most features that can be enumerated the free one is fitted by coordinate updates."""
+        if state.posterior.shape[1] > MOST_FEATURES:
+            return Coordinate().split(state, data, steps)
+        bound = self.refit(state, data, steps).total
+        return bound, last_posterior(self.guide(state, data), data)
 
     def climbs(self, model: GenZ) -> bool:
         """Never: trial states have factorised posteriors."""
@@ -107,6 +136,8 @@ class Guided:
     structured: bool = False
     bayesian: bool = False
     batch_size: int | None = None
+    loss: ELBO | None = None
+    optim: PyroOptim | None = None
 
     def check(self, n_items: int, n_features: int) -> None:
         """See `Strategy.check`."""
@@ -124,13 +155,28 @@ class Guided:
         """See `Strategy.refit`."""
         return train_guide(state, data, self._options(steps * EPOCHS_PER_STEP), first=False)[-1]
 
-    def split(self, state: State, data: Data) -> Tensor:
-        """q of the last feature; structured: given the modes of the others, exact under the model."""
-        if not self.structured:
-            return state.posterior[:, -1]
+    def program(self, state: State) -> GenZ:
+        """The model itself."""
+        return state.model
+
+    def guide(self, state: State, data: Data) -> Guide:
+        """Mean-field or structured, where the training left it."""
+        if not self.structured or state.posterior.shape[1] == 0:
+            return MeanFieldGuide(state.error_rates, state.posterior, largest=CERTAIN)
         guide = StructuredGuide(state.error_rates, state.posterior, model=state.model)
-        guide.posterior_of(data.answers, data.covariates, data.targets)
-        return guide.conditional((state.posterior > 0.5).to(state.posterior))
+        guide.see(data.answers, data.covariates, data.targets)
+        return guide
+
+    def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
+        """See `Strategy.split`; structured: given the modes of the others, exact under the model.
+
+        The fixed point of the guide's natural-gradient steps is that of coordinate updates, which take it in fewer of them.
+        """
+        bound = (refit if state.model.shortcuts else self.refit)(state, data, steps).total
+        guide = self.guide(state, data)
+        if isinstance(guide, StructuredGuide):
+            return bound, guide.conditional((state.posterior > 0.5).to(state.posterior))
+        return bound, last_posterior(guide, data)
 
     def climbs(self, model: GenZ) -> bool:
         """Never: a guide in training learns on by itself."""
@@ -139,18 +185,31 @@ class Guided:
     @property
     def training(self) -> TrainingOptions:
         """For a training that a hook ends; parameters stay points in it."""
-        return TrainingOptions(self.structured, False, self.batch_size, None)
+        return TrainingOptions(self.structured, False, self.batch_size, None, self.loss, self.optim)
 
     def _options(self, epochs: int | None) -> TrainingOptions:
-        return TrainingOptions(self.structured, self.bayesian, self.batch_size, epochs)
+        return TrainingOptions(self.structured, self.bayesian, self.batch_size, epochs, self.loss, self.optim)
 
 
-def strategy_of(settings: FitSettings | DiscoverSettings) -> Strategy:
-    """The strategy that settings of a fit or of a run ask for by `inference` and its options."""
+def last_posterior(guide: Guide, data: Data) -> Tensor:
+    """What a guide has of the last feature, (T,)."""
+    return guide.posterior_of(data.answers, data.covariates, data.targets)[:, -1]
+
+
+def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = None, optim: PyroOptim | None = None) -> Strategy:
+    """The strategy that settings of a fit or of a run ask for by `inference` and its options. loss, optim: see `TrainingOptions`.
+
+    Raises OptionError for a loss or an optimiser that no guide can be trained with.
+    """
+    check_loss(loss, optim)
+    if settings.inference in GUIDED:
+        return Guided(settings.inference == "structured", settings.bayesian, settings.batch_size, loss, optim)
+    if loss is not None or optim is not None:
+        raise OptionError(
+            f"loss, optim: {settings.inference} trains no guide; choose inference svi or structured, or leave them out"
+        )
     if settings.inference == "enumeration":
         return Enumerated()
-    if settings.inference in ("svi", "structured"):
-        return Guided(settings.inference == "structured", settings.bayesian, settings.batch_size)
     if isinstance(settings, FitSettings):
         return Coordinate(settings.expectation, settings.joint_moves)
     return Coordinate()

@@ -21,12 +21,23 @@ class Uncertainty:
     """Covariance of the unconstrained parameters (a positive scale by its logarithm), in the order of `free_parameters`.
 
     root: (N, N) lower triangular, with root root' the covariance, or (N,) standard deviations where they are independent.
+    draws: of a sampler, (chains, S, N + K), the parameters and then the error rates; None where the posterior is a Gaussian.
     """
 
     root: Tensor
+    draws: Tensor | None = None
+
+    @classmethod
+    def of_draws(cls, draws: Tensor, n_parameters: int) -> Uncertainty:
+        """From the draws of a sampler; the values held must be their mean."""
+        covariance = torch.atleast_2d(torch.cov(draws.flatten(0, 1)[:, :n_parameters].T))
+        return cls(torch.linalg.cholesky(covariance + 1e-12 * torch.eye(n_parameters).double()), draws)
 
     def shifts(self, n: int, seed: int) -> Tensor:
-        """n draws of the deviation from the values held, (n, N); the same for the same seed."""
+        """n draws of the deviation from the values held, (n, N); the same for the same seed. A sampler's are in their order."""
+        if self.draws is not None:
+            drawn = self.draws.flatten(0, 1)[:, : len(self.root)]
+            return drawn[torch.linspace(0, len(drawn) - 1, n).round().long()] - drawn.mean(0)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(n, len(self.root), generator=generator, dtype=self.root.dtype)
         return noise * self.root if self.root.dim() == 1 else noise @ self.root.T

@@ -8,6 +8,7 @@ from genz_ppl.models.gaussian import GaussianLikelihood, IsotropicLikelihood, Lo
 from genz_ppl.models.genz import GenZ
 from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood, ScaleMixtureLikelihood, add_likelihood
 from genz_ppl.models.links import LINKS, InteractionLink, LinearLink, Link, NeuralLink, add_link
+from genz_ppl.models.own_likelihoods import name_of
 from genz_ppl.models.robust import LaplaceLikelihood, StudentTLikelihood
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "StudentTLikelihood",
     "add_likelihood",
     "add_link",
+    "name_of",
 ]

@@ -68,6 +68,7 @@ class BayesianGenZ(PyroModule):  # type: ignore[misc]
     ) -> Tensor:
         """See `GenZ.forward`."""
         values = pyro.sample("link_and_noise", dist.Normal(self.centre, self.spread).to_event(1))
-        with poutine.block(hide=["link_prior"]):  # it is part of the prior of the parameters already
+        # The link's prior is part of that of the parameters; and these are drawn here, not learned.
+        with poutine.block(hide=["link_prior"], hide_types=["param"]):
             drawn: Tensor = functional_call(self.model, shaped(self.model, values), (answers, covariates, targets, batch_size))
         return drawn

@@ -18,12 +18,12 @@ class GenZ(PyroModule):  # type: ignore[misc]
 
     Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items";
     a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
-    `genz_ppl.inference.isolated`.
+    `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.
     """
 
-    def __init__(self, features: FeatureLayer, link: Link, likelihood: Likelihood) -> None:
+    def __init__(self, features: FeatureLayer, link: Link, likelihood: Likelihood, shortcuts: bool = True) -> None:
         super().__init__()
-        self.features, self.link, self.likelihood = features, link, likelihood
+        self.features, self.link, self.likelihood, self.shortcuts = features, link, likelihood, shortcuts
 
     def forward(
         self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
@@ -57,9 +57,14 @@ class GenZ(PyroModule):  # type: ignore[misc]
         return mean
 
     @property
-    def has_closed_form(self) -> bool:
-        """Whether E- and M-steps have closed forms: a link linear in the features, with noise that is a mixture of Gaussians."""
+    def is_mixture(self) -> bool:
+        """Whether p(y | z, x) is a link linear in the features, with noise that is a mixture of Gaussians."""
         return bool(self.link.adds_up and self.likelihood.sees_errors)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether E- and M-steps have closed forms that may be used."""
+        return self.shortcuts and self.is_mixture
 
     @property
     def is_quadratic(self) -> bool:

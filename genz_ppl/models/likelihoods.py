@@ -148,7 +148,17 @@ class ScaleMixtureLikelihood(Likelihood):
         raise TypeError(f"{type(self).__name__} must define precision(squared_error)")
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {}
+class _Table(dict[str, type[Likelihood]]):
+    """Likelihoods by name; one that is named "package.module:object" is imported when it is asked for."""
+
+    def __missing__(self, name: str) -> type[Likelihood]:
+        from genz_ppl.models.own_likelihoods import imported
+
+        self[name] = kind = imported(name)
+        return kind
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = _Table()
 Kind = TypeVar("Kind", bound=type[Likelihood])
 
 

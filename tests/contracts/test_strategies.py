@@ -56,6 +56,9 @@ def combinations() -> Iterator[tuple[dict[str, Any], bool]]:
         yield options, True
         if inference not in GUIDED or link == "linear":
             yield options, False
+        if link == "linear" and likelihood == "gaussian":
+            for own in ("own_likelihoods:Gumbel", "own_likelihoods:contaminated"):
+                yield {**options, "likelihood": own}, True
     # Where there is a closed form `auto` is exact, elsewhere it is the mode.
     yield {"expectation": "mode"}, True
     yield {"expectation": "mode", "link": "interaction", "likelihood": "student_t"}, True

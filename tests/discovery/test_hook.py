@@ -80,9 +80,9 @@ def test_replacing_a_feature_leaves_the_others_moments_alone(items: Items) -> No
             step = next(steps, None)
             return [("final", "")] if step is None else step(progress)
 
-        hook = MiningHook(progress, oracle_free, advance, seen.append, MiningRun(problem).seed_of)
         training = Training(progress.state, oracle_free.training_data(progress), TrainingOptions())
-        assert not hook.change(training)
+        hook = MiningHook(progress, oracle_free, advance, seen.append, MiningRun(problem).seed_of, training)
+        assert not hook(training.local, 0)
         training.run(None, hook)
     assert [[event for event, _ in events if event != "discard"] for events in seen] == [
         ["add"],
@@ -200,7 +200,7 @@ def test_conditional_split_is_bayes_rule(items: Items) -> None:
         cycle.add(progress)
         cycle.add(progress)
         data, state = cycle.training_data(progress), progress.state
-        found = Guided(structured=True).split(state, data)
+        _, found = Guided(structured=True).split(state, data, 0)
         z = (state.posterior > 0.5).double()
         evidence = []
         for value, prior in ((1.0, state.prior(data.answers)[:, -1]), (0.0, 1 - state.prior(data.answers)[:, -1])):

@@ -21,7 +21,6 @@ from torch import Tensor
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines import enumeration, exact
 from genz_ppl.inference.engines.enumeration import (
-    EnumeratedGenZ,
     ExactPosterior,
     bit_table,
     check_enumeration,
@@ -29,6 +28,7 @@ from genz_ppl.inference.engines.enumeration import (
     exact_posterior,
     refit_exactly,
 )
+from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, posterior_by_pyro
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Bound, Data, State
@@ -263,6 +263,9 @@ def test_evidence_is_that_of_the_enumerated_program(link: str, likelihood: str, 
     state, data = problem(7, likelihood, n_features, link)
     evidence = exact_posterior(state, data).log_evidence.sum() + state.model.link.penalty().detach()
     torch.testing.assert_close(elbo(state, data).detach(), evidence, rtol=1e-9, atol=15 * TOLERANCE.get(likelihood, 0.0))
+    found, by_hand, near = posterior_by_pyro(state, data), exact_posterior(state, data), TOLERANCE.get(likelihood, 1e-12)
+    torch.testing.assert_close(found.log_evidence, by_hand.log_evidence, rtol=1e-8, atol=near)
+    torch.testing.assert_close(found.table, by_hand.table, rtol=1e-8, atol=near)
 
 
 def test_enumerated_program_draws_from_the_exact_posterior() -> None:

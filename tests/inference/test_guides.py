@@ -20,7 +20,7 @@ from torch import Tensor
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.guided.conditional import ConditionalBernoulli
 from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
-from genz_ppl.inference.guided.guides import AmortisedGuide, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model
 from genz_ppl.models import GenZ
@@ -148,7 +148,7 @@ def test_error_rates_stay_inside(problem: Any) -> None:
 
 def test_guides_without_features_have_no_error_rates(problem: Any) -> None:
     _, items, rates, posterior = problem(0)
-    for guide in (MeanFieldGuide(rates, posterior), MeanFieldGuide(rates, None, sparse=True), AmortisedGuide(rates, 2, 1)):
+    for guide in (MeanFieldGuide(rates, posterior), MeanFieldGuide(rates, None, sparse=True)):
         sites = sites_of(guide, *items)
         assert set(sites) == {"z"}
         assert sites["z"]["value"].shape == (6, 0)
@@ -189,32 +189,6 @@ def test_sparse_gradients_are_the_dense_ones(batch_size: int | None, problem: An
     optimiser.step()  # type: ignore[no-untyped-call]
     changed = (guide.posterior != before).any(1)
     assert sorted(rows.tolist()) == torch.nonzero(changed)[:, 0].tolist()
-
-
-def test_amortised_guide_starts_at_the_prior_and_takes_new_items(problem: Any) -> None:
-    model, items, rates, _ = problem()
-    guide = AmortisedGuide(rates, 2, 1)
-    torch.testing.assert_close(guide.posterior_of(*items), prior_probability(items[0], rates))
-    TraceLocalExpectation_ELBO().loss_and_grads(model, guide, *items, 4)
-    assert guide.network is not None
-    with torch.no_grad():
-        for parameter in guide.network.parameters():
-            assert parameter.grad is not None
-            parameter.normal_()
-    one = tuple(part[3:4] for part in items)
-    torch.testing.assert_close(guide.posterior_of(*one), guide.posterior_of(*items)[3:4])
-    # What is missing is told from what it is replaced by.
-    for place, value in ((0, 0.5), (2, 0.0)):
-        known, missing = list(one), list(one)
-        known[place], missing[place] = one[place].clone(), one[place].clone()
-        known[place][0, 0], missing[place][0, 0] = value, float("nan")
-        difference = guide.posterior_of(*known) - guide.posterior_of(*missing)
-        assert float(difference.abs().max()) > 1e-4
-    missing_all = guide.posterior_of(one[0], one[1], torch.full_like(one[2], float("nan")))
-    torch.testing.assert_close(guide.posterior_of(one[0], one[1], None), missing_all)
-    with torch.no_grad():
-        logits = guide.distribution(None, (one[0], one[1], torch.full_like(one[2], 1e9)), rates).base_dist.logits
-    assert float(logits.abs().max()) < 1e4  # a large count does not saturate q
 
 
 def test_exact_conditional_is_bayes_rule(problem: Any) -> None:

@@ -16,9 +16,11 @@ from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.guided.guides import Guide
+from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.strategies import strategy_of
+from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of, missed
@@ -37,15 +39,25 @@ class Cycle:
     """Moves a `Progress` forward on the training items.
 
     items: the training items; data: their standardised tensors, without answers (T, 0), on the device of the run, where the
-    states of the `Progress` are, too. Randomness of a step depends on
+    states of the `Progress` are, too. strategy: that of the settings if not given. Randomness of a step depends on
     the run's seed and the step's number alone, so that a resumed run goes the same way.
     """
 
     def __init__(
-        self, settings: DiscoverSettings, items: Sequence[Item], test_items: Sequence[Item], data: Data, oracle: Oracle
+        self,
+        settings: DiscoverSettings,
+        items: Sequence[Item],
+        test_items: Sequence[Item],
+        data: Data,
+        oracle: Oracle,
+        strategy: Strategy | None = None,
     ) -> None:
         self.settings, self.items, self.test_items, self.data, self.oracle = settings, items, test_items, data, oracle
-        self.strategy = strategy_of(settings)
+        self.strategy = strategy or strategy_of(settings)
+
+    def guide(self, progress: Progress) -> Guide:
+        """The guide of the run's strategy, where it stands."""
+        return self.strategy.guide(progress.state, self.training_data(progress))
 
     def training_data(self, progress: Progress) -> Data:
         """The training tensors with the answers of the active features."""
@@ -151,15 +163,14 @@ class Cycle:
     def split_from(self, state: State, data: Data, residual: Tensor, start: Tensor) -> tuple[float, FloatArray]:
         """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
         blank = torch.full_like(start, float("nan"))
-        if state.model.has_closed_form:
+        if state.model.has_closed_form or not state.model.shortcuts:
             free = state.with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
             free_data = Data(blank, start.new_zeros(len(start), 0), residual)
             free = start_state(build_model(1, residual.shape[1], 0).to(start.device), free_data)
-        bound = refit(free, free_data, self.settings.inner_steps).total
-        posterior: FloatArray = self.strategy.split(free, free_data).cpu().numpy()
-        return bound, posterior
+        bound, posterior = self.strategy.split(free, free_data, self.settings.inner_steps)
+        return bound, posterior.cpu().numpy()
 
     def shown(self, progress: Progress, data: Data, posterior: FloatArray) -> tuple[IntArray, IntArray]:
         """The items to show: from all of them (Algorithm 1) or from the worst explained combination (Algorithm 2)."""
@@ -305,10 +316,12 @@ class Cycle:
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
             return
         link = progress.state.model.link.fresh().to(data.targets.device)
-        model = GenZ(progress.state.model.features, link, progress.state.model.likelihood)
+        model = GenZ(progress.state.model.features, link, progress.state.model.likelihood, self.settings.shortcuts)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
         steps = None if self.strategy.training is not None else self.steps(progress, self.settings.final_steps)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
+        if self.settings.posterior == "nuts":
+            add_draws(progress.state, data, self.settings.seed)
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""

@@ -69,10 +69,12 @@ class AnyDirectory(Generic[Record]):
         except OSError as error:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
         try:
-            return self.kind.read(content)  # type: ignore[return-value]
+            record: Record = self.kind.read(content)  # type: ignore[assignment]
         except ValueError as error:
             said = f"not written by genz-ppl, or by another version ({error}); give the folder of a run"
             raise RunDirectoryError(f"{self.path / RUN_FILE}: {said}") from None
+        trust.check_likelihood(record, self.path)
+        return record
 
     def write_record(self, record: Record) -> None:
         """Replace run.json."""

@@ -69,8 +69,7 @@ class MiningRun:
                     self._train(progress, cycle, cycle.strategy.training, settled)
                 else:
                     with isolated(self.seed_of(progress.step)):
-                        self.settle(progress, cycle, self.step(progress, cycle))
-                    settled(progress)
+                        self._hook(progress, cycle, settled)(cycle.guide(progress), progress.step)
         except (InputError, OptionError) as error:  # the user's were checked before: these come from the model
             raise ModelError(f"the foundation model failed: {error}") from error
         if progress.status != "running":
@@ -81,19 +80,23 @@ class MiningRun:
         progress.to(self.problem.device)
         self._started = time.monotonic() - progress.seconds
         oracle = Oracle(self.model, progress.counters)
-        self._cycle = Cycle(self.settings, self.problem.train.items, self.problem.test.items, self.problem.data, oracle)
+        problem = self.problem
+        self._cycle = Cycle(self.settings, problem.train.items, problem.test.items, problem.data, oracle, problem.strategy)
         return self._cycle
 
     def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, settled: Settled) -> None:
+        with isolated(self.seed_of(progress.step)):
+            training = Training(progress.state, cycle.training_data(progress), options)
+            hook = self._hook(progress, cycle, settled, training)
+            if not hook(training.local, training.epoch):
+                training.run(None, hook)
+
+    def _hook(self, progress: Progress, cycle: Cycle, settled: Settled, training: Training | None = None) -> MiningHook:
         def settle(events: list[Event]) -> None:
             self.settle(progress, cycle, events)
             settled(progress)
 
-        hook = MiningHook(progress, cycle, lambda: self.step(progress, cycle), settle, self.seed_of)
-        with isolated(self.seed_of(progress.step)):
-            training = Training(progress.state, cycle.training_data(progress), options)
-            if not hook.change(training):
-                training.run(None, hook)
+        return MiningHook(progress, cycle, lambda: self.step(progress, cycle), settle, self.seed_of, training)
 
     def seed_of(self, step: int) -> int:
         """The seed of what happens after so many steps."""

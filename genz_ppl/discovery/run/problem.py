@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Split
@@ -36,7 +38,14 @@ class Problem:
     data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU.
     """
 
-    def __init__(self, items: Items, split: Split, settings: DiscoverSettings) -> None:
+    def __init__(
+        self,
+        items: Items,
+        split: Split,
+        settings: DiscoverSettings,
+        loss: ELBO | None = None,
+        optim: PyroOptim | None = None,
+    ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
         self.items, self.split, self.settings = items, split, settings
@@ -51,7 +60,9 @@ class Problem:
         self.levels: tuple[str, ...] = ()
         if self.train.varying_labels is not None:
             self._vary(self.train.varying_labels, covariates, targets)
-        strategy_of(settings).check(len(split.train), settings.max_features or 0)
+        self.trained_with = {"loss": loss, "optim": optim}
+        self.strategy = strategy_of(settings, loss, optim)
+        self.strategy.check(len(split.train), settings.max_features or 0)
         self.sides = tuple(
             (covariates_of(part, self.levels), torch.tensor(explained(part, settings.direction)))
             for part in (self.train, self.test)
@@ -88,6 +99,7 @@ class Problem:
                 scaling=Units(**units),
                 split=Sides(train=list(self.train.ids), test=list(self.test.ids)),
                 contents=Sides(train=content_hashes(self.train), test=content_hashes(self.test)),
+                **{name: class_name(value) for name, value in self.trained_with.items() if value is not None},
                 **entries,
             )
         )
@@ -96,7 +108,7 @@ class Problem:
         """A state that nothing is fitted to yet, with as many features as there are answers, (T, K). Call inside `isolated`."""
         data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
         kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
-        return first_state(data, self.scaling, *kind, n_classes=self.n_classes), data
+        return first_state(data, self.scaling, *kind, self.n_classes, self.settings.shortcuts), data
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""
@@ -165,3 +177,8 @@ def fitted_items(
         levels=levels,
         varying=schema.varying or "",
     )
+
+
+def class_name(value: object) -> str:
+    """How run.json names the loss or the optimiser that a run was given."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"

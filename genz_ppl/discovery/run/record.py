@@ -157,6 +157,11 @@ class AnyRecord(Part):
         """The names of the models that the run asks."""
         raise NotImplementedError
 
+    @property
+    def likelihood(self) -> str:
+        """The name of its likelihood."""
+        raise NotImplementedError
+
     def check_settings(self, folder: object) -> None:
         """Raise RunDirectoryError for settings of another version, without which the run would not go on as it began."""
         if self._unknown:
@@ -192,7 +197,8 @@ class AnyRecord(Part):
 class RunRecord(AnyRecord):
     """Of one kind of items. roles: of the columns; content: hashes of the items; levels: the groups of the varying column.
 
-    source: what the items were read from, for the command line. baseline: of a 0-shot baseline only.
+    source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
+    the run was given to train guides with.
     """
 
     known = DiscoverSettings
@@ -207,6 +213,8 @@ class RunRecord(AnyRecord):
     n_classes: Whole = 2
     levels: list[str] = []
     baseline: Brief | None = None
+    loss: str | None = None
+    optim: str | None = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -226,6 +234,10 @@ class RunRecord(AnyRecord):
     @property
     def asked(self) -> tuple[str, ...]:
         return (self.settings.model,)
+
+    @property
+    def likelihood(self) -> str:
+        return self.settings.likelihood
 
     def check_items(self, items: Items, run: object = "the run") -> None:
         """Raise InputError unless these are the items that the run was started on."""
@@ -269,6 +281,10 @@ class PairRecord(AnyRecord):
     @property
     def asked(self) -> tuple[str, ...]:
         return self.models
+
+    @property
+    def likelihood(self) -> str:
+        return self.settings.likelihood
 
 
 def content_hashes(items: Iterable[Item]) -> list[str]:

@@ -121,6 +121,10 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     unknown = [option for option in settings if option not in known]
     if unknown:
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
+    if not isinstance(settings.get("likelihood", ""), str):
+        from genz_ppl.models import name_of as likelihood_name  # with torch, which takes seconds
+
+        settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
     presets = (PAPER if settings.get("paper") else {}) | (DIRECTION if settings.get("direction") else {})
     chosen = DiscoverSettings(model=name, **(presets | settings))
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)

@@ -81,7 +81,8 @@ def blank_model(record: RunRecord) -> GenZ:
     sizes = (0, len(scaling.target_centre), scaling.n_columns)
     kind = (settings.link, settings.likelihood, settings.error_rate_prior)
     with isolated(0):
-        return build_model(*sizes, *kind, n_classes=record.n_classes, pooling=scaling.pooling)
+        parts = {"n_classes": record.n_classes, "pooling": scaling.pooling, "shortcuts": settings.shortcuts}
+        return build_model(*sizes, *kind, **parts)
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> Arrays:
@@ -100,6 +101,8 @@ def state_tensors(prefix: str, state: State) -> dict[str, Tensor]:
     tensors |= {f"{prefix}_error_rates": state.error_rates, f"{prefix}_posterior": state.posterior}
     if state.uncertainty is not None:
         tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
+        if state.uncertainty.draws is not None:
+            tensors[f"{prefix}_draws"] = state.uncertainty.draws
     if state.effects is not None:
         tensors[f"{prefix}_effects"] = state.effects
     if state.moments is not None:
@@ -121,7 +124,7 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
         model,
         rates,
         tensors[f"{prefix}_posterior"],
-        None if root is None else Uncertainty(root),
+        None if root is None else Uncertainty(root, tensors.get(f"{prefix}_draws")),
         Moments.from_tensors(moments) if moments else None,
         tensors.get(f"{prefix}_effects"),
     )

@@ -28,7 +28,8 @@ def with_id(record: Record) -> Record:
 
     Others have none, so that equal runs are equal files.
     """
-    needs = any(is_served(model) or code_of(model) is not None for model in _models(record).values())
+    named = {**_models(record), **_likelihood(record)}
+    needs = any(is_served(model) or code_of(model) is not None for model in named.values())
     return record.changed(id=uuid4().hex) if needs and record.id is None else record
 
 
@@ -45,7 +46,7 @@ def asked(record: AnyRecord) -> dict[str, str]:
     That is run code, send the key, texts and images to another server than OpenAI's, take prompts from a folder, and write
     another store than the user's. `table:FILE` only reads a table, nothing of which leaves the machine, so it is not among them.
     """
-    found = {name: model for name, model in _models(record).items() if code_of(model) is not None}
+    found = {name: model for name, model in _models(record).items() if code_of(model) is not None} | _likelihood(record)
     values = {**(record.model_settings or {}), "store": record.store}
     found |= {name: str(values[name]) for name in ("base_url", "prompts", "store") if values.get(name) is not None}
     with suppress(RuntimeError):  # there may be no home
@@ -75,7 +76,8 @@ def check(record: AnyRecord, folder: Path, given: Mapping[str, Any]) -> None:
     if all(model is not None and not isinstance(model, str) for model in models):
         return  # objects: nothing is opened that the folder names
     said = {value for value in given.values() if isinstance(value, str)}
-    unsaid = {name: value for name, value in asked(record).items() if given.get(name) is None and value not in said}
+    wanted = {name: value for name, value in asked(record).items() if name != "likelihood"}  # `check_likelihood` sees to that
+    unsaid = {name: value for name, value in wanted.items() if given.get(name) is None and value not in said}
     entry, noted = _entry(record), _noted(record.id)
     if not unsaid or entry in noted:
         return
@@ -90,6 +92,23 @@ def check(record: AnyRecord, folder: Path, given: Mapping[str, Any]) -> None:
     )
 
 
+def check_likelihood(record: AnyRecord, folder: Path) -> None:
+    """Raise RunDirectoryError if reading the run would import a likelihood that is neither known here nor noted as the user's."""
+    for name in _likelihood(record).values():
+        from genz_ppl.models import LIKELIHOODS  # with torch, which takes seconds
+
+        if name not in LIKELIHOODS and _entry(record) not in _noted(record.id):
+            module = name.partition(":")[0]
+            raise RunDirectoryError(
+                f"{folder}: is not known as a run of yours, and its likelihood is code, {name}; if you trust it, in Python "
+                f"import {module} and pass it to genz_ppl.models.name_of before you load the run"
+            )
+
+
+def _likelihood(record: AnyRecord) -> dict[str, str]:
+    return {"likelihood": record.likelihood} if ":" in record.likelihood else {}
+
+
 def _models(record: AnyRecord) -> dict[str, str]:
     """By argument of `resume`; objects are not among them."""
     named = zip(("model", "column_model"), record.asked, strict=False)
@@ -98,7 +117,8 @@ def _models(record: AnyRecord) -> dict[str, str]:
 
 def _entry(record: AnyRecord) -> dict[str, Any]:
     """What is noted of a run. Code is known by where it lies, too: another folder may hold a module of the same name."""
-    places = {f"code of {name}": place for name, model in _models(record).items() if (place := code_of(model)) is not None}
+    named = {**_models(record), **_likelihood(record)}
+    places = {f"code of {name}": place for name, model in named.items() if (place := code_of(model)) is not None}
     found = asked(record)
     if "prompts" in found:
         found["prompts"] = os.path.abspath(found["prompts"])

@@ -6,6 +6,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.plug_in import PlugIn
 from genz_ppl.inference.engines.sums import closed_form_for
+from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.state import Data
 from genz_ppl.models import GenZ
 from genz_ppl.settings import EXPECTATION_NAMES, check_choice
@@ -18,11 +19,13 @@ def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool =
     joint_moves: see `ClosedForm`. Raises OptionError for exact where there is no closed form.
     """
     check_choice("expectation", expectation, EXPECTATION_NAMES)
-    if expectation == "exact" and not model.has_closed_form:
+    if expectation == "exact" and not model.is_mixture:
         raise OptionError(
             "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, student_t or laplace "
             "likelihood; use 'mode' or 'sample'"
         )
+    if expectation in ("exact", "auto") and model.link.adds_up and not model.shortcuts:
+        return ThroughProgram(data)
     if expectation in ("exact", "auto") and model.has_closed_form:
         return closed_form_for(model, data, joint_moves)
     return PlugIn(data, mode=expectation != "sample", first=first)

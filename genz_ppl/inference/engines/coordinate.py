@@ -8,6 +8,7 @@ import torch
 
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.choose import engine_for
+from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 from genz_ppl.models.features import most_probable_error_rate
@@ -52,7 +53,10 @@ def em_step(state: State, data: Data, engine: Engine) -> None:
     """One E-step and one M-step, in place."""
     engine.sweep(state)
     engine.maximise(state)
-    update_error_rates(state, data)
+    if state.model.shortcuts:
+        update_error_rates(state, data)
+    else:
+        ThroughProgram(data).error_rates(state)
 
 
 def update_error_rates(state: State, data: Data) -> None:

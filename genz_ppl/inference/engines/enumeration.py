@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyro
-import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genz_ppl.inference.engines.coordinate import update_error_rates
+from genz_ppl.inference.engines.descent import descend
 from genz_ppl.inference.engines.exact import (
     MOST_FEATURES,
     ExactPosterior,
@@ -18,21 +18,19 @@ from genz_ppl.inference.engines.exact import (
     chunks,
     exact_posterior,
     items_of,
-    log_prior,
     products_of,
     squared_errors,
     sum_over_assignments,
 )
 from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.engines.plug_in import CONTINUED
+from genz_ppl.inference.guided.enumerated import maximise_by_pyro, posterior_by_pyro
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
-from genz_ppl.models.features import prior_probability
 
 __all__ = [
     "MOST_FEATURES",
-    "EnumeratedGenZ",
     "ExactPosterior",
     "bit_table",
     "check_enumeration",
@@ -67,20 +65,28 @@ def refit_exactly(state: State, data: Data, steps: int) -> Bound:
 
 def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
     state.effects = None  # points here
-    exact = _tilted(exact_posterior(state, data), state.posterior)
-    _maximise(state.model, data, exact, share)
-    exact = sum_over_assignments(state, data)
+    exact = _tilted(_posterior(state, data), state.posterior)
+    _maximise(state, data, exact, share)
+    exact = _posterior(state, data)
     state.posterior = exact.marginals
     bounds = [] if steps > 0 else [_bound(state, data, exact)]
     for step in range(steps):
-        _maximise(state.model, data, exact, CONTINUED)
-        update_error_rates(state, data)
-        exact = sum_over_assignments(state, data)
+        if state.model.shortcuts:
+            _maximise(state, data, exact, CONTINUED)
+            update_error_rates(state, data)
+        else:
+            maximise_by_pyro(state, data)
+        exact = _posterior(state, data)
         state.posterior = exact.marginals
         bounds.append(_bound(state, data, exact))
         if on_step is not None:
             on_step(step, bounds[-1])
     return bounds
+
+
+def _posterior(state: State, data: Data) -> ExactPosterior:
+    """The E-step: Pyro's, unless log p(y | z, x) was derived by hand."""
+    return (sum_over_assignments if state.model.has_closed_form else posterior_by_pyro)(state, data)
 
 
 def _bound(state: State, data: Data, exact: ExactPosterior) -> Bound:
@@ -102,8 +108,9 @@ def _tilted(exact: ExactPosterior, posterior: Tensor) -> ExactPosterior:
     return ExactPosterior(exact.table, exact.log_evidence)
 
 
-def _maximise(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
+def _maximise(state: State, data: Data, exact: ExactPosterior, share: float) -> None:
     """M-step for link and likelihood under the joint posterior; share: of the link's own epochs, where it is trained."""
+    model = state.model
     if not model.has_closed_form:
         _train(model, data, exact, share)
         _update_at_pairs(model, data, exact)
@@ -216,7 +223,7 @@ def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None
     model.train()
     with one_thread(), pyro.validation_enabled(False):
         if model.link.adds_up:
-            _descend(parameters, loss_of(torch.arange(len(table))), epochs)
+            descend(parameters, loss_of(torch.arange(len(table))), epochs)
         else:
             optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
             for _ in range(epochs):
@@ -227,59 +234,3 @@ def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None
                     loss_of(chosen)().backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
     model.eval()
-
-
-def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], iterations: int) -> None:
-    """L-BFGS on all of the parameters; they stay as they were if it comes to nothing."""
-    for parameter in parameters:
-        parameter.data = parameter.data.contiguous()  # torch's L-BFGS takes no other gradients
-    optimiser = torch.optim.LBFGS(
-        parameters, max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.item()
-
-    before = [parameter.detach().clone() for parameter in parameters]
-    started = optimiser.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        if not float(loss()) <= started:
-            for parameter, old in zip(parameters, before, strict=True):
-                parameter.copy_(old)
-
-
-class EnumeratedGenZ(GenZ):
-    """The same model with one site for all of an item's features, so that Pyro can sum over it: for a loop of your own.
-
-    Sites: "p_e" (K,) and "link_prior" as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
-    enumeration; "z" with event shape (K,), deterministic; "y". With a guide that has no "row", `TraceEnum_ELBO` is exact in z;
-    `infer_discrete(program, first_available_dim=-2)` draws from the exact posterior. The parts are those of the model given.
-    Raises OptionError for more than 12 features.
-    """
-
-    def __init__(self, model: GenZ) -> None:
-        super(GenZ, self).__init__()
-        check_enumeration(0, model.features.n_features)
-        # One set of modules, names and parameters for both: Pyro refuses modules that have run under another root.
-        self.__dict__.update(model.__dict__)
-
-    def forward(
-        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
-    ) -> Tensor:
-        """As `GenZ.forward`."""
-        error_rates, bits = self.features(), bit_table(self.features.n_features)
-        if self.link.penalised:
-            pyro.factor("link_prior", self.link.penalty())
-        with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
-            h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
-            logits = log_prior(bits, prior_probability(h, error_rates))
-            row = pyro.sample("row", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
-            # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
-            z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
-            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = self.observation(z, x, observed)
-            y: Tensor = pyro.sample("y", observation, obs=observed)
-            return y

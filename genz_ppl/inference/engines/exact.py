@@ -16,6 +16,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
+from genz_ppl.models.features import prior_probability
 from genz_ppl.settings import MOST_ENUMERATED
 
 MOST_FEATURES = MOST_ENUMERATED
@@ -130,15 +131,19 @@ def sum_over_assignments(state: State, data: Data) -> ExactPosterior:
     table = torch.empty(n_items, len(bits), dtype=torch.float64)
     log_evidence = torch.empty(n_items, dtype=torch.float64)
     state.model.eval()
-    for rows in chunks(n_items, _width(state.model, len(bits))):
-        part = items_of(data, rows)
-        joint = _log_density(state.model, bits, part) + log_prior(bits, state.prior(part.answers))
+    for rows in chunks(n_items, width_of(state.model, len(bits))):
+        joint = log_joint(state.model, bits, state.error_rates, items_of(data, rows))
         log_evidence[rows] = joint.logsumexp(1)
         table[rows] = joint.softmax(1)
     return ExactPosterior(table, log_evidence)
 
 
-def _width(model: GenZ, n_rows: int) -> int:
+def log_joint(model: GenZ, bits: Tensor, error_rates: Tensor, data: Data) -> Tensor:
+    """log p(y, z | h, x) of every item under every assignment, (B, 2^K)."""
+    return _log_density(model, bits, data) + log_prior(bits, prior_probability(data.answers, error_rates))
+
+
+def width_of(model: GenZ, n_rows: int) -> int:
     """Numbers held at once for an item; a hidden layer of a network is taken to have 64 units."""
     n_features, n_locations = model.link.n_features, model.likelihood.n_locations
     if model.is_quadratic:
@@ -171,7 +176,7 @@ def _log_density(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     """log p(y | z, x) of every item under every assignment, (B, 2^K)."""
     if model.is_quadratic:
         return _quadratic(model, bits, data)
-    if model.likelihood.sees_errors:
+    if model.likelihood.sees_errors and model.shortcuts:
         density: Tensor = model.likelihood.error_log_density(squared_errors(model, bits, data).flatten(0, 1))
         return (density.view(len(bits), *data.targets.shape) * data.observed).sum(2).T
     return program_log_density(model, bits, data)

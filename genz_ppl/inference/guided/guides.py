@@ -21,6 +21,8 @@ from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
 
 # A started q stays this far (in log-odds) from 0 and 1, where its gradient vanishes.
 LARGEST_LOGIT = 15.0
+# Of a guide that is read and not trained: as far as numbers reach, so that the surest items keep their order.
+CERTAIN = 700.0
 
 Items = tuple[Tensor, Tensor, Tensor | None]
 
@@ -68,13 +70,16 @@ class MeanFieldGuide(Guide):
     """q(z) is a product of Bernoullis, with a logit for every item and feature.
 
     logits: (T, K), started at the log-odds of posterior, (T, K); without one, at the prior's on the first call, and the
-    parameter is there only after it. sparse: gradients of the logits hold the rows of the batch only, for `SparseAdam`.
+    parameter is there only after it. sparse: gradients of the logits hold the rows of the batch only, for `SparseAdam`. largest:
+    where a logit may start.
     Raises InputError when posterior or the items have other shapes.
     """
 
-    def __init__(self, error_rates: Tensor, posterior: Tensor | None, sparse: bool = False) -> None:
+    def __init__(
+        self, error_rates: Tensor, posterior: Tensor | None, sparse: bool = False, largest: float = LARGEST_LOGIT
+    ) -> None:
         super().__init__(error_rates)
-        self.sparse = sparse
+        self.sparse, self.largest = sparse, largest
         self.logits: nn.Parameter | None = None
         if posterior is not None:
             self._start(posterior)
@@ -101,52 +106,13 @@ class MeanFieldGuide(Guide):
 
     def _start(self, posterior: Tensor) -> None:
         check_shape("posterior", posterior, (posterior.shape[0], self.n_features))
-        self.logits = nn.Parameter(finite_logit(posterior))
+        self.logits = nn.Parameter(finite_logit(posterior, self.largest))
 
     def _rows(self, logits: Tensor, rows: Tensor | None) -> Tensor:
         if not self.sparse or self.n_features == 0:
             return logits if rows is None else logits[rows]
         rows = torch.arange(len(logits)) if rows is None else rows
         return functional.embedding(rows.to(logits.device), logits, sparse=True)
-
-
-class AmortisedGuide(Guide):
-    """q(z) is a product of Bernoullis whose logits a network reads off the item, so that new items need no fit.
-
-    logits = log-odds of p(z = 1 | h, p_e) + network(h, y, x), with one hidden layer and an output of 0 at the start.
-    Missing answers and targets come with a flag. Targets enter as asinh(y): large counts must not swamp the rest.
-    """
-
-    def __init__(self, error_rates: Tensor, n_targets: int, n_covariates: int, hidden: int = 32) -> None:
-        super().__init__(error_rates)
-        self.n_targets = n_targets
-        self.network: nn.Module | None = None
-        if self.n_features > 0:  # torch warns of a layer without outputs
-            linear = PyroModule[nn.Linear]
-            first = linear(2 * self.n_features + 2 * n_targets + n_covariates, hidden, dtype=torch.float64)
-            last = linear(hidden, self.n_features, dtype=torch.float64)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            self.network = PyroModule[nn.Sequential](first, nn.ReLU(), last).to(error_rates.device)
-
-    @torch.no_grad()
-    def posterior_of(self, answers: Tensor, covariates: Tensor, targets: Tensor | None) -> Tensor:
-        """See `Guide.posterior_of`: any items, also ones that were not trained on."""
-        return torch.sigmoid(self._logits(answers, covariates, targets, self.error_rates))
-
-    def distribution(self, rows: Tensor | None, items: Items, error_rates: Tensor) -> dist.Distribution:
-        """See `Guide.distribution`."""
-        return dist.Bernoulli(logits=self._logits(*rows_of(items, rows), error_rates)).to_event(1)
-
-    def _logits(self, answers: Tensor, covariates: Tensor, targets: Tensor | None, error_rates: Tensor) -> Tensor:
-        prior = torch.logit(prior_probability(answers, error_rates))
-        if self.network is None:
-            return prior
-        y = torch.full((len(answers), self.n_targets), float("nan")).to(prior) if targets is None else targets
-        answered = torch.nan_to_num(answers, nan=0.5)
-        parts = [answered, torch.isnan(answers).to(prior), torch.asinh(torch.nan_to_num(y)), torch.isnan(y).to(prior), covariates]
-        correction: Tensor = self.network(torch.cat(parts, dim=1))
-        return prior + correction
 
 
 class StructuredGuide(Guide):
@@ -219,8 +185,10 @@ class StructuredGuide(Guide):
         self, given: dict[str, Tensor] | None, rows: Tensor | None, items: Items, error_rates: Tensor
     ) -> ConditionalBernoulli:
         check_shape("answers", items[0], (len(self.logits), self.n_features))
-        if not self.learned:
+        if not self.learned and items[2] is not None:
             self._items = items
+        elif self._items is not None:  # without targets, those seen last
+            items = (*items[:2], self._items[2])
         others = self.logits if rows is None else self.logits[rows]
         unused = others.new_zeros(len(others), 1)
         logits = torch.cat([others[:, : self.feature], unused, others[:, self.feature :]], dim=1)
@@ -243,6 +211,10 @@ class StructuredGuide(Guide):
         both = torch.stack([with_value(z, self.feature, value) for value in (1.0, 0.0)])
         density = held_observation(model, given, both, covariates, targets)
         return prior + density[0] - density[1]
+
+    def see(self, *items: Tensor) -> None:
+        """Take these for the items last seen: answers (T, K), covariates (T, P), targets (T, D)."""
+        self._items = (items[0], items[1], items[2])
 
     def _seen(self) -> Items:
         if self._items is not None:
@@ -274,9 +246,9 @@ def check_shape(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(f"{name}: expected {expected} (items x features), got {came}; use the items the guide was made for")
 
 
-def finite_logit(probabilities: Tensor) -> Tensor:
-    """Log-odds, kept within +-15."""
-    return torch.logit(probabilities.detach()).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+def finite_logit(probabilities: Tensor, largest: float = LARGEST_LOGIT) -> Tensor:
+    """Log-odds, kept within +-largest."""
+    return torch.logit(probabilities.detach()).clamp(-largest, largest)
 
 
 def rows_of(items: Items, rows: Tensor | None) -> Items:

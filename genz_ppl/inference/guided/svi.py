@@ -1,28 +1,25 @@
-"""The `svi` and `structured` strategies: a guide trained by epochs on the local-expectation bound, with a hook in between.
-
-The logits of q take natural-gradient steps: the gradient over the Fisher information q (1 - q) is the distance from the
-logit to the right-hand side of eq. 11, so that a step of length one is eq. 11 for all features at once; shorter steps and a
-limit keep features that overlap from swinging. All other parameters are Adam's.
-"""
+"""The `svi` and `structured` strategies: `pyro.infer.SVI` by epochs, on the local-expectation bound by default, with a hook."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pyro
-import torch
-from torch import Tensor, nn
+from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.optim import PyroOptim
+from torch import nn
 
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.guided.bayesian import WeightGuide
 from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
-from genz_ppl.inference.guided.guides import LARGEST_LOGIT, MeanFieldGuide, StructuredGuide
+from genz_ppl.inference.guided.guides import Guide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.moments import Moments
+from genz_ppl.inference.guided.optimiser import LONGEST_STEP, GuideOptimiser, known_to_svi
 from genz_ppl.inference.guided.sampled_bound import mean_field_bound, structured_bound
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models.bayesian import free_parameters
@@ -30,10 +27,6 @@ from genz_ppl.models.bayesian import free_parameters
 # First natural-gradient step of the logits: where gradients have no noise; of a training without end; and for a training of
 # n epochs, this number over n. Short steps average over where the other features happen to stand; long ones commit too early.
 EXACT_STEP, OPEN_STEP, TOTAL_STEP = 0.3, 0.05, 50.0
-# The longest such step, and the most it may move a logit.
-LONGEST_STEP, LONGEST_MOVE = 0.5, 2.0
-# A posterior over the weights starts near its end, and larger steps would only blur it.
-RATES_LEARNING, WEIGHTS_LEARNING = 0.02, 0.005
 # Learning rates, and steps with noise, end at this part of what they start with; steps without noise at the other.
 LAST_SHARE, LAST_EXACT_SHARE = 0.01, 0.1
 
@@ -41,21 +34,25 @@ LAST_SHARE, LAST_EXACT_SHARE = 0.01, 0.1
 class EpochHook(Protocol):
     """Something that happens between the epochs of a training."""
 
-    def after_epoch(self, training: Training) -> bool:
-        """Called after every epoch; True ends the training."""
+    def __call__(self, guide: Guide, epoch: int) -> bool | None:
+        """Called after every epoch with the guide as it is then and the epochs so far; True ends the training."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """structured: the last feature's posterior is conditional on the others. bayesian: a guide over link and likelihood.
 
-    batch_size: items in a minibatch; None: all. epochs: over which steps shrink; None: they stay as they are.
+    batch_size: items in a minibatch; None: all. epochs: over which steps shrink; None: they stay as they are. loss, optim: as
+    `pyro.infer.SVI` takes them; None: `TraceLocalExpectation_ELBO` and `GuideOptimiser`. An optimiser of one's own sets all
+    of its steps itself, and remembers nothing of them where features change and where a run is resumed.
     """
 
     structured: bool = False
     bayesian: bool = False
     batch_size: int | None = None
     epochs: int | None = None
+    loss: ELBO | None = None
+    optim: PyroOptim | None = None
 
 
 class Training:
@@ -82,25 +79,20 @@ class Training:
         else:
             self.local = MeanFieldGuide(state.error_rates, state.posterior, sparse=self.batch_size is not None)
         self.weights = WeightGuide(state, self.local, data) if self.options.bayesian else None
-        self.elbo = TraceLocalExpectation_ELBO(max_plate_nesting=1, others="mean" if self._is_quadratic() else "sample")
-        self.optimiser = self._optimiser()
+        exact = self.state.model.is_quadratic and not self.options.structured
+        self.elbo = self.options.loss or TraceLocalExpectation_ELBO(max_plate_nesting=1, others="mean" if exact else "sample")
+        self.optimiser = GuideOptimiser(self.parameters(), self.state.model.link.training_plan.learning_rate)
+        known_to_svi(self.state.model, self.guide)
+        if state.moments is not None:
+            state.moments.put(self.parameters(), self.optimiser.adam)
 
-    def _is_quadratic(self) -> bool:
-        return self.state.model.is_quadratic and not self.options.structured
-
-    def _optimiser(self) -> torch.optim.Adam:
-        rate = self.state.model.link.training_plan.learning_rate
-        parameters = self.parameters()
-        groups = [{"params": [p], "lr": _learning_rate(name, rate), "name": name} for name, p in parameters.items()]
-        optimiser = torch.optim.Adam(groups or [nn.Parameter(torch.zeros(1))])
-        for group in optimiser.param_groups:
-            group["first"] = group["lr"]
-        if self.state.moments is not None:
-            self.state.moments.put(parameters, optimiser)
-        return optimiser
+    @property
+    def guide(self) -> Guide | WeightGuide:
+        """What `pyro.infer.SVI` trains."""
+        return self.local if self.weights is None else self.weights
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What Adam trains, by name: all but the logits of q."""
+        """What Adam trains by default, by name: all but the logits of q."""
         guide = {f"guide.{name}": p for name, p in self.local.named_parameters() if name != "logits" and p.numel() > 0}
         if self.weights is not None:
             return guide | {f"weights.{name}": p for name, p in self.weights.weights.named_parameters()}
@@ -112,23 +104,22 @@ class Training:
         Returns the loss of every epoch: minus the bound, as it was estimated on the way, with constants of the priors.
         """
         losses = []
-        with fast():
+        with pyro.validation_enabled(False):  # its checks cost more than a small model's densities
             for _ in itertools.count() if epochs is None else range(epochs):
                 losses.append(self.run_epoch())
-                if hook is not None and hook.after_epoch(self):
+                if hook is not None and hook(self.local, self.epoch):
                     return losses
         self.write_back()
         return losses
 
     def run_epoch(self) -> float:
         """Every item about once; returns the mean loss of the batches."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._share(LAST_SHARE) * group["first"]
-        step = self._natural_step()
+        self.optimiser.pace(self._share(LAST_SHARE), self._natural_step(), self.batches)
+        model = self.state.model if self.weights is None else self.weights.model
+        svi = SVI(model, self.guide, self.options.optim or self.optimiser, self.elbo)
+        given = (self.data.answers, self.data.covariates, self.data.targets, self.batch_size)
         self.state.model.train()
-        total = 0.0
-        for _ in range(self.batches):
-            total += self._batch(step)
+        total = sum(svi.step(*given) for _ in range(self.batches))
         self.state.model.eval()
         self.epoch += 1
         self.loss = total / self.batches
@@ -139,26 +130,11 @@ class Training:
         return 1.0 if self.options.epochs is None else last ** (self.epoch / max(1, self.options.epochs - 1))
 
     def _natural_step(self) -> float:
-        if self.elbo.others == "mean" and self.batch_size is None and self.weights is None:
+        if getattr(self.elbo, "others", "") == "mean" and self.batch_size is None and self.weights is None:
             return EXACT_STEP * self._share(LAST_EXACT_SHARE)
         epochs = self.options.epochs
         first = OPEN_STEP if epochs is None else min(LONGEST_STEP, TOTAL_STEP / epochs)
         return first * self._share(LAST_SHARE)
-
-    def _batch(self, step: float) -> float:
-        logits = self.local.logits
-        assert logits is not None
-        self.optimiser.zero_grad()
-        logits.grad = None
-        model, guide = (self.state.model, self.local) if self.weights is None else (self.weights.model, self.weights)
-        loss = self.elbo.differentiable_loss(
-            model, guide, self.data.answers, self.data.covariates, self.data.targets, self.batch_size
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        if logits.grad is not None:
-            natural_step(logits, step, self.batches)
-        return float(loss.detach())
 
     def write_back(self) -> State:
         """Bring the state's posterior, error rates, moments and uncertainty up to date and return it."""
@@ -167,8 +143,8 @@ class Training:
         if self.weights is not None:
             state.uncertainty = self.weights.write_back()
         state.posterior = self.local.posterior_of(self.data.answers, self.data.covariates, self.data.targets)
-        if self.weights is None and not self.options.structured:
-            state.moments = Moments.of(self.parameters(), self.optimiser)
+        if self.weights is None and not self.options.structured and self.options.optim is None:
+            state.moments = Moments.of(self.parameters(), self.optimiser.adam)
         return state
 
     def bound(self) -> Bound:
@@ -177,12 +153,6 @@ class Training:
             return structured_bound(self.state, self.data, self.local)
         bound = mean_field_bound(self.state, self.data)
         return bound if self.weights is None else replace(bound, penalty=bound.penalty - self.weights.divergence())
-
-
-def _learning_rate(name: str, of_link: float) -> float:
-    if name.startswith("weights."):
-        return WEIGHTS_LEARNING
-    return of_link if name.startswith("link.") else RATES_LEARNING
 
 
 def default_epochs(n_items: int, batch_size: int | None) -> int:
@@ -208,30 +178,12 @@ def train_guide(state: State, data: Data, options: TrainingOptions, first: bool 
     return [*earlier, last]
 
 
-@torch.no_grad()
-def natural_step(logits: nn.Parameter, step: float, batches: int) -> None:
-    """Move logits against their gradient over q (1 - q); a sparse gradient moves its rows only.
-
-    batches: in one epoch; the gradient of a batch is scaled up by as much, and is brought back here.
-    """
-    gradient = logits.grad
-    assert gradient is not None
-    if not gradient.is_sparse:
-        logits.copy_(_moved(logits, gradient / batches, step))
-        return
-    gradient = gradient.coalesce()
-    rows = gradient.indices()[0]
-    logits[rows] = _moved(logits[rows], gradient.values() / batches, step)
-
-
-def _moved(logits: Tensor, gradient: Tensor, step: float) -> Tensor:
-    q = torch.sigmoid(logits)
-    move = (-step * gradient / (q * (1 - q))).clamp(-LONGEST_MOVE, LONGEST_MOVE)
-    return (logits + move).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-
-
-@contextmanager
-def fast() -> Iterator[None]:
-    """Without Pyro's checks, which cost more than a small model's densities."""
-    with pyro.validation_enabled(False):
-        yield
+def check_loss(loss: object, optim: object) -> None:
+    """Raise OptionError unless both are what `pyro.infer.SVI` takes and right for yes/no values, or None."""
+    if not (loss is None or isinstance(loss, ELBO)) or isinstance(loss, TraceMeanField_ELBO):
+        raise OptionError(
+            f"loss: expected one of Pyro's ELBOs for discrete sites, such as Trace_ELBO(), got {type(loss).__name__}, "
+            "whose gradient would be wrong; leave it out for TraceLocalExpectation_ELBO()"
+        )
+    if not (optim is None or isinstance(optim, PyroOptim)):
+        raise OptionError(f'optim: expected an optimiser of pyro.optim, such as Adam({{"lr": 0.02}}), got {type(optim).__name__}')

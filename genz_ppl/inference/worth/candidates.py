@@ -77,9 +77,13 @@ def rank_candidates(
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
+    Without shortcuts all that differ are finalists.
+
     rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
     """
-    order = finalists(quick_gains(judge, data, answers), answers, data.answers.cpu().numpy())
+    quick = judge.model.shortcuts
+    gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
+    order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
@@ -104,8 +108,8 @@ def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
     return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
 
 
-def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray) -> list[int]:
-    """The candidates with the largest quick gains, but none that answers like a feature in use or a better candidate.
+def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: int = FINALISTS) -> list[int]:
+    """At most so many candidates, the largest quick gains first, but none that answers like a feature in use or a better one.
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
@@ -113,7 +117,7 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray) -> list[
     columns = list(used.T)
     # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
     for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
-        if len(chosen) == FINALISTS:
+        if len(chosen) == most:
             break
         if all(_disagreement(answers[:, index], other) > SAME for other in columns):
             chosen.append(index)

@@ -13,11 +13,11 @@ from genz_ppl.inference.state import Data, State
 def freedoms(state: State, data: Data) -> list[list[float]] | None:
     """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, M D); their sum counts them.
 
-    None if no coefficient has a prior: then all are 1. state: fitted, with closed forms. With N the left side of a target's
-    normal equations and R the prior precisions of the M coefficients of feature k, these are the eigenvalues of
-    I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
+    None if no coefficient has a prior, or without shortcuts: then all are 1. state: fitted, with closed forms. With N the
+    left side of a target's normal equations and R the prior precisions of the M coefficients of feature k, these are the
+    eigenvalues of I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
     """
-    ridge = state.model.link.ridge()
+    ridge = state.model.link.ridge() if state.model.shortcuts else None
     if ridge is None:
         return None
     n_features, n_modifiers = state.posterior.shape[1], len(ridge)

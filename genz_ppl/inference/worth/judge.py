@@ -22,10 +22,12 @@ def missed(state: State, data: Data) -> Tensor:
 def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
     """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
 
+    Without shortcuts always the state itself.
+
     It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
     for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
     """
-    if state.model.has_closed_form:
+    if state.model.has_closed_form or not state.model.shortcuts:
         return state, data
     link, likelihood = state.model.link, state.model.likelihood
     name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
