@@ -30,7 +30,7 @@ class Uncertainty:
     @classmethod
     def of_draws(cls, draws: Tensor, n_parameters: int) -> Uncertainty:
         """From the draws of a sampler; the values held must be their mean."""
-        covariance = torch.atleast_2d(torch.cov(draws.flatten(0, 1)[:, :n_parameters].T))
+        covariance = torch.cov(draws.flatten(0, 1)[:, :n_parameters].T).view(n_parameters, n_parameters)
         return cls(torch.linalg.cholesky(covariance + 1e-12 * torch.eye(n_parameters).double()), draws)
 
     def shifts(self, n: int, seed: int) -> Tensor:

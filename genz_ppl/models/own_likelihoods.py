@@ -101,7 +101,8 @@ def by_function(function: Function, called: str) -> type[Likelihood]:
             pass
 
         def refused(self, targets: Tensor) -> Tensor:
-            return ~torch.isnan(targets) & ~support.check(targets)
+            outside: Tensor = ~torch.isnan(targets) & ~support.check(targets)
+            return outside
 
         @property
         def requirement(self) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def test_without_shortcuts_the_same_features_and_the_same_bound(likelihood: str,
             settings["error_rate_prior"] = (1.0, 1e6)
         if likelihood == "bernoulli":  # EM by mode has M-steps of Adam that do not end; these end
             settings |= {"inference": "enumeration", "max_features": 3}
-        return discover(items_of(likelihood), Namer(), likelihood=likelihood, shortcuts=shortcuts, **settings)  # type: ignore[arg-type]
+        return discover(items_of(likelihood), Namer(), likelihood=likelihood, shortcuts=shortcuts, **settings)
 
     def forbidden(*_: Any) -> None:
         raise AssertionError("a step derived by hand")

@@ -14,7 +14,7 @@ from genz_ppl.models import Likelihood
 def contaminated(loc: Tensor, scale: float | Tensor = 0.5) -> dist.Distribution:
     """One value in ten has five times the noise."""
     shares = dist.Categorical(torch.tensor([0.9, 0.1], dtype=torch.float64)).expand(loc.shape)
-    return dist.MixtureSameFamily(shares, dist.Normal(loc.unsqueeze(-1), torch.stack([scale, 5 * scale], -1)))  # type: ignore[list-item,operator]
+    return dist.MixtureSameFamily(shares, dist.Normal(loc.unsqueeze(-1), torch.stack([scale, 5 * scale], -1)))  # type: ignore[list-item]
 
 
 class Gumbel(Likelihood):

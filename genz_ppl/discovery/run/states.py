@@ -81,8 +81,8 @@ def blank_model(record: RunRecord) -> GenZ:
     sizes = (0, len(scaling.target_centre), scaling.n_columns)
     kind = (settings.link, settings.likelihood, settings.error_rate_prior)
     with isolated(0):
-        parts = {"n_classes": record.n_classes, "pooling": scaling.pooling, "shortcuts": settings.shortcuts}
-        return build_model(*sizes, *kind, **parts)
+        classes, pooling = record.n_classes, scaling.pooling
+        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, shortcuts=settings.shortcuts)
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> Arrays:

@@ -45,9 +45,10 @@ def potential_by_hand(model: GenZ, data: Data) -> Potential:
     def potential(at: dict[str, Tensor]) -> Tensor:
         parameters = {f"model.{name}": value for name, value in shaped(model, at["link_and_noise"]).items()}
         rates = torch.sigmoid(at["p_e"])
-        density = functional_call(evidence, parameters, (rates,))
+        density: Tensor = functional_call(evidence, parameters, (rates,))
         density = density + dist.Normal(prior.centre, prior.spread).log_prob(at["link_and_noise"]).sum()
-        return -(density + (dist.Beta(*concentration).log_prob(rates) + rates.log() + torch.log1p(-rates)).sum())
+        total: Tensor = density + (dist.Beta(*concentration).log_prob(rates) + rates.log() + torch.log1p(-rates)).sum()
+        return -total
 
     return potential
 

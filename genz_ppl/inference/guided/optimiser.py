@@ -58,7 +58,8 @@ def known_to_svi(*modules: nn.Module) -> None:
     """
     for module in modules:
         for parameter in module.parameters():
-            parameter.unconstrained, parameter.grad = weakref.ref(parameter), None
+            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
+            parameter.grad = None
 
 
 def _learning_rate(name: str, of_link: float) -> float:
