@@ -15,7 +15,7 @@ from genz_ppl.errors import InputError
 from genz_ppl.types import FloatArray, Item
 
 MOST_CLASSES = 100
-_CLASSES_HINT = ", or read classes with likelihood='categorical' or 'bernoulli' (--likelihood), for Items with classes=True"
+_CLASSES_HINT = ", or read classes with --likelihood categorical or bernoulli (in Python likelihood=, for Items classes=True)"
 
 
 def ids(table: Table, column: str | None) -> tuple[str, ...]:

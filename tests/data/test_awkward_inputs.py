@@ -234,8 +234,8 @@ DATES = [
         frame(["a", "b"]).assign(y=pd.to_datetime(["2020-12-31", "2021-02-01"])),
         "the DataFrame: target 'y', row 1 (id '0'): expected a finite number, "
         "found Timestamp('2020-12-31 00:00:00'); correct the cell or "
-        "leave the column out, or read classes with likelihood='categorical' or 'bernoulli' (--likelihood), "
-        "for Items with classes=True",
+        "leave the column out, or read classes with --likelihood categorical or bernoulli "
+        "(in Python likelihood=, for Items classes=True)",
     ),
 ]
 
@@ -338,8 +338,8 @@ TARGETS = [
         "infinite targets",
         WORDS.assign(y=[1, np.inf, 2]),
         "the DataFrame: target 'y', row 2 (id '1'): expected a finite number, found inf; correct the cell or "
-        "leave the column out, or read classes with likelihood='categorical' or 'bernoulli' (--likelihood), "
-        "for Items with classes=True",
+        "leave the column out, or read classes with --likelihood categorical or bernoulli "
+        "(in Python likelihood=, for Items classes=True)",
     ),
     Case(
         "classes 1 and 2",

@@ -168,7 +168,7 @@ def test_classes_that_cannot_be(wrong: object) -> None:
             [1, "wolf"],
             {"classes": False},
             "target 'y', row 2 (id '1'): expected a finite number, found 'wolf'; correct the cell or leave the column out, "
-            "or read classes with likelihood='categorical' or 'bernoulli' (--likelihood), for Items with classes=True",
+            "or read classes with --likelihood categorical or bernoulli (in Python likelihood=, for Items classes=True)",
         ),
     ],
 )

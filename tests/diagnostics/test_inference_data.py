@@ -84,7 +84,7 @@ def test_arviz_runs_on_it(exported: Any) -> None:
     assert len(table) == 2
     assert arviz.plot_ppc(exported, num_pp_samples=20) is not None
     # By default, and without a word: z of all items is not among what they take.
-    assert len(arviz.summary(exported, kind="stats")) == 9
+    assert len(arviz.summary(exported, kind="stats")) == 12
     for plot in (arviz.plot_forest, arviz.plot_trace, arviz.plot_posterior):
         assert plot(exported) is not None
     seen = exported.sel(item=exported.observed_data["item"].values[6:])

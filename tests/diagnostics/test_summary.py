@@ -59,7 +59,7 @@ def test_the_ceiling_in_words(best: float, ours: float, said: str) -> None:
 
 def test_what_is_moved_most_is_a_target_that_is_explained(explained: Any) -> None:
     run, items = explained("many", add=1, cut=0)
-    data = gather(run, items, run.record)
+    data = gather(run, items)
     explained_ones = [column.name for column in data.columns if column.r2("test") > 0]
     assert set(run.features["strongest"]) <= set(explained_ones)
     unexplained = next(place for place, column in enumerate(data.columns) if not column.r2("test") > 0)

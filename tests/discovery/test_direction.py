@@ -53,6 +53,7 @@ def lengths(table: pd.DataFrame) -> FloatArray:
     return np.asarray(2.0 ** np.random.default_rng(5).integers(-3, 7, (len(table), 1)))
 
 
+@pytest.mark.filterwarnings("ignore:.*steps of the number")
 def test_the_length_of_a_vector_does_not_matter(table: pd.DataFrame, targets: FloatArray, lengths: FloatArray) -> None:
     first, second = (discover(items_of(y, table), direction=True, **QUICK) for y in (targets, lengths * targets))
     pd.testing.assert_frame_equal(first.features, second.features)
@@ -108,6 +109,7 @@ def test_targets_as_explained(table: pd.DataFrame, targets: FloatArray) -> None:
     np.testing.assert_allclose(divided[kept] * np.linalg.norm(targets, axis=1)[kept, None], targets[kept], rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*rows repeat")
 def test_targets_without_a_direction_are_refused(table: pd.DataFrame, targets: FloatArray) -> None:
     with pytest.raises(OptionError, match=r"^direction: expected at least two targets, got 'y0' alone; leave direction out$"):
         discover(items_of(targets[:, :1], table), direction=True)

@@ -79,7 +79,11 @@ def gather_pairs(
         curve=pd.DataFrame(run.progress.curve),
         scores={part: {name: _number(value) for name, value in found.items()} for part, found in run.progress.scores.items()},
         points={} if problem is None or stale else _points(run, problem),
-        settings={**own, **asdict(run.record.settings), **{f"search: {name}": value for name, value in record.search.items()}},
+        settings={
+            **own,
+            **asdict(run.record.settings),
+            **{f"search: {name}": value for name, value in sorted(record.search.items())},
+        },
         versions=record.versions,
         status="done" if run.progress.status == "done" else record.status,
     )

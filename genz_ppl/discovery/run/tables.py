@@ -35,7 +35,8 @@ def feature_table(features: Sequence[FeatureRecord], rates: FloatArray, posterio
     for row in rows:
         row["p_e"] = row["prevalence"] = float("nan")
     active = [row for row in rows if row["active"]]
-    for row, rate, share in zip(active, rates.tolist(), np.asarray(posterior).mean(axis=0).tolist(), strict=True):
+    shares = np.ascontiguousarray(posterior).mean(axis=0)  # of the same layout everywhere: to the last bit
+    for row, rate, share in zip(active, rates.tolist(), shares.tolist(), strict=True):
         row["p_e"], row["prevalence"] = rate, share
     return pd.DataFrame(rows, columns=list(FEATURE_COLUMNS)).astype(FEATURE_COLUMNS)
 
