@@ -121,7 +121,7 @@ def test_what_is_missing_is_refused_by_name(
 
 
 def test_words_in_a_covariate_are_refused(frame: pd.DataFrame, run: Discovery) -> None:
-    with pytest.raises(InputError, match="column 'area', row 1: expected a number written as in '1234.5', found 'wide'"):
+    with pytest.raises(InputError, match=r"column 'area', row 1: expected a number written as in '1234\.5', found 'wide'"):
         run.predict(frame.assign(area="wide"))
 
 
