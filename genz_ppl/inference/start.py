@@ -14,7 +14,8 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.varying import effect_spread, pooling_of, with_effects
 from genz_ppl.models import FeatureLayer, GenZ
 from genz_ppl.models.features import prior_probability
-from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood
+from genz_ppl.models.known_likelihoods import LIKELIHOODS
+from genz_ppl.models.likelihoods import Likelihood
 from genz_ppl.models.links import LINKS, LinearLink, Link, TrainingPlan
 
 

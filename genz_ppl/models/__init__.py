@@ -6,9 +6,9 @@ from genz_ppl.models.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from genz_ppl.models.features import FeatureLayer
 from genz_ppl.models.gaussian import GaussianLikelihood, IsotropicLikelihood, LowRankGaussianLikelihood
 from genz_ppl.models.genz import GenZ
-from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood, ScaleMixtureLikelihood, add_likelihood
+from genz_ppl.models.known_likelihoods import LIKELIHOODS, add_likelihood, name_of
+from genz_ppl.models.likelihoods import Likelihood, ScaleMixtureLikelihood
 from genz_ppl.models.links import LINKS, InteractionLink, LinearLink, Link, NeuralLink, add_link
-from genz_ppl.models.own_likelihoods import name_of
 from genz_ppl.models.robust import LaplaceLikelihood, StudentTLikelihood
 
 __all__ = [

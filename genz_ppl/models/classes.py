@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, size_of, unit_size
+from genz_ppl.models.known_likelihoods import add_likelihood
+from genz_ppl.models.likelihoods import Likelihood, mean_of, size_of, unit_size
 
 # A class without a single item keeps a finite log-odds.
 SMALLEST_SHARE = 1e-4

@@ -8,7 +8,8 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from genz_ppl.models.likelihoods import Likelihood, add_likelihood, mean_of, size_of, unit_size
+from genz_ppl.models.known_likelihoods import add_likelihood
+from genz_ppl.models.likelihoods import Likelihood, mean_of, size_of, unit_size
 
 # Beyond a factor of exp(30) from the mean count nothing is being explained; exp must not overflow on the way.
 LARGEST_LOG = 30.0

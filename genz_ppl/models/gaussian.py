@@ -10,7 +10,8 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from genz_ppl.models.likelihoods import Likelihood, ScaleMixtureLikelihood, add_likelihood, mean_of
+from genz_ppl.models.known_likelihoods import add_likelihood
+from genz_ppl.models.likelihoods import Likelihood, ScaleMixtureLikelihood, mean_of
 
 # Relative to the variance of a standardised target: a perfect fit must not divide by zero.
 SMALLEST_VARIANCE = 1e-10

@@ -1,8 +1,8 @@
-"""What a likelihood p(y | f) is, and the table of those there are. Adding one: subclass, decorate with `add_likelihood`."""
+"""What a likelihood p(y | f) is. Adding one: subclass `Likelihood`, decorate with `add_likelihood`."""
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -10,7 +10,6 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from genz_ppl.errors import InputError
-from genz_ppl.settings import LIKELIHOOD_NAMES
 
 
 class Likelihood(PyroModule):  # type: ignore[misc]
@@ -146,28 +145,6 @@ class ScaleMixtureLikelihood(Likelihood):
     def precision(self, squared_error: Tensor) -> Tensor:
         """Precision of the touching Gaussian at e; (T, D), or (D,) where it is the same for all items."""
         raise TypeError(f"{type(self).__name__} must define precision(squared_error)")
-
-
-class _Table(dict[str, type[Likelihood]]):
-    """Likelihoods by name; one that is named "package.module:object" is imported when it is asked for."""
-
-    def __missing__(self, name: str) -> type[Likelihood]:
-        from genz_ppl.models.own_likelihoods import imported
-
-        self[name] = kind = imported(name)
-        return kind
-
-
-LIKELIHOODS: dict[str, type[Likelihood]] = _Table()
-Kind = TypeVar("Kind", bound=type[Likelihood])
-
-
-def add_likelihood(kind: Kind) -> Kind:
-    """Class decorator: make a likelihood known by its `name` to `fit`, `discover` and the command line."""
-    LIKELIHOODS[kind.name] = kind
-    if kind.name not in LIKELIHOOD_NAMES:
-        LIKELIHOOD_NAMES.append(kind.name)
-    return kind
 
 
 def mean_of(values: Tensor, observed: Tensor) -> Tensor:

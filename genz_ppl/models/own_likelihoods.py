@@ -16,22 +16,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
-from genz_ppl.models.likelihoods import LIKELIHOODS, Likelihood, add_likelihood, unit_size
+from genz_ppl.models.likelihoods import Likelihood, unit_size
 
 Function = Callable[..., dist.Distribution]
-
-
-def name_of(likelihood: str | type[Likelihood] | Function) -> str:
-    """The name by which `LIKELIHOODS` knows a likelihood from now on; a function's is "package.module:function"."""
-    if isinstance(likelihood, str):
-        return likelihood
-    if isinstance(likelihood, type) and issubclass(likelihood, Likelihood):
-        return add_likelihood(likelihood).name
-    if not callable(likelihood):
-        raise OptionError(f"likelihood: expected a name, a Likelihood class or a function of a location, got {likelihood!r}")
-    name = f"{likelihood.__module__}:{likelihood.__qualname__}"
-    LIKELIHOODS[name] = by_function(likelihood, name)
-    return name
 
 
 def imported(name: str) -> type[Likelihood]:

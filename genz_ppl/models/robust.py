@@ -11,7 +11,8 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from genz_ppl.models.gaussian import SMALLEST_VARIANCE
-from genz_ppl.models.likelihoods import ScaleMixtureLikelihood, add_likelihood, mean_of
+from genz_ppl.models.known_likelihoods import add_likelihood
+from genz_ppl.models.likelihoods import ScaleMixtureLikelihood, mean_of
 
 # The variance of a Student-t is finite above 2; above 100 it is a Gaussian for all purposes.
 FEWEST_DEGREES, MOST_DEGREES = 2.05, 100.0

@@ -214,7 +214,7 @@ def test_bayesian_fits_and_diagnostics_know_the_groups(world: World) -> None:
     result = fitted(world, n, inference="svi", bayesian=True, steps=100)
     data = to_inference_data(result.fitted(world.h[:n], world.y[:n], world.x[:n], varying=world.labels[:n]))
     effects = data.posterior["group_effects"]
-    assert effects.dims == ("chain", "draw", "group", "term", "target")
+    assert effects.dims == ("chain", "draw", "group", "term")
     assert effects["group"].values.tolist() == list(result.levels)
     assert effects["term"].values.tolist() == ["intercept", "covariate 0", "covariate 1"]
     assert data.constant_data["covariates"].shape == (n, 2)
