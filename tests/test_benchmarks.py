@@ -50,6 +50,7 @@ def test_numpy_and_package_agree_after_every_step(numpy_em: ModuleType) -> None:
     assert found.package_seconds > 0
 
 
+@pytest.mark.slow
 def test_script_prints_its_table(
     numpy_em: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_script_prints_its_table(
     assert "takes 0.50 times the seconds of numpy" in printed
 
 
+@pytest.mark.slow
 def test_whole_run_finds_true_features_and_prints_its_tables(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_faults_print_their_table(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert all(cell.startswith("stopped") for cell in rows[2][1:])
 
 
+@pytest.mark.slow
 def test_coldstart_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     coldstart = script("coldstart", monkeypatch)
     write_films(tmp_path)
@@ -152,6 +155,7 @@ def test_questions_that_the_regressions_beside_the_films_ask(monkeypatch: pytest
     assert {(1, 0, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0)} <= every  # is old, war, from 1955 on, from 1980 on
 
 
+@pytest.mark.slow
 def test_cooccurrence_runs_both_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cooccurrence = script("cooccurrence", monkeypatch)
     world = make_world(0, sizes=(60, 40), density=0.5)
@@ -237,6 +241,7 @@ def test_columns_of_the_houses(yardsticks: ModuleType, houses: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_houses_compared_prints_its_tables_and_keeps_results(
     yardsticks: ModuleType, houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

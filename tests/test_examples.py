@@ -27,6 +27,7 @@ def test_every_example_is_listed_here() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(EXPECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_example_runs(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / f"{name}.py")]

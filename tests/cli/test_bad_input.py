@@ -103,6 +103,7 @@ def test_a_wrong_option(fit: Any, table: Path, options: str, expected: str) -> N
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something(fit: Any, table: Path, tmp_path: Path) -> None:
     assert fit(table.name, "out").code == 0
     before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
@@ -129,6 +130,7 @@ def test_a_target_that_varies_among_test_items_only(
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_single_missing_targets_are_fine(fit: Any, frame: pd.DataFrame, table: Path) -> None:
     frame.loc[[1, 8, 20], "y"] = np.nan
     frame.to_csv(table, index=False)
@@ -137,6 +139,7 @@ def test_single_missing_targets_are_fine(fit: Any, frame: pd.DataFrame, table: P
     assert "colour is red" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_cell_of_ten_megabytes_is_fine(fit: Any, frame: pd.DataFrame, table: Path) -> None:
     spoilt("colour", 3, "word " * 2_000_000)(frame).to_csv(table, index=False)
     outcome = fit(table.name, "out")
@@ -144,6 +147,7 @@ def test_a_cell_of_ten_megabytes_is_fine(fit: Any, frame: pd.DataFrame, table: P
     assert "colour is red" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_readable_column_that_gives_the_target_away(fit: Any, frame: pd.DataFrame, table: Path) -> None:
     frame.assign(price=np.exp(frame["y"]), linear=7 - 3 * frame["y"]).to_csv(table, index=False)
     outcome = fit(table.name, "out")

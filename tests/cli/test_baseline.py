@@ -25,6 +25,7 @@ def record(folder: str = "out") -> dict[str, Any]:
     return read
 
 
+@pytest.mark.slow
 def test_the_binary_numbers(genz: Any) -> None:
     outcome = genz("baseline", "binary", "--out", "out", "--seed", "1")
     assert (outcome.code, outcome.err) == (0, "")
@@ -52,6 +53,7 @@ def test_the_binary_numbers(genz: Any) -> None:
     assert metrics["n_features"] == curve["n_features"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_other_commands_read_the_run(genz: Any, table: Path) -> None:
     outcome = genz("baseline", table.name, *TABLE, "--out", "out", "--questions", "6", "--task", "What makes y large?")
     assert outcome.code == 0
@@ -66,6 +68,7 @@ def test_other_commands_read_the_run(genz: Any, table: Path) -> None:
     assert (again.code, again.out) == (0, "out: the run is done already; 'genz features' shows what it found\n")
 
 
+@pytest.mark.slow
 def test_a_table_joined_with_rules_is_found_from_elsewhere(
     genz: Any, frame: pd.DataFrame, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +129,7 @@ class Model(RulesModel):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -156,6 +160,7 @@ def suggestions(body: Body) -> list[str]:
     return WORDS
 
 
+@pytest.mark.slow
 def test_a_served_model_and_its_cap(genz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789")
     random = np.random.default_rng(0)

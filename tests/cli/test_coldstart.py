@@ -31,6 +31,7 @@ def films(made: Path, genz: Any) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_table_sentence_and_figure(genz: Any, films: Path) -> None:
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
     done = genz("coldstart", "run", "--ratings", 60, "--html", "cold.html")

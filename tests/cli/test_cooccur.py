@@ -54,6 +54,7 @@ def test_a_run_from_tables_to_predictions(tables: Path, capsys: pytest.CaptureFi
     assert "done already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_undescribed_side_and_absent_pairs(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = pd.read_csv("pairs.csv")
     pairs[pairs["value"] > 0.5][["row", "column"]].to_parquet("present.parquet")

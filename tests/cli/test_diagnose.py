@@ -24,6 +24,7 @@ def runs(genz: Any, tmp_path: Path) -> list[str]:
     return ["gaussian", "student_t"]
 
 
+@pytest.mark.slow
 def test_diagnose_prints_and_writes(genz: Any, runs: list[str], tmp_path: Path) -> None:
     done = genz("diagnose", runs[0])
     assert done.code == 0, done.err
@@ -38,6 +39,7 @@ def test_diagnose_prints_and_writes(genz: Any, runs: list[str], tmp_path: Path) 
     assert 0.5 < found["coverage"]["test"]["0.9"] <= 1
 
 
+@pytest.mark.slow
 def test_the_run_is_as_it_was_but_for_the_new_file(genz: Any, runs: list[str], tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in (tmp_path / runs[1]).iterdir()}
     genz("diagnose", runs[1])
@@ -46,6 +48,7 @@ def test_the_run_is_as_it_was_but_for_the_new_file(genz: Any, runs: list[str], t
     assert after == before
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_advice(genz: Any, runs: list[str]) -> None:
     done = genz("compare", *runs)
     assert done.code == 0, done.err
@@ -57,6 +60,7 @@ def test_compare_prints_a_table_and_advice(genz: Any, runs: list[str]) -> None:
     assert found["runs"][1]["elpd_difference"] < 0
 
 
+@pytest.mark.slow
 def test_wrong_use(genz: Any, runs: list[str]) -> None:
     for arguments, message in (
         (("diagnose", "nowhere"), "nowhere: expected a run directory, found no run.json; give the folder of --out"),
@@ -69,6 +73,7 @@ def test_wrong_use(genz: Any, runs: list[str]) -> None:
         assert done.out == ""
 
 
+@pytest.mark.slow
 def test_runs_on_other_splits_are_not_compared(genz: Any, runs: list[str]) -> None:
     genz("fit", "toy.csv", "--target", "y", "--out", "other", "--seed", 5, "--cycles", 1, "--add", 1)
     done = genz("compare", "gaussian", "other")
@@ -76,6 +81,7 @@ def test_runs_on_other_splits_are_not_compared(genz: Any, runs: list[str]) -> No
     assert "other: expected the training items and targets of gaussian, got others" in done.message
 
 
+@pytest.mark.slow
 def test_wrong_options_of_strategies_in_the_words_of_the_command_line(genz: Any, runs: list[str], tmp_path: Path) -> None:
     fit = ("fit", "toy.csv", "--target", "y", "--out", "new")
     for extra, message in (

@@ -37,6 +37,7 @@ def test_long_questions_are_not_cut_off_when_piped(fit: Any, frame: pd.DataFrame
     assert long in fit(table.name, "out").out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["tsv", "parquet", "jsonl"])
 def test_other_file_types_give_the_same_features(fit: Any, frame: pd.DataFrame, table: Path, suffix: str) -> None:
     if suffix == "tsv":
@@ -85,6 +86,7 @@ def test_directions_of_vectors(fit: Any, table: Path, frame: pd.DataFrame) -> No
     assert (settings["direction"], settings["error_rate_prior"]) == (True, [1.0, 1e6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -152,6 +154,7 @@ def assert_nine_bits(folder: Path) -> None:
 SEEDS = [pytest.param(seed, marks=[] if seed < 2 else pytest.mark.slow) for seed in range(20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_nine_bits_of_the_papers_experiment(genz: Any, seed: int) -> None:
     assert genz("fit", "binary", "--out", "out", *BITS, "--seed", seed, "--model", "rules").code == 0
@@ -195,6 +198,7 @@ def test_the_demo_writes_where_it_is_told(genz: Any) -> None:
     assert json.loads(Path("out/run.json").read_text())["source"] == "binary"
 
 
+@pytest.mark.slow
 def test_a_fit_ends_with_its_ceiling_unless_told_not_to(fit: Any, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from genz_ppl.discovery import ceiling
 

@@ -75,6 +75,7 @@ def ask(genz: Any, folder: str, *more: object) -> list[Any]:
     return [genz("resume", folder, *more), genz("predict", folder, "new.csv", "-o", "predicted.csv", *more)]
 
 
+@pytest.mark.slow
 def test_code_is_not_run_unless_it_is_confirmed(genz: Any, fit: Any, table: Path, new: Path) -> None:
     assert fit(table.name, "out").code == 0
     edit("out", model="planted_one:make", status="interrupted")
@@ -112,6 +113,7 @@ def test_code_of_one_s_own_goes_on_but_not_that_of_another_folder(genz: Any, fit
     assert not Path("ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["base_url", "store", "prompts"])
 def test_nothing_is_sent_or_written_elsewhere(genz: Any, served: Any, new: Path, tmp_path: Path, changed: str) -> None:
     with FaultServer(TRUE) as server, FaultServer(TRUE) as other:
@@ -131,6 +133,7 @@ def test_nothing_is_sent_or_written_elsewhere(genz: Any, served: Any, new: Path,
         assert genz("resume", "out", "--base-url", "http://localhost:1/v1").code == 2  # not what it has
 
 
+@pytest.mark.slow
 def test_a_server_that_is_confirmed(genz: Any, served: Any, new: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with FaultServer(TRUE) as server:
         assert served(server, "out").code == 0
@@ -145,6 +148,7 @@ def test_a_server_that_is_confirmed(genz: Any, served: Any, new: Path, monkeypat
         assert [outcome.code for outcome in ask(genz, "out")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_the_same_in_python(fit: Any, frame: pd.DataFrame, table: Path, new: Path) -> None:
     assert fit(table.name, "out").code == 0
     edit("out", model="planted_three:make")
@@ -207,6 +211,7 @@ def test_the_cache_folder_cannot_be_written(genz: Any, served: Any, new: Path, t
         assert genz("predict", "out", "new.csv", "-o", "predicted.csv").code == 2
 
 
+@pytest.mark.slow
 def test_a_file_under_the_name_of_a_new_one_is_no_way_out(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
     """A folder may hold links in place of the files that are written first under another name."""
     assert fit(table.name, "out").code == 0

@@ -31,6 +31,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     return fill
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES])
 def test_a_run_under_way(genz: Any, fit: Any, table: Path, full: Any, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
     with monkeypatch.context():
@@ -55,6 +56,7 @@ def test_a_run_that_could_not_begin(fit: Any, table: Path, full: Any) -> None:
     assert not list(Path("out").iterdir())
 
 
+@pytest.mark.slow
 def test_commands_that_can_be_given_again(genz: Any, fit: Any, table: Path, full: Any) -> None:
     assert fit(table.name, "out").code == 0
     before = sorted(path.name for path in Path("out").iterdir())

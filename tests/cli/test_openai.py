@@ -125,6 +125,7 @@ def test_fit_and_predict(genz: Any, fit: Any, houses: Path, uninterrupted: Any) 
         )
 
 
+@pytest.mark.slow
 def test_the_same_run_again_costs_nothing(fit: Any) -> None:
     with FaultServer(TRUE) as server:
         first = fit(server)
@@ -135,6 +136,7 @@ def test_the_same_run_again_costs_nothing(fit: Any) -> None:
     assert json.loads(Path("again/metrics.json").read_text())["calls"] == 0
 
 
+@pytest.mark.slow
 def test_faults_change_nothing_but_the_number_of_calls(genz: Any, fit: Any, uninterrupted: Any) -> None:
     names = ["429", "500", "reset_amid", "bad_json", "refusal", "truncated", "index_string", "length_valid", "two_objects"]
     with FaultServer(TRUE, share(0.25, names)) as server:
@@ -144,6 +146,7 @@ def test_faults_change_nothing_but_the_number_of_calls(genz: Any, fit: Any, unin
         assert len(asked(server.requests)) == len(set(asked(server.requests)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cap", "low", "high"), [("--max-calls", 4, 1000), ("--max-cost", 0.012, 10), ("--max-tokens", 12_000, 10**7)]
 )
@@ -179,6 +182,7 @@ def test_a_cap_on_a_prediction(genz: Any, fit: Any, houses: Path) -> None:
         assert server.total == made + 2
 
 
+@pytest.mark.slow
 def test_a_used_up_quota(genz: Any, fit: Any, uninterrupted: Any) -> None:
     with FaultServer(TRUE, lambda number, _: "429_quota" if number > 4 else None) as server:
         outcome = fit(server, "--workers", 1)
@@ -202,6 +206,7 @@ def test_a_server_that_does_not_work(fit: Any, name: str) -> None:
     assert len(outcome.message) < 300
 
 
+@pytest.mark.slow
 def test_a_full_disk(genz: Any, fit: Any, uninterrupted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = store_schema.open_store
 
@@ -226,6 +231,7 @@ def test_a_full_disk(genz: Any, fit: Any, uninterrupted: Any, monkeypatch: pytes
         assert counted < len(set(pairs))
 
 
+@pytest.mark.slow
 def test_an_interrupt(genz: Any, fit: Any, uninterrupted: Any) -> None:
     """Ctrl-C amid calls: they end, are stored, and the run goes on from there."""
     with FaultServer(TRUE, latency=0.15) as server:

@@ -31,6 +31,7 @@ def seen(display: Display) -> str:
     return output.getvalue()
 
 
+@pytest.mark.slow
 def test_the_display_says_where_the_run_is(frame: pd.DataFrame) -> None:
     clock = Clock()
     display = Display(shown=False, clock=clock)

@@ -22,6 +22,7 @@ def done(fit: Any, table: Path) -> Path:
     return Path("out")
 
 
+@pytest.mark.slow
 def test_features_as_text_json_and_csv(genz: Any, done: Path) -> None:
     written = pd.read_csv(done / "features.csv")
     active = written[written["active"]]
@@ -36,6 +37,7 @@ def test_features_as_text_json_and_csv(genz: Any, done: Path) -> None:
     assert "removed_at" in genz("features", done, "--all").out.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_removed_features_are_shown_when_asked_for(genz: Any, fit: Any, table: Path) -> None:
     outcome = fit(table.name, "out", "--smallest-worth", "1000000")  # no feature is worth that
     assert outcome.code == 0
@@ -135,6 +137,7 @@ def unfinished(folder: Path) -> None:
     (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
 
 
+@pytest.mark.slow
 def test_resuming_on_data_that_changed(genz: Any, done: Path, frame: pd.DataFrame, table: Path) -> None:
     unfinished(done)
     frame.assign(size=3).to_csv(table, index=False)
@@ -205,12 +208,14 @@ def test_settings_of_another_version(genz: Any, done: Path) -> None:
     assert "not of this version" in outcome.message
 
 
+@pytest.mark.slow
 def test_a_run_can_be_moved(genz: Any, done: Path, table: Path) -> None:
     shutil.move(done, "moved")
     assert genz("features", "moved").code == 0
     assert genz("predict", "moved", table.name, "-o", "p.csv").code == 0
 
 
+@pytest.mark.slow
 def test_features_are_sorted_by_any_column(genz: Any, done: Path) -> None:
     table = pd.read_csv(done / "features.csv").query("active")
     for by in ("text", "effect", "p_e", "prevalence", "gain", "added_at"):

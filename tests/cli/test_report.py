@@ -27,6 +27,7 @@ def test_report_is_written_beside_the_run(genz: Any, fit: Any, table: Path, tmp_
     assert "What explains y?" in page
 
 
+@pytest.mark.slow
 def test_report_elsewhere_with_figures_a_baseline_and_moved_items(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
     assert fit(table, "run").code == 0
     table.rename(tmp_path / "moved.csv")
@@ -40,6 +41,7 @@ def test_report_elsewhere_with_figures_a_baseline_and_moved_items(genz: Any, fit
     assert not (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_wrong_use(genz: Any, fit: Any, table: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     assert fit(table, "run").code == 0
     frame.assign(y=0.0 + frame["size"]).to_csv(tmp_path / "other.csv", index=False)
@@ -64,6 +66,7 @@ def test_wrong_use(genz: Any, fit: Any, table: Path, frame: pd.DataFrame, tmp_pa
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == files
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
     assert fit(table, "run").code == 0
     (tmp_path / "out.html.partial").mkdir()
@@ -73,6 +76,7 @@ def test_a_file_that_cannot_be_written(genz: Any, fit: Any, table: Path, tmp_pat
     assert not (tmp_path / "out.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_a_table_in_memory_is_shown_without_texts(genz: Any, frame: pd.DataFrame, table: Path, tmp_path: Path) -> None:
     discover(Items.from_frame(frame, id="key", target="y", name="toy.csv"), cycles=1, add=1, cut=0, out=tmp_path / "run")
     done = genz("report", "run")
@@ -85,6 +89,7 @@ def test_a_run_on_a_table_in_memory_is_shown_without_texts(genz: Any, frame: pd.
     assert genz("diagnose", "run").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_table_is_gone(genz: Any, fit: Any, table: Path, tmp_path: Path) -> None:
     assert fit(table, "kept", "--keep-texts").code == 0
     assert fit(table, "run").code == 0
@@ -95,6 +100,7 @@ def test_a_run_whose_table_is_gone(genz: Any, fit: Any, table: Path, tmp_path: P
     assert genz("compare", "run", "kept").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_two_sides(genz: Any, frame: pd.DataFrame, tmp_path: Path) -> None:
     rows, columns = (
         Items.from_frame(part, id="key", text=["colour", "size"], require_target=False, name=name)

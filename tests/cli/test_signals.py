@@ -77,6 +77,7 @@ def resumed(server: FaultServer) -> None:
     assert server.abandoned == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_amid_calls(kind: signal.Signals) -> None:
     with FaultServer(TRUE, latency=0.3) as server:
@@ -89,6 +90,7 @@ def test_a_signal_amid_calls(kind: signal.Signals) -> None:
         resumed(server)
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed() -> None:
     ours, theirs = os.openpty()
     with FaultServer(TRUE, latency=0.3) as server:
@@ -99,6 +101,7 @@ def test_a_terminal_that_is_closed() -> None:
         resumed(server)
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     with FaultServer(TRUE, latency=0.05) as server:
         process = started(server, signal.SIGHUP)

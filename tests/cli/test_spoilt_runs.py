@@ -93,6 +93,7 @@ def check(genz: Any, arguments: list[str]) -> int:
     return int(outcome.code)
 
 
+@pytest.mark.slow
 def test_every_entry_of_run_json_spoilt(genz: Any, out: Path) -> None:
     """All ways of spoiling an entry are read; some are handed to every command."""
     record = json.loads((out / RUN).read_text())
@@ -145,6 +146,7 @@ SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+@pytest.mark.slow
 def test_every_tensor_spoilt(genz: Any, out: Path) -> None:
     predict = ["predict", "out", "new.csv", "-o", "new-predictions.csv"]
     tensors, plain = state(out)
@@ -160,6 +162,7 @@ def test_every_tensor_spoilt(genz: Any, out: Path) -> None:
             assert code == 2 or not tensors[name].numel() or how in ("deeper", "complex"), (name, how)
 
 
+@pytest.mark.slow
 def test_every_entry_of_the_progress_spoilt(genz: Any, out: Path) -> None:
     tensors, plain = state(out)
     cases = [(path, value) for path in places(plain) for value in VALUES]
@@ -170,6 +173,7 @@ def test_every_entry_of_the_progress_spoilt(genz: Any, out: Path) -> None:
     assert codes.count(2) > 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [STATE, RUN, "curve.csv"])
 def test_files_cut_short_or_damaged(genz: Any, out: Path, file: str) -> None:
     """One byte of the state that is another is found, wherever it is."""
@@ -187,6 +191,7 @@ def test_files_cut_short_or_damaged(genz: Any, out: Path, file: str) -> None:
         check(genz, arguments)
 
 
+@pytest.mark.slow
 def test_model_settings_of_other_types(genz: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
     record = json.loads((out / RUN).read_text())
@@ -197,6 +202,7 @@ def test_model_settings_of_other_types(genz: Any, out: Path, monkeypatch: pytest
             check(genz, ["resume", "out", "--max-calls", "1"])  # its state is at its end: nothing is asked
 
 
+@pytest.mark.slow
 def test_a_run_on_two_sides_spoilt(genz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     chance = np.random.default_rng(0)

@@ -34,6 +34,7 @@ def evil(frame: pd.DataFrame, table: Path) -> Path:
     return table
 
 
+@pytest.mark.slow
 def test_nothing_that_a_terminal_obeys_is_printed(genz: Any, fit: Any, evil: Path) -> None:
     fitted = fit(evil.name, "out")
     assert fitted.code == 0
@@ -82,6 +83,7 @@ class Model(RulesModel):
 """
 
 
+@pytest.mark.slow
 def test_texts_that_a_spreadsheet_would_reckon(genz: Any, fit: Any, table: Path) -> None:
     Path("worded_as_formulas.py").write_text(WORDED_AS_FORMULAS)
     assert fit(table.name, "out", "--model", "worded_as_formulas:Model").code == 0

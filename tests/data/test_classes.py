@@ -61,6 +61,7 @@ def test_labels_become_codes(cells: list[Any], labels: tuple[str, ...], codes: l
     same(items.targets, codes)
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | st.booleans() | st.integers(-(10**18), 10**18) | WORDS, min_size=1, max_size=30))
 def test_decoding_gives_back_the_labels(cells: list[Any]) -> None:
     items = read(cells, require_target=False)

@@ -84,6 +84,7 @@ def contestants() -> dict[str, Contestant]:
     return runs
 
 
+@pytest.mark.slow
 def test_heavy_tails_call_for_student_t() -> None:
     runs = contestants()
     found = compare(runs)
@@ -104,6 +105,7 @@ def test_runs_on_other_items_are_refused(world: Any) -> None:
         compare({"gaussian": runs["gaussian"], "other": other})
 
 
+@pytest.mark.slow
 def test_counts_and_numbers_are_not_on_one_scale() -> None:
     random = np.random.default_rng(4)
     answers = (random.random((40, 1)) < 0.5).astype(float)

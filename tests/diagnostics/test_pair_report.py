@@ -43,6 +43,7 @@ def gaussian(crossed: Crossed) -> Crossing:
     return crossed()
 
 
+@pytest.mark.slow
 def test_it_says_what_was_found(gaussian: Crossing) -> None:
     run, sides, _ = gaussian
     page = page_of(run, sides)
@@ -118,6 +119,7 @@ def test_points_are_predictions(gaussian: Crossing) -> None:
     assert len(points.actual) == run.scores["held_out"]["n_pairs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("likelihood", "words"),
     [
@@ -151,6 +153,7 @@ def test_an_undescribed_side_has_no_features(crossed: Crossed) -> None:
     assert "of new columns" not in page.words.partition("How well it predicts")[2].partition("Guess:")[0]
 
 
+@pytest.mark.slow
 def test_a_link_that_is_not_linear_has_no_affinity(crossed: Crossed) -> None:
     run, sides, _ = crossed(link="interaction")
     page = page_of(run, sides)
@@ -161,6 +164,7 @@ def test_a_link_that_is_not_linear_has_no_affinity(crossed: Crossed) -> None:
     assert not re.search(r"\b(nan|inf|None|undefined)\b", page.words)
 
 
+@pytest.mark.slow
 def test_nothing_found(crossed: Crossed, asker: Any) -> None:
     run, sides, _ = crossed(model=asker({}))
     page = page_of(run, sides)
@@ -168,6 +172,7 @@ def test_nothing_found(crossed: Crossed, asker: Any) -> None:
     assert "No yes/no question about the columns was found" in page.words
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_texts(crossed: Crossed) -> None:
     run, sides, _ = crossed(hostile=True)
     text = render_pairs(data_of(run, sides))
@@ -189,6 +194,7 @@ def test_hostile_texts_stay_texts(crossed: Crossed) -> None:
             assert attributes.get("dir") == "auto", position
 
 
+@pytest.mark.slow
 def test_it_loads_nothing(gaussian: Crossing) -> None:
     text = render_pairs(data_of(gaussian[0], gaussian[1]))
     page = parsed(text)
@@ -222,6 +228,7 @@ def test_it_can_be_used_without_seeing_or_pointing(gaussian: Crossing) -> None:
     assert all(after <= before + 1 for before, after in pairwise(headings))
 
 
+@pytest.mark.slow
 def test_a_loaded_run_gives_the_same_file(crossed: Crossed, tmp_path: Path) -> None:
     run, (rows, columns), pairs = crossed(out=tmp_path / "run")
     run.report(tmp_path / "a.html")

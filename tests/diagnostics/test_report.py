@@ -35,6 +35,7 @@ def gaussian(explained: Explained) -> tuple[Discovery, Items]:
     return explained()
 
 
+@pytest.mark.slow
 def test_it_says_what_was_found(gaussian: tuple[Discovery, Items]) -> None:
     run, items = gaussian
     page = parsed(render(data_of(run, items)))
@@ -77,6 +78,7 @@ def test_an_effect_is_the_weight_and_the_scores_are_those_of_the_run(gaussian: t
     assert data.steps[-1].active == tuple(run.features.loc[run.features["active"], "text"])
 
 
+@pytest.mark.slow
 def test_the_effect_of_a_feature_of_counts_is_in_counts(explained: Explained) -> None:
     run, items = explained("poisson")
     feature = data_of(run, items).features[0]
@@ -89,6 +91,7 @@ def test_the_effect_of_a_feature_of_counts_is_in_counts(explained: Explained) ->
 KINDS = ("student_t", "laplace", "poisson", "negative_binomial", "bernoulli", "categorical", "many")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_target_has_its_charts(explained: Explained, kind: str) -> None:
     run, items = explained(kind)
@@ -120,6 +123,7 @@ def test_other_links(explained: Explained, link: str) -> None:
     parsed(render(data))
 
 
+@pytest.mark.slow
 def test_missing_targets_are_left_out(explained: Explained) -> None:
     run, items = explained(gaps=True)
     data = data_of(run, items)
@@ -129,6 +133,7 @@ def test_missing_targets_are_left_out(explained: Explained) -> None:
     parsed(render(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian", "many", "categorical"])
 def test_hostile_texts_stay_texts(explained: Explained, kind: str) -> None:
     run, items = explained(kind, hostile=True)
@@ -210,6 +215,7 @@ def test_colours_have_contrast() -> None:
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground, palette[name])
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_file(explained: Explained, tmp_path: Path) -> None:
     run, items = explained(out=tmp_path / "run")
     run.report(tmp_path / "a.html", figures=tmp_path / "figures")
@@ -225,12 +231,14 @@ def test_the_same_run_gives_the_same_file(explained: Explained, tmp_path: Path) 
         assert content.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_figures_of_hostile_texts(explained: Explained, tmp_path: Path) -> None:
     run, _ = explained("many", hostile=True)
     run.report(tmp_path / "a.html", figures=tmp_path / "figures")
     assert (tmp_path / "figures" / "feature_weights.pdf").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_run_without_features(explained: Explained, asker: Any, tmp_path: Path) -> None:
     run, items = explained(model=asker({}))
     page = parsed(render(data_of(run, items)))
@@ -240,6 +248,7 @@ def test_a_run_without_features(explained: Explained, asker: Any, tmp_path: Path
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"learning_curve", "predicted_actual"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run(explained: Explained, asker: Any, tmp_path: Path) -> None:
     wordings = {f"is it c{k}?": f"c{k}" for k in range(3)}
     with pytest.raises(KeyboardInterrupt):
@@ -262,6 +271,7 @@ def test_the_baseline_has_its_line(gaussian: tuple[Discovery, Items]) -> None:
     assert "reach 0.700 at best (with three questions, chosen in hindsight)" in page.words
 
 
+@pytest.mark.slow
 def test_contradicted_answers_are_shown_with_their_items(explained: Explained, asker: Any) -> None:
     wordings = {f"is it c{k}?": f"c{k}" for k in range(3)}
     run, items = explained(model=asker(wordings, wrong=0.15))
@@ -286,6 +296,7 @@ def test_what_is_missing_is_said(gaussian: tuple[Discovery, Items], monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_loaded_run_reports_without_its_items(explained: Explained, tmp_path: Path) -> None:
     run, _ = explained(out=tmp_path / "run")
     run.report(tmp_path / "whole.html")
@@ -301,6 +312,7 @@ def test_a_loaded_run_reports_without_its_items(explained: Explained, tmp_path: 
     assert (tmp_path / "kept.html").read_bytes() == (tmp_path / "whole.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_lacks_the_items_needs_them(explained: Explained, tmp_path: Path) -> None:
     _, items = explained(out=tmp_path / "run")
     file = tmp_path / "run" / "items.parquet"

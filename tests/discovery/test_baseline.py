@@ -119,6 +119,7 @@ def test_the_model_is_shown_training_items_and_no_targets(items: Items, sides: t
     assert model.task == "What makes y large?"
 
 
+@pytest.mark.slow
 def test_test_targets_decide_nothing(frame: pd.DataFrame, items: Items) -> None:
     test = items.split_indices(0, 0.2).test
     shuffled = frame.copy()
@@ -132,6 +133,7 @@ def test_test_targets_decide_nothing(frame: pd.DataFrame, items: Items) -> None:
     assert not np.allclose(one.curve["test_error"], other.curve["test_error"])
 
 
+@pytest.mark.slow
 def test_the_split_and_the_scaling_are_those_of_discover(items: Items, tmp_path: Path) -> None:
     baseline(items, Asker(), seed=4, test_fraction=0.3, out=tmp_path / "baseline")
     discover(items, seed=4, test_fraction=0.3, cycles=1, add=1, cut=0, out=tmp_path / "fit")
@@ -140,6 +142,7 @@ def test_the_split_and_the_scaling_are_those_of_discover(items: Items, tmp_path:
         assert records[0][entry] == records[1][entry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
 def test_a_stop_while_questions_are_answered(items: Items, tmp_path: Path, assert_same_run: Any, at: int) -> None:
     # 14 questions: two steps of answers on training items and, for what is of use, on test items.
@@ -182,6 +185,7 @@ def test_a_stop_while_features_are_taken_out(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_resume_tells_the_two_kinds_of_run_apart(items: Items, tmp_path: Path) -> None:
     discover(items, cycles=1, add=1, cut=0, out=tmp_path / "fit")
     assert resume(tmp_path / "fit", items).features["origin"].tolist() == ["mined"]
@@ -209,6 +213,7 @@ def test_models_and_strategies_of_discover(items: Items, settings: dict[str, Any
         assert set(run.features[run.features["active"]]["text"]) == set(TRUE)
 
 
+@pytest.mark.slow
 def test_classes_and_several_targets(frame: pd.DataFrame) -> None:
     frame["large"] = np.where(frame["size"] >= 5, "yes", "no")
     classes = Items.from_frame(frame.drop(columns="y"), id="key", target="large", classes=True)

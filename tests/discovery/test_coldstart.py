@@ -46,6 +46,7 @@ def table_of(run: Discovery) -> RatingTable:
     return table
 
 
+@pytest.mark.slow
 def test_only_test_items_and_each_once(run: Discovery, found: ColdStart) -> None:
     assert sorted(found.items) == sorted(run.record.split.test)  # fewer than a hundred
 

@@ -69,6 +69,7 @@ def test_a_gain_is_what_the_bound_loses_now(frame: pd.DataFrame) -> None:
         assert gain == pytest.approx(whole - fit(np.delete(answers, k, axis=1), y).bound, abs=0.5)
 
 
+@pytest.mark.slow
 def test_gains_of_classes_are_nats_of_their_own_model(frame: pd.DataFrame) -> None:
     frame["kind"] = np.where(frame["colour"] == "red", "a", np.where(frame["size"] >= 5, "b", "c"))
     turned = np.random.default_rng(0).random(60) < 0.1

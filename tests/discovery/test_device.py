@@ -127,6 +127,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_asked(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_begun_elsewhere_goes_on_on_the_cpu(
     items: Items, tmp_path: Path, assert_same_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_run_begun_elsewhere_goes_on_on_the_cpu(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_baseline_begun_elsewhere_goes_on_on_the_cpu(items: Items, tmp_path: Path, assert_same_run: Any) -> None:
     baseline(items, Stopping(at=0), out=tmp_path / "whole", n_questions=4, seed=3)
     with pytest.raises(KeyboardInterrupt):

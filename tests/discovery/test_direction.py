@@ -53,6 +53,7 @@ def lengths(table: pd.DataFrame) -> FloatArray:
     return np.asarray(2.0 ** np.random.default_rng(5).integers(-3, 7, (len(table), 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*steps of the number")
 def test_the_length_of_a_vector_does_not_matter(table: pd.DataFrame, targets: FloatArray, lengths: FloatArray) -> None:
     first, second = (discover(items_of(y, table), direction=True, **QUICK) for y in (targets, lengths * targets))
@@ -65,6 +66,7 @@ def test_the_length_of_a_vector_does_not_matter(table: pd.DataFrame, targets: Fl
     assert first.curve["test_error"].iloc[-1] > plain.curve["test_error"].iloc[-1] + 0.05  # cosine similarity
 
 
+@pytest.mark.slow
 def test_answers_count_as_facts(table: pd.DataFrame, targets: FloatArray) -> None:
     run = discover(items_of(targets, table), direction=True, **QUICK)
     active = run.features[run.features["active"]]
@@ -81,6 +83,7 @@ def test_the_prior_that_is_given_counts() -> None:
     assert make_settings("rules", {"direction": True, "error_rate_prior": (1.0, 9.0)}).error_rate_prior == (1.0, 9.0)
 
 
+@pytest.mark.slow
 def test_diagnostics_and_predictions_are_of_the_direction(
     table: pd.DataFrame, targets: FloatArray, lengths: FloatArray, tmp_path: Path
 ) -> None:

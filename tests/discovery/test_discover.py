@@ -38,6 +38,7 @@ def test_it_finds_what_made_the_target(items: Items) -> None:
     assert run.curve["answers_asked"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"link": "neural"}, {"likelihood": "isotropic"}, {"algorithm": "basic"}])
 def test_the_same_seed_gives_the_same_run_and_leaves_the_caller_alone(items: Items, settings: dict[str, Any]) -> None:
     torch.manual_seed(1)
@@ -52,6 +53,7 @@ def test_the_same_seed_gives_the_same_run_and_leaves_the_caller_alone(items: Ite
     assert not list(pyro.get_param_store().keys())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["linear", "neural"])
 def test_either_link_finds_features_without_covariates(link: str) -> None:
     rows = np.arange(200)
@@ -73,6 +75,7 @@ def test_predicting_leaves_the_run_as_it_is(items: Items) -> None:
         run.predict(items, level=0)
 
 
+@pytest.mark.slow
 def test_the_spread_of_predictions_is_that_of_the_errors(items: Items) -> None:
     run = discover(items, cycles=2, add=3, cut=1)
     assert items.targets is not None
@@ -113,6 +116,7 @@ def test_a_model_never_sees_a_target_or_an_id(frame: pd.DataFrame, recorder: Any
         assert "train" not in item.text
 
 
+@pytest.mark.slow
 def test_the_test_targets_have_no_say(frame: pd.DataFrame) -> None:
     run = discover(Items.from_frame(frame, id="key", target="y"), **QUICK)
     test = Items.from_frame(frame, id="key", target="y").split_indices(0, 0.2).test
@@ -283,6 +287,7 @@ def test_replies_that_are_none(items: Items, model: Any, expected: str) -> None:
         discover(items, model, **QUICK)
 
 
+@pytest.mark.slow
 def test_answers_that_are_missing_are_no_noes(frame: pd.DataFrame) -> None:
     frame.loc[::3, "colour"] = None
     items = Items.from_frame(frame, id="key", target="y")

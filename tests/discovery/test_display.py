@@ -82,6 +82,7 @@ def test_a_run_without_features_is_shown(frame: pd.DataFrame) -> None:
     assert run.plot.predicted().get_xlabel() == "predicted"
 
 
+@pytest.mark.slow
 def test_charts_are_drawn_on_axes(run: Discovery) -> None:
     own = Figure().add_subplot()
     assert run.plot.curve(own) is own
@@ -108,6 +109,7 @@ def test_charts_are_drawn_on_axes(run: Discovery) -> None:
         run.plot.effects(target="x")
 
 
+@pytest.mark.slow
 def test_charts_of_classes_and_of_several_targets(frame: pd.DataFrame) -> None:
     frame["large"] = np.where(frame["y"] >= 1, "yes", "no")
     classes = discover(frame, id="key", target="large", text=["colour", "note"], likelihood="bernoulli", **QUICK)
@@ -126,6 +128,7 @@ def test_charts_of_classes_and_of_several_targets(frame: pd.DataFrame) -> None:
     assert len(both.plot.predicted().collections[0].get_offsets()) == 96  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_dollar_in_a_question_is_a_dollar(run: Discovery) -> None:
     axes = Figure().add_subplot()
     run.plot.effects(axes)
@@ -141,6 +144,7 @@ def test_without_matplotlib(run: Discovery, monkeypatch: pytest.MonkeyPatch) -> 
     assert "<img" not in run._repr_html_()
 
 
+@pytest.mark.slow
 def test_progress_is_shown_where_somebody_looks(
     items: Items, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def run(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Discov
     return discover(frame, **roles, text=["colour", "note"], out=out, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_frame_is_enough(frame: pd.DataFrame, run: Discovery) -> None:
     d = frame.copy()
     d["pred"] = run.predict(d)["mean"]
@@ -170,6 +171,7 @@ def test_roles_go_with_a_frame_alone(frame: pd.DataFrame) -> None:
         discover(frame)
 
 
+@pytest.mark.slow
 def test_classes_and_a_baseline_of_a_frame(frame: pd.DataFrame) -> None:
     table = frame.assign(dear=np.where(frame["price"] > 2, "dear", "cheap")).drop(columns="price")
     run = discover(table, target="dear", text=["colour"], likelihood="bernoulli", cycles=1, add=1, cut=0)

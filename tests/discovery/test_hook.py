@@ -27,6 +27,7 @@ from genz_ppl.settings import DiscoverSettings
 QUICK: dict[str, Any] = {"inference": "svi", "cycles": 1, "add": 3, "cut": 1, "refit_steps": 3}
 
 
+@pytest.mark.slow
 def test_a_guide_in_training_finds_what_made_the_target(items: Items, tmp_path: Path) -> None:
     run = discover(items, out=tmp_path / "run", **QUICK)
     texts = set(run.features.loc[run.features["active"], "text"])
@@ -56,6 +57,7 @@ class Stopping(RulesModel):
         return super().answer(items, features)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_end(items: Items, tmp_path: Path, assert_same_run: Any) -> None:
     settings = {**QUICK, "updates": 1}
     discover(items, Stopping(0), out=tmp_path / "whole", **settings)
@@ -102,6 +104,7 @@ def _oracle(progress: Any) -> Any:
     return Oracle(RulesModel(), progress.counters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inference", ["structured", "enumeration"])
 def test_other_strategies_discover_too(items: Items, inference: str) -> None:
     settings: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 0, "refit_steps": 2, "max_features": 3}
@@ -124,6 +127,7 @@ def classes_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(kind=np.where(frame["colour"] == "red", "warm", np.where(frame["size"] >= 5, "large", "small")))
 
 
+@pytest.mark.slow
 def test_classes_by_name(frame: pd.DataFrame) -> None:
     items = Items.from_frame(classes_frame(frame), id="key", target="kind", classes=True)
     run = discover(items, likelihood="categorical", cycles=1, add=3, cut=0)
@@ -135,6 +139,7 @@ def test_classes_by_name(frame: pd.DataFrame) -> None:
     assert (predicted["most_probable"].to_numpy() == classes_frame(frame)["kind"].to_numpy()).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_counts(frame: pd.DataFrame) -> None:
     rate = np.exp(1.0 + 1.5 * (frame["colour"] == "red"))
     counted = frame.assign(y=np.random.default_rng(0).poisson(rate))

@@ -78,6 +78,7 @@ def test_a_run_that_never_runs_out_of_words_asks_what_was_planned(items: Items, 
         assert counted == expected
 
 
+@pytest.mark.slow
 def test_a_run_with_rules_stays_below_its_plan(items: Items, recorder: Any) -> None:
     planned = plan(items, DiscoverSettings(**SMALL))
     discover(items, recorder, **SMALL)

@@ -93,6 +93,7 @@ def sized(frame: pd.DataFrame) -> Items:
     return Items.from_frame(frame, id="key", target="y", covariates=["area"])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_remembers_its_prices(sized: Items, tmp_path: Path, assert_same_run: Any) -> None:
     settings: dict[str, Any] = {"link": "interaction", "cycles": 2, "add": 2, "cut": 1, "seed": 3}
     discover(sized, out=tmp_path / "whole", **settings)

@@ -88,6 +88,7 @@ def test_without_a_better_wording_all_stays(estates: Items) -> None:
     assert list(run.features["text"]) == [ROUGH]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_its_refinements(estates: Items, tmp_path: Path, assert_same_run: Any) -> None:
     broken = Surveyor(interrupted=True)
     discover(estates, Surveyor(), refinements=1, out=tmp_path / "whole", **SETTINGS)

@@ -48,6 +48,7 @@ class Failing(RulesModel):
         return super().propose(contrast, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"link": "neural", "cycles": 1, "add": 1}, {"algorithm": "basic"}])
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (OSError("no\nnetwork"), "failed")])
 def test_a_stop_in_the_middle(
@@ -65,6 +66,7 @@ def test_a_stop_in_the_middle(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(items: Items, tmp_path: Path, assert_same_run: Any) -> None:
     whole = Failing(0, KeyboardInterrupt())
     discover(items, whole, out=tmp_path / "whole", **QUICK)
@@ -92,6 +94,7 @@ def test_resuming_what_is_done_changes_nothing(items: Items, tmp_path: Path) -> 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "metrics.json"} == before
 
 
+@pytest.mark.slow
 def test_time_goes_on_where_it_was(items: Items, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         discover(items, Failing(6, KeyboardInterrupt()), out=tmp_path, **QUICK)
@@ -165,6 +168,7 @@ def die_and_resume(toy: Path, assert_same_run: Any, moments: Sequence[str]) -> N
         assert_same_run(toy / moment, toy / "whole")
 
 
+@pytest.mark.slow
 def test_killed_at_five_moments(toy: Path, assert_same_run: Any) -> None:
     die_and_resume(toy, assert_same_run, ["before-0", "after-0", "before-2", "after-10", "before-19"])
 
@@ -192,6 +196,7 @@ def started(toy: Path, out: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_the_run_goes_on(toy: Path, assert_same_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     process = started(toy, "run")
     process.send_signal(signal.SIGINT)
@@ -217,6 +222,7 @@ def test_kill_9(toy: Path, assert_same_run: Any, delay: float) -> None:
     assert_same_run(toy / "run", toy / "whole")
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_ends_with_4(toy: Path, assert_same_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (toy / "fragile.py").write_text(
         "from pathlib import Path\n"

@@ -17,6 +17,7 @@ QUICK: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 1}
 SETTINGS: list[dict[str, Any]] = [{}, {"link": "neural"}, {"likelihood": "isotropic"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_what_is_written_is_what_is_loaded(items: Items, tmp_path: Path, settings: dict[str, Any]) -> None:
     run = discover(items, out=tmp_path / "a" / "run", **QUICK, **settings)
@@ -63,6 +64,7 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
     assert record["status"] == metrics["status"] == "done"
 
 
+@pytest.mark.slow
 def test_the_log_likelihood_is_that_of_the_predictions(items: Items, tmp_path: Path) -> None:
     run = discover(items, out=tmp_path / "run", cycles=1, add=3, cut=0)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -84,6 +86,7 @@ def test_metrics_that_cannot_be_had_are_null(frame: pd.DataFrame, tmp_path: Path
     assert metrics["train"]["r2"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [*SETTINGS, {"algorithm": "basic", "polarity": "negative"}])
 def test_the_same_seed_writes_the_same_files(
     items: Items, tmp_path: Path, assert_same_run: Any, settings: dict[str, Any]
@@ -135,6 +138,7 @@ def test_a_run_that_was_not_begun(items: Items, tmp_path: Path) -> None:
         Discovery.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_other_items_are_refused(frame: pd.DataFrame, items: Items, tmp_path: Path) -> None:
     discover(items, out=tmp_path, **QUICK)
     changed = Items.from_frame(frame.assign(y=frame["y"] + 1), id="key", target="y")
@@ -153,6 +157,7 @@ def test_a_model_object_must_be_given_again(frame: pd.DataFrame, items: Items, r
     assert len(Discovery.load(tmp_path).predict(items)) == 60  # nothing to ask
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(items: Items, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assert_same_run: Any) -> None:
     discover(items, out=tmp_path / "whole", **QUICK)
     writes = iter(range(10**6))

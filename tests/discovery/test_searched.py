@@ -42,6 +42,7 @@ def test_noise_brings_no_question(kind: str, seed: int) -> None:
     assert not discover(items, seed=seed).features["active"].any()
 
 
+@pytest.mark.slow
 def test_names_that_matter_are_found_all_the_same() -> None:
     random = np.random.default_rng(0)
     place = random.integers(12, size=200)
@@ -64,6 +65,7 @@ def test_how_many_there_were_to_choose_from() -> None:
     assert JoinedModel([RulesModel(), RulesModel()]).searched(items, texts).tolist() == counts
 
 
+@pytest.mark.slow
 def test_steps_of_one_number_suggest_a_covariate() -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"area": random.integers(10, 500, size=200), "z": random.integers(2, size=200)})

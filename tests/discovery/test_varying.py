@@ -61,6 +61,7 @@ class Interrupted(RulesModel):
         return super().answer(items, features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["linear", "interaction"])
 def test_groups_need_no_questions_of_their_own(frame: pd.DataFrame, items: Items, link: str) -> None:
     varied = discover(items, link=link, **QUICK)
@@ -70,6 +71,7 @@ def test_groups_need_no_questions_of_their_own(frame: pd.DataFrame, items: Items
     assert varied.curve["test_error"].iloc[-1] < 0.5 * plain.curve["test_error"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_predictions_know_the_groups_of_the_run(frame: pd.DataFrame, items: Items, tmp_path: Path) -> None:
     run = discover(items, out=tmp_path / "run", **QUICK)
     loaded = Discovery.load(tmp_path / "run")
@@ -84,6 +86,7 @@ def test_predictions_know_the_groups_of_the_run(frame: pd.DataFrame, items: Item
         loaded.predict(Items.from_frame(new, **{**ROLES, "require_target": False, "varying": None}))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_end(items: Items, tmp_path: Path, assert_same_run: Any) -> None:
     whole = Interrupted()
     whole.calls = 10
@@ -94,6 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(items: Items, tmp_path: Path, ass
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_other_groups_are_other_items(frame: pd.DataFrame, items: Items, tmp_path: Path) -> None:
     discover(items, out=tmp_path / "run", **QUICK)
     with pytest.raises(InputError, match="not those of the run"):
@@ -111,6 +115,7 @@ def test_refused_before_anything_is_asked_or_written(items: Items, frame: pd.Dat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_the_report(
     frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +138,7 @@ def test_from_the_command_line_to_the_report(
     assert "town 07" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
 def test_the_table_of_groups(frame: pd.DataFrame, items: Items, likelihood: str) -> None:
     run = discover(items, likelihood=likelihood, **QUICK)
@@ -148,6 +154,7 @@ def test_the_table_of_groups(frame: pd.DataFrame, items: Items, likelihood: str)
     assert plain.groups.empty
 
 
+@pytest.mark.slow
 def test_several_targets_and_classes_in_the_table(frame: pd.DataFrame) -> None:
     frame = frame.assign(twice=2 * frame["price"], dear=np.where(frame["price"] > 0, "dear", "cheap"))
     both = discover(Items.from_frame(frame, **{**ROLES, "target": ["price", "twice"], "text": ["pool"]}), **QUICK).groups

@@ -430,6 +430,7 @@ def test_least_probable_pairs_can_be_left_out(likelihood: str, monkeypatch: pyte
     assert by_steps(other, data, 10)[-1] == pytest.approx(totals[-1], abs=2.0)
 
 
+@pytest.mark.slow
 def test_network_is_trained(simulate: Any) -> None:
     world = simulate(0, n_items=100, n_features=3, n_targets=1)
     h, y = torch.from_numpy(world.answers), torch.from_numpy(world.targets)

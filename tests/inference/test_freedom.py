@@ -59,6 +59,7 @@ def test_freedoms_are_those_of_a_ridge_regression(rare: int) -> None:
         np.testing.assert_allclose(np.sort(np.reshape(found[k], (2, 3)), axis=1), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_gains_half_the_sum_of_freedoms() -> None:
     gains, sums = [], []
     for seed in range(60):

@@ -76,6 +76,7 @@ def test_at_the_mean_a_conditional_of_two_features_is_exact(world: Any) -> None:
             torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_variance_of_gradients_is_a_tenth_of_the_score_functions(likelihood: str, world: Any) -> None:
     one = world(likelihood, 6, n_items=20)

@@ -219,6 +219,7 @@ class RandomWeights:
         return (log_q.exp() * (density + prior - log_q)).sum() - divergence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("others", ["sample", "mean"])
 def test_random_weights_more_sites_and_plates_inside(others: Any, conditional: bool) -> None:
@@ -237,6 +238,7 @@ def test_random_weights_more_sites_and_plates_inside(others: Any, conditional: b
         assert bool(((draws.mean(0) - expected).abs() <= 5 * error + 1e-9).all()), name
 
 
+@pytest.mark.slow
 def test_plain_svi_finds_the_exact_posterior_of_one_feature(world: Any) -> None:
     one = world("gaussian", 1, n_items=30)
     with pyro.settings.context(module_local_params=False):  # SVI collects from the parameter store
@@ -254,6 +256,7 @@ def test_plain_svi_finds_the_exact_posterior_of_one_feature(world: Any) -> None:
     assert losses[-1] == pytest.approx(-float(evidence), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_plain_svi_improves_the_loss_from_draws(world: Any) -> None:
     one = world("poisson", 3, n_items=20)
     with pyro.settings.context(module_local_params=False):

@@ -195,6 +195,7 @@ def exclusive_or(n_items: int = 400) -> tuple[Any, Any]:
     return z, (z[:, :1] != z[:, 1:]) + 0.1 * random.normal(size=(n_items, 1))
 
 
+@pytest.mark.slow
 def test_neural_link_fits_exclusive_or_where_the_linear_one_cannot() -> None:
     z, y = exclusive_or()
     prior = (1.0, 200.0)  # the answers are known to be right: nothing to explain away

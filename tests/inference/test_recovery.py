@@ -52,6 +52,7 @@ def test_weights_are_found(fits: list[tuple[Any, FitResult]]) -> None:
     assert np.mean(errors) < 0.1, np.round(errors, 3)
 
 
+@pytest.mark.slow
 def test_missing_answers_are_filled_in(simulate: Any) -> None:
     left, missing_wrong = [], []
     for seed in SEEDS:

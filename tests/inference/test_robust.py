@@ -115,6 +115,7 @@ def test_weights_are_found_where_answers_are_right(likelihood: str, seed: int) -
     assert off.max() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("likelihood", "inference"), [("poisson", "coordinate"), *((kind, "enumeration") for kind in KINDS)])
 def test_wrong_answers_are_allowed_for(likelihood: str, inference: str) -> None:
     # Wrong answers draw the weights towards zero. At the mode (coordinate) this is undone for Poisson counts only: with

@@ -128,6 +128,7 @@ def correlated(seed: int, likelihood: str, missing_targets: float) -> tuple[Stat
     return state, data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "isotropic", "student_t"])
 def test_pruning_by_scores_chooses_as_refitting_all_does(likelihood: str) -> None:
     # 97 to 99 of 100 in benchmarks/prune.py.

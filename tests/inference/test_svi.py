@@ -49,6 +49,7 @@ def test_default_epochs_make_about_as_many_steps_whatever_the_batch() -> None:
     assert default_epochs(200_000, 2000) == 20
 
 
+@pytest.mark.slow
 def test_bayesian_fit_is_wider_with_fewer_items(simulate: Callable[..., Any]) -> None:
     world = simulate(3, n_items=400, n_features=3, n_targets=1, n_covariates=1)
 
@@ -62,6 +63,7 @@ def test_bayesian_fit_is_wider_with_fewer_items(simulate: Callable[..., Any]) ->
     np.testing.assert_allclose(few / many, 2.0, rtol=0.5)  # one over the root of the number of items
 
 
+@pytest.mark.slow
 def test_uncertain_weights_widen_the_intervals(simulate: Callable[..., Any]) -> None:
     world = simulate(4, n_items=20, n_features=3, n_targets=1, wrong=0.0)
     bayesian = fit(world.answers, world.targets, inference="svi", bayesian=True, steps=150)

@@ -61,6 +61,7 @@ def test_effects_and_their_spreads_are_found(world: World, link: str, likelihood
     assert np.corrcoef(effects[:, 1, 0], world.slopes)[0, 1] > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inference", ["svi", "structured", "enumeration"])
 def test_every_strategy_fits_them(world: World, inference: str) -> None:
     result = fitted(world, inference=inference, steps=20 if inference == "enumeration" else 200)
@@ -115,6 +116,7 @@ def test_a_small_group_is_known_less_well_than_a_large_one() -> None:
     assert 0.86 < np.mean(held) < 0.95
 
 
+@pytest.mark.slow
 def test_chance_gains_no_more_beside_groups_than_it_should() -> None:
     """Questions without an effect, beside 60 groups of five: the bound rises by half a chi-square, on average 1/2."""
     gains = []
@@ -128,6 +130,7 @@ def test_chance_gains_no_more_beside_groups_than_it_should() -> None:
     assert np.mean(gains) == pytest.approx(0.5, abs=0.3)
 
 
+@pytest.mark.slow
 def test_without_features_it_is_ridge_regression_with_the_estimated_spreads(world: World) -> None:
     n, none = 300, np.zeros((300, 0))
     result = fit(none, world.y[:n], world.x[:n], varying=world.labels[:n], steps=500)
@@ -178,6 +181,7 @@ def test_spreads_maximise_the_evidence(missing: bool) -> None:
             assert max(evidence(moved, noise) for noise in np.linspace(0.1, 0.5, 81)) < best + 1e-3
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -194,6 +198,7 @@ def test_the_bound_never_falls(seed: int, likelihood: str, link: str) -> None:
     assert np.diff(result.bounds).min() > -1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "categorical"])
 def test_classes_and_counts_vary_too(world: World, likelihood: str) -> None:
     y = (world.y > np.median(world.y)) * 1.0
@@ -206,6 +211,7 @@ def test_classes_and_counts_vary_too(world: World, likelihood: str) -> None:
     assert density > plain.log_likelihood(world.h[n:], y[n:], world.x[n:]).mean() + 0.05
 
 
+@pytest.mark.slow
 def test_bayesian_fits_and_diagnostics_know_the_groups(world: World) -> None:
     pytest.importorskip("arviz")
     from genz_ppl.diagnostics.inference_data import to_inference_data

@@ -111,6 +111,7 @@ def simulated(
     return WarmStart(spread, totals, ODDS, np.zeros(size)), prior, made
 
 
+@pytest.mark.slow
 def test_calibration_with_the_number_of_ratings_unknown() -> None:
     """Standardised errors have mean 0 and variance 1, within four standard errors, and shrink as ratings come."""
     random = np.random.default_rng(2)

@@ -61,6 +61,7 @@ def test_linear_gaussian_is_bayesian_linear_regression(simulate: Any, certain: b
     assert float(state.uncertainty.standard_deviations()[n]) == pytest.approx((2 * 400) ** -0.5, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_it_is_where_the_posterior_is(likelihood: str) -> None:
     """Importance weights of the true posterior over the Gaussian: mean within half and spread within a quarter of a deviation.

@@ -140,6 +140,7 @@ def test_an_item_that_hangs_does_not_take_long(serving: Any, world: Any, size: i
     assert len(hung) - len(alone) <= math.ceil(math.log2(size))
 
 
+@pytest.mark.slow
 def test_a_feature_that_hangs_takes_no_other_answers_with_it(serving: Any, make_world: Any) -> None:
     world = make_world([f"house {i}" + " of granite" * (i % 2) for i in range(4)], ["granite", "house", "bad", "of"])
     with FaultServer(TRUE, when("bad", "hang")) as server:

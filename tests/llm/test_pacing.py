@@ -108,6 +108,7 @@ def test_without_limits_nothing_waits() -> None:
     assert max(sent_at(Pacer, [10**9] * 1000)) < 1e-3
 
 
+@pytest.mark.slow
 @given(per_minute=st.integers(1, 300), calls=st.integers(1, 400))
 def test_no_minute_has_more_calls_than_allowed(per_minute: int, calls: int) -> None:
     times = sent_at(lambda: Pacer(requests_per_minute=per_minute), [1] * calls)

@@ -17,6 +17,7 @@ NAMES = st.one_of(
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False).filter(lambda v: not v.is_integer()))
 
 
+@pytest.mark.slow
 @given(field=NAMES, value=NAMES, negated=st.booleans())
 @example(field="is", value="not", negated=False)
 @example(field="x", value="3.", negated=True)

@@ -132,6 +132,7 @@ def _those(known: BoolArray) -> list[bytes]:
     return [each for each, is_known in zip(ITEMS, known, strict=True) if is_known]
 
 
+@pytest.mark.slow
 def test_one_damaged_page_costs_what_is_on_it_and_nothing_else(written: Written, path: Path) -> None:
     """Every page of the store, its head, its schema and its indexes too, in one of five ways."""
     kinds = ("noise", "zeros", "torn", "bits", "misplaced")

@@ -48,6 +48,7 @@ def folder_of(run: CoOccurrenceRun) -> Path:
     return run.directory.path
 
 
+@pytest.mark.slow
 def test_features_of_both_sides_are_found_and_tell_of_what_was_kept_out(run: CoOccurrenceRun) -> None:
     features = run.features
     active = features[features["active"]]
@@ -61,6 +62,7 @@ def test_features_of_both_sides_are_found_and_tell_of_what_was_kept_out(run: CoO
     assert sum(scores["n_pairs"] or 0 for scores in run.scores.values()) == len(make_world(0, (100, 80), 0.4).pairs())
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_caller_s_parameter_store(run: CoOccurrenceRun, sides: Sides) -> None:
     before = list(pyro.get_param_store().keys())
     again = cooccur(*sides, **{**SETTINGS, "cycles": 1, "epochs": 3, "link": "neural"}, rounds=1)
@@ -80,6 +82,7 @@ def test_the_folder_holds_the_same_run(run: CoOccurrenceRun) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [0, 1, 3])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     run: CoOccurrenceRun, sides: Sides, tmp_path: Path, stopped_after: int
@@ -112,6 +115,7 @@ def test_new_items_are_predicted_from_their_descriptions(run: CoOccurrenceRun, s
     assert np.isfinite(table[["mean", "sd", "lower", "upper"]].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_what_was_kept_out_has_no_say(sides: Sides, run: CoOccurrenceRun) -> None:
     rows, columns, pairs = sides
     known = np.isin(np.array(rows.ids)[pairs.rows], run.ids[0]) & np.isin(np.array(columns.ids)[pairs.columns], run.ids[1])
@@ -122,6 +126,7 @@ def test_what_was_kept_out_has_no_say(sides: Sides, run: CoOccurrenceRun) -> Non
     assert other.scores["new_rows"]["rmse"] != run.scores["new_rows"]["rmse"]
 
 
+@pytest.mark.slow
 def test_an_undescribed_side_has_free_embeddings(sides: Sides) -> None:
     rows, columns, pairs = sides
     run = cooccur(rows, columns.ids, pairs, **SETTINGS, fit="decoupled")

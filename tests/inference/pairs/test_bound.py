@@ -85,6 +85,7 @@ def enumerated(state: PairState, pairs: PairTensors, means: list[Tensor], log_sd
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "poisson"])
 def test_the_estimated_bound_and_its_gradient_are_those_of_enumeration(likelihood: str) -> None:
     with isolated(0):

@@ -121,6 +121,7 @@ def test_predictions_agree_with_draws(likelihood: str) -> None:
         assert np.allclose(np.exp(densities[1]), mean)
 
 
+@pytest.mark.slow
 def test_an_item_without_pairs_has_the_prior_of_its_features() -> None:
     world = make_world(0, sizes=(40, 30), density=0.5)
     pairs = world.pairs()
@@ -130,6 +131,7 @@ def test_an_item_without_pairs_has_the_prior_of_its_features() -> None:
     assert (result.rows.sd[0] > result.rows.sd[1:].mean(0)).all()
 
 
+@pytest.mark.slow
 def test_a_side_with_one_item_and_an_undescribed_side() -> None:
     world = make_world(0, sizes=(40, 30), density=0.8)
     pairs = world.pairs()
@@ -141,6 +143,7 @@ def test_a_side_with_one_item_and_an_undescribed_side() -> None:
     assert result.columns.posterior.shape == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["interaction", "neural"])
 @pytest.mark.parametrize("guide", ["normal", "point"])
 def test_other_links_and_points(link: str, guide: str) -> None:
@@ -154,6 +157,7 @@ def test_other_links_and_points(link: str, guide: str) -> None:
     assert (result.rows.sd > 0).all()
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bits() -> None:
     world = make_world(0, sizes=(30, 20), density=0.5)
     first, second = (fit_cooccurrence(world.pairs(), *world.answers, **SMALL) for _ in range(2))
