@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from genz_ppl import discover
 random = np.random.default_rng(0)
 d = pd.DataFrame({"colour": random.choice(["red", "green"], 50), "size": random.integers(0, 10, 50)})
-d["price"] = 3.0 * (d["colour"] == "red") + 0.1 * random.normal(size=50)
+d["price"] = 3.0 * (d["colour"] == "red") + 1.0 * random.normal(size=50)
 d.index = pd.date_range("2020-01-01", periods=50)
 """,
     "run = discover(d, target='price', cycles=1, add=1, cut=0)",
@@ -22,7 +22,7 @@ d.index = pd.date_range("2020-01-01", periods=50)
     "run.plot.curve()",
     "ax = run.plot.effects()",
     "d['pred'] = run.predict(d)['mean']\nprint(d['pred'].isna().sum())",
-    "discover(d, target='price', cycles=1, add=1, cut=0, progress=False).items",
+    "discover(d.drop(columns='pred'), target='price', cycles=1, add=1, cut=0, progress=False).items",
 )
 
 
