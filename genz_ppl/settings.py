@@ -32,7 +32,8 @@ CLASS_LIKELIHOODS = ("bernoulli", "categorical")
 INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 # What of `DiscoverSettings` a run without mining, the 0-shot baseline, can follow.
 BASELINE_SETTINGS = (
-    *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "direction", "smallest_share"),
+    *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "calibration", "shrinkage"),
+    *("direction", "smallest_share"),
     *("smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
 )
 # Strategies that train a guide: by epochs, and in minibatches if asked.
@@ -41,6 +42,8 @@ GUIDED = ("svi", "structured")
 MOST_ENUMERATED = 12
 # The most beside which NUTS samples the other parameters.
 MOST_SAMPLED = 10
+# What answers alone predict has five times the weight of y given the features: see docs/error-rates.md.
+CALIBRATION = 5.0
 SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ALGORITHM_NAMES = ("targeted", "basic")
@@ -175,6 +178,15 @@ class FitSettings:
     bayesian: bool = setting(False, "A posterior over the parameters of link and likelihood, too (svi).")
     batch_size: int | None = setting(None, "Items in a minibatch (svi, structured); none: all of them.")
     shortcuts: bool = setting(True, SHORTCUTS)
+    calibration: float = setting(
+        CALIBRATION,
+        "coordinate only, how much what answers alone predict counts beside y given the features: times the bound, 0 for the "
+        "paper's model.",
+        low=0,
+        high=1e6,
+        whole=False,
+    )
+    shrinkage: bool = setting(True, "coordinate only, weights of features have a prior whose spreads are learned (closed forms).")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -191,10 +203,9 @@ PAPER: dict[str, Any] = {
     "reconsider": False,
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
+    "calibration": 0.0,
+    "shrinkage": False,
 }
-# Embeddings have tens of targets, and the odds of a wrong answer add up over all of them: whatever the features leave out of an
-# item passes for wrong answers then. So answers count as facts, unless the settings say otherwise.
-DIRECTION: dict[str, Any] = {"error_rate_prior": (1.0, 1e6)}
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80
 
@@ -204,10 +215,9 @@ SCREENED = 80
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    paper changes the defaults of other settings to `PAPER`, direction to `DIRECTION`; what is given still counts. With direction
-    each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no more than
-    others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on another
-    device.
+    paper changes the defaults of other settings to `PAPER`; what is given still counts. With direction each item's vector of
+    targets is divided by its length, so that long vectors, which have large errors, count no more than others: all that cosine
+    similarity sees. What is written and returned is on the CPU, and a run may be resumed on another device.
     """
 
     model: str = setting(
@@ -228,7 +238,19 @@ class DiscoverSettings:
         choices=("nuts",),
     )
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
-    direction: bool = setting(False, "Targets are an embedding: explain its direction only, and take answers for facts.", MODEL)
+    calibration: float = setting(
+        CALIBRATION,
+        "coordinate only, how much what answers alone predict counts beside y given the features: times the bound, 0 for the "
+        "paper's model.",
+        MODEL,
+        low=0,
+        high=1e6,
+        whole=False,
+    )
+    shrinkage: bool = setting(
+        True, "coordinate only, weights of features have a prior whose spreads are learned (closed forms).", MODEL
+    )
+    direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
     add: int = setting(5, "Additions in a round.", SEARCH, low=1)
@@ -313,9 +335,7 @@ class PairSettings:
     """How the two-item model is fitted (Appendix C).
 
     fit: "decoupled", features are fitted to embeddings that were found without them (eqs. 35-37); "joint", embeddings and
-    features are fitted together from there (eqs. 33-34). error_rate_prior: here answers count as facts unless it says otherwise:
-    with many entries of an embedding to explain, and the embedding itself unknown, the bound gains by holding right answers for
-    wrong, and what is then predicted for other items gets worse (see benchmarks/README.md). epochs: for the factorisation and
+    features are fitted together from there (eqs. 33-34). epochs: for the factorisation and
     again for each joint fit; none: as many as give some 1 200 gradient steps, from 10 to 150.
     """
 
@@ -338,8 +358,17 @@ class PairSettings:
     )
     link: str = setting("linear", "Of both sides: {choices}.", MODEL, choices=LINK_NAMES)
     error_rate_prior: tuple[float, float] = setting(
-        (1.0, 1e6), "The Beta prior of error rates; by default answers are facts.", MODEL, metavar="A,B"
+        (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
+    calibration: float = setting(
+        CALIBRATION,
+        "How much what answers alone predict counts beside y given the features: times the bound, 0 for the paper's model.",
+        MODEL,
+        low=0,
+        high=1e6,
+        whole=False,
+    )
+    shrinkage: bool = setting(True, "Weights of features have a prior whose spreads are learned (closed forms).", MODEL)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:

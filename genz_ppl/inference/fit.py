@@ -26,13 +26,13 @@ from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Bound, State
-from genz_ppl.inference.strategies import strategy_of
+from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
-from genz_ppl.settings import FitSettings, check_number
+from genz_ppl.settings import CALIBRATION, FitSettings, check_number
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ def fit(
     bayesian: bool = False,
     batch_size: int | None = None,
     shortcuts: bool = True,
+    calibration: float = CALIBRATION,
+    shrinkage: bool = True,
     n_classes: int | None = None,
     device: str = "cpu",
     varying: Any = None,
@@ -189,7 +191,8 @@ def fit(
     check_error_rate_prior(error_rate_prior)
     likelihood = name_of(likelihood)
     settings = FitSettings(
-        link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size, shortcuts
+        *(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size),
+        *(shortcuts, calibration, shrinkage),
     )
     h = check_answers(answers)
     y = check_targets(targets, len(h))
@@ -208,7 +211,7 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes, shortcuts)
+        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes, **model_options(settings))
         bounds = strategy.fit(state, data, steps)
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())
@@ -217,7 +220,7 @@ def fit(
         posterior=state.posterior.numpy(),
         error_rates=state.error_rates.numpy(),
         bounds=np.array([bound.total + shift for bound in bounds]),
-        bound_terms=Bound(last.observation + shift, last.feature, last.entropy, last.penalty),
+        bound_terms=last.shifted(shift),
         settings=settings,
         state=state,
         scaling=scaling,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,16 +114,24 @@ def build_model(
     n_classes: int = 2,
     pooling: Tensor | None = None,
     shortcuts: bool = True,
+    calibration: float = 0.0,
+    shrinkage: bool = False,
 ) -> GenZ:
     """A fresh model by the names of its parts. Call inside `isolated`.
 
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
-    none; OptionError where the link has no such weights. shortcuts: see `GenZ`.
+    none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. shrinkage: weights of features
+    have a prior whose spreads are learned. Both hold where the steps of the model have closed forms: elsewhere f(E[z | h]) is
+    not what answers make y to be in the mean.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
     kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
     function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
-    return GenZ(FeatureLayer(n_features, error_rate_prior), function, observation, shortcuts)
+    closed = shortcuts and function.adds_up and observation.sees_errors
+    model = GenZ(FeatureLayer(n_features, error_rate_prior), function, observation, shortcuts, calibration if closed else 0.0)
+    if shrinkage and closed:
+        model.link.shrunk()
+    return model
 
 
 def pooled_link(name: str) -> type[LinearLink]:
@@ -142,19 +151,26 @@ def first_state(
     likelihood: str,
     error_rate_prior: tuple[float, float],
     n_classes: int = 2,
-    shortcuts: bool = True,
+    **options: Any,
 ) -> State:
-    """A fresh model of these parts for standardised data, on their device, at its start. Call inside `isolated`."""
+    """A fresh model of these parts for standardised data, on their device, at its start. Call inside `isolated`.
+
+    options: further ones of `build_model`. With a free feature the model is not calibrated: answers say nothing of it.
+    """
+    if bool(torch.isnan(data.answers).all(0).any()):
+        options = {**options, "calibration": 0.0}
     sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
     kind = (link, likelihood, error_rate_prior)
-    model = build_model(*sizes, *kind, n_classes=n_classes, pooling=scaling.pooling, shortcuts=shortcuts)
+    model = build_model(*sizes, *kind, n_classes=n_classes, pooling=scaling.pooling, **options)
     return start_state(model.to(data.targets.device), data)
 
 
 def start_state(model: GenZ, data: Data) -> State:
     """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
     rates = torch.full((data.answers.shape[1],), model.features.prior_mean).to(data.answers)
-    model.likelihood.start(torch.nan_to_num(data.targets), data.observed)
+    for likelihood in (model.likelihood, model.marginal):
+        if likelihood is not None:
+            likelihood.start(torch.nan_to_num(data.targets), data.observed)
     posterior = prior_probability(data.answers, rates)
     free = torch.isnan(data.answers).all(0)
     if bool(free.any()):

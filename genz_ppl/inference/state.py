@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.effect_posterior import effect_terms
+from genz_ppl.inference.engines.weight_prior import coefficient_terms
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
@@ -90,8 +91,9 @@ class State:
     """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
-    in training; effects: the covariance of group effects, (G, D, 1 + P, 1 + P), see `effect_posterior`, after steps in closed
-    form; else None.
+    in training; effects: the covariance of group effects, (G, D, 1 + P, 1 + P), see `effect_posterior`, and
+    coefficient_covariance: that of the features' coefficients, (D, K M, K M), see `weight_prior`, after steps in closed form;
+    else None.
     """
 
     model: GenZ
@@ -100,6 +102,7 @@ class State:
     uncertainty: Uncertainty | None = None
     moments: Moments | None = None
     effects: Tensor | None = None
+    coefficient_covariance: Tensor | None = None
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -114,8 +117,13 @@ class State:
     def to(self, device: torch.device) -> State:
         """The state with all tensors on a device; the model itself moves. Not for states of a guide."""
         self.model.to(device)
-        effects = None if self.effects is None else self.effects.to(device)
-        return State(self.model, self.error_rates.to(device), self.posterior.to(device), effects=effects)
+        effects, covariance = (None if part is None else part.to(device) for part in (self.effects, self.coefficient_covariance))
+        rates, posterior = self.error_rates.to(device), self.posterior.to(device)
+        return State(self.model, rates, posterior, effects=effects, coefficient_covariance=covariance)
+
+    def plain(self) -> State:
+        """The same point in the paper's model, see `GenZ.plain`."""
+        return State(self.model.plain(), self.error_rates.clone(), self.posterior.clone(), effects=self.effects)
 
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
@@ -123,39 +131,69 @@ class State:
         features = copy.deepcopy(self.model.features)
         features.n_features = len(kept) + n_added
         link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
-        model = GenZ(features, link, copy.deepcopy(self.model.likelihood), self.model.shortcuts)
+        model = self.model.resized(features, link)
         rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
-        return State(model, torch.cat([self.error_rates[kept], rates]), posterior.clone(), moments=moments, effects=self.effects)
+        rates = torch.cat([self.error_rates[kept], rates])
+        return State(model, rates, posterior.clone(), None, moments, self.effects, self._covariance_of(kept, n_added))
+
+    def _covariance_of(self, kept: list[int], n_added: int) -> Tensor | None:
+        """That of the coefficients of the features `kept`; those of new ones are known to be 0, until the next M-step."""
+        present = self.coefficient_covariance
+        if present is None:
+            return None
+        width = present.shape[1] // max(1, self.posterior.shape[1])
+        width = width or self.model.link.n_modifiers
+        places = torch.tensor([k * width + m for k in kept for m in range(width)], dtype=torch.int64, device=present.device)
+        size = (len(kept) + n_added) * width
+        covariance = present.new_zeros(len(present), size, size)
+        covariance[:, : len(places), : len(places)] = present[:, places][:, :, places]
+        return covariance
 
 
 @dataclass(frozen=True)
 class Bound:
     """The bound B of eqs. 1-2, summed over items, by its terms.
 
-    `penalty` is the log prior of the error rates relative to its mode (never above 0), and minus the divergence of group effects
-    from their prior where there are such. The M-step maximises the total,
-    so it is the total that never decreases; eqs. 1-2 without a prior are observation + feature + entropy.
+    `penalty` is the log prior of the error rates relative to its mode (never above 0), and minus the divergence of weights and
+    group effects from their priors where there are such. `marginal` is the log density of the targets given the answers alone,
+    which a calibrated model explains, too (`GenZ`); `share` is the weight of the first three terms, and `marginal` has the
+    rest. The M-step maximises the total, so it is the total that never decreases; eqs. 1-2 are observation + feature + entropy.
     """
 
     observation: float
     feature: float
     entropy: float
     penalty: float
+    marginal: float = 0.0
+    share: float = 1.0
 
     @property
     def total(self) -> float:
-        """observation + feature + entropy + penalty."""
-        return self.observation + self.feature + self.entropy + self.penalty
+        """share (observation + feature + entropy) + (1 - share) marginal + penalty."""
+        explained = self.observation + self.feature + self.entropy
+        return self.share * explained + (1 - self.share) * self.marginal + self.penalty
+
+    def shifted(self, shift: float) -> Bound:
+        """For targets in other units: shift is what turns a log density into one of them, summed over items."""
+        return replace(self, observation=self.observation + shift, marginal=self.marginal + shift)
 
 
-def bound_of(state: State, data: Data, observation: float) -> Bound:
-    """Eqs. 6 and 7 for the current posterior, next to an observation term computed by the strategy."""
+def bound_of(state: State, data: Data, observation: float, marginal: float = 0.0) -> Bound:
+    """Eqs. 6 and 7 for the current posterior, next to the observation and marginal terms computed by an engine."""
+    feature, entropy = float(feature_terms(state, data).sum()), entropy_of(state.posterior)
+    return Bound(observation, feature, entropy, penalty_of(state), marginal, state.model.share)
+
+
+def penalty_of(state: State) -> float:
+    """What priors of error rates, weights and group effects take from the bound."""
     penalty = float(state.model.penalty(state.error_rates))
     if state.effects is not None:
         penalty += effect_terms(state.model.link, state.effects)
-    return Bound(observation, float(feature_terms(state, data).sum()), entropy_of(state.posterior), penalty)
+    if state.coefficient_covariance is not None:
+        penalty += coefficient_terms(state.model.link, state.coefficient_covariance)
+    return penalty
 
 
 def feature_terms(state: State, data: Data) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
@@ -194,6 +194,21 @@ class Guided:
 def last_posterior(guide: Guide, data: Data) -> Tensor:
     """What a guide has of the last feature, (T,)."""
     return guide.posterior_of(data.answers, data.covariates, data.targets)[:, -1]
+
+
+def model_options(settings: FitSettings | DiscoverSettings) -> dict[str, Any]:
+    """What of settings a model is made with, as options of `build_model`.
+
+    A posterior that a guide or enumeration has is the program's, whose weights are points; only steps derived by hand have the
+    posterior of weights, and a calibrated bound.
+    """
+    by_hand = settings.inference == "coordinate" and settings.shortcuts
+    exact = not isinstance(settings, FitSettings) or settings.expectation in ("auto", "exact")
+    return {
+        "shortcuts": settings.shortcuts,
+        "calibration": settings.calibration if by_hand else 0.0,
+        "shrinkage": settings.shrinkage and by_hand and exact,
+    }
 
 
 def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = None, optim: PyroOptim | None = None) -> Strategy:

@@ -79,6 +79,7 @@ class ExpectedDensity:
 
     def __init__(self, state: State, data: Data, seed: int) -> None:
         self.data, self.model, self.observation = data, state.model, Observation(state.model)
+        self.prior, self.given_answers = state.prior(data.answers), Observation(state.model, state.model.marginal)
         few = min(max(ROWS // max(len(data.targets), 1), FEWEST_DRAWS), PAIRS * DRAWS)
         self.many, self.few = (balanced_draws(state.posterior, n, seed) for n in (PAIRS * DRAWS, few))
         self.position = _tied_positions(state)
@@ -144,6 +145,8 @@ class ExpectedDensity:
 
     def _parts(self, values: Tensor, draws: Tensor) -> Iterator[Tensor]:
         yield -0.5 * (((values - self.centre) / self.spread) ** 2).sum()
+        if self.model.marginal is not None:
+            yield (1 - self.model.share) * self._given_answers(values)
         size = max(1, CHUNK // (len(draws) * (draws.shape[2] + self.model.likelihood.n_locations)))
         with pyro.validation_enabled(False):
             for start in range(0, len(self.data.targets), size):
@@ -151,7 +154,15 @@ class ExpectedDensity:
                 part = items_of(self.data, rows)
                 parameters = {f"model.{name}": value for name, value in shaped(self.model, self.untied(values)).items()}
                 density = functional_call(self.observation, parameters, (draws[:, rows], part.covariates, part.targets))
-                yield density.mean(0).sum()
+                yield self.model.share * density.mean(0).sum()
+
+    def _given_answers(self, values: Tensor) -> Tensor:
+        """log p(y | f(E[z | h], x)) at these parameters of the link, the noise of it held."""
+        parameters = {f"model.{name}": value for name, value in shaped(self.model, self.untied(values)).items()}
+        inputs = (self.prior.unsqueeze(0), self.data.covariates, self.data.targets)
+        with pyro.validation_enabled(False):
+            density: Tensor = functional_call(self.given_answers, parameters, inputs).sum()
+        return density
 
 
 def newton_mean(density: ExpectedDensity, mean: Tensor, root: Tensor) -> Tensor:

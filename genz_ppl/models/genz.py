@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -19,11 +22,37 @@ class GenZ(PyroModule):  # type: ignore[misc]
     Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items";
     a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
     `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.
+
+    calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
+    weight `share` = 1 / (1 + L), and the rest goes to a site "y_given_answers" at the link's value at E[z | h], with noise of its
+    own, `marginal`. What the answers alone predict then stays right, and error rates do not grow to explain what features leave
+    out (docs/error-rates.md). L = 0 is the paper's model.
     """
 
-    def __init__(self, features: FeatureLayer, link: Link, likelihood: Likelihood, shortcuts: bool = True) -> None:
+    def __init__(
+        self, features: FeatureLayer, link: Link, likelihood: Likelihood, shortcuts: bool = True, calibration: float = 0.0
+    ) -> None:
         super().__init__()
         self.features, self.link, self.likelihood, self.shortcuts = features, link, likelihood, shortcuts
+        self.calibration = calibration
+        self.marginal: Likelihood | None = copy.deepcopy(likelihood) if calibration > 0 else None
+
+    @property
+    def share(self) -> float:
+        """The weight of the densities of p_e, z and y given z, 1 / (1 + L)."""
+        return 1 / (1 + self.calibration)
+
+    def resized(self, features: FeatureLayer, link: Link) -> GenZ:
+        """A model of other features with copies of this one's likelihoods."""
+        model = GenZ(features, link, copy.deepcopy(self.likelihood), self.shortcuts, self.calibration)
+        model.marginal = copy.deepcopy(self.marginal)
+        return model
+
+    def plain(self) -> GenZ:
+        """The paper's model with copies of this one's parts: not calibrated, weights without a prior."""
+        link = copy.deepcopy(self.link)
+        link.shrinkage = None
+        return GenZ(copy.deepcopy(self.features), link, copy.deepcopy(self.likelihood), self.shortcuts)
 
     def forward(
         self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
@@ -32,16 +61,28 @@ class GenZ(PyroModule):  # type: ignore[misc]
 
         batch_size: draw so many items at random and scale their densities up to all T; None: all items.
         """
-        error_rates = self.features()
+        with poutine.scale(scale=self.share):
+            error_rates = self.features()
         if self.link.penalised:
             pyro.factor("link_prior", self.link.penalty())
         with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
             h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
-            z = pyro.sample("z", dist.Bernoulli(prior_probability(h, error_rates)).to_event(1))
-            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = self.observation(z, x, observed)
-            y: Tensor = pyro.sample("y", observation, obs=observed)
+            given = None if targets is None else pyro.subsample(targets, event_dim=1)
+            prior = prior_probability(h, error_rates)
+            with poutine.scale(scale=self.share):
+                z = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
+                observation, observed = self.observation(z, x, given)
+                y: Tensor = pyro.sample("y", observation, obs=observed)
+            if self.marginal is not None and given is not None:
+                with poutine.scale(scale=1 - self.share):
+                    expected, observed = self.given_answers(prior, x, given)
+                    pyro.sample("y_given_answers", expected, obs=observed)
             return y
+
+    def given_answers(self, prior: Tensor, covariates: Tensor, targets: Tensor) -> tuple[dist.Distribution, Tensor | None]:
+        """p(y | f(E[z | h], x)) with noise of its own and the targets, as `observation`. prior: E[z | h], (T, K)."""
+        assert self.marginal is not None
+        return observed_at(self.marginal, self.link(prior, covariates), targets)
 
     def observation(self, z: Tensor, covariates: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
         """p(y | z, x) with missing entries integrated out, and the targets with those entries filled in.
@@ -50,9 +91,12 @@ class GenZ(PyroModule):  # type: ignore[misc]
         """
         return self.observed_at(self.link(z, covariates), targets)
 
-    def loss(self, location: Tensor, targets: Tensor) -> Tensor:
-        """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower."""
-        distribution, observed = self.observed_at(location, targets)
+    def loss(self, location: Tensor, targets: Tensor, likelihood: Likelihood | None = None) -> Tensor:
+        """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower.
+
+        likelihood: None for that of y given z.
+        """
+        distribution, observed = observed_at(likelihood or self.likelihood, location, targets)
         mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
         return mean
 
@@ -72,16 +116,24 @@ class GenZ(PyroModule):  # type: ignore[misc]
         return self.has_closed_form and not self.likelihood.robust
 
     def penalty(self, error_rates: Tensor) -> Tensor:
-        """Log prior of the error rates, (K,), and of link parameters that have one, relative to its mode; never above 0."""
-        penalty: Tensor = self.features.penalty(error_rates) + self.link.penalty().detach()
+        """Log prior of the error rates, (K,), by its share, and of link parameters that have one, relative to its mode.
+
+        Never above 0.
+        """
+        penalty: Tensor = self.share * self.features.penalty(error_rates) + self.link.penalty().detach()
         return penalty
 
     def observed_at(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
         """`observation` at the link's value, (..., T, L)."""
-        if targets is None:
-            return self.likelihood.distribution(location), None
-        missing = torch.isnan(targets)
-        if bool(missing.any()):
-            filled = torch.where(missing, torch.zeros_like(targets), targets)
-            return self.likelihood.distribution(location, ~missing), filled
-        return self.likelihood.distribution(location), targets
+        return observed_at(self.likelihood, location, targets)
+
+
+def observed_at(likelihood: Likelihood, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
+    """p(y | f) at f, (..., T, L), with missing entries integrated out, and the targets with those entries filled in."""
+    if targets is None:
+        return likelihood.distribution(location), None
+    missing = torch.isnan(targets)
+    if bool(missing.any()):
+        filled = torch.where(missing, torch.zeros_like(targets), targets)
+        return likelihood.distribution(location, ~missing), filled
+    return likelihood.distribution(location), targets

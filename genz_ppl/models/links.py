@@ -109,10 +109,14 @@ class LinearLink(Link):
 
     pooling: (P,), prior precision of the weights of each covariate, 0 for none; those with one come last: they are the
     effects of groups (`genz_ppl.inference.varying`). None: no covariate weight has a prior.
+
+    shrinkage: (K,), prior precision of the weights of each feature, for all targets, learned by
+    `genz_ppl.inference.engines.weight_prior`; None, as a new link has it: weights have no prior. See `shrunk`.
     """
 
     name = "linear"
     adds_up = True
+    shrinkage: Tensor | None
 
     def __init__(
         self,
@@ -123,6 +127,7 @@ class LinearLink(Link):
         pooling: Tensor | None = None,
     ) -> None:
         super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
+        self.register_buffer("shrinkage", None)
         self.n_unpooled = n_covariates if pooling is None else int((pooling == 0).sum())
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
@@ -135,24 +140,34 @@ class LinearLink(Link):
     @property
     def penalised(self) -> bool:
         """See `Link.penalised`."""
-        return self.pooling is not None
+        return self.pooling is not None or self.shrinkage is not None
+
+    def shrunk(self) -> LinearLink:
+        """This link, its features' weights with a prior of spread 1."""
+        self.shrinkage = self.intercept.new_ones(self.n_features)
+        return self
 
     def prior_spread(self, name: str) -> float | Tensor:
         """See `Link.prior_spread`."""
+        if name == "weights" and self.shrinkage is not None:
+            return self.shrinkage.rsqrt().unsqueeze(1)
         if name != "covariate_weights" or self.pooling is None:
             return 1.0
         return torch.where(self.pooling > 0, self.pooling, 1.0).rsqrt().unsqueeze(1)
 
     def penalty(self) -> Tensor:
         """See `Link.penalty`."""
-        if self.pooling is None:
-            return super().penalty()
-        penalty: Tensor = -0.5 * (self.pooling @ self.covariate_weights**2).sum()
+        penalty, prior = super().penalty().to(self.intercept.device), self.ridge()
+        if prior is not None:
+            penalty = penalty - 0.5 * (prior.unsqueeze(2) * self.coefficients() ** 2).sum()
+        if self.pooling is not None:
+            penalty = penalty - 0.5 * (self.pooling @ self.covariate_weights**2).sum()
         return penalty
 
     def fresh(self) -> LinearLink:
         """See `Link.fresh`."""
-        return self._resized(self.n_features)
+        link = self._resized(self.n_features)
+        return link if self.shrinkage is None else link.shrunk()
 
     def _resized(self, n_features: int) -> LinearLink:
         return type(self)(n_features, self.n_targets, self.n_covariates, self.training_plan, self.pooling)
@@ -167,8 +182,8 @@ class LinearLink(Link):
         return torch.ones(len(covariates), 1, dtype=covariates.dtype, device=covariates.device)
 
     def ridge(self) -> Tensor | None:
-        """(M,): prior precision of each coefficient of a feature, or None where no coefficient has a prior."""
-        return None
+        """(K, M): prior precision of each coefficient of each feature, or None where no coefficient has a prior."""
+        return None if self.shrinkage is None else self.shrinkage.unsqueeze(1)
 
     def coefficients(self) -> Tensor:
         """(K, M, D): the effect of feature k on item t is the sum over m of modifiers[t, m] coefficients[k, m]."""
@@ -188,6 +203,8 @@ class LinearLink(Link):
         coefficients = self.coefficients().detach()
         added = coefficients.new_zeros(n_added, *coefficients.shape[1:])
         link.set_solution(torch.cat([coefficients[kept], added]), self.intercept, self.covariate_weights)
+        if self.shrinkage is not None:
+            link.shrinkage = torch.cat([self.shrinkage[kept], self.shrinkage.new_ones(n_added)])
         return link
 
 
@@ -229,14 +246,10 @@ class InteractionLink(LinearLink):
         """See `Link.prior_spread`."""
         return INTERACTION_SPREAD if name == "interactions" else super().prior_spread(name)
 
-    def penalty(self) -> Tensor:
-        """See `Link.penalty`."""
-        return super().penalty() - 0.5 * (self.interactions**2).sum() / INTERACTION_SPREAD**2
-
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""
-        ridge = self.interactions.new_full((1 + self.n_unpooled,), INTERACTION_SPREAD**-2)
-        ridge[0] = 0.0
+        ridge = self.interactions.new_full((self.n_features, 1 + self.n_unpooled), INTERACTION_SPREAD**-2)
+        ridge[:, 0] = 0.0 if self.shrinkage is None else self.shrinkage
         return ridge
 
     def modifiers(self, covariates: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from genz_ppl.inference.worth.candidates import Candidate, better_start, is_bala
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of, missed
 from genz_ppl.inference.worth.prune import least_useful
-from genz_ppl.models import GenZ
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -164,7 +163,8 @@ class Cycle:
         """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
         blank = torch.full_like(start, float("nan"))
         if state.model.has_closed_form or not state.model.shortcuts:
-            free = state.with_columns(list(range(state.posterior.shape[1])), start)
+            # Answers alone say nothing of a feature that has none: the paper's bound is what splits the items.
+            free = state.plain().with_columns(list(range(state.posterior.shape[1])), start)
             free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
         else:
             free_data = Data(blank, start.new_zeros(len(start), 0), residual)
@@ -316,7 +316,7 @@ class Cycle:
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
             return
         link = progress.state.model.link.fresh().to(data.targets.device)
-        model = GenZ(progress.state.model.features, link, progress.state.model.likelihood, self.settings.shortcuts)
+        model = progress.state.model.resized(progress.state.model.features, link)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
         steps = None if self.strategy.training is not None else self.steps(progress, self.settings.final_steps)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total

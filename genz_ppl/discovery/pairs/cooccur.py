@@ -45,7 +45,8 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(of_pairs | of_search))}")
     chosen = PairSettings(**{name: value for name, value in settings.items() if name in of_pairs})
     search = {name: value for name, value in settings.items() if name in of_search}
-    return chosen, {**search, "error_rate_prior": chosen.error_rate_prior}
+    shared = {name: getattr(chosen, name) for name in ("error_rate_prior", "calibration", "shrinkage")}
+    return chosen, search | shared
 
 
 def cooccur(

@@ -23,7 +23,7 @@ from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state, pooled_link
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.strategies import strategy_of
+from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
@@ -108,7 +108,7 @@ class Problem:
         """A state that nothing is fitted to yet, with as many features as there are answers, (T, K). Call inside `isolated`."""
         data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
         kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
-        return first_state(data, self.scaling, *kind, self.n_classes, self.settings.shortcuts), data
+        return first_state(data, self.scaling, *kind, self.n_classes, **model_options(self.settings)), data
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""

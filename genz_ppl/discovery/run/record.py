@@ -67,19 +67,24 @@ class _Made:
         return core_schema.no_info_after_validator_function(self.make, handler.generate_schema(self.form), serialization=written)
 
 
+# How models were fitted before there were such settings.
+_EARLIER: dict[str, Any] = {"calibration": 0.0, "shrinkage": False}
+
+
 def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> _Made:
     """Settings check themselves; those of later versions are let through here, and refused where a run goes on."""
 
     def make(read: BaseModel) -> DiscoverSettings | PairSettings:
-        return kind(**{name: value for name, value in dict(read).items() if name in kind.__dataclass_fields__})
+        return kind(**{name: value for name, value in (_EARLIER | dict(read)).items() if name in kind.__dataclass_fields__})
 
     return _Made(part(error_rate_prior=tuple[_Positive, _Positive], **entries), make, asdict)
 
 
 def _given(read: BaseModel) -> dict[str, Any]:
     """Settings of a search as they were given, if they are such."""
-    DiscoverSettings(**{name: value for name, value in dict(read).items() if name in DiscoverSettings.__dataclass_fields__})
-    return dict(read)
+    given = _EARLIER | dict(read)
+    DiscoverSettings(**{name: value for name, value in given.items() if name in DiscoverSettings.__dataclass_fields__})
+    return given
 
 
 class Sides(Part):

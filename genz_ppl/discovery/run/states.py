@@ -17,6 +17,7 @@ from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import State
+from genz_ppl.inference.strategies import model_options
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 
@@ -82,7 +83,7 @@ def blank_model(record: RunRecord) -> GenZ:
     kind = (settings.link, settings.likelihood, settings.error_rate_prior)
     with isolated(0):
         classes, pooling = record.n_classes, scaling.pooling
-        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, shortcuts=settings.shortcuts)
+        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings))
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> Arrays:
@@ -105,6 +106,8 @@ def state_tensors(prefix: str, state: State) -> dict[str, Tensor]:
             tensors[f"{prefix}_draws"] = state.uncertainty.draws
     if state.effects is not None:
         tensors[f"{prefix}_effects"] = state.effects
+    if state.coefficient_covariance is not None:
+        tensors[f"{prefix}_coefficient_covariance"] = state.coefficient_covariance
     if state.moments is not None:
         tensors |= {f"{prefix}_moments.{name}": value for name, value in state.moments.tensors().items()}
     return tensors
@@ -127,6 +130,7 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
         None if root is None else Uncertainty(root, tensors.get(f"{prefix}_draws")),
         Moments.from_tensors(moments) if moments else None,
         tensors.get(f"{prefix}_effects"),
+        tensors.get(f"{prefix}_coefficient_covariance"),
     )
 
 

@@ -26,3 +26,6 @@ class Engine(Protocol):
 
     def observation(self, state: State) -> float:
         """The observation term of the bound, E_q log p(y | z), summed over items."""
+
+    def marginal(self, state: State) -> float:
+        """log p(y | f(E[z | h])) of a calibrated model, summed over items; 0 of others."""

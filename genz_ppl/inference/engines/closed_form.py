@@ -3,6 +3,8 @@
 For the linear link with Gaussian noise these are the exact expectations of Appendix B (eqs. 17-31). With products of
 features and covariates every item has its own weights, and the same holds. Student-t and Laplace noise are touched from
 below, at the present expected squared errors, by a Gaussian with a precision for each entry; raising that raises theirs.
+
+A calibrated model has two sets of squared errors, and least squares on both: of y given z, under q, and of y given E[z | h].
 """
 
 from __future__ import annotations
@@ -14,9 +16,16 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.effect_posterior import effect_covariance, effect_variance, learn_spread
-from genz_ppl.inference.engines.least_squares import least_squares, normal_equations
+from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.engines.weight_prior import (
+    coefficient_covariance,
+    gram_of_coefficients,
+    learn_shrinkage,
+    spread_of_location,
+)
+from genz_ppl.inference.state import Data, State, feature_terms, penalty_of
+from genz_ppl.models.likelihoods import Likelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
 BLOCK = 1024
@@ -39,7 +48,9 @@ class ClosedForm:
         self.observed = data.observed
         self.targets = data.targets if data.complete else torch.nan_to_num(data.targets)
         self._squared_error: Tensor | None = None
+        self._marginal_error: Tensor | None = None
         self._sweeps = 0
+        self.rate_step = 1.0
 
     def moves_now(self) -> bool:
         """Counts the sweeps; whether this one is to move two features of an item at once, too."""
@@ -49,7 +60,7 @@ class ClosedForm:
     def sweep(self, state: State) -> None:
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         moves, precision = self.moves_now(), self.precision(state)
-        self._squared_error = None
+        self._forget()
         link, log_odds = state.model.link, -torch.logit(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept = link.intercept.detach()
@@ -60,65 +71,164 @@ class ClosedForm:
             residual = self.targets[rows] - intercept - covariates @ slopes
             effects = _effects(coefficients, link.modifiers(covariates))
             strength = precision if precision.dim() == 1 else precision[rows]
-            state.posterior[rows] = _sweep(state.posterior[rows], prior, residual, effects, strength, moves)
+            uncertain = self._uncertain_gram(state, strength, covariates)
+            state.posterior[rows] = _sweep(state.posterior[rows], prior, residual, effects, strength, moves, uncertain)
+
+    def _uncertain_gram(self, state: State, precision: Tensor, covariates: Tensor) -> Tensor | None:
+        """What uncertain coefficients add to W Sigma^-1 W', (K, K) where that is the same for all items, else (B, K, K)."""
+        covariance, link = state.coefficient_covariance, state.model.link
+        if covariance is None:
+            return None
+        modifiers = link.modifiers(covariates)
+        if precision.dim() == 1 and modifiers.shape[1] == 1:
+            return gram_of_coefficients(precision.unsqueeze(0), modifiers[:1], covariance)[0]
+        return gram_of_coefficients(precision.expand(len(covariates), -1), modifiers, covariance)
 
     def maximise(self, state: State) -> None:
-        """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
-        free = link.ridge() is None and link.pooling is None
-        weights = None if precision.dim() == 1 and free else precision.expand_as(self.targets)
-        priors = {"ridge": link.ridge(), "pooling": link.pooling}
-        link.set_solution(
-            *least_squares(state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors)
-        )
-        if link.pooling is not None:
-            state.effects = effect_covariance(link, covariates, precision.expand_as(self.targets))
+        """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale.
+
+        And, where they have priors, the posterior of the coefficients and its spreads.
+        """
+        link, covariates = state.model.link, self.data.covariates
+        precise = self._precise(state) if link.pooling is not None else None
+        normals, solution = self.solved(state)
+        size = link.coefficients().shape[:2]
+        n_weights = size.numel()
+        weights = solution[:n_weights].view(*size, solution.shape[1])
+        link.set_solution(weights, solution[n_weights], solution[n_weights + 1 :])
+        if link.shrinkage is not None:
+            state.coefficient_covariance = coefficient_covariance(link, normals)
+        if precise is not None:
+            state.effects = effect_covariance(link, covariates, precise)
+        self._forget()
+        self.update_noise(state)
+        if state.coefficient_covariance is not None:
+            learn_shrinkage(link, state.coefficient_covariance)
+        if state.effects is not None:
             learn_spread(link, state.effects)
-        self._squared_error = None
-        with torch.no_grad():
-            state.model.likelihood.update(self.squared_error(state), self.observed)
+
+    @torch.no_grad()
+    def update_noise(self, state: State) -> None:
+        """The closed-form M-step of the likelihoods."""
+        state.model.likelihood.update(self.squared_error(state), self.observed)
+        if state.model.marginal is not None:
+            state.model.marginal.update(self.marginal_error(state), self.observed)
+
+    def solved(self, state: State) -> tuple[Tensor, Tensor]:
+        """Left sides of the normal equations, (D, N, N) (or one for all targets), and their solution, (N, D)."""
+        link, precision = state.model.link, self.precision(state)
+        if precision.dim() == 1 and link.ridge() is None and link.pooling is None and state.model.marginal is None:
+            modifiers, covariates = link.modifiers(self.data.covariates), self.data.covariates
+            ((normal, right),) = normal_equations(state.posterior, modifiers, covariates, self.targets)
+            return normal.unsqueeze(0), solve_normal(normal, right)
+        normals, rights = self.equations(state)
+        return normals, solve_each(normals, rights)
+
+    def equations(self, state: State) -> tuple[Tensor, Tensor]:
+        """Both sides of each target's normal equations with its noise, (D, N, N) and (D, N); the left is minus the second
+        derivative of the bound."""
+        link, share = state.model.link, state.model.share
+        fixed = (link.modifiers(self.data.covariates), self.data.covariates, self.targets)
+        priors = {"ridge": link.ridge(), "pooling": link.pooling}
+        weights = share * self.precision(state).expand_as(self.targets)
+        pairs = list(normal_equations(state.posterior, *fixed, weights, **priors))
+        if state.model.marginal is not None:
+            weights = (1 - share) * self.marginal_precision(state).expand_as(self.targets)
+            more = normal_equations(state.prior(self.data.answers), *fixed, weights, certain=True)
+            pairs = [(left + other, right + its) for (left, right), (other, its) in zip(pairs, more, strict=True)]
+        return torch.stack([left for left, _ in pairs]), torch.cat([right for _, right in pairs], dim=1).T
+
+    def _precise(self, state: State) -> Tensor:
+        """The precision of every entry that counts for weights and effects, (T, D): of both errors, by their shares."""
+        precision, share = self.precision(state).expand_as(self.targets), state.model.share
+        if state.model.marginal is None:
+            return precision
+        return share * precision + (1 - share) * self.marginal_precision(state).expand_as(self.targets)
 
     def precision(self, state: State) -> Tensor:
         """Precision of every target, (D,), or of every entry, (T, D) with 0 where y is missing."""
         likelihood = state.model.likelihood
+        return self._precision(likelihood, self.squared_error(state) if likelihood.robust else self.targets[:1])
+
+    def marginal_precision(self, state: State) -> Tensor:
+        """The same of the likelihood of y given the answers alone."""
+        likelihood = state.model.marginal
+        assert likelihood is not None
+        return self._precision(likelihood, self.marginal_error(state) if likelihood.robust else self.targets[:1])
+
+    def _precision(self, likelihood: Likelihood, squared_error: Tensor) -> Tensor:
         with torch.no_grad():
-            precision: Tensor = likelihood.precision(self.squared_error(state) if likelihood.robust else self.targets[:1])
+            precision: Tensor = likelihood.precision(squared_error)
         if precision.dim() == 1 and self.data.complete:
             return precision
         return torch.where(self.observed, precision, torch.zeros((), dtype=precision.dtype))
 
     def squared_error(self, state: State) -> Tensor:
-        """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D), over group effects, too; meaningless where y is missing."""
+        """E_q (y - f(z))^2 of every entry (eqs. 20-22), (T, D), over coefficients and group effects, too.
+
+        Meaningless where y is missing.
+        """
         if self._squared_error is None:
-            link, q, covariates = state.model.link, state.posterior, self.data.covariates
-            coefficients, modifiers = link.coefficients().detach(), link.modifiers(covariates)
-            error = self.targets - link.intercept.detach()
-            error.addmm_(covariates, link.covariate_weights.detach(), alpha=-1)
-            variance, spread = q * (1 - q), torch.zeros_like(error)
-            for m, one in enumerate(modifiers.T):
-                error -= one.unsqueeze(1) * (q @ coefficients[:, m])
-                for n, other in enumerate(modifiers.T):
-                    spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
-            if state.effects is not None:
-                spread += effect_variance(link, covariates, state.effects)
-            self._squared_error = error.square_().add_(spread)
+            q = state.posterior
+            self._squared_error = self._expected_error(state, q, q * (1 - q))
         return self._squared_error
+
+    def marginal_error(self, state: State) -> Tensor:
+        """(y - f(E[z | h]))^2, (T, D), over coefficients and group effects."""
+        if self._marginal_error is None:
+            self._marginal_error = self._expected_error(state, state.prior(self.data.answers), None)
+        return self._marginal_error
+
+    def _expected_error(self, state: State, means: Tensor, variance: Tensor | None) -> Tensor:
+        link, covariates = state.model.link, self.data.covariates
+        coefficients, modifiers = link.coefficients().detach(), link.modifiers(covariates)
+        error = self.targets - link.intercept.detach()
+        error.addmm_(covariates, link.covariate_weights.detach(), alpha=-1)
+        spread = torch.zeros_like(error)
+        for m, one in enumerate(modifiers.T):
+            error -= one.unsqueeze(1) * (means @ coefficients[:, m])
+            for n, other in enumerate(modifiers.T if variance is not None else []):
+                spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
+        if state.coefficient_covariance is not None:
+            spread += spread_of_location(means, variance, modifiers, state.coefficient_covariance)
+        if state.effects is not None:
+            spread += effect_variance(link, covariates, state.effects)
+        expected: Tensor = error.square_().add_(spread)
+        return expected
+
+    def _forget(self) -> None:
+        """Errors are of parameters and posteriors that change."""
+        self._squared_error = self._marginal_error = None
 
     def normal_equations(self, state: State) -> Iterator[Tensor]:
         """Left sides of the normal equations of each target, with its noise: minus the second derivative of the bound."""
-        precision, link, covariates = self.precision(state), state.model.link, self.data.covariates
-        weights, priors = precision.expand_as(self.targets), {"ridge": link.ridge(), "pooling": link.pooling}
-        for normal, _ in normal_equations(
-            state.posterior, link.modifiers(covariates), covariates, self.targets, weights, **priors
-        ):
-            yield normal
+        yield from self.equations(state)[0]
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
-        with torch.no_grad():
-            density = state.model.likelihood.error_log_density(self.squared_error(state))
+        density = self._density(state.model.likelihood, self.squared_error(state))
         self._squared_error = None  # parameters may change before the next call
+        return density
+
+    def marginal(self, state: State) -> float:
+        """log p(y | f(E[z | h])), summed over items, in expectation over coefficients and group effects."""
+        if state.model.marginal is None:
+            return 0.0
+        density = self._density(state.model.marginal, self.marginal_error(state))
+        self._marginal_error = None
+        return density
+
+    @torch.no_grad()
+    def _density(self, likelihood: Likelihood, squared_error: Tensor) -> float:
+        density = likelihood.error_log_density(squared_error)
         return float(torch.where(self.observed, density, torch.zeros((), dtype=density.dtype)).sum())
+
+    def objective(self, state: State) -> float:
+        """See `genz_ppl.inference.engines.calibration.Objective`."""
+        self._forget()
+        share = state.model.share
+        explained = self.observation(state) + float(feature_terms(state, self.data).sum())
+        return share * explained + (1 - share) * self.marginal(state) + penalty_of(state)
 
 
 def _effects(coefficients: Tensor, modifiers: Tensor) -> Tensor:
@@ -128,30 +238,39 @@ def _effects(coefficients: Tensor, modifiers: Tensor) -> Tensor:
     return torch.einsum("bm,kmd->bkd", modifiers, coefficients)
 
 
-def _sweep(q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, moves: bool) -> Tensor:
+def _sweep(
+    q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, moves: bool, uncertain: Tensor | None
+) -> Tensor:
     """One pass over the features of a block; q, prior: (B, K); residual: (B, D); effects: (K, D) or (B, K, D).
 
-    precision: (D,) or (B, D). Works on y W' Sigma^-1 and W Sigma^-1 W', so that no update touches the D target columns;
+    precision: (D,) or (B, D); uncertain: what coefficients that are not known add to W Sigma^-1 W', (K, K) or (B, K, K).
+    Works on y W' Sigma^-1 and W Sigma^-1 W', so that no update touches the D target columns;
     where that matrix is an item's own and D is large, on the errors themselves.
     """
     shared = effects.dim() == 2 and precision.dim() == 1
     if not shared and residual.shape[1] > FEW_TARGETS:
-        return _sweep_errors(q, prior, residual, effects, precision)
+        return _sweep_errors(q, prior, residual, effects, precision, uncertain)
     if shared:
         precise = effects * precision
         gram = precise @ effects.T
+        if uncertain is not None:
+            gram += uncertain
         pull = residual @ precise.T
         field = pull + prior - 0.5 * gram.diagonal()
     else:
         precise = effects * precision.unsqueeze(-2)
         gram = torch.einsum("bkd,jd->kjb" if effects.dim() == 2 else "bkd,bjd->kjb", precise, effects)
+        if uncertain is not None:
+            gram += uncertain.permute(1, 2, 0)
         pull = torch.einsum("bkd,bd->bk", precise, residual)
         field = pull + prior - 0.5 * gram.diagonal()
     columns = settle(q.T.contiguous(), field.T.contiguous(), gram, sweeps=1)
     return escape(columns, field.T.contiguous(), gram).T if moves else columns.T
 
 
-def _sweep_errors(q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor) -> Tensor:
+def _sweep_errors(
+    q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, uncertain: Tensor | None
+) -> Tensor:
     q = q.clone()
     error = residual - (q @ effects if effects.dim() == 2 else torch.einsum("bk,bkd->bd", q, effects))
     precision = precision.expand_as(error)
@@ -159,7 +278,11 @@ def _sweep_errors(q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, p
         effect = effects[..., k, :].expand_as(error)
         strength = (precision * effect**2).sum(1)
         pull = (error * precision * effect).sum(1) + q[:, k] * strength
-        updated = torch.sigmoid(prior[:, k] + pull - 0.5 * strength)
+        logit = prior[:, k] + pull - 0.5 * strength
+        if uncertain is not None:
+            own = uncertain[:, k]
+            logit = logit - (own * q).sum(1) + own[:, k] * (q[:, k] - 0.5)
+        updated = torch.sigmoid(logit)
         error -= (updated - q[:, k])[:, None] * effect
         q[:, k] = updated
     return q

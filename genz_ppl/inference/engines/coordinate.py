@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 
 from genz_ppl.inference.engines.base import Engine
+from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State, bound_of
@@ -33,7 +35,7 @@ def coordinate(
         engine.maximise(state)
         for step in range(steps):
             em_step(state, data, engine)
-            bounds.append(bound_of(state, data, engine.observation(state)))
+            bounds.append(measured(state, data, engine))
             if on_step is not None:
                 on_step(step, bounds[-1])
     return bounds
@@ -46,17 +48,24 @@ def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bo
         engine.maximise(state)
         for _ in range(steps):
             em_step(state, data, engine)
-        return bound_of(state, data, engine.observation(state))
+        return measured(state, data, engine)
+
+
+def measured(state: State, data: Data, engine: Engine) -> Bound:
+    """The bound where a state stands."""
+    return bound_of(state, data, engine.observation(state), engine.marginal(state))
 
 
 def em_step(state: State, data: Data, engine: Engine) -> None:
     """One E-step and one M-step, in place."""
     engine.sweep(state)
     engine.maximise(state)
-    if state.model.shortcuts:
-        update_error_rates(state, data)
-    else:
+    if not state.model.shortcuts:
         ThroughProgram(data).error_rates(state)
+    elif isinstance(engine, ClosedForm) and state.model.calibration > 0:
+        move_error_rates(state, data, engine)
+    else:
+        update_error_rates(state, data)
 
 
 def update_error_rates(state: State, data: Data) -> None:

@@ -26,7 +26,7 @@ def least_squares(
 
     posterior: (T, K); modifiers: (T, M), feature k enters as z_k times each of them; covariates: (T, P); targets: (T, D),
     any number where missing; weights: (T, D), 0 where missing, or None for all equal; covariance: (T, K, K), of features
-    that are not independent; ridge: (M,), what the square of each coefficient costs, on the scale of the weights, so with
+    that are not independent; ridge: (K, M), what the square of each coefficient costs, on the scale of the weights, so with
     weights only; pooling: (P,), what the square of each covariate weight costs, on the scale of the weights, which are 1 if
     there are none.
     Returns coefficients (K, M, D), intercept (D,) and covariate weights (P, D).
@@ -47,15 +47,16 @@ def normal_equations(
     covariance: Tensor | None = None,
     ridge: Tensor | None = None,
     pooling: Tensor | None = None,
+    certain: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Both sides of the normal equations of `least_squares`: (N, N) and (N, D), with N = K M + 1 + P.
 
-    One pair for all targets, or with weights one for each.
+    One pair for all targets, or with weights one for each. certain: the features are numbers and not probabilities.
     """
     products = (posterior.unsqueeze(2) * modifiers.unsqueeze(1)).flatten(1)
     ones = torch.ones(len(posterior), 1, dtype=posterior.dtype, device=posterior.device)
     design = torch.cat([products, ones, covariates], dim=1)
-    variance = posterior * (1 - posterior) if covariance is None else covariance
+    variance = posterior * (0 if certain else 1 - posterior) if covariance is None else covariance
     if weights is None:
         yield _normal(design, variance, modifiers, None, pooling), design.T @ targets
         return
@@ -76,6 +77,19 @@ def solve_normal(normal: Tensor, right: Tensor) -> Tensor:
     root = root_of_inverse(normal)
     solution: Tensor = root @ (root.T @ right)
     return solution
+
+
+def solve_each(normals: Tensor, rights: Tensor) -> Tensor:
+    """`solve_normal` of every target's own equations: normals (D, N, N), rights (D, N). Returns (N, D)."""
+    size = normals.diagonal(dim1=1, dim2=2).sqrt()
+    size = torch.where(size > 0, size, 1.0)
+    lower, failed = torch.linalg.cholesky_ex(normals / size.unsqueeze(1) / size.unsqueeze(2))
+    safe = (failed == 0) & (lower.diagonal(dim1=1, dim2=2).amin(1) > SMALLEST_PIVOT)
+    if bool(safe.all()):
+        solved: Tensor = torch.cholesky_solve((rights / size).unsqueeze(2), lower).squeeze(2) / size
+        return solved.T
+    columns = [solve_normal(normal, right.unsqueeze(1)) for normal, right in zip(normals, rights, strict=True)]
+    return torch.cat(columns, dim=1)
 
 
 def root_of_inverse(normal: Tensor) -> Tensor:
@@ -111,7 +125,7 @@ def _normal(design: Tensor, variance: Tensor, modifiers: Tensor, ridge: Tensor |
             rows = slice(k * n_modifiers, (k + 1) * n_modifiers)
             normal[rows, rows] += block
     if ridge is not None:
-        normal.diagonal()[: n_features * n_modifiers] += ridge.repeat(n_features)
+        normal.diagonal()[: n_features * n_modifiers] += ridge.flatten()
     if pooling is not None:
         normal.diagonal()[n_features * n_modifiers + 1 :] += pooling
     return normal

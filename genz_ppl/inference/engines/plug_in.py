@@ -81,7 +81,7 @@ class PlugIn:
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
         if state.model.has_closed_form:
             self._closed_form = self._closed_form or closed_form_for(state.model, self.data)
-            at_z = State(state.model, state.error_rates, z)
+            at_z = State(state.model, state.error_rates, z, effects=state.effects)
             self._closed_form.maximise(at_z)
             state.effects = at_z.effects
             return
@@ -100,6 +100,10 @@ class PlugIn:
         self._assignment = None
         state.model.eval()
         return float(observation_log_density(state.model, z, state.error_rates, self.data).sum())
+
+    def marginal(self, state: State) -> float:
+        """0: only models with closed forms are calibrated."""
+        return 0.0
 
 
 def train(state: State, z: Tensor, data: Data, share: float) -> None:

@@ -1,12 +1,12 @@
 """Steps of y = z W + b + x C + Gaussian noise with complete y, from sums over items that are small whatever their number.
 
 With O = [y, 1, x], (T, D + 1 + P), the E-step reads O only through one product with (K, D + 1 + P) numbers, and the M-step,
-the noise and the observation term of the bound only through q'q, q'O and O'O. No step makes anything of size T x D.
+the noise and the observation term of the bound only through q'q, q'O and O'O. What answers alone predict needs s's and s'O, of
+the signs s of the answers, which are summed once. No step makes anything of size T x D.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.in_turn import update_in_turn
-from genz_ppl.inference.engines.least_squares import solve_normal
+from genz_ppl.inference.engines.least_squares import solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
@@ -45,6 +45,13 @@ class Sums:
         lost = error < LOST_DIGITS * self.squares
         return None if bool(lost.any()) else error
 
+    def uncertain(self, covariance: Tensor | None) -> Tensor | float:
+        """What coefficients with this covariance, (D, K, K), add to that, (D,)."""
+        if covariance is None:
+            return 0.0
+        size = covariance.shape[1]
+        return (covariance * self.normal[:size, :size]).sum((1, 2))
+
 
 class LinearGaussian(ClosedForm):
     """E- and M-step of a linear link with one precision a target, Gaussian noise and complete targets.
@@ -65,6 +72,7 @@ class LinearGaussian(ClosedForm):
         self.lanes = lanes_for(self.blocks, data.answers, data.targets)
         self._rooms: dict[int, Tensor] = {}
         self._counted: tuple[Tensor, int, Sums] | None = None
+        self._of_signs: tuple[Tensor, Tensor] | None = None
 
     @one_thread()
     def sweep(self, state: State) -> None:
@@ -74,6 +82,8 @@ class LinearGaussian(ClosedForm):
         weights = link.weights.detach()
         precise = weights * precision
         gram = precise @ weights.T
+        if state.coefficient_covariance is not None:
+            gram += torch.einsum("d,dkj->kj", precision, state.coefficient_covariance)
         constant = precise @ link.intercept.detach() + 0.5 * gram.diagonal()
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
         log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
@@ -132,38 +142,91 @@ class LinearGaussian(ClosedForm):
         self._counted = (posterior, posterior._version, sums)
 
     @one_thread()
-    def maximise(self, state: State) -> None:
-        """Eqs. 29 and 30 (and their diagonal form): weights, intercept, covariate weights and scale."""
-        sums, n_features = self.sums(state.posterior), state.posterior.shape[1]
-        solution = solve_normal(sums.normal, sums.right)
-        state.model.link.set_solution(solution[:n_features].unsqueeze(1), solution[n_features], solution[n_features + 1 :])
-        error = self.mean_squared_error(state, solution)
-        with torch.no_grad():
-            state.model.likelihood.update(error, torch.ones_like(error))
+    def answer_sums(self, state: State) -> Sums:
+        """The sums with E[z | h] = 1/2 + (1 - 2 p_e) s / 2 in place of z, as numbers, from those of the signs s."""
+        if self._of_signs is None:
+            signs = self.data.signs
+            self._of_signs = (signs @ signs.T, signs @ self.observations.T)
+        products, crossed = self._of_signs
+        n_features, n_targets = len(products), self.data.targets.shape[1]
+        slope = (0.5 - state.error_rates).unsqueeze(1)
+        counted = slope * crossed
+        half = 0.5 * counted[:, n_targets : n_targets + 1]
+        known = self.moments[n_targets:]
+        with_known = 0.5 * self.moments[n_targets] + counted
+        normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
+        normal[:n_features, :n_features] = slope * products * slope.T + half + half.T + 0.25 * len(self.data.targets)
+        normal[:n_features, n_features:] = with_known[:, n_targets:]
+        normal[n_features:, :n_features] = with_known[:, n_targets:].T
+        normal[n_features:, n_features:] = known[:, n_targets:]
+        right = torch.cat([with_known[:, :n_targets], known[:, :n_targets]])
+        return Sums(normal, right, self.moments.diagonal()[:n_targets])
 
     @one_thread()
+    def solved(self, state: State) -> tuple[Tensor, Tensor]:
+        """See `ClosedForm.solved`."""
+        if state.model.marginal is None and state.model.link.shrinkage is None:
+            sums = self.sums(state.posterior)
+            return sums.normal.unsqueeze(0), solve_normal(sums.normal, sums.right)
+        normals, rights = self.equations(state)
+        return normals, solve_each(normals, rights)
+
+    def equations(self, state: State) -> tuple[Tensor, Tensor]:
+        """See `ClosedForm.equations`."""
+        model, sums = state.model, self.sums(state.posterior)
+        precision = model.share * self.precision(state)
+        normals, rights = precision[:, None, None] * sums.normal, precision.unsqueeze(1) * sums.right.T
+        if model.marginal is not None:
+            sums, precision = self.answer_sums(state), (1 - model.share) * self.marginal_precision(state)
+            normals, rights = normals + precision[:, None, None] * sums.normal, rights + precision.unsqueeze(1) * sums.right.T
+        if model.link.shrinkage is not None:
+            normals.diagonal(dim1=1, dim2=2)[:, : len(model.link.shrinkage)] += model.link.shrinkage
+        return normals, rights
+
+    @torch.no_grad()
+    def update_noise(self, state: State) -> None:
+        """See `ClosedForm.update_noise`."""
+        error = self.mean_squared_error(state)
+        state.model.likelihood.update(error, torch.ones_like(error))
+        if state.model.marginal is not None:
+            error = self.mean_marginal_error(state)
+            state.model.marginal.update(error, torch.ones_like(error))
+
+    @one_thread()
+    @torch.no_grad()
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22)."""
-        link = state.model.link
-        solution = torch.cat([link.weights, link.intercept.unsqueeze(0), link.covariate_weights]).detach()
-        with torch.no_grad():
-            density = state.model.likelihood.error_log_density(self.mean_squared_error(state, solution))
+        density = state.model.likelihood.error_log_density(self.mean_squared_error(state))
         return float(density.sum()) * len(self.data.targets)
 
-    def normal_equations(self, state: State) -> Iterator[Tensor]:
-        """See `ClosedForm.normal_equations`."""
-        normal = self.sums(state.posterior).normal
-        yield from (one * normal for one in self.precision(state))
+    @one_thread()
+    @torch.no_grad()
+    def marginal(self, state: State) -> float:
+        """See `ClosedForm.marginal`."""
+        if state.model.marginal is None:
+            return 0.0
+        density = state.model.marginal.error_log_density(self.mean_marginal_error(state))
+        return float(density.sum()) * len(self.data.targets)
 
-    def mean_squared_error(self, state: State, solution: Tensor) -> Tensor:
-        """E_q of the mean squared error of every target at [W, b, C], (1, D)."""
-        total = self.sums(state.posterior).squared_error(solution)
+    def mean_squared_error(self, state: State) -> Tensor:
+        """E_q of the mean squared error of every target, (1, D)."""
+        q = state.posterior
+        return self._mean_error(state, self.sums(q), q, q * (1 - q))
+
+    def mean_marginal_error(self, state: State) -> Tensor:
+        """The mean squared error of every target at E[z | h], (1, D)."""
+        return self._mean_error(state, self.answer_sums(state), state.prior(self.data.answers), None)
+
+    def _mean_error(self, state: State, sums: Sums, means: Tensor, variance: Tensor | None) -> Tensor:
+        link = state.model.link
+        solution = torch.cat([link.weights, link.intercept.unsqueeze(0), link.covariate_weights]).detach()
+        total = sums.squared_error(solution)
         if total is None:
-            q = state.posterior
-            design = torch.cat([q, q.new_ones(len(q), 1), self.data.covariates], dim=1)
+            design = torch.cat([means, means.new_ones(len(means), 1), self.data.covariates], dim=1)
             total = (self.data.targets - design @ solution).square().sum(0)
-            total += (q * (1 - q)).sum(0) @ solution[: q.shape[1]] ** 2
-        return (total / len(self.data.targets)).unsqueeze(0)
+            if variance is not None:
+                total += variance.sum(0) @ solution[: means.shape[1]] ** 2
+        return ((total + sums.uncertain(state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
 
 
 def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> ClosedForm:
@@ -174,5 +237,5 @@ def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> Closed
 def is_linear_gaussian(model: GenZ, data: Data) -> bool:
     """Whether the steps of this module hold for a model with closed forms and for the data."""
     link: LinearLink = model.link
-    shared = link.ridge() is None and link.pooling is None and link.coefficients().shape[1] == 1
+    shared = link.pooling is None and link.coefficients().shape[1] == 1
     return shared and not model.likelihood.robust and data.complete

@@ -10,7 +10,8 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genz_ppl.models import GenZ
+from genz_ppl.models import GenZ, Likelihood
+from genz_ppl.models.genz import observed_at
 
 
 @torch.no_grad()
@@ -25,15 +26,17 @@ def held_observation(model: GenZ, given: dict[str, Tensor], z: Tensor, covariate
 
 
 class Observation(nn.Module):
-    """log p(y | z, x) of a model as a module of its own, for `functional_call`."""
+    """log p(y | z, x) of a model as a module of its own, for `functional_call`. likelihood: to take instead of the model's."""
 
-    def __init__(self, model: GenZ) -> None:
+    def __init__(self, model: GenZ, likelihood: Likelihood | None = None) -> None:
         super().__init__()
         self.model = model
+        self._given = (likelihood,)  # in a tuple: its parameters are held
 
     def forward(self, z: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
         """z: (..., T, K). Returns (..., T)."""
-        observation, observed = self.model.observation(z, covariates, targets)
+        likelihood = self._given[0] or self.model.likelihood
+        observation, observed = observed_at(likelihood, self.model.link(z, covariates), targets)
         density: Tensor = observation.log_prob(observed).expand(z.shape[:-1])
         return density
 

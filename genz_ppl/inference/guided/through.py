@@ -82,6 +82,10 @@ class ThroughProgram:
         state.model.eval()
         return sum(float((weight * self.densities(state, z)[0]).sum()) for z, weight in self.weighted(state.posterior))
 
+    def marginal(self, state: State) -> float:
+        """0: models without shortcuts are not calibrated."""
+        return 0.0
+
     def weighted(self, posterior: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Assignments of all features, (N, T, K), and their probabilities under q, (N, T)."""
         if posterior.shape[1] == 0:

@@ -67,8 +67,7 @@ def with_features(
 ) -> PairState:
     """The second step (eq. 37): each side's features, fitted to its embeddings as they are. Call inside `isolated`."""
     rows, columns = (
-        Side.start(h, x, embedding, settings.link, settings.error_rate_prior)
-        for h, x, embedding in zip(answers, covariates, state.embeddings, strict=True)
+        Side.start(h, x, embedding, settings) for h, x, embedding in zip(answers, covariates, state.embeddings, strict=True)
     )
     return joined(state, rows, columns)
 
@@ -85,10 +84,15 @@ def joined(state: PairState, rows: Side, columns: Side) -> PairState:
 
 def _unused(model: GenZ) -> GenZ:
     """The same model, never run."""
-    likelihood = type(model.likelihood)(model.likelihood.n_targets)
-    likelihood.load_state_dict(model.likelihood.state_dict())
+    likelihoods = [type(model.likelihood)(model.likelihood.n_targets) for _ in range(2)]
+    for new, old in zip(likelihoods, (model.likelihood, model.marginal), strict=True):
+        if old is not None:
+            new.load_state_dict(old.state_dict())
     features = FeatureLayer(model.features.n_features, tuple(model.features.concentration.tolist()))
-    return GenZ(features, model.link.with_columns(list(range(model.features.n_features)), 0), likelihood)
+    link = model.link.with_columns(list(range(model.features.n_features)), 0)
+    unused = GenZ(features, link, likelihoods[0], model.shortcuts, model.calibration)
+    unused.marginal = None if model.marginal is None else likelihoods[1]
+    return unused
 
 
 @one_thread()  # batches are small tensors: a second thread mostly waits

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.coordinate import coordinate
+from genz_ppl.inference.engines.weight_prior import spread_of_location
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.start import Scaling, first_state
-from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
+from genz_ppl.inference.state import Data, State, entropy_of, feature_terms, penalty_of
 from genz_ppl.models import GaussianLikelihood
 from genz_ppl.models.cooccurrence import EmbeddingPrior
+from genz_ppl.settings import PairSettings
 
 # Standard deviations below this share of the first embedding's are not believed: the noise of a side must not vanish.
 SMALLEST_SCALE = 1e-3
@@ -34,13 +36,13 @@ class Side:
     covariates: Tensor
 
     @classmethod
-    def start(
-        cls, answers: Tensor, covariates: Tensor, embedding: Embedding, link: str, error_rate_prior: tuple[float, float]
-    ) -> Side:
+    def start(cls, answers: Tensor, covariates: Tensor, embedding: Embedding, settings: PairSettings) -> Side:
         """A side fitted to first embeddings. Call inside `isolated`."""
         scaling = Scaling.of(embedding.mean, covariates, GaussianLikelihood)
         data = scaling.data(answers, covariates, embedding.mean)
-        side = cls(first_state(data, scaling, link, "gaussian", error_rate_prior), scaling, answers, covariates)
+        kind = (settings.link, "gaussian", settings.error_rate_prior)
+        state = first_state(data, scaling, *kind, calibration=settings.calibration, shrinkage=settings.shrinkage)
+        side = cls(state, scaling, answers, covariates)
         side.explain(embedding, FIRST_STEPS)
         return side
 
@@ -61,37 +63,64 @@ class Side:
 
     def explain(self, embedding: Embedding, steps: int = 1) -> None:
         """EM-steps of z, link and scale on q(y) (eqs. 27, 29-31): q's spread adds to the noise, as E_q (y - f)^2 does."""
-        data, likelihood = self.data(embedding), self.state.model.likelihood
+        data, model = self.data(embedding), self.state.model
+        likelihoods = [one for one in (model.likelihood, model.marginal) if one is not None]
         spread = ((embedding.sd / self.scaling.target_spread) ** 2).mean(0)
         for _ in range(steps):
             coordinate(self.state, data, 1, first=False)
             with torch.no_grad():
-                likelihood.scale = (likelihood.scale**2 + spread).clamp(min=SMALLEST_SCALE**2).sqrt()
+                for one in likelihoods:
+                    one.scale = (one.scale**2 + spread).clamp(min=SMALLEST_SCALE**2).sqrt()
 
     @torch.no_grad()
     def prior(self) -> EmbeddingPrior:
-        """N(E_q f(z), Sigma) of the side's items in the units of the pairs; f at the modes where it is not linear."""
-        self.state.model.eval()
-        posterior = self.state.posterior
-        z = posterior if self.state.model.has_closed_form else (posterior > 0.5).to(posterior)
-        location = self.state.model.link.function()(z, self.scaling.covariates(self.covariates))
-        scale = self.state.model.likelihood.scale * self.scaling.target_spread
+        """N(E_q f(z), Sigma) of the side's items in the units of the pairs; f at the modes where it is not linear.
+
+        A calibrated side: the product of that and of what answers alone say, each to the power of its share.
+        """
+        location, precision = self._combined()
+        scale = precision.rsqrt() * self.scaling.target_spread
         return EmbeddingPrior(self.scaling.location(location).detach(), scale.detach().clone())
+
+    def _parts(self) -> list[tuple[float, Tensor, Tensor]]:
+        """What speaks for the embeddings, standardised: shares, locations (N, E) and precisions (E,)."""
+        model, posterior, x = self.state.model.eval(), self.state.posterior, self.scaling.covariates(self.covariates)
+        z = posterior if model.has_closed_form else (posterior > 0.5).to(posterior)
+        parts = [(model.share, model.link.function()(z, x), model.likelihood.scale**-2)]
+        if model.marginal is not None:
+            expected = model.link.function()(self.state.prior(self.answers), x)
+            parts.append((1 - model.share, expected, model.marginal.scale**-2))
+        return parts
+
+    def _combined(self) -> tuple[Tensor, Tensor]:
+        """Location (N, E) and precision (E,) of their product."""
+        parts = self._parts()
+        precision = torch.stack([share * one for share, _, one in parts]).sum(0)
+        return torch.stack([share * one * location for share, location, one in parts]).sum(0) / precision, precision
 
     @torch.no_grad()
     def feature_bound(self) -> float:
         """What the side adds to the bound beside q(y) against N(E_q f(z), Sigma).
 
-        E_q log p(z | answers) - log q(z), the log prior of the error rates relative to its mode, and the loss of E_q log p(y | z)
-        by the spread of f(z).
+        E_q log p(z | answers) - log q(z) by their share, the log priors of error rates and weights, the loss of E_q log p(y | z)
+        by the spread of f(z), and what is lost where features and answers disagree about an embedding.
         """
         state, q = self.state, self.state.posterior
-        blank = Data(self.answers, self.scaling.covariates(self.covariates), q[:, :0])
-        total = float(feature_terms(state, blank).sum() + state.model.penalty(state.error_rates)) + entropy_of(q)
-        if state.model.has_closed_form:
-            effects = torch.einsum("nm,kme->nke", state.model.link.modifiers(blank.covariates), state.model.link.coefficients())
-            precision = state.model.likelihood.scale**-2
-            total -= 0.5 * float(torch.einsum("nk,nke,e->", q * (1 - q), effects**2, precision))
+        model, blank = state.model, Data(self.answers, self.scaling.covariates(self.covariates), q[:, :0])
+        total = model.share * (float(feature_terms(state, blank).sum()) + entropy_of(q)) + penalty_of(state)
+        location, combined = self._combined()
+        for share, own, precision in self._parts():
+            total -= 0.5 * share * float((precision * (own - location) ** 2).sum())
+            total += 0.5 * len(q) * share * float(torch.log(precision / combined).sum())
+        if model.has_closed_form:
+            modifiers = model.link.modifiers(blank.covariates)
+            effects = torch.einsum("nm,kme->nke", modifiers, model.link.coefficients())
+            spreads = [torch.einsum("nk,nke->ne", q * (1 - q), effects**2), torch.zeros_like(location)]
+            if state.coefficient_covariance is not None:
+                spreads[0] += spread_of_location(q, q * (1 - q), modifiers, state.coefficient_covariance)
+                spreads[1] += spread_of_location(state.prior(self.answers), None, modifiers, state.coefficient_covariance)
+            for (share, _, precision), spread in zip(self._parts(), spreads, strict=False):
+                total -= 0.5 * share * float((spread * precision).sum())
         return total
 
     @torch.no_grad()

@@ -11,22 +11,29 @@ from genz_ppl.inference.state import Data, State
 
 @torch.no_grad()
 def freedoms(state: State, data: Data) -> list[list[float]] | None:
-    """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, M D); their sum counts them.
+    """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, ...); their sum counts them.
 
     None if no coefficient has a prior, or without shortcuts: then all are 1. state: fitted, with closed forms. With N the
     left side of a target's normal equations and R the prior precisions of the M coefficients of feature k, these are the
     eigenvalues of I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
+
+    Where the spread of a feature's weights is learned, its weights have one freedom together, whatever the number of targets:
+    without an effect the best spread is at its limit 0 in half of all data sets, and twice the gain is chi-square with one
+    degree of freedom in the others (at most: with few targets less).
     """
-    ridge = state.model.link.ridge() if state.model.shortcuts else None
+    link = state.model.link
+    ridge = link.ridge() if state.model.shortcuts else None
     if ridge is None:
         return None
-    n_features, n_modifiers = state.posterior.shape[1], len(ridge)
+    n_features, n_modifiers = state.posterior.shape[1], ridge.shape[1]
     if n_features == 0:
         return []
-    shares = []
-    for normal in closed_form_for(state.model, data).normal_equations(state):
-        root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)
-        scaled = root * ridge.sqrt().unsqueeze(1)
+    spreads = [] if link.shrinkage is None else [torch.ones(n_features, 1).to(ridge)]
+    first = len(spreads)  # products beside weights whose spread is learned
+    shares = list(spreads)
+    for normal in closed_form_for(state.model, data).normal_equations(state) if n_modifiers > first else ():
+        root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)[:, first:]
+        scaled = root * ridge[:, first:].sqrt().unsqueeze(2)
         taken = torch.linalg.eigvalsh(scaled @ scaled.mT)
         shares.append((1 - taken).clamp(0.0, 1.0))
     plain: list[list[float]] = torch.cat(shares, dim=1).tolist()

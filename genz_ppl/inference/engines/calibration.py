@@ -1,0 +1,67 @@
+"""Error rates of a calibrated model: they move together with the weights, so that what answers alone predict stays as it is.
+
+E[y | h] = b + sum over k of W_k E[z_k | h], with E[z_k | h] = 1/2 + (1 - 2 p_k) / 2 times 1 for yes, -1 for no. A rate that grows
+alone flattens it, and the weights could follow only an M-step later, so that rates would hardly move at all. With
+W_k' = W_k (1 - 2 p_k) / (1 - 2 p_k') and the intercept that belongs to it the mean stays, and only what y says of z pulls.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.state import Data, State
+from genz_ppl.models import LinearLink
+from genz_ppl.models.features import most_probable_error_rate
+
+# How often a move of the rates that lowers the bound is tried at half its length, and the shortest; rates above the other number
+# do not move the weights.
+TRIES, SHORTEST, HIGHEST_RATE = 4, 1 / 64, 0.49
+
+
+class Objective(Protocol):
+    """What the move must not lower; an engine's. rate_step: the share of the way at which the next move is tried first."""
+
+    rate_step: float
+
+    def objective(self, state: State) -> float:
+        """The bound but for what does not depend on error rates and weights."""
+
+
+def move_error_rates(state: State, data: Data, engine: Objective) -> None:
+    """Eq. 14 under the Beta prior with weights that follow, as far as the bound does not fall; in place."""
+    if len(state.error_rates) == 0:
+        return
+    wrong = data.wrong_answers(state.posterior)
+    aim = most_probable_error_rate(wrong, data.answered, state.model.features.concentration)
+    aim = torch.where(data.answered > 0, aim, state.error_rates)
+    link, before = state.model.link, state.error_rates
+    parameters = [parameter.detach().clone() for parameter in (link.coefficients(), link.intercept, link.covariate_weights)]
+    covariance, present = state.coefficient_covariance, engine.objective(state)
+    for _ in range(TRIES):
+        _move(state, before + engine.rate_step * (aim - before))
+        if engine.objective(state) >= present:
+            engine.rate_step = min(1.0, 2 * engine.rate_step)
+            return
+        link.set_solution(*parameters)
+        state.error_rates, state.coefficient_covariance = before, covariance
+        engine.rate_step = max(SHORTEST, 0.5 * engine.rate_step)
+
+
+def _move(state: State, rates: Tensor) -> None:
+    link: LinearLink = state.model.link
+    before = state.error_rates
+    moves = (before < HIGHEST_RATE) & (rates < HIGHEST_RATE)
+    ratio = torch.where(moves, (1 - 2 * before) / (1 - 2 * rates), 1.0)
+    coefficients = link.coefficients().detach()
+    moved = coefficients * ratio[:, None, None]
+    shift = 0.5 * (coefficients - moved).sum(0)
+    slopes = link.covariate_weights.detach().clone()
+    slopes[: len(shift) - 1] += shift[1:]
+    link.set_solution(moved, link.intercept.detach() + shift[0], slopes)
+    state.error_rates = rates
+    if state.coefficient_covariance is not None:
+        scale = ratio.repeat_interleave(coefficients.shape[1])
+        state.coefficient_covariance = state.coefficient_covariance * scale.unsqueeze(1) * scale
