@@ -253,17 +253,17 @@ def _sweep(
     if shared:
         precise = effects * precision
         gram = precise @ effects.T
-        if uncertain is not None:
-            gram += uncertain
         pull = residual @ precise.T
         field = pull + prior - 0.5 * gram.diagonal()
     else:
         precise = effects * precision.unsqueeze(-2)
         gram = torch.einsum("bkd,jd->kjb" if effects.dim() == 2 else "bkd,bjd->kjb", precise, effects)
-        if uncertain is not None:
-            gram += uncertain.permute(1, 2, 0)
         pull = torch.einsum("bkd,bd->bk", precise, residual)
         field = pull + prior - 0.5 * gram.diagonal()
+    if uncertain is not None:
+        # Half of u' U u, u = z - 1/2: a feature pulls at the others only.
+        field = field + 0.5 * (uncertain.sum(-1) - uncertain.diagonal(dim1=-2, dim2=-1))
+        gram = gram + (uncertain if shared else uncertain.expand(len(q), -1, -1).permute(1, 2, 0))
     columns = settle(q.T.contiguous(), field.T.contiguous(), gram, sweeps=1)
     return escape(columns, field.T.contiguous(), gram).T if moves else columns.T
 
@@ -281,7 +281,7 @@ def _sweep_errors(
         logit = prior[:, k] + pull - 0.5 * strength
         if uncertain is not None:
             own = uncertain[:, k]
-            logit = logit - (own * q).sum(1) + own[:, k] * (q[:, k] - 0.5)
+            logit = logit - (own * (q - 0.5)).sum(1) + own[:, k] * (q[:, k] - 0.5)
         updated = torch.sigmoid(logit)
         error -= (updated - q[:, k])[:, None] * effect
         q[:, k] = updated

@@ -18,6 +18,7 @@ from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.in_turn import update_in_turn
 from genz_ppl.inference.engines.least_squares import solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
+from genz_ppl.inference.engines.weight_prior import centred
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink
@@ -45,12 +46,9 @@ class Sums:
         lost = error < LOST_DIGITS * self.squares
         return None if bool(lost.any()) else error
 
-    def uncertain(self, covariance: Tensor | None) -> Tensor | float:
+    def uncertain(self, link: LinearLink, covariance: Tensor | None) -> Tensor | float:
         """What coefficients with this covariance, (D, K, K), add to that, (D,)."""
-        if covariance is None:
-            return 0.0
-        size = covariance.shape[1]
-        return (covariance * self.normal[:size, :size]).sum((1, 2))
+        return 0.0 if covariance is None else (covariance * centred(link, self.normal)).sum((1, 2))
 
 
 class LinearGaussian(ClosedForm):
@@ -82,9 +80,11 @@ class LinearGaussian(ClosedForm):
         weights = link.weights.detach()
         precise = weights * precision
         gram = precise @ weights.T
-        if state.coefficient_covariance is not None:
-            gram += torch.einsum("d,dkj->kj", precision, state.coefficient_covariance)
         constant = precise @ link.intercept.detach() + 0.5 * gram.diagonal()
+        if state.coefficient_covariance is not None:
+            uncertain = torch.einsum("d,dkj->kj", precision, state.coefficient_covariance)
+            gram += uncertain
+            constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
         log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
 
@@ -226,7 +226,7 @@ class LinearGaussian(ClosedForm):
             total = (self.data.targets - design @ solution).square().sum(0)
             if variance is not None:
                 total += variance.sum(0) @ solution[: means.shape[1]] ** 2
-        return ((total + sums.uncertain(state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
+        return ((total + sums.uncertain(link, state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
 
 
 def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> ClosedForm:

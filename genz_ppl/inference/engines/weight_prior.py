@@ -2,8 +2,9 @@
 
 W_kd ~ N(0, s_k^2) for all targets d, and s_k^2 scaled inverse chi-square around a spread s_0^2 that all features have in common,
 as strong as four coefficients: with one target a single coefficient says little of its spread. q(W_d) = N(w_d, S_d), beside
-points for intercept and covariate weights. In the bound, E_q log p(y | z, W) loses z' S_d z / 2 over the noise, and there are the
-terms E_q log p(W) + entropy of q(W) and the log prior of the spreads. All of it is closed form, and no step lowers the bound.
+points for what an item has halfway between yes and no (an intercept) and for covariate weights, so that a question and its
+opposite are the same feature. In the bound, E_q log p(y | z, W) loses u' S_d u / 2 over the noise, u = z - 1/2, and there are
+the terms E_q log p(W) + entropy of q(W) and the log prior of the spreads. All of it is closed form; no step lowers the bound.
 """
 
 from __future__ import annotations
@@ -19,13 +20,22 @@ STRENGTH, SMALLEST_SPREAD = 4.0, 1e-4
 
 @torch.no_grad()
 def coefficient_covariance(link: LinearLink, normals: Tensor) -> Tensor:
-    """S_d, the inverse of the features' block of each target's normal equations, (D, N, N): (D, K M, K M)."""
-    size = link.coefficients().shape[:2].numel()
-    block = normals[:, :size, :size]
+    """S_d, the inverse of the block of u = z - 1/2 of each target's normal equations, (D, N, N): (D, K M, K M)."""
+    block = centred(link, normals)
     scale = block.diagonal(dim1=1, dim2=2).rsqrt()
     lower = torch.linalg.cholesky(block * scale.unsqueeze(1) * scale.unsqueeze(2))
     covariance: Tensor = torch.cholesky_inverse(lower) * scale.unsqueeze(1) * scale.unsqueeze(2)
     return covariance
+
+
+def centred(link: LinearLink, normal: Tensor) -> Tensor:
+    """The block of u = z - 1/2, (..., K M, K M), of sums of squares and products of [z and its products, 1, x], (..., N, N)."""
+    n_features, n_modifiers = link.coefficients().shape[:2]
+    size = n_features * n_modifiers
+    change = torch.zeros(size, normal.shape[-1]).to(normal)
+    change[:, :size].fill_diagonal_(1.0)
+    change[:, size : size + n_modifiers] = -0.5 * torch.eye(n_modifiers).to(normal).repeat(n_features, 1)
+    return change @ normal @ change.T
 
 
 @torch.no_grad()
@@ -60,12 +70,12 @@ def common_precision(link: LinearLink) -> Tensor:
 
 
 def spread_of_location(means: Tensor, variance: Tensor | None, modifiers: Tensor, covariance: Tensor) -> Tensor:
-    """E z' S_d z of every item, (T, D): what uncertain coefficients add to squared errors.
+    """E u' S_d u of every item, u = z - 1/2, (T, D): what uncertain coefficients add to squared errors.
 
     means: (T, K), E z; variance: (T, K), of independent z, or None for none; modifiers: (T, M); covariance: (D, K M, K M).
     """
     n_modifiers = modifiers.shape[1]
-    design = (means.unsqueeze(2) * modifiers.unsqueeze(1)).flatten(1)
+    design = ((means - 0.5).unsqueeze(2) * modifiers.unsqueeze(1)).flatten(1)
     columns = []
     for one in covariance:
         spread = ((design @ one) * design).sum(1)
