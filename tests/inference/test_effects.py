@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from plain import PLAIN
 
 from genz_ppl.inference import FitResult, fit
 from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change, unit_of
@@ -24,7 +25,7 @@ def world(n_features: int = 2) -> tuple[Array, Array]:
 
 
 def fitted_to(answers: Array, targets: Array, covariates: Array | None = None, **settings: Any) -> tuple[FittedItems, FitResult]:
-    result = fit(answers, targets, covariates, **settings)
+    result = fit(answers, targets, covariates, **(PLAIN | settings))
     return result.fitted(answers, targets, covariates), result
 
 

@@ -56,7 +56,7 @@ def test_it_is_least_squares_over_all_assignments(size: dict[str, Any], bits: An
     # Penalties are on the scale of the weights, and so need some.
     weighted = size["weighted"] or size["penalised"]
     weights = random.choice([0.0, 0.5, 1.0, 3.0], size=y.shape) if weighted else np.ones(y.shape)
-    ridge = random.uniform(0, 5, size=modifiers.shape[1]) if size["penalised"] else None
+    ridge = random.uniform(0, 5, size=(size["n_features"], modifiers.shape[1])) if size["penalised"] else None
 
     def tensor(values: Array | None) -> Tensor | None:
         return None if values is None else torch.from_numpy(values)
@@ -81,7 +81,7 @@ def test_it_is_least_squares_over_all_assignments(size: dict[str, Any], bits: An
         left, right = design * root[:, None], np.repeat(y[:, d], len(table)) * root
         if ridge is not None:
             penalty = np.zeros((coefficients[..., 0].numel(), design.shape[1]))
-            np.fill_diagonal(penalty, np.sqrt(np.tile(ridge, size["n_features"])))
+            np.fill_diagonal(penalty, np.sqrt(ridge.ravel()))
             left, right = np.vstack([left, penalty]), np.append(right, np.zeros(len(penalty)))
         expected, *_ = np.linalg.lstsq(left, right)
         np.testing.assert_allclose(found[:, d], expected, rtol=1e-7, atol=1e-8)

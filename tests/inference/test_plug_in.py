@@ -9,6 +9,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from plain import PLAIN
 from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor, nn
@@ -183,7 +184,8 @@ def test_sampling_depends_on_the_seed_only(simulate: Any) -> None:
 def test_three_expectations_agree_where_the_posterior_is_sharp(simulate: Any) -> None:
     world = simulate(0, n_items=400, n_features=4, noise=0.1)
     modes = [
-        fit(world.answers, world.targets, steps=25, expectation=name).posterior > 0.5 for name in ("exact", "mode", "sample")
+        fit(world.answers, world.targets, steps=25, expectation=name, **PLAIN).posterior > 0.5
+        for name in ("exact", "mode", "sample")
     ]
     for found in modes:
         assert (found != world.truth).mean() < 0.02

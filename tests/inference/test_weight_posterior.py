@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain import PLAIN
 from torch import Tensor
 
 from genz_ppl.inference import fit
@@ -19,7 +20,7 @@ LIKELIHOODS = ("gaussian", "isotropic", "student_t", "laplace", "poisson", "nega
 
 
 def fitted(answers: Any, targets: Any, covariates: Any, certain: bool, **options: Any) -> tuple[State, Data]:
-    result = fit(answers, targets, covariates, **options)
+    result = fit(answers, targets, covariates, **PLAIN, **options)
     state = result.state.copy()
     parts = (torch.from_numpy(np.asarray(part, dtype=float)) for part in (answers, covariates, targets))
     data = result.scaling.data(*parts)

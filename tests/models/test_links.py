@@ -143,7 +143,7 @@ def test_prior_of_the_parameters_is_a_normal_one(name: str) -> None:
         if isinstance(link, LinearLink):
             ridge, coefficients = link.ridge(), link.coefficients()
             assert (ridge is not None) == penalised
-            cost = 0.0 if ridge is None else 0.5 * float((ridge[:, None] * coefficients**2).sum().detach())
+            cost = 0.0 if ridge is None else 0.5 * float((ridge.unsqueeze(2) * coefficients**2).sum().detach())
             assert float(found) == pytest.approx(-cost, rel=1e-12)
         with torch.no_grad():
             for parameter in link.parameters():

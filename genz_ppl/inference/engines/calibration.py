@@ -7,6 +7,7 @@ W_k' = W_k (1 - 2 p_k) / (1 - 2 p_k') and the intercept that belongs to it the m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -21,36 +22,52 @@ from genz_ppl.models.features import most_probable_error_rate
 TRIES, SHORTEST, HIGHEST_RATE = 4, 1 / 64, 0.49
 
 
-class Objective(Protocol):
-    """What the move must not lower; an engine's. rate_step: the share of the way at which the next move is tried first."""
+class Observed(Protocol):
+    """An engine. rate_step: the share of the way at which the next move is tried first."""
 
     rate_step: float
 
-    def objective(self, state: State) -> float:
-        """The bound but for what does not depend on error rates and weights."""
+    def observation(self, state: State) -> float:
+        """E_q log p(y | z), summed over items."""
 
 
-def move_error_rates(state: State, data: Data, engine: Objective) -> None:
+@torch.no_grad()
+def move_error_rates(state: State, data: Data, engine: Observed) -> None:
     """Eq. 14 under the Beta prior with weights that follow, as far as the bound does not fall; in place."""
     if len(state.error_rates) == 0:
         return
     wrong = data.wrong_answers(state.posterior)
     aim = most_probable_error_rate(wrong, data.answered, state.model.features.concentration)
     aim = torch.where(data.answered > 0, aim, state.error_rates)
-    link, before = state.model.link, state.error_rates
+    start, present = replace(state), _value(state, data, engine, wrong)
+    link = state.model.link
     parameters = [parameter.detach().clone() for parameter in (link.coefficients(), link.intercept, link.covariate_weights)]
-    covariance, present = state.coefficient_covariance, engine.objective(state)
     for _ in range(TRIES):
-        _move(state, before + engine.rate_step * (aim - before))
-        if engine.objective(state) >= present:
+        scaled = _move(state, start.error_rates + engine.rate_step * (aim - start.error_rates))
+        if _value(state, data, engine, wrong) + scaled >= present:
             engine.rate_step = min(1.0, 2 * engine.rate_step)
             return
         link.set_solution(*parameters)
-        state.error_rates, state.coefficient_covariance = before, covariance
+        state.error_rates, state.coefficient_covariance = start.error_rates, start.coefficient_covariance
         engine.rate_step = max(SHORTEST, 0.5 * engine.rate_step)
 
 
-def _move(state: State, rates: Tensor) -> None:
+def _value(state: State, data: Data, engine: Observed, wrong: Tensor) -> float:
+    """The bound, but for terms that the move leaves as they are and the entropy of q(W)."""
+    model, rates = state.model, state.error_rates
+    feature = (wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates)).sum() + model.features.penalty(rates)
+    value = model.share * (engine.observation(state) + float(feature))
+    prior, covariance = model.link.ridge(), state.coefficient_covariance
+    if prior is not None:
+        squares = model.link.coefficients().square().sum(2)
+        if covariance is not None:
+            squares = squares + covariance.diagonal(dim1=1, dim2=2).sum(0).view_as(squares)
+        value -= 0.5 * float((prior * squares).sum())
+    return value
+
+
+def _move(state: State, rates: Tensor) -> float:
+    """The rates, and all that follows them; by how much the entropy of q(W) grows with it."""
     link: LinearLink = state.model.link
     before = state.error_rates
     moves = (before < HIGHEST_RATE) & (rates < HIGHEST_RATE)
@@ -62,6 +79,8 @@ def _move(state: State, rates: Tensor) -> None:
     slopes[: len(shift) - 1] += shift[1:]
     link.set_solution(moved, link.intercept.detach() + shift[0], slopes)
     state.error_rates = rates
-    if state.coefficient_covariance is not None:
-        scale = ratio.repeat_interleave(coefficients.shape[1])
-        state.coefficient_covariance = state.coefficient_covariance * scale.unsqueeze(1) * scale
+    if state.coefficient_covariance is None:
+        return 0.0
+    scale = ratio.repeat_interleave(coefficients.shape[1])
+    state.coefficient_covariance = state.coefficient_covariance * scale.unsqueeze(1) * scale
+    return len(state.coefficient_covariance) * float(scale.log().sum())

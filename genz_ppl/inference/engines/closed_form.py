@@ -24,7 +24,7 @@ from genz_ppl.inference.engines.weight_prior import (
     learn_shrinkage,
     spread_of_location,
 )
-from genz_ppl.inference.state import Data, State, feature_terms, penalty_of
+from genz_ppl.inference.state import Data, State
 from genz_ppl.models.likelihoods import Likelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
@@ -206,14 +206,16 @@ class ClosedForm:
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
+        self._squared_error = None  # parameters may have changed since the last call, and may before the next
         density = self._density(state.model.likelihood, self.squared_error(state))
-        self._squared_error = None  # parameters may change before the next call
+        self._squared_error = None
         return density
 
     def marginal(self, state: State) -> float:
         """log p(y | f(E[z | h])), summed over items, in expectation over coefficients and group effects."""
         if state.model.marginal is None:
             return 0.0
+        self._marginal_error = None
         density = self._density(state.model.marginal, self.marginal_error(state))
         self._marginal_error = None
         return density
@@ -222,13 +224,6 @@ class ClosedForm:
     def _density(self, likelihood: Likelihood, squared_error: Tensor) -> float:
         density = likelihood.error_log_density(squared_error)
         return float(torch.where(self.observed, density, torch.zeros((), dtype=density.dtype)).sum())
-
-    def objective(self, state: State) -> float:
-        """See `genz_ppl.inference.engines.calibration.Objective`."""
-        self._forget()
-        share = state.model.share
-        explained = self.observation(state) + float(feature_terms(state, self.data).sum())
-        return share * explained + (1 - share) * self.marginal(state) + penalty_of(state)
 
 
 def _effects(coefficients: Tensor, modifiers: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ the signs s of the answers, which are summed once. No step makes anything of siz
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -31,11 +32,20 @@ LOST_DIGITS = 1e-4
 
 @dataclass(frozen=True)
 class Sums:
-    """E_q of sums over items, with a = [z, 1, x]: a'a, (K + 1 + P,) * 2; a'y, (K + 1 + P, D); and y'y's diagonal, (D,)."""
+    """E_q of sums over items, with a = [z, 1, x]: a'a, (K + 1 + P,) * 2; a'y, (K + 1 + P, D); and y'y's diagonal, (D,).
+
+    n_features: K.
+    """
 
     normal: Tensor
     right: Tensor
     squares: Tensor
+    n_features: int
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """E_q of the sum of u u', u = z - 1/2, (K, K)."""
+        return centred(self.normal, self.n_features)
 
     def squared_error(self, solution: Tensor) -> Tensor | None:
         """E_q of the summed squared error of every target, (D,), eqs. 20-22; None where too few digits are left of it.
@@ -46,9 +56,9 @@ class Sums:
         lost = error < LOST_DIGITS * self.squares
         return None if bool(lost.any()) else error
 
-    def uncertain(self, link: LinearLink, covariance: Tensor | None) -> Tensor | float:
+    def uncertain(self, covariance: Tensor | None) -> Tensor | float:
         """What coefficients with this covariance, (D, K, K), add to that, (D,)."""
-        return 0.0 if covariance is None else (covariance * centred(link, self.normal)).sum((1, 2))
+        return 0.0 if covariance is None else (covariance * self.centred).sum((1, 2))
 
 
 class LinearGaussian(ClosedForm):
@@ -71,6 +81,7 @@ class LinearGaussian(ClosedForm):
         self._rooms: dict[int, Tensor] = {}
         self._counted: tuple[Tensor, int, Sums] | None = None
         self._of_signs: tuple[Tensor, Tensor] | None = None
+        self._answered: tuple[Tensor, Sums] | None = None
 
     @one_thread()
     def sweep(self, state: State) -> None:
@@ -138,12 +149,18 @@ class LinearGaussian(ClosedForm):
         normal[n_features:, n_features:] = known[:, n_targets:]
         normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
         right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
-        sums = Sums(normal, right, self.moments.diagonal()[:n_targets])
+        sums = Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
         self._counted = (posterior, posterior._version, sums)
 
     @one_thread()
     def answer_sums(self, state: State) -> Sums:
-        """The sums with E[z | h] = 1/2 + (1 - 2 p_e) s / 2 in place of z, as numbers, from those of the signs s."""
+        """The sums with E[z | h] = 1/2 + (1 - 2 p_e) s / 2 in place of z, as numbers; kept until the rates change."""
+        if self._answered is None or self._answered[0] is not state.error_rates:
+            self._answered = (state.error_rates, self._answer_sums(state))
+        return self._answered[1]
+
+    def _answer_sums(self, state: State) -> Sums:
+        """From the sums of the signs s."""
         if self._of_signs is None:
             signs = self.data.signs
             self._of_signs = (signs @ signs.T, signs @ self.observations.T)
@@ -160,7 +177,7 @@ class LinearGaussian(ClosedForm):
         normal[n_features:, :n_features] = with_known[:, n_targets:].T
         normal[n_features:, n_features:] = known[:, n_targets:]
         right = torch.cat([with_known[:, :n_targets], known[:, :n_targets]])
-        return Sums(normal, right, self.moments.diagonal()[:n_targets])
+        return Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
 
     @one_thread()
     def solved(self, state: State) -> tuple[Tensor, Tensor]:
@@ -226,7 +243,7 @@ class LinearGaussian(ClosedForm):
             total = (self.data.targets - design @ solution).square().sum(0)
             if variance is not None:
                 total += variance.sum(0) @ solution[: means.shape[1]] ** 2
-        return ((total + sums.uncertain(link, state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
+        return ((total + sums.uncertain(state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
 
 
 def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> ClosedForm:
@@ -237,5 +254,7 @@ def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> Closed
 def is_linear_gaussian(model: GenZ, data: Data) -> bool:
     """Whether the steps of this module hold for a model with closed forms and for the data."""
     link: LinearLink = model.link
-    shared = link.pooling is None and link.coefficients().shape[1] == 1
+    ridge = link.ridge()
+    same = ridge is None or (ridge.shape[1] == 1 and link.shrinkage is not None)
+    shared = same and link.pooling is None and link.coefficients().shape[1] == 1
     return shared and not model.likelihood.robust and data.complete

@@ -21,21 +21,24 @@ STRENGTH, SMALLEST_SPREAD = 4.0, 1e-4
 @torch.no_grad()
 def coefficient_covariance(link: LinearLink, normals: Tensor) -> Tensor:
     """S_d, the inverse of the block of u = z - 1/2 of each target's normal equations, (D, N, N): (D, K M, K M)."""
-    block = centred(link, normals)
+    block = centred(normals, *link.coefficients().shape[:2])
     scale = block.diagonal(dim1=1, dim2=2).rsqrt()
     lower = torch.linalg.cholesky(block * scale.unsqueeze(1) * scale.unsqueeze(2))
     covariance: Tensor = torch.cholesky_inverse(lower) * scale.unsqueeze(1) * scale.unsqueeze(2)
     return covariance
 
 
-def centred(link: LinearLink, normal: Tensor) -> Tensor:
+def centred(normal: Tensor, n_features: int, n_modifiers: int = 1) -> Tensor:
     """The block of u = z - 1/2, (..., K M, K M), of sums of squares and products of [z and its products, 1, x], (..., N, N)."""
-    n_features, n_modifiers = link.coefficients().shape[:2]
     size = n_features * n_modifiers
-    change = torch.zeros(size, normal.shape[-1]).to(normal)
-    change[:, :size].fill_diagonal_(1.0)
-    change[:, size : size + n_modifiers] = -0.5 * torch.eye(n_modifiers).to(normal).repeat(n_features, 1)
-    return change @ normal @ change.T
+    crossed, known = (
+        normal[..., :size, size : size + n_modifiers],
+        normal[..., size : size + n_modifiers, size : size + n_modifiers],
+    )
+    if n_modifiers > 1:  # one column goes with all features
+        crossed = torch.cat([crossed] * n_features, dim=-1)
+        known = torch.cat([torch.cat([known] * n_features, dim=-1)] * n_features, dim=-2)
+    return normal[..., :size, :size] - 0.5 * (crossed + crossed.mT) + 0.25 * known
 
 
 @torch.no_grad()
@@ -96,4 +99,4 @@ def gram_of_coefficients(precision: Tensor, modifiers: Tensor, covariance: Tenso
     for m, one in enumerate(modifiers.T):
         for n, other in enumerate(modifiers.T):
             total.addmm_(precision * (one * other).unsqueeze(1), blocks[:, :, m, :, n].reshape(n_targets, -1))
-    return total.view(-1, size, size)
+    return total.view(len(total), size, size)
