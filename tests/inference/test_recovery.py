@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain import PLAIN
 
 from genz_ppl.inference import FitResult, fit, isolated
 from genz_ppl.inference.engines.coordinate import coordinate
@@ -18,37 +19,41 @@ from genz_ppl.models import GaussianLikelihood
 SEEDS = range(8)
 
 
-@pytest.fixture(scope="module")
-def fits(simulate: Any) -> list[tuple[Any, FitResult]]:
-    """T = 2000, K = 8, D = 4, a tenth of the answers wrong."""
+@pytest.fixture(scope="module", params=["defaults", "plain"])
+def fits(simulate: Any, request: pytest.FixtureRequest) -> tuple[list[tuple[Any, FitResult]], bool]:
+    """T = 2000, K = 8, D = 4, a tenth of the answers wrong; and whether it is the paper's model that was fitted."""
+    plain = request.param == "plain"
     worlds = [simulate(seed) for seed in SEEDS]
-    return [(world, fit(world.answers, world.targets)) for world in worlds]
+    return [(world, fit(world.answers, world.targets, **(PLAIN if plain else {}))) for world in worlds], plain
 
 
 def share_of_wrong(values: Any, truth: Any, counted: Any) -> float:
     return float(((values > 0.5) != (truth > 0.5))[counted].mean())
 
 
-def test_two_of_three_wrong_answers_are_put_right(fits: list[tuple[Any, FitResult]]) -> None:
+def test_two_of_three_wrong_answers_are_put_right(fits: tuple[list[tuple[Any, FitResult]], bool]) -> None:
     left = []
-    for world, result in fits:
+    for world, result in fits[0]:
         everywhere = np.ones(world.truth.shape, dtype=bool)
         wrong_answers = share_of_wrong(world.answers, world.truth, everywhere)
         left.append(share_of_wrong(result.posterior, world.truth, everywhere) / wrong_answers)
-    assert np.mean(left) <= 1 / 3, f"share of the wrong answers that is left: {np.round(left, 3)}"
+    # A calibrated fit gives up some corrections so as never to predict worse than regression on the answers.
+    most = 1 / 3 if fits[1] else 0.36
+    assert np.mean(left) <= most, f"share of the wrong answers that is left: {np.round(left, 3)}"
 
 
-def test_error_rates_are_found(fits: list[tuple[Any, FitResult]]) -> None:
-    # Two features that pull y the same way can trade errors (seeds 0 and 7): each rate within 0.03 in six of eight worlds,
-    # the mean of a world's rates in all.
-    off = np.array([np.abs(result.error_rates - (world.answers != world.truth).mean(0)).max() for world, result in fits])
-    assert (off <= 0.03).sum() >= 6, np.round(off, 3)
-    means = np.array([result.error_rates.mean() for _, result in fits])
+def test_error_rates_are_found(fits: tuple[list[tuple[Any, FitResult]], bool]) -> None:
+    # Two features that pull y the same way can trade errors (seeds 0 and 7): each rate within 0.03 in six of eight worlds (within
+    # 0.05 in seven where the fit is calibrated), the mean of a world's rates in all.
+    worlds, plain = fits
+    off = np.array([np.abs(result.error_rates - (world.answers != world.truth).mean(0)).max() for world, result in worlds])
+    assert (off <= (0.03 if plain else 0.05)).sum() >= (6 if plain else 7), np.round(off, 3)
+    means = np.array([result.error_rates.mean() for _, result in worlds])
     assert np.abs(means - 0.1).max() <= 0.03, np.round(means, 3)
 
 
-def test_weights_are_found(fits: list[tuple[Any, FitResult]]) -> None:
-    errors = [np.sqrt(np.mean((result.parameters["weights"] - world.weights) ** 2)) for world, result in fits]
+def test_weights_are_found(fits: tuple[list[tuple[Any, FitResult]], bool]) -> None:
+    errors = [np.sqrt(np.mean((result.parameters["weights"] - world.weights) ** 2)) for world, result in fits[0]]
     assert np.mean(errors) < 0.1, np.round(errors, 3)
 
 

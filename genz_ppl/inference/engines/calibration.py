@@ -20,6 +20,8 @@ from genz_ppl.models.features import most_probable_error_rate
 # How often a move of the rates that lowers the bound is tried at half its length, and the shortest; rates above the other number
 # do not move the weights.
 TRIES, SHORTEST, HIGHEST_RATE = 4, 1 / 64, 0.49
+# By how much the next move is longer after one that was taken.
+GROWTH = 1.25
 
 
 class Observed(Protocol):
@@ -45,7 +47,7 @@ def move_error_rates(state: State, data: Data, engine: Observed) -> None:
     for _ in range(TRIES):
         scaled = _move(state, start.error_rates + engine.rate_step * (aim - start.error_rates))
         if _value(state, data, engine, wrong) + scaled >= present:
-            engine.rate_step = min(1.0, 2 * engine.rate_step)
+            engine.rate_step = min(1.0, GROWTH * engine.rate_step)
             return
         link.set_solution(*parameters)
         state.error_rates, state.coefficient_covariance = start.error_rates, start.coefficient_covariance
