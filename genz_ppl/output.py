@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def plural(count: int, noun: str) -> str:
+    """ "1 feature", "2 features"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def quoted(text: str) -> str:
     """The text as a spreadsheet takes it for one: a leading apostrophe where it might be a formula, none where it is a number."""
     if _FORMULA.match(text) is None:

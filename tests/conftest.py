@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from genz_ppl.settings import LIKELIHOOD_NAMES, LINK_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,3 +41,16 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder of real data sets, and there is none at {folder}: set GENZ_DATA to it")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Links and likelihoods of its own that a test makes known are known to it alone."""
+    names = list(LINK_NAMES), list(LIKELIHOOD_NAMES)
+    result = yield
+    LINK_NAMES[:], LIKELIHOOD_NAMES[:] = names
+    for module, table, known in (("links", "LINKS", names[0]), ("known_likelihoods", "LIKELIHOODS", names[1])):
+        loaded = sys.modules.get(f"genz_ppl.models.{module}")
+        for name in set(getattr(loaded, table, ())) - set(known):
+            del getattr(loaded, table)[name]
+    return result

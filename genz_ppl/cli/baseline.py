@@ -10,6 +10,7 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import start
 from genz_ppl.cli.messages import echo, resumable
+from genz_ppl.output import plural
 from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 
 if TYPE_CHECKING:
@@ -76,14 +77,10 @@ def print_readings(found: Readings) -> None:
 
     best, metric = found.best_test, readable_metric(found.metric)
     echo(
-        f"{_plural(found.suggested, 'question')} suggested, {found.usable} usable; {found.answers_asked} answers, those on test "
+        f"{plural(found.suggested, 'question')} suggested, {found.usable} usable; {found.answers_asked} answers, those on test "
         "items included: the curve needs them"
     )
     echo(
         "these features were chosen on training items; the best point by the test items themselves (the paper's reading): "
-        f"{metric} {number(best.test_error)} with {_plural(best.n_features, 'feature')}"
+        f"{metric} {number(best.test_error)} with {plural(best.n_features, 'feature')}"
     )
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

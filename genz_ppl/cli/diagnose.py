@@ -11,6 +11,7 @@ import typer
 
 from genz_ppl.cli import options
 from genz_ppl.cli.messages import echo
+from genz_ppl.output import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,8 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
         print_table(list(rows[0]), cells)
 
     loo = found["loo"]
-    echo(f"{found['features']} features, {found['items']} training items; written to {folder / 'posterior.nc'}")
+    counted = f"{plural(found['features'], 'feature')}, {plural(found['items'], 'training item')}"
+    echo(f"{counted}; written to {folder / 'posterior.nc'}")
     show("Effects: mean, standard deviation and 90 % interval", found["effects"], "none")
     echo("\nLeave-one-out (PSIS-LOO)")
     echo(

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from genz_ppl.output import plural
+
 NAN = float("nan")
 # A ceiling below this is none.
 SMALLEST_CEILING = 0.02
@@ -49,7 +51,7 @@ class Summary:
     def line(self) -> str:
         """All of it in one line."""
         name = "cosine similarity" if self.metric == "cosine" else self.metric.replace("_", " ")
-        counted = "1 feature" if self.n_features == 1 else f"{self.n_features} features"
+        counted = plural(self.n_features, "feature")
         parts = [f"{counted}; {name} {shown(self.test)} on test items, {shown(self.train)} on training items"]
         beside = []
         if math.isfinite(self.without) and self.n_features > 0:

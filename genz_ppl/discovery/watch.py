@@ -22,7 +22,7 @@ from rich.text import Text
 from genz_ppl.diagnostics.report.words import METRICS, number
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.output import printable
+from genz_ppl.output import plural, printable
 from genz_ppl.settings import DiscoverSettings
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
@@ -180,9 +180,9 @@ def duration(seconds: float) -> str:
 
 def _position(progress: Progress, settings: DiscoverSettings) -> str:
     row = progress.curve[-1]
-    count, metric = len(progress.active), METRICS.get(row["metric"], row["metric"].replace("_", " "))
+    metric = METRICS.get(row["metric"], row["metric"].replace("_", " "))
     return (
-        f"cycle {progress.cycle} of {settings.cycles}, {count} feature{'' if count == 1 else 's'}, {metric}: "
+        f"cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}, {metric}: "
         f"train {number(row['train_error'])}, test {number(row['test_error'])}"
     )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.joined import JoinedModel
-from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.served.settings import SERVED, ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
@@ -38,6 +37,8 @@ def open_model(spec: str) -> FoundationModel:
         return JoinedModel([open_model(part) for part in parts])
     name, colon, rest = spec.partition(":")
     if spec == "rules":
+        from genz_ppl.llm.rules.model import RulesModel  # a tenth of a second, for those who only read a run
+
         return RulesModel()
     if spec == "similarity":
         from genz_ppl.llm.similarity.model import SimilarityModel  # loads torch and 90 MB of weights

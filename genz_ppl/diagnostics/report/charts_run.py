@@ -13,6 +13,7 @@ from genz_ppl.diagnostics.report.charts_fit import check_chart, dimension_chart,
 from genz_ppl.diagnostics.report.charts_groups import group_chart
 from genz_ppl.diagnostics.report.facts import ReportData
 from genz_ppl.diagnostics.report.words import METRICS, metric_name, number, percent
+from genz_ppl.output import plural
 
 
 def charts(data: ReportData) -> dict[str, Chart]:
@@ -71,7 +72,7 @@ def learning_curve(data: ReportData) -> Chart:
     alt = (
         f"Learning curve over {len(steps) - 1} changes: {metric_name(data)} on unseen items goes from {number(first.test_error)} "
         f"to {number(last.test_error)}, on training items from {number(first.train_error)} to {number(last.train_error)}, "
-        f"with {len(last.active)} questions at the end."
+        f"with {plural(len(last.active), 'question')} at the end."
     )
     rows = [
         [

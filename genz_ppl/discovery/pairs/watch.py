@@ -15,6 +15,7 @@ from genz_ppl.discovery.pairs.states import PairProgress
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watched, duration
 from genz_ppl.inference.pairs.fit import OnEpoch
+from genz_ppl.output import plural
 from genz_ppl.settings import DiscoverSettings
 
 OnStage = Callable[[PairProgress], None]
@@ -58,7 +59,7 @@ class PairDisplay(Watched):
     def step(self, progress: Progress, settings: DiscoverSettings) -> None:
         """After a step of a search."""
         self._done, self._of = progress.cycle, settings.cycles
-        self._lines[1] = f"searching, cycle {progress.cycle} of {settings.cycles}, {len(progress.active)} features"
+        self._lines[1] = f"searching, cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}"
         self.look()
 
     def answers(self, known: int, wanted: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
@@ -201,7 +202,15 @@ def _assignments(model: GenZ, bits: Tensor, data: Data) -> Tensor:
 
 
 def _quadratic(model: GenZ, bits: Tensor, data: Data) -> Tensor:
-    """The same where it is quadratic in z: log p(y | 0) + pull z - z' gram z / 2. No cost grows with both D and 2^K."""
+    """The same where it is quadratic in z. No cost grows with both D and 2^K."""
+    constant, pull, gram = _quadratic_parts(model, data)
+    if gram.dim() == 2:
+        return torch.addmm(constant - 0.5 * ((bits @ gram) * bits).sum(1), pull, bits.T)
+    return torch.addmm(constant, pull, bits.T).addmm_(gram.flatten(1), products_of(bits).T, alpha=-0.5)
+
+
+def _quadratic_parts(model: GenZ, data: Data) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 1), (B, K), and (B, K, K) or where all items share it (K, K): log p(y | z) = constant + pull z - z' gram z / 2."""
     link, likelihood, observed = model.link, model.likelihood, data.observed
     error = torch.nan_to_num(data.targets) - link.intercept - data.covariates @ link.covariate_weights
     nothing = torch.zeros((), dtype=error.dtype)
@@ -209,10 +218,43 @@ def _quadratic(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     precision, coefficients = likelihood.precision(error[:1] ** 2), link.coefficients()
     if bool(observed.all()) and coefficients.shape[1] == 1:
         precise = coefficients[:, 0] * precision
-        gram = ((bits @ (precise @ coefficients[:, 0].T)) * bits).sum(1)
-        return torch.addmm(constant - 0.5 * gram, error @ precise.T, bits.T)
+        return constant, error @ precise.T, precise @ coefficients[:, 0].T
     strength = torch.where(observed, precision, nothing)
     effects = torch.einsum("bm,kmd->bkd", link.modifiers(data.covariates), coefficients)
     precise = effects * strength.unsqueeze(1)
-    pull, gram = torch.einsum("bkd,bd->bk", precise, error), precise @ effects.mT
-    return torch.addmm(constant, pull, bits.T).addmm_(gram.flatten(1), products_of(bits).T, alpha=-0.5)
+    return constant, torch.einsum("bkd,bd->bk", precise, error), precise @ effects.mT
+
+
+def log_evidence(model: GenZ, bits: Tensor, error_rates: Tensor, data: Data) -> Tensor:
+    """log p(y | h, x) of every item, (B,), made to be differentiated often: once, by parameters and error rates."""
+    if not model.is_quadratic:
+        return log_joint(model, bits, error_rates, data).logsumexp(1)
+    constant, pull, gram = _quadratic_parts(model, data)
+    prior = prior_probability(data.answers, error_rates)
+    constant, pull = constant.squeeze(1) + torch.log1p(-prior).sum(1), pull + torch.logit(prior)
+    if gram.dim() == 2:
+        rows, shared = bits, -0.5 * ((bits @ gram) * bits).sum(1)
+    else:
+        pull, rows = torch.cat([pull, gram.flatten(1)], dim=1), torch.cat([bits, -0.5 * products_of(bits)], dim=1)
+        shared = torch.zeros(len(bits), dtype=pull.dtype)
+    summed: Tensor = _LogSum.apply(pull, rows, shared)  # type: ignore[no-untyped-call]
+    return constant + summed
+
+
+class _LogSum(torch.autograd.Function):
+    """log of the sum over r of exp(pull_t rows_r + shared_r), (B,): with one exp where autograd takes several."""
+
+    @staticmethod
+    def forward(context: Any, pull: Tensor, rows: Tensor, shared: Tensor) -> Tensor:
+        weights = torch.addmm(shared, pull, rows.T)
+        most = weights.amax(1, keepdim=True)
+        total = weights.sub_(most).exp_().sum(1, keepdim=True)
+        context.save_for_backward(weights, total, rows)
+        return (total.log() + most).squeeze(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        weights, total, rows = context.saved_tensors
+        share = gradient.unsqueeze(1) / total
+        return (weights @ rows) * share, None, weights.T @ share.squeeze(1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.engines.exact import bit_table, log_joint
+from genz_ppl.inference.engines.exact import bit_table, log_evidence
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
@@ -62,7 +62,7 @@ class Evidence(nn.Module):
 
     def forward(self, error_rates: Tensor) -> Tensor:
         """A scalar."""
-        return log_joint(self.model, self.bits, error_rates, self.data).logsumexp(1).sum()
+        return log_evidence(self.model, self.bits, error_rates, self.data).sum()
 
 
 def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, samples: int = SAMPLES) -> None:

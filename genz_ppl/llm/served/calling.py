@@ -17,10 +17,10 @@ from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.health import Health
 from genz_ppl.llm.served.pacing import Pacer, PauseGate
 from genz_ppl.llm.served.prices import Price
-from genz_ppl.llm.served.reading import CUT_OFF, KEY_VARIABLE, LIMITS, LONGEST_RETRY_AFTER, Reply
+from genz_ppl.llm.served.reading import CUT_OFF, KEY_VARIABLE, LONGEST_RETRY_AFTER, Reply
 from genz_ppl.llm.served.replies import InvalidReplyError, after_thinking, find_object
 from genz_ppl.llm.served.requests import FORMATS, Request
-from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.spending import Spending, Usage
 from genz_ppl.llm.served.templates import Rendered
 from genz_ppl.llm.store.store import AnswerStore, Pair, StoredAnswer

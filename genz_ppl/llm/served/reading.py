@@ -17,14 +17,13 @@ from typing import Any
 
 from genz_ppl.llm.served.faults import CallError, Remedy
 from genz_ppl.llm.served.replies import InvalidReplyError, is_object, unique_keys
+from genz_ppl.llm.served.settings import LIMITS
 from genz_ppl.llm.served.spending import Usage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 Body = Mapping[str, Any]
 # Seconds. A server that asks for a longer pause than this will not answer today.
 LONGEST_RETRY_AFTER = 600.0
-# The two names of the most tokens of a reply.
-LIMITS = ("max_completion_tokens", "max_tokens")
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _TOO_LONG = {"context_length_exceeded", "string_above_max_length", "request_too_large", "exceed_context_size_error"}
 _LENGTH_WORDS = ("context length", "context size", "context window", "maximum context", "prompt is too long", "input token count")

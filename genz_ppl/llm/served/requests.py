@@ -10,8 +10,7 @@ from typing import Any
 
 from genz_ppl.llm.served.address import OPENAI, server_address
 from genz_ppl.llm.served.budget import likely_tokens, most_tokens
-from genz_ppl.llm.served.reading import LIMITS
-from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.templates import Rendered
 
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.

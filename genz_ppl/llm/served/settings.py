@@ -10,10 +10,11 @@ from typing import Any
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.address import server_address
-from genz_ppl.llm.served.reading import LIMITS
 from genz_ppl.settings import check_fields, check_number, documented, setting
 
 SERVED = "openai"
+# The two names of the most tokens of a reply.
+LIMITS = ("max_completion_tokens", "max_tokens")
 # The panels of `--help`.
 SERVED_MODEL, MONEY = "Served model (openai:NAME)", "Money"
 # A + joins two models where another model's name follows it.
