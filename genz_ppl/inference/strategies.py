@@ -203,11 +203,12 @@ def model_options(settings: FitSettings | DiscoverSettings) -> dict[str, Any]:
     posterior of weights, and a calibrated bound.
     """
     by_hand = settings.inference == "coordinate" and settings.shortcuts
-    exact = not isinstance(settings, FitSettings) or settings.expectation in ("auto", "exact")
+    if isinstance(settings, FitSettings) and settings.expectation not in ("auto", "exact"):
+        by_hand = False
     return {
         "shortcuts": settings.shortcuts,
         "calibration": settings.calibration if by_hand else 0.0,
-        "shrinkage": settings.shrinkage and by_hand and exact,
+        "shrinkage": settings.shrinkage and by_hand,
     }
 
 
