@@ -203,9 +203,16 @@ def _replicated(state: State, items: FittedItems, rates: FloatArray, seed: int) 
 
 
 def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> FloatArray:
-    """log p(y | h, x) of every draw and item, (S, T), for standardised targets."""
+    """log p(y | h, x) of every draw and item, (S, T), for standardised targets.
+
+    A calibrated model was fitted to this density itself, `GenZ.given_answers`; of others the features are summed out.
+    """
     n_items, n_features = data.answers.shape
     model = state.model
+    if model.marginal is not None:
+        prior = state.prior(data.answers)
+        pairs = (drawn.given_answers(prior, data.covariates, data.targets) for drawn in _models(state, len(rates), seed))
+        return torch.stack([expected.log_prob(observed) for expected, observed in pairs]).numpy()
     width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:
         pairs = zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True)

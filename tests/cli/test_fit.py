@@ -83,7 +83,7 @@ def test_directions_of_vectors(fit: Any, table: Path, frame: pd.DataFrame) -> No
     frame.assign(other=1.0 - frame["size"] % 3).to_csv(table.name, index=False)
     assert fit(table.name, "out", "--target", "other", "--direction").code == 0
     settings = json.loads(Path("out/run.json").read_text())["settings"]
-    assert (settings["direction"], settings["error_rate_prior"]) == (True, [1.0, 1e6])
+    assert (settings["direction"], settings["error_rate_prior"]) == (True, [1.0, 9.0])
 
 
 @pytest.mark.slow

@@ -38,10 +38,16 @@ def test_draws_are_about_the_fit(exported: Any, world: Any) -> None:
     weights = exported.posterior["weights"].values[0]
     point, spread = world.result.parameters["weights"][:, 0], weights.std(axis=0)
     np.testing.assert_allclose(weights.mean(axis=0), point, atol=0.15)
-    # The spread of a least-squares estimate with this noise and these many items.
+    # The spread of a least-squares estimate with this noise, of both densities by their shares, and these many items.
     features = world.result.posterior
     design = np.column_stack([features, np.ones(150), world.fitted.covariates.numpy()])[np.arange(150) != 5]
-    theory = world.result.parameters["scale"][0] * np.sqrt(np.diag(np.linalg.inv(design.T @ design)))[:3]
+    model = world.result.state.model
+    precision = (
+        model.share * float(model.likelihood.scale.detach()) ** -2
+        + (1 - model.share) * float(model.marginal.scale.detach()) ** -2
+    )
+    noise = float(world.result.scaling.target_spread[0]) * precision**-0.5
+    theory = noise * np.sqrt(np.diag(np.linalg.inv(design.T @ design)))[:3]
     np.testing.assert_allclose(spread, theory, rtol=0.35)
 
 

@@ -79,8 +79,8 @@ def test_answers_count_as_facts(table: pd.DataFrame, targets: FloatArray) -> Non
 
 def test_the_prior_that_is_given_counts() -> None:
     assert make_settings("rules", {}).error_rate_prior == (1.0, 9.0)
-    assert make_settings("rules", {"direction": True}).error_rate_prior == (1.0, 1e6)
-    assert make_settings("rules", {"direction": True, "error_rate_prior": (1.0, 9.0)}).error_rate_prior == (1.0, 9.0)
+    assert make_settings("rules", {"direction": True}).error_rate_prior == (1.0, 9.0)  # direction is about lengths alone
+    assert make_settings("rules", {"direction": True, "error_rate_prior": (1.0, 50.0)}).error_rate_prior == (1.0, 50.0)
 
 
 @pytest.mark.slow

@@ -78,7 +78,12 @@ def pair_state(tensors: dict[str, Tensor], plain: dict[str, Any], settings: Pair
             scaling = Scaling(**{key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
             answers, covariates = tensors[f"{name}_answers"], tensors[f"{name}_covariates"]
             n_entries = tensors[f"{name}_mean"].shape[1]
-            options: dict[str, Any] = {"calibration": settings.calibration, "shrinkage": settings.shrinkage}
+            # A side without features yet is neither.
+            calibrated = any(key.startswith(f"{name}.marginal.") for key in tensors)
+            options: dict[str, Any] = {
+                "calibration": settings.calibration if calibrated else 0.0,
+                "shrinkage": f"{name}.link.shrinkage" in tensors,
+            }
             blank = build_model(0, n_entries, covariates.shape[1], link, "gaussian", settings.error_rate_prior, **options)
             sides.append(Side(state_from(name, blank, tensors), scaling, answers, covariates))
             embeddings.append(Embedding(tensors[f"{name}_mean"], tensors[f"{name}_sd"]))

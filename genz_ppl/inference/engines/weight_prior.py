@@ -31,6 +31,8 @@ def coefficient_covariance(link: LinearLink, normals: Tensor) -> Tensor:
 def centred(normal: Tensor, n_features: int, n_modifiers: int = 1) -> Tensor:
     """The block of u = z - 1/2, (..., K M, K M), of sums of squares and products of [z and its products, 1, x], (..., N, N)."""
     size = n_features * n_modifiers
+    if size == 0:
+        return normal[..., :0, :0]
     crossed, known = (
         normal[..., :size, size : size + n_modifiers],
         normal[..., size : size + n_modifiers, size : size + n_modifiers],
