@@ -25,7 +25,7 @@ from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.replies import own_words, parse_wordings
-from genz_ppl.llm.served.requests import Request
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
@@ -34,8 +34,6 @@ from genz_ppl.llm.store.store import AnswerStore, Question, default_path
 from genz_ppl.types import Contrast, FloatArray, Item
 
 Result = TypeVar("Result")
-# Tokens of a reply: at the least; for every item described, feature listed and answer given; for wordings and descriptions.
-LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
 # Stands for an image that the model will not describe.
 NO_DESCRIPTION = "(no description)"
 
@@ -108,7 +106,7 @@ class OpenAIModel:
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             shown = [first[unique[row]] for row in asked]
             rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
-            out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(about) + ANSWER_OUT * len(asked) * len(about)
+            out = most_out(len(asked), len(about))
             return self._request("extract", rendered, out, self._pictures([items[t] for t in shown]))
 
         async def extract() -> FloatArray:

@@ -20,6 +20,8 @@ ALTERNATIVES = 5
 # The most bytes of a reply. Besides its tokens: what servers add, thoughts that some do not count included. A token: some have
 # four letters, and JSON has 12 bytes for one of another script's. With log-probabilities: six tokens, their bytes and numbers.
 REPLY_BYTES, TOKEN_BYTES, CERTAIN_TOKEN_BYTES = 2**20, 64, 2048
+# The most tokens of a reply: at the least; for every item described, feature listed and answer given; of wordings, descriptions.
+LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,11 @@ class Request:
             return {"type": "json_object"}
         schema = {"name": self.rendered.schema_name, "strict": True, "schema": self.rendered.schema}
         return {"type": "json_schema", "json_schema": schema}
+
+
+def most_out(n_items: int, n_features: int) -> int:
+    """The most tokens of a reply with so many features judged for so many items."""
+    return LEAST_OUT + ITEM_OUT * n_items + FEATURE_OUT * n_features + ANSWER_OUT * n_items * n_features
 
 
 _ASK_FOR_SCHEMA = "\n\nReply with one JSON object and nothing else. Its JSON schema: "

@@ -141,7 +141,7 @@ class Prompts:
         """Ask for n yes/no questions from a description of the task and a sample of items, which may be empty."""
         if not task.strip():
             raise OptionError("task: expected a description of what is to be predicted, got none; say it in a sentence")
-        values = {"task": _line({"task": task}), "items": _lines("item", items), "n": str(n)}
+        values = {"task": as_line({"task": task}), "items": _lines("item", items), "n": str(n)}
         return self._fill("suggest", values, _object({"questions": _list({"type": "string"}, most=n)}))
 
     def describe(self) -> Rendered:
@@ -174,10 +174,10 @@ def _mark(left_out: int, total: int) -> str:
 
 
 def _lines(kind: str, texts: Sequence[str], first: int = 1) -> str:
-    return "\n".join(_line({kind: number, "text": text}) for number, text in enumerate(texts, start=first))
+    return "\n".join(as_line({kind: number, "text": text}) for number, text in enumerate(texts, start=first))
 
 
-def _line(values: Mapping[str, str | int]) -> str:
+def as_line(values: Mapping[str, str | int]) -> str:
     """One line of JSON that any reader takes as one line and that can be sent as UTF-8, whatever the texts hold."""
     line = json.dumps(values, ensure_ascii=False)
     if line.isascii():
