@@ -11,6 +11,7 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import resumable
+from genz_ppl.cli.progress import LogJson, followed, tables_wanted
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
@@ -28,17 +29,19 @@ def fit(
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
     """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     with resumable(out):
-        run = start(source, out, given, context.params, quiet)
+        run = start(source, out, given, context.params)
         from genz_ppl.cli.tables import print_features, print_summary
 
-        print_features(run.features, unit=run.unit)
-        print_summary(run, ceiling)
+        if tables_wanted(log_json):
+            print_features(run.features, unit=run.unit)
+            print_summary(run, ceiling)
 
 
 def start(
@@ -46,7 +49,6 @@ def start(
     out: Path,
     given: dict[str, Any],
     columns: dict[str, Any],
-    quiet: bool,
     baseline: Mapping[str, Any] | None = None,
 ) -> Discovery:
     """Check, read, and run to the end: a discovery, or with the arguments of its own in `baseline` a 0-shot baseline."""
@@ -62,7 +64,7 @@ def start(
     RunDirectory(out).check_free()
     if "model" in given:
         given = {**given, "model": absolute_model(given["model"])}
-    with Display(shown=False if quiet else None) as display:
+    with followed(columns["quiet"], columns["log_json"]) as ways, Display(**ways) as display:
         items = open_items(source, columns)
         with model_options.flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)

@@ -12,6 +12,7 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.baseline import Examples, Questions, Task
 from genz_ppl.cli.fit import check_settings
 from genz_ppl.cli.messages import echo
+from genz_ppl.cli.progress import LogJson
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def plan(
     questions: Questions = None,
     examples: Examples = None,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:

@@ -18,7 +18,8 @@ BITS = ("--algorithm", "basic", "--cycles", "1", "--add", "9", "--cut", "0")
 def test_fit_finds_what_made_the_target(fit: Any, table: Path) -> None:
     outcome = fit(table.name, "runs/out")
     assert outcome.code == 0
-    assert all(line.startswith("genz: note: ") for line in outcome.err.splitlines())  # not a terminal: no progress
+    steps = [line for line in outcome.err.splitlines() if not line.startswith("genz: note: ")]
+    assert [line.split(", ")[0] for line in steps] == [f"genz: step {n} of at most 3" for n in range(4)]  # not a terminal
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["question", "effect", "90", "%", "interval", "p_e", "prevalence", "gain"]
     assert "colour is red" in outcome.out
@@ -170,7 +171,7 @@ def shuffled_numbers(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_the_nine_bits_of_another_line_in_shuffled_rows(genz: Any, seed: int) -> None:
     shuffled_numbers(seed)
-    outcome = genz("fit", "numbers.csv", "--target", "y", "--out", "out", *BITS, "--seed", seed)
+    outcome = genz("fit", "numbers.csv", "--target", "y", "--out", "out", *BITS, "--seed", seed, "--quiet")
     assert outcome.code == 0
     assert ["column 'n' tells almost all" in line or "steps of the number 'n'" in line for line in outcome.err.splitlines()] == [
         True
