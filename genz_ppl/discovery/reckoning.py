@@ -15,7 +15,7 @@ from genz_ppl.discovery.run.record import Brief
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
 from genz_ppl.llm.served.prices import Price, find_price
 from genz_ppl.llm.served.replies import LONGEST_WORDING
-from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request
+from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
@@ -83,7 +83,11 @@ class Reckoning:
         self.prompts = Prompts.load(served.prompts)
         split = items.split_indices(settings.seed, settings.test_fraction)
         self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
-        self.batches = Batches(served.most_items, served.most_features, twins=twins(self.train))
+        described_items = [described(item, served) for item in items]
+        kinds = set(described_items)
+        self.batches = Batches(served.most_items, served.most_features, len(kinds), twins(self.train))
+        self.kinds = sorted(kinds)
+        self.said = SAID_OUT * sum(described_items) / len(items)
         self.price = find_price(served.model, served.price, served.base_url)
         self.mining_price = find_price(served.miner, served.price, served.base_url)
 
@@ -175,7 +179,7 @@ class Reckoning:
         frames = [JSON_SHARE * self.request(shape, TYPICAL_WORDING).likely_tokens_in for shape in asked.shapes]
         read = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True)) + asked.weight
         features = sum(shape.calls * shape.features for shape in asked.shapes)
-        said = SAID_OUT * asked.items
+        said = self.said * asked.items
         written = said + FRAME_OUT * features + YES_OUT * asked.answers
         limit = (self.served.max_output_tokens or math.inf) * asked.calls
         return Tokens(asked.calls, read, min(written, limit), 0.0, min(said, limit)).times(self.served.draws)
@@ -184,8 +188,9 @@ class Reckoning:
         """A call of this form about items that say nothing; the longer prompt where one item may be asked about alone."""
         forms = [(shape.items, shape.features), (1, shape.features)] if shape.items > 1 else [(1, shape.features)]
         requests = [
-            Request("extract", self.served.model, self.prompts.extract([""] * items, [wording] * features), 0)
+            Request("extract", self.served.model, self.prompts.extract([""] * items, [wording] * features, kind), 0)
             for items, features in forms
+            for kind in self.kinds
         ]
         return max(requests, key=lambda request: request.most_tokens_in)
 

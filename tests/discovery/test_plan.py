@@ -125,7 +125,7 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
                 for first in range(0, len(rows), served.items_per_call):
                     texts = [items[int(row)].text for row in rows[first : first + served.items_per_call]]
                     asked = features[start : start + served.features_per_call]
-                    read += Request("extract", "m", prompts.extract(texts, asked), 0).most_tokens_in
+                    read += Request("extract", "m", prompts.extract(texts, asked, described=False), 0).most_tokens_in
                     written += most_out(len(texts), len(asked))
                     calls += 1
     return calls, answers, read, written

@@ -95,6 +95,8 @@ def test_no_placeholder_is_left() -> None:
     prompts = (
         BUILT_IN.extract(["a"], ["f"]),
         BUILT_IN.extract(["a", "b"], ["f"]),
+        BUILT_IN.extract(["a"], ["f"], described=False),
+        BUILT_IN.extract(["a", "b"], ["f"], described=False),
         BUILT_IN.mine(["a"], ["b"], ["c"], ["d"], 6),
         BUILT_IN.suggest(["a"], "predict the price", 50),
         BUILT_IN.describe(),
@@ -238,7 +240,10 @@ def test_files_of_a_folder_replace_the_built_in_ones(tmp_path: Path) -> None:
     assert rendered.user.endswith('Reply {} in {"json": [1]}; {0}.')
     assert rendered.version == f"12-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
     assert prompts.by_name["extract_one"].source == file
-    assert all(prompts.by_name[name] == BUILT_IN.by_name[name] for name in NAMES if name != "extract_one")
+    assert all(prompts.by_name[name] == BUILT_IN.by_name[name] for name in NAMES if not name.startswith("extract_one"))
+    assert prompts.by_name["extract_one_short"] == prompts.by_name["extract_one"]  # of short items, too
+    (tmp_path / "extract_one_short.txt").write_text(built_in("extract_one_short"), encoding="utf-8")
+    assert Prompts.load(tmp_path).by_name["extract_one_short"].user == BUILT_IN.by_name["extract_one_short"].user
 
 
 def test_any_edit_changes_the_version_and_line_ends_do_not(tmp_path: Path) -> None:

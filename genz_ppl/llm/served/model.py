@@ -25,7 +25,7 @@ from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.replies import own_words, parse_wordings
-from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
@@ -95,28 +95,42 @@ class OpenAIModel:
         settings = self.settings
         texts = self._texts(items)
         columns = {feature: column for column, feature in enumerate(dict.fromkeys(features))}
-        questions = [self._question(feature, draw) for feature in columns for draw in range(settings.draws)]
-        if not items or not questions:
+        if not items or not columns:
             return np.full((len(items), len(features)), np.nan)
         hashes = [item_hash(item, settings.images != "none") for item in items]
         unique = list(dict.fromkeys(hashes))
         first = {content: position for position, content in reversed(list(enumerate(hashes)))}
         rows = {content: row for row, content in enumerate(unique)}
+        drawn = np.empty((len(unique), len(columns), settings.draws))
+        kinds = np.array([self._is_described(items[first[content]]) for content in unique])
+        for kind in (False, True):
+            if (of_kind := np.flatnonzero(kinds == kind)).size:
+                shown = [first[unique[row]] for row in of_kind]
+                asked = self._asked([items[t] for t in shown], [texts[t] for t in shown], list(columns), kind)
+                drawn[of_kind] = asked.reshape(len(shown), len(columns), settings.draws)
+        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
+
+    def _asked(self, items: Sequence[Item], texts: Sequence[str], features: Sequence[str], described: bool) -> FloatArray:
+        """(items, features by draws) of answers about items of one kind, none of them twice. texts: what is shown of them."""
+        questions = [self._question(feature, draw, described) for feature in features for draw in range(self.settings.draws)]
+        hashes = [item_hash(item, self.settings.images != "none") for item in items]
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
-            shown = [first[unique[row]] for row in asked]
-            rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
+            rendered = self.prompts.extract([texts[t] for t in asked], [questions[k].feature for k in about], described)
             out = most_out(len(asked), len(about))
-            return self._request("extract", rendered, out, self._pictures([items[t] for t in shown]))
+            return self._request("extract", rendered, out, self._pictures([items[t] for t in asked]))
 
         async def extract() -> FloatArray:
-            extraction = Extraction(self.caller, unique, questions, render, self.failures, self.progress)
-            if settings.batch:
+            extraction = Extraction(self.caller, hashes, questions, render, self.failures, self.progress)
+            if self.settings.batch:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
 
-        drawn = self._wait(extract()).reshape(len(unique), len(columns), settings.draws)
-        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
+        return self._wait(extract())
+
+    def _is_described(self, item: Item) -> bool:
+        """Whether a reply describes the item before it is judged."""
+        return described(item, self.settings)
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
@@ -150,8 +164,12 @@ class OpenAIModel:
         if draws == 1 or not items:
             return np.full(len(features), np.nan)
         hashes = [item_hash(item, self.settings.images != "none") for item in items]
-        questions = [self._question(feature, draw) for feature in features for draw in range(draws)]
-        drawn = self.store.lookup(questions, hashes)[0].reshape(len(items), len(features), draws)
+        kinds = np.array([self._is_described(item) for item in items])
+        drawn = np.empty((len(items), len(features), draws))
+        for kind in (False, True):
+            questions = [self._question(feature, draw, kind) for feature in features for draw in range(draws)]
+            known = self.store.lookup(questions, hashes)[0].reshape(drawn.shape)
+            drawn[kinds == kind] = known[kinds == kind]
         return majority_error(draw_error(drawn), draws)
 
     # ---- parts
@@ -161,7 +179,7 @@ class OpenAIModel:
         model = settings.model if kind == "extract" else settings.miner
         return Request(kind, model, rendered, settings.max_output_tokens or out, pictures)
 
-    def _question(self, feature: str, draw: int) -> Question:
+    def _question(self, feature: str, draw: int, described: bool = False) -> Question:
         settings = self.settings
         sampling: dict[str, Any] = {"temperature": settings.temperature, "text_limit": settings.text_limit}
         sampling |= {"images": settings.images, "log_probabilities": settings.log_probabilities}
@@ -170,7 +188,12 @@ class OpenAIModel:
         if settings.body:
             sampling |= {"body": settings.body}
         return Question(
-            feature, settings.model, self._client.endpoint, self.prompts.version("extract"), canonical(sampling), draw
+            feature,
+            settings.model,
+            self._client.endpoint,
+            self.prompts.version("extract" if described else "extract_short"),
+            canonical(sampling),
+            draw,
         )
 
     def _worded(self, name: str, asked: object, render: Callable[[Part], Request], n: int) -> list[str]:

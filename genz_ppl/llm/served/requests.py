@@ -13,6 +13,7 @@ from genz_ppl.llm.served.budget import likely_tokens, most_tokens
 from genz_ppl.llm.served.reading import LIMITS
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Rendered
+from genz_ppl.types import Item
 
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.
 FORMATS = ("json_schema", "json_object", "text")
@@ -43,6 +44,11 @@ class Request:
         """All that the model reads as text, the schema included."""
         schema = () if self.rendered.schema is None else (json.dumps(self.rendered.schema),)
         return (self.rendered.system, self.rendered.user, *(heading for heading, _ in self.images), *schema)
+
+    @property
+    def described(self) -> bool:
+        """Whether the reply must describe the items."""
+        return self.rendered.schema is None or "characteristics" in self.rendered.schema["properties"]
 
     @cached_property
     def most_tokens_in(self) -> int:
@@ -94,6 +100,11 @@ class Request:
             return {"type": "json_object"}
         schema = {"name": self.rendered.schema_name, "strict": True, "schema": self.rendered.schema}
         return {"type": "json_schema", "json_schema": schema}
+
+
+def described(item: Item, settings: ModelSettings) -> bool:
+    """Whether an item is described before it is judged: where its own text is long. Images are described once, or seen."""
+    return min(len(item.text), settings.text_limit) > settings.describe_above
 
 
 def most_out(n_items: int, n_features: int) -> int:

@@ -44,11 +44,17 @@ class _Places:
 _PLACES = {
     "extract_one": _Places(("items", "features"), numbers=("n_features",)),
     "extract_many": _Places(("items", "features"), numbers=("n_items", "n_features")),
+    "extract_one_short": _Places(("items", "features"), numbers=("n_features",)),
+    "extract_many_short": _Places(("items", "features"), numbers=("n_items", "n_features")),
     "mine": _Places(("positive", "negative"), ("context", "existing"), ("n",), 1),
     "suggest": _Places(("task",), ("items",), ("n",), 1),
     "describe": _Places(json=False),
 }
 NAMES = tuple(_PLACES)
+# For items whose text is short, in place of the prompt that has them described first.
+_SHORT = {"extract_one": "extract_one_short", "extract_many": "extract_many_short"}
+# The key of a reply that holds descriptions of items; a prompt that names it asks for them.
+_DESCRIBED = "characteristics"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The five prompts by name: extract_one, extract_many (Fig. 1), mine (Fig. 2), suggest (0-shot), describe (images)."""
+    """The prompts by name: extract_one, extract_many (Fig. 1), the same with _short for items that need no description, mine
+    (Fig. 2), suggest (0-shot), describe (images)."""
 
     by_name: Mapping[str, Prompt]
 
@@ -85,20 +92,26 @@ class Prompts:
     def load(cls, folder: Path | str | None = None) -> Prompts:
         """The built-in prompts, each replaced by the file of its name in `folder` where there is one.
 
+        A user's own extract_one or extract_many is that of short items, too, unless there is one of theirs.
         Raises OptionError, with the file, for a folder without templates, a file of another name, and a template without its
         version line, its two blocks or its placeholders, or with unknown ones.
         """
         own = {} if folder is None else _files(Path(folder))
-        return cls({name: _parse(name, *_read(name, own.get(name))) for name in NAMES})
+        prompts = {name: _parse(name, *_read(name, own.get(name))) for name in NAMES}
+        prompts |= {short: prompts[name] for name, short in _SHORT.items() if name in own and short not in own}
+        return cls(prompts)
 
     def version(self, name: str) -> str:
-        """The version of one prompt; "extract" gives that of both extraction prompts, since either may ask a question."""
-        if name == "extract":
-            return "+".join(self.by_name[part].version for part in ("extract_one", "extract_many"))
+        """The version of one prompt; "extract" and "extract_short" give that of both, since either may ask a question."""
+        if name in ("extract", "extract_short"):
+            return "+".join(self.by_name[part].version for part in (_SHORT if name == "extract" else _SHORT.values()))
         return self.by_name[name].version
 
-    def extract(self, items: Sequence[str], features: Sequence[str]) -> Rendered:
-        """Ask every feature about every item: `extract_one` for a single item, else `extract_many`."""
+    def extract(self, items: Sequence[str], features: Sequence[str], described: bool = True) -> Rendered:
+        """Ask every feature about every item: `extract_one` for a single item, else `extract_many`.
+
+        described: whether the items are described first, unless the prompt is a user's own.
+        """
         _some(items=items, features=features)
         one = len(items) == 1
         values = {
@@ -110,8 +123,11 @@ class Prompts:
         entry = {"applies": _integers([0, 1])} if one else {"matched_items": _list(_numbers(len(items)), most=len(items))}
         n = len(features)
         entries = _list(_object({"feature": _numbers(n), **entry}), least=n, most=n)
-        schema = _object({"characteristics": {"type": "string"}, "answers" if one else "features": entries})
-        return self._fill("extract_one" if one else "extract_many", values, schema)
+        name = "extract_one" if one else "extract_many"
+        shown = name if described else _SHORT[name]
+        first = {_DESCRIBED: {"type": "string"}} if f'"{_DESCRIBED}"' in self.by_name[shown].user else {}
+        schema = _object({**first, "answers" if one else "features": entries})
+        return self._fill(shown, values, schema, name)
 
     def mine(
         self,
@@ -148,9 +164,11 @@ class Prompts:
         """Ask for a description of the image that is sent along; the reply is free text."""
         return self._fill("describe", {}, None)
 
-    def _fill(self, name: str, values: Mapping[str, str], schema: dict[str, Any] | None) -> Rendered:
+    def _fill(self, name: str, values: Mapping[str, str], schema: dict[str, Any] | None, called: str = "") -> Rendered:
+        """called: the name of the schema, if not the prompt's."""
         prompt = self.by_name[name]
-        return Rendered(name, prompt.version, _filled(prompt.system, values), _filled(prompt.user, values), schema, name)
+        texts = _filled(prompt.system, values), _filled(prompt.user, values)
+        return Rendered(name, prompt.version, *texts, schema, called or name)
 
 
 def built_in(name: str) -> str:
