@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.asking import Asked, Batches, Shape, most_asked, polarities, together, typically_asked, typically_mined
+from genz_ppl.discovery.mine.tried import MOST_TRIED
 from genz_ppl.discovery.planned import Part, Use
 from genz_ppl.discovery.run.record import Brief
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
@@ -19,7 +20,7 @@ from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAS
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
-from genz_ppl.types import Item
+from genz_ppl.types import Item, Tried
 
 # A wording as long as most are, and one as long as any, with a token for each letter.
 TYPICAL_WORDING = "The living room has large windows and a floor of light wood that looks new or restored"
@@ -136,13 +137,16 @@ class Reckoning:
         positive = min(settings.exemplars, len(self.train) - 1)
         negative = min(settings.exemplars, len(self.train) - positive)
 
-        def shown(known: list[str]) -> Request:
-            rendered = self.prompts.mine([""] * positive, [""] * negative, known, known, settings.proposals)
+        def shown(known: list[str], tried: int = 0, improved: str = "") -> Request:
+            moved = range(1, positive + negative + 1) if improved else ()
+            more = [Tried(LONGEST, 1.0, 1.0)] * tried, improved, moved
+            rendered = self.prompts.mine([""] * positive, [""] * negative, known, known, settings.proposals, *more)
             return Request("mine", self.served.miner, rendered, 0)
 
         calls = self.additions * polarities(settings)
         usual = polarities(settings) * typically_mined(settings, self.additions)
-        largest = shown([LONGEST] * self.features).most_tokens_in + weights.most(positive + negative)
+        improved = LONGEST.upper() if settings.refinements else ""
+        largest = shown([LONGEST] * self.features, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
         read = JSON_SHARE * shown([TYPICAL_WORDING] * (self.features // 4)).likely_tokens_in + weights.likely(positive + negative)
         written = THOUGHTS_OUT + WORDING_OUT * settings.proposals
         most = Tokens(calls, calls * largest, calls * self.limit(WORDS_OUT), largest)

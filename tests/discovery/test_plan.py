@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from genz_ppl.data import Items
 from genz_ppl.discovery.asking import MADE
 from genz_ppl.discovery.discover import discover
+from genz_ppl.discovery.mine.tried import MOST_TRIED
 from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan
 from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST
 from genz_ppl.errors import OptionError
@@ -26,7 +27,7 @@ from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
-from genz_ppl.types import Contrast, Item
+from genz_ppl.types import Contrast, Item, Tried
 
 SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4}
 SERVED = ModelSettings(model="gpt-4o-mini", price=(1.0, 2.0))
@@ -158,7 +159,9 @@ def test_proposals_show_items_of_both_groups(items: Items) -> None:
     assert (part.model, part.calls, part.answers) == ("miner", 12, 0)
     texts = [item.text for item in items]
     known = [LONGEST] * most_features(settings)
-    shown = Prompts.load().mine(texts[:40], texts[40:48], known, known, 3)  # as many as there are training items
+    shown = Prompts.load().mine(
+        texts[:40], texts[40:48], known, known, 3, [Tried(LONGEST, 1.0, 1.0)] * MOST_TRIED
+    )  # as many as there are training items
     assert part.tokens_in == pytest.approx(12 * Request("mine", "m", shown, 0).most_tokens_in, rel=0.01)
     few = plan(items, DiscoverSettings(**SMALL, exemplars=2), ModelSettings(model="m", price=(1.0, 2.0)))
     assert by_name(few)["proposals"].tokens_in < 0.8 * part.tokens_in

@@ -8,7 +8,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,11 +138,18 @@ class OpenAIModel:
 
         def render(part: Part) -> Request:
             shown = some(positive, part), some(negative, part)
-            rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
-            pictures = self._pictures([*some(contrast.positive, part), *some(contrast.negative, part)])
+            items = [*some(contrast.positive, part), *some(contrast.negative, part)]
+            moved = [number for number, item in enumerate(items, start=1) if item.id in contrast.moved]
+            known = contrast.context, contrast.existing
+            rendered = self.prompts.mine(*shown, *known, n, contrast.tried, contrast.improved, moved)
+            pictures = self._pictures(items)
             return self._request("mine", rendered, WORDS_OUT, pictures)
 
-        groups = [positive, negative, list(contrast.context), list(contrast.existing)]
+        groups: list[object] = [positive, negative, list(contrast.context), list(contrast.existing)]
+        if self.prompts.shows_tried and (contrast.tried or contrast.improved):
+            sides = [*contrast.positive, *contrast.negative]
+            moved = [place for place, item in enumerate(sides) if item.id in contrast.moved]
+            groups += [[list(astuple(one)) for one in contrast.tried], contrast.improved, moved]
         return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:

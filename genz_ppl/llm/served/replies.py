@@ -3,7 +3,7 @@
 one item    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0}, ...]}
 many items  {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}
             where the items are short, "characteristics" need not be there
-wordings    {"description": "...", "characteristics": ["...", ...]} or {"questions": ["...", ...]}
+wordings    {"description": "...", "characteristics": ["...", ...]} or {"thoughts": "...", "questions": ["...", ...]}
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class _Characteristics(_Strict):
 
 
 class _Questions(_Strict):
+    thoughts: str = ""
     questions: Annotated[list[str], FailFast()]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from genz_ppl.errors import OptionError
+from genz_ppl.types import Tried
 
 SUFFIX = ".txt"
 _VERSION = re.compile(r"version: ([1-9][0-9]{0,5})[ \t]*")
@@ -31,11 +32,12 @@ _MOST_LISTED = 200  # numbers in a schema; servers limit them, and the reply is 
 
 @dataclass(frozen=True)
 class _Places:
-    """The placeholders of a template. lines, empty: each once, the latter with nothing to show at times. numbers: the first
-    `needed` of them must be there."""
+    """The placeholders of a template. lines, empty: each once, the latter with nothing to show at times; later: as those, but
+    prompts of an earlier version do without. numbers: the first `needed` of them must be there."""
 
     lines: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     needed: int = 0
     json: bool = True
@@ -46,8 +48,8 @@ _PLACES = {
     "extract_many": _Places(("items", "features"), numbers=("n_items", "n_features")),
     "extract_one_short": _Places(("items", "features"), numbers=("n_features",)),
     "extract_many_short": _Places(("items", "features"), numbers=("n_items", "n_features")),
-    "mine": _Places(("positive", "negative"), ("context", "existing"), ("n",), 1),
-    "suggest": _Places(("task",), ("items",), ("n",), 1),
+    "mine": _Places(("positive", "negative"), ("context", "existing"), ("tried", "improved"), ("n",), 1),
+    "suggest": _Places(("task",), ("items",), numbers=("n",), needed=1),
     "describe": _Places(json=False),
 }
 NAMES = tuple(_PLACES)
@@ -55,6 +57,10 @@ NAMES = tuple(_PLACES)
 _SHORT = {"extract_one": "extract_one_short", "extract_many": "extract_many_short"}
 # The key of a reply that holds descriptions of items; a prompt that names it asks for them.
 _DESCRIBED = "characteristics"
+# The same of thoughts before questions.
+_THOUGHTS = "thoughts"
+# Prompts of an earlier version, by name.
+EARLIER = ("mine", "suggest")
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,11 @@ class Prompts:
             return "+".join(self.by_name[part].version for part in (_SHORT if name == "extract" else _SHORT.values()))
         return self.by_name[name].version
 
+    @property
+    def shows_tried(self) -> bool:
+        """Whether the prompt for wordings has a place for those that were tried, or for one to be improved."""
+        return any(f"{{{name}}}" in self.by_name["mine"].user for name in _PLACES["mine"].later)
+
     def extract(self, items: Sequence[str], features: Sequence[str], described: bool = True) -> Rendered:
         """Ask every feature about every item: `extract_one` for a single item, else `extract_many`.
 
@@ -136,18 +147,27 @@ class Prompts:
         context: Sequence[str],
         existing: Sequence[str],
         n: int,
+        tried: Sequence[Tried] = (),
+        improved: str = "",
+        moved: Sequence[int] = (),
     ) -> Rendered:
         """Ask for up to n wordings of what the positive items share and the negative ones lack.
 
         context: features that all shown items share (Algorithm 2), existing: features not to be repeated; both may be empty.
         Items are numbered through both groups. For the other polarity, give the groups in reverse.
+        tried: wordings with how well they do; improved: the one in use that a better one is sought for, with the numbers of the
+        items that it puts in the other group. A prompt without a place for it has it among the existing ones.
         """
         _some(positive=contrast_positive, negative=contrast_negative)
+        placed = improved if "{improved}" in self.by_name["mine"].user else ""
+        existing = [text for text in existing if text != placed]
         values = {
             "positive": _lines("item", contrast_positive),
             "negative": _lines("item", contrast_negative, first=1 + len(contrast_positive)),
             "context": _lines("feature", context),
             "existing": _lines("feature", existing, first=1 + len(context)),
+            "tried": "\n".join(map(_tried, tried)),
+            "improved": as_line({"text": placed, "items": ", ".join(map(str, moved))}) if placed else "",
             "n": str(n),
         }
         schema = _object({"description": {"type": "string"}, "characteristics": _list({"type": "string"}, most=n)})
@@ -158,7 +178,8 @@ class Prompts:
         if not task.strip():
             raise OptionError("task: expected a description of what is to be predicted, got none; say it in a sentence")
         values = {"task": as_line({"task": task}), "items": _lines("item", items), "n": str(n)}
-        return self._fill("suggest", values, _object({"questions": _list({"type": "string"}, most=n)}))
+        thoughts = {_THOUGHTS: {"type": "string"}} if f'"{_THOUGHTS}"' in self.by_name["suggest"].user else {}
+        return self._fill("suggest", values, _object({**thoughts, "questions": _list({"type": "string"}, most=n)}))
 
     def describe(self) -> Rendered:
         """Ask for a description of the image that is sent along; the reply is free text."""
@@ -171,9 +192,10 @@ class Prompts:
         return Rendered(name, prompt.version, *texts, schema, called or name)
 
 
-def built_in(name: str) -> str:
-    """The text of a template that comes with the package."""
-    return resources.files("genz_ppl.llm.served").joinpath("prompts", name + SUFFIX).read_text(encoding="utf-8")
+def built_in(name: str, earlier: bool = False) -> str:
+    """The text of a template that comes with the package; earlier: of its version before, where there is one (`EARLIER`)."""
+    place = ("earlier", name + SUFFIX) if earlier and name in EARLIER else (name + SUFFIX,)
+    return resources.files("genz_ppl.llm.served").joinpath("prompts", *place).read_text(encoding="utf-8")
 
 
 def cut_text(text: str, limit: int) -> str:
@@ -189,6 +211,11 @@ def cut_text(text: str, limit: int) -> str:
 
 def _mark(left_out: int, total: int) -> str:
     return f" [... {left_out} of {total} characters left out]"
+
+
+def _tried(one: Tried) -> str:
+    shares = {"positive group": f"{100 * one.positive:.0f} %", "negative group": f"{100 * one.negative:.0f} %"}
+    return as_line({"text": one.text, **shares})
 
 
 def _lines(kind: str, texts: Sequence[str], first: int = 1) -> str:
@@ -288,7 +315,8 @@ def _tidy(block: str) -> str:
 
 
 def _check_places(where: Path | str, places: _Places, system: str, user: str) -> None:
-    lines = (*places.lines, *places.empty)
+    there = tuple(name for name in places.later if f"{{{name}}}" in user)
+    lines = (*places.lines, *places.empty, *there)
     for block, known in ((system, places.numbers), (user, (*lines, *places.numbers))):
         for found in _PLACEHOLDER.finditer(block):
             if found[0] not in {f"{{{name}}}" for name in known}:
@@ -303,7 +331,7 @@ def _check_places(where: Path | str, places: _Places, system: str, user: str) ->
             raise OptionError(f"{where}: expected {{{name}}} in the user block, found none; add it")
     for paragraph in user.split("\n\n"):
         names = _PLACEHOLDER.findall(paragraph)
-        if len(names) > 1 and set(names) & set(places.empty):
+        if len(names) > 1 and set(names) & {*places.empty, *there}:
             raise OptionError(
                 f"{where}: {{{names[0]}}} and {{{names[1]}}} are in one paragraph, and one of them may be left out with it; "
                 "put an empty line between them"
