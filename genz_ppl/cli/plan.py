@@ -10,7 +10,7 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.baseline import Examples, Questions, Task
-from genz_ppl.cli.fit import check_settings
+from genz_ppl.cli.fit import DryContrasts, check_settings
 from genz_ppl.cli.messages import echo
 from genz_ppl.cli.progress import LogJson
 from genz_ppl.settings import DiscoverSettings
@@ -31,6 +31,7 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="As in fit; nothing is written.", show_default=False)
     ] = None,
     *,
+    dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
     task: Task = None,

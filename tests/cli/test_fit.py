@@ -219,3 +219,19 @@ def test_questions_that_do_not_help_on_test_items_are_said_to(fit: Any, frame: p
     assert done.code == 0
     assert done.message.startswith("genz: warning: on test items predictions are no better with these questions than without")
     assert " % more, 90 % interval" in done.out
+
+
+def test_contrasts_are_shown_without_a_call_or_a_key(genz: Any, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    before = sorted(Path().rglob("*"))
+    asked = ("fit", table.name, "--id", "key", "--target", "y", "--model", "openai:m", "--exemplars", "3")
+    outcome = genz(*asked, "--dry-contrasts", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("contrast 1 of 1: 3 items on the one side, 3 on the other, sharpness 0.")
+    assert outcome.out.count("== mine, version 2-") == 2  # both ways round
+    assert outcome.out.count('{"item": ') == 12
+    assert lines[-1] == "nothing was asked, and nothing was written"
+    assert sorted(Path().rglob("*")) == before
+    assert genz(*asked, "--dry-contrasts", "0").message.startswith("genz: --dry-contrasts: expected a whole number of at least 1")
+    assert genz(*asked).message.startswith("genz: Missing option '--out'")
