@@ -12,18 +12,33 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.progress import LogJson, followed, tables_wanted
-from genz_ppl.errors import OptionError
 from genz_ppl.settings import RUN, DiscoverSettings, check_number
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.discover import Discovery
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
+# Typer hands on its parser's errors without naming their base.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def _needed(context: typer.Context, out: Path | None) -> Path | None:
+    """A run needs its folder, a look ahead does not."""
+    if out is None and context.params.get("dry_contrasts") is None and not context.resilient_parsing:
+        raise _UsageError("Missing option '--out': a run needs a new folder; add --out DIR, or --dry-contrasts N to look ahead")
+    return out
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", callback=_needed, show_default=False),
+]
 DryContrasts = Annotated[
     int | None,
     typer.Option(
         "--dry-contrasts",
         metavar="N",
+        is_eager=True,
         help="Show the first N contrasts and prompts as they would be sent, at most one a split; nothing is asked or written.",
         rich_help_panel=RUN,
         show_default=False,
@@ -35,9 +50,7 @@ DryContrasts = Annotated[
 def fit(
     context: typer.Context,
     source: options.Source,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)
-    ] = None,
+    out: Out = None,
     *,
     dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
@@ -52,8 +65,7 @@ def fit(
     if dry_contrasts is not None:
         show_contrasts(source, given, context.params, dry_contrasts)
         return
-    if out is None:
-        raise OptionError("Missing option '--out': a run needs a new folder; add --out DIR, or --dry-contrasts N to look ahead")
+    assert out is not None  # see `_needed`
     with resumable(out):
         run = start(source, out, given, context.params)
         from genz_ppl.cli.tables import print_features, print_summary
