@@ -44,21 +44,37 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A wording that is known already. positive, negative: shares of the shown items of either group it is true of, 0 to 1."""
+
+    text: str
+    positive: float
+    negative: float
+
+
+@dataclass(frozen=True)
 class Contrast:
     """Two groups of items whose difference a model is asked to word (Fig. 2 of the paper).
 
     context: texts of features that all shown items share (Algorithm 2), maybe empty.
     existing: texts already in use, not to be proposed again.
+    tried: wordings not in use with how well they tell the groups apart, the best first; maybe empty.
+    improved: a wording in use that a better one is sought for, "" for none; moved: ids of the shown items that are in the group
+    which it does not put them in.
     """
 
     positive: tuple[Item, ...]
     negative: tuple[Item, ...]
     context: tuple[str, ...] = ()
     existing: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    improved: str = ""
+    moved: tuple[str, ...] = ()
 
     def reversed(self) -> Contrast:
         """The same contrast asked the other way round: what do the negatives share that the positives lack?"""
-        return replace(self, positive=self.negative, negative=self.positive)
+        tried = tuple(Tried(one.text, one.negative, one.positive) for one in self.tried)
+        return replace(self, positive=self.negative, negative=self.positive, tried=tried)
 
 
 @dataclass(frozen=True)

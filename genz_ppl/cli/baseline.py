@@ -10,6 +10,7 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.fit import start
 from genz_ppl.cli.messages import echo, resumable
+from genz_ppl.cli.progress import LogJson, tables_wanted
 from genz_ppl.output import plural
 from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 
@@ -53,6 +54,7 @@ def baseline(
     questions: Questions = None,
     examples: Examples = None,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
@@ -62,13 +64,14 @@ def baseline(
     asked = {"task": task, "n_questions": questions, "examples": examples}
     own = {name: value for name, value in asked.items() if value is not None}
     with resumable(out), model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
-        run = start(source, out, given, context.params, quiet, own)
+        run = start(source, out, given, context.params, own)
         from genz_ppl.cli.tables import print_features, print_summary
         from genz_ppl.discovery.baseline import readings
 
-        print_features(run.features, unit=run.unit)
-        print_summary(run)
-        print_readings(readings(run.curve))
+        if tables_wanted(log_json):
+            print_features(run.features, unit=run.unit)
+            print_summary(run)
+            print_readings(readings(run.curve))
 
 
 def print_readings(found: Readings) -> None:

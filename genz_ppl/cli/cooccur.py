@@ -10,6 +10,7 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
+from genz_ppl.cli.progress import LogJson, followed, tables_wanted
 from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def cooccur(
         float, typer.Option("--pair-fraction", help="Share of the other items' pairs kept out.", rich_help_panel=_RUN)
     ] = 0.1,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
@@ -92,7 +94,9 @@ def cooccur(
     given = {name: context.params[name] for name in _NAMES if context.params.get(name) is not None}
     given.pop("model", None), given.pop("test_fraction", None)
     with resumable(out), model_options.flags():
-        print_run(_start(rows, columns, pairs, out, given, context.params))
+        run = _start(rows, columns, pairs, out, given, context.params)
+        if tables_wanted(log_json):
+            print_run(run)
 
 
 def _start(
@@ -111,7 +115,7 @@ def _start(
     from genz_ppl.discovery.pairs.watch import PairDisplay
 
     PairDirectory(out).check_free()
-    with PairDisplay(shown=False if options_given["quiet"] else None) as display:
+    with followed(options_given["quiet"], options_given["log_json"]) as ways, PairDisplay(**ways) as display:
         first, second, read = open_sides(source)
         return run_cooccur(
             first,
@@ -131,7 +135,7 @@ def _start(
         )
 
 
-def resume_pairs(folder: Path, quiet: bool, opening: dict[str, Any]) -> None:
+def resume_pairs(folder: Path, quiet: bool, opening: dict[str, Any], log_json: str | None) -> None:
     """`genz resume` of such a run. opening: see `model_options.opening`."""
     from genz_ppl.discovery.pairs.cooccur import resume_cooccur
     from genz_ppl.discovery.pairs.folder import PairDirectory
@@ -141,10 +145,11 @@ def resume_pairs(folder: Path, quiet: bool, opening: dict[str, Any]) -> None:
     if record.status == "done":
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
-    with PairDisplay(shown=False if quiet else None) as display:
+    with followed(quiet, log_json) as ways, PairDisplay(**ways) as display:
         sides = reopen_sides(record, folder)
         run = resume_cooccur(folder, *sides, watchers=display.watchers, **opening)
-    print_run(run)
+    if tables_wanted(log_json):
+        print_run(run)
 
 
 def print_run(run: CoOccurrenceRun) -> None:

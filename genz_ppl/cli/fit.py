@@ -10,35 +10,69 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import resumable
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.cli.messages import echo, resumable
+from genz_ppl.cli.progress import LogJson, followed, tables_wanted
+from genz_ppl.settings import RUN, DiscoverSettings, check_number
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.discover import Discovery
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
+# Typer hands on its parser's errors without naming their base.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def _needed(context: typer.Context, out: Path | None) -> Path | None:
+    """A run needs its folder, a look ahead does not."""
+    if out is None and context.params.get("dry_contrasts") is None and not context.resilient_parsing:
+        raise _UsageError("Missing option '--out': a run needs a new folder; add --out DIR, or --dry-contrasts N to look ahead")
+    return out
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", callback=_needed, show_default=False),
+]
+DryContrasts = Annotated[
+    int | None,
+    typer.Option(
+        "--dry-contrasts",
+        metavar="N",
+        is_eager=True,
+        help="Show the first N contrasts and prompts as they would be sent, at most one a split; nothing is asked or written.",
+        rich_help_panel=RUN,
+        show_default=False,
+    ),
+]
 
 
 @options.takes(*options.COLUMNS, *options.SETTINGS, *model_options.SETTINGS)
 def fit(
     context: typer.Context,
     source: options.Source,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
+    out: Out = None,
     *,
+    dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
     """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
+    if dry_contrasts is not None:
+        show_contrasts(source, given, context.params, dry_contrasts)
+        return
+    assert out is not None  # see `_needed`
     with resumable(out):
-        run = start(source, out, given, context.params, quiet)
+        run = start(source, out, given, context.params)
         from genz_ppl.cli.tables import print_features, print_summary
 
-        print_features(run.features, unit=run.unit)
-        print_summary(run, ceiling)
+        if tables_wanted(log_json):
+            print_features(run.features, unit=run.unit)
+            print_summary(run, ceiling)
 
 
 def start(
@@ -46,7 +80,6 @@ def start(
     out: Path,
     given: dict[str, Any],
     columns: dict[str, Any],
-    quiet: bool,
     baseline: Mapping[str, Any] | None = None,
 ) -> Discovery:
     """Check, read, and run to the end: a discovery, or with the arguments of its own in `baseline` a 0-shot baseline."""
@@ -62,7 +95,7 @@ def start(
     RunDirectory(out).check_free()
     if "model" in given:
         given = {**given, "model": absolute_model(given["model"])}
-    with Display(shown=False if quiet else None) as display:
+    with followed(columns["quiet"], columns["log_json"]) as ways, Display(**ways) as display:
         items = open_items(source, columns)
         with model_options.flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
@@ -77,6 +110,27 @@ def start(
                 keep_texts=columns["keep_texts"],
                 **given,
             )
+
+
+def show_contrasts(source: str, given: dict[str, Any], parameters: dict[str, Any], count: int) -> None:
+    """Print the first contrasts of a run, without a call and without a key."""
+    check_settings(given)
+    check_number("--dry-contrasts", count, 1)
+    values = model_options.given_for(given.get("model", "rules"), parameters)
+    from genz_ppl.cli.sources import open_items
+    from genz_ppl.discovery.dry import dry_contrasts
+    from genz_ppl.discovery.run.service import make_settings
+    from genz_ppl.llm.served.settings import ModelSettings
+
+    settings = make_settings(given.get("model", "rules"), {name: value for name, value in given.items() if name != "model"})
+    with model_options.flags():
+        found = dry_contrasts(open_items(source, parameters), settings, count, ModelSettings(**values))
+    for number, one in enumerate(found, start=1):
+        sides = f"{len(one.contrast.positive)} items on the one side, {len(one.contrast.negative)} on the other"
+        echo(f"contrast {number} of {len(found)}: {sides}, sharpness {one.sharpness:.2f}")
+        for prompt in one.prompts:
+            echo(f"== {prompt.name}, version {prompt.version}\n--- system\n{prompt.system}\n--- user\n{prompt.user}\n")
+    echo("nothing was asked, and nothing was written")
 
 
 def check_settings(given: dict[str, Any]) -> None:

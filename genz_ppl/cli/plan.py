@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.fit import check_settings
+from genz_ppl.cli.baseline import Examples, Questions, Task
+from genz_ppl.cli.fit import DryContrasts, check_settings
 from genz_ppl.cli.messages import echo
+from genz_ppl.cli.progress import LogJson
 from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
@@ -29,22 +31,38 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="As in fit; nothing is written.", show_default=False)
     ] = None,
     *,
+    dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
+    task: Task = None,
+    questions: Questions = None,
+    examples: Examples = None,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Show what `genz fit` with the same options would ask and cost at the most. No call is made and nothing is written."""
+    """Show what `genz fit` with the same options would ask and cost, at the most and in a typical run.
+
+    With --questions, --task or --examples: what `genz baseline` would. No call is made and nothing is written.
+    """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
-    check_settings(given)
+    asked: dict[str, Any] = {"n_questions": questions, "task": task, "examples": examples}
+    brief_given = {name: value for name, value in asked.items() if value is not None}
+    check_settings(given if not brief_given else {**given, "max_features": 1})
     served = _served(given, context.params)
     from genz_ppl.cli.sources import open_items
+    from genz_ppl.discovery.baseline import brief_and_settings
     from genz_ppl.discovery.plan import plan as reckon
     from genz_ppl.discovery.run.service import make_settings
 
-    settings = make_settings(given.get("model", "rules"), {name: value for name, value in given.items() if name != "model"})
-    planned = reckon(open_items(source, context.params), settings, served)
+    items, model = open_items(source, context.params), given.pop("model", "rules")
+    with model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
+        if brief_given:
+            brief, settings = brief_and_settings(items, model, **brief_given, **given)
+            planned = reckon(items, settings, served, brief)
+        else:
+            planned = reckon(items, make_settings(model, given), served)
     if as_json:
         echo(json.dumps(planned.to_dict(), ensure_ascii=False))
     else:
@@ -71,10 +89,13 @@ def _print(planned: Plan, served: ModelSettings | None) -> None:
     from genz_ppl.llm.served.budget import Caps
 
     counts = {name: _count(value) for name, value in vars(planned).items() if isinstance(value, int)}
-    echo(
-        "{items} items: {training_items} for training, {test_items} for testing; at most {additions} additions, "
-        "{wordings} wordings, {features} features at a time, {answers} answers".format(**counts)
+    asked = (
+        "{additions} additions, {wordings} wordings, {features} features at a time"
+        if planned.additions
+        else "{wordings} questions"
     )
+    sides = "{items} items: {training_items} for training, {test_items} for testing"
+    echo(f"{sides}; at most {asked}, {{answers}} answers".format(**counts))
     if served is None:
         echo("the model answers on this machine: no calls, no tokens, no cost")
         return
@@ -82,14 +103,33 @@ def _print(planned: Plan, served: ModelSettings | None) -> None:
         [f"{part.name} ({part.model})", *map(_count, (part.calls, part.tokens_in, part.tokens_out)), _dollars(part.dollars)]
         for part in planned.parts
     ]
-    totals = map(_count, (planned.calls, planned.tokens_in, planned.tokens_out))
-    print_table(["at most", "calls", "tokens in", "tokens out", "dollars"], [*rows, ["all", *totals, _dollars(planned.dollars)]])
+    totals, use = map(_count, (planned.calls, planned.tokens_in, planned.tokens_out)), planned.typical
+    usual = ["a typical run", *map(_count, (use.calls, use.tokens_in, use.tokens_out)), _dollars(use.dollars)]
+    described = ["of that, items described", "", "", _count(use.descriptions), ""]
+    print_table(
+        ["at most", "calls", "tokens in", "tokens out", "dollars"],
+        [*rows, ["all", *totals, _dollars(planned.dollars)], usual, described, _shares(planned)],
+    )
     for model in planned.unpriced:
         echo(f"the price of {model} is not known: give it with --price IN,OUT, dollars per million tokens (0,0 for none)")
-    option = planned.passes(Caps(served.max_cost, served.max_calls, served.max_tokens))
-    if option is not None:
-        flag = f"--{option.replace('_', '-')}"
-        echo(f"that is more than {flag} allows: the run may stop there, and can go on with a higher one")
+    caps = Caps(served.max_cost, served.max_calls, served.max_tokens)
+    if (option := planned.passes(caps)) is not None:
+        typical = planned.typically_passes(caps)
+        likely = "a typical run does not reach it" if typical is None else "a typical run stops there"
+        flag = f"--{(typical or option).replace('_', '-')}"
+        echo(f"that is more than {flag} allows: the run may stop there, and can go on with a higher one; {likely}")
+
+
+def _shares(planned: Plan) -> list[str]:
+    """What part of the most a typical run uses."""
+    use = planned.typical
+    shares = [_share(getattr(use, name), getattr(planned, name)) for name in ("calls", "tokens_in", "tokens_out")]
+    dollars = "not known" if use.dollars is None or planned.dollars is None else _share(use.dollars, planned.dollars)
+    return ["of the most", *shares, dollars]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
 def _count(number: int) -> str:

@@ -26,16 +26,22 @@ Write = Annotated[
     typer.Option("--write", metavar="DIR", help="Copy the built-in prompts to this folder, to edit them.", show_default=False),
 ]
 
+Earlier = Annotated[
+    bool, typer.Option("--earlier", help="With --write: prompts of the version before, whose replies may be stored.")
+]
 
-def prompts(folder: Own = None, write: Write = None, config: options.Config = None) -> None:
+
+def prompts(folder: Own = None, write: Write = None, earlier: Earlier = False, config: options.Config = None) -> None:
     """Show the prompts with their versions.
 
     Those of a folder are checked and take the place of the built-in ones.
     """
     if folder is not None and write is not None:
         raise OptionError("--prompts and --write exclude each other: --write copies the built-in prompts; drop one of the two")
+    if earlier and write is None:
+        raise OptionError("--earlier: goes with --write DIR, which copies the built-in prompts; add that, or drop --earlier")
     if write is not None:
-        _write(write)
+        _write(write, earlier)
         return
     from genz_ppl.llm.served.templates import Prompts
 
@@ -43,10 +49,10 @@ def prompts(folder: Own = None, write: Write = None, config: options.Config = No
         _show(prompt)
 
 
-def _write(folder: Path) -> None:
-    from genz_ppl.llm.served.templates import NAMES, SUFFIX, built_in
+def _write(folder: Path, earlier: bool) -> None:
+    from genz_ppl.llm.served.templates import EARLIER, NAMES, SUFFIX, built_in
 
-    files = {folder / f"{name}{SUFFIX}": built_in(name) for name in NAMES}
+    files = {folder / f"{name}{SUFFIX}": built_in(name, earlier) for name in (EARLIER if earlier else NAMES)}
     try:
         for file in files:
             if file.exists():

@@ -10,6 +10,7 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.cooccur import resume_pairs
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import holds_pairs
+from genz_ppl.cli.progress import LogJson, followed, tables_wanted
 
 
 @options.takes(*model_options.of(*model_options.CHANGEABLE, "batch"), *model_options.SAME)
@@ -20,6 +21,7 @@ def resume(
     device: options.OtherDevice = None,
     ceiling: options.Ceiling = True,
     quiet: options.Quiet = False,
+    log_json: LogJson = None,
     config: options.Config = None,
     **_: Any,
 ) -> None:
@@ -28,12 +30,14 @@ def resume(
         two_sided = holds_pairs(folder)
         opening = model_options.opening(context.params, two_sided)
         if two_sided:
-            resume_pairs(folder, quiet, opening)
+            resume_pairs(folder, quiet, opening, log_json)
         else:
-            _resume(folder, quiet, opening, device, ceiling)
+            _resume(folder, quiet, opening, device, ceiling, log_json)
 
 
-def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device: str | None, ceiling: bool) -> None:
+def _resume(
+    folder: options.Folder, quiet: bool, opening: dict[str, Any], device: str | None, ceiling: bool, log_json: str | None
+) -> None:
     from genz_ppl.cli.baseline import print_readings
     from genz_ppl.cli.sources import reopen_items
     from genz_ppl.cli.tables import print_features, print_summary
@@ -46,9 +50,11 @@ def _resume(folder: options.Folder, quiet: bool, opening: dict[str, Any], device
     if record.status == "done":
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
-    with Display(shown=False if quiet else None) as display:
+    with followed(quiet, log_json) as ways, Display(**ways) as display:
         items = reopen_items(record.source, record.roles, folder)
         run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
+    if not tables_wanted(log_json):
+        return
     print_features(run.features, unit=run.unit)
     print_summary(run, ceiling and record.baseline is None)
     if record.baseline is not None:

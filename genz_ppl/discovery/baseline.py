@@ -97,11 +97,24 @@ def baseline(
     that was stopped.
     """
     items, settings = with_roles(items, settings)
-    brief = Brief(task_of(items) if task is None else task, n_questions, examples)
-    chosen = _settings(model, brief, settings)
+    brief, chosen = brief_and_settings(items, model, n_questions=n_questions, task=task, examples=examples, **settings)
     service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
     noted = {"source": source, "keep_texts": keep_texts, "baseline": brief}
     return begin(lambda problem: BaselineRun(problem, brief), items, chosen, service, out, watchers, **noted)
+
+
+def brief_and_settings(
+    items: Items,
+    model: str | FoundationModel = "rules",
+    *,
+    n_questions: int = 50,
+    task: str | None = None,
+    examples: int = 200,
+    **settings: Any,
+) -> tuple[Brief, DiscoverSettings]:
+    """What `baseline` with these arguments asks for, and its settings in the terms of `discover`; checked."""
+    brief = Brief(task_of(items) if task is None else task, n_questions, examples)
+    return brief, _settings(model, brief, settings)
 
 
 def pruning_path(curve: pd.DataFrame) -> list[Point]:

@@ -1,4 +1,4 @@
-"""A run while it is under way: two lines and a bar on a terminal's stderr or under a notebook's cell, nothing elsewhere."""
+"""A run while it is under way: two lines and a bar on a terminal's stderr or in a notebook, elsewhere one line a step."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from genz_ppl.diagnostics.report.words import METRICS, number
 from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.steps import duration, last_change, planned_steps, position, step_entry, step_line
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.output import plural, printable
+from genz_ppl.output import printable
 from genz_ppl.settings import DiscoverSettings
 
 OnStep = Callable[[Progress, DiscoverSettings], None]
 OnAnswers = Callable[[int, int], None]
-_VERBS = {"add": "found", "prune": "pruned"}
+# One line to be told, and one to be logged.
+Tell = Callable[[str], None]
 # Seconds between two looks at a run in a notebook.
 _PAUSE = 0.25
 
@@ -83,13 +84,20 @@ class Watched:
 class Display(Watched):
     """Shows every step of a run; pass it as `on_step` and use it as a context.
 
-    shown: see `Watched`. clock: seconds, for the times. first: what happens before the first step.
+    shown: see `Watched`. clock: seconds, for the times. first: what happens before the first step. tell: is given a line of words
+    after every step where nothing is shown; log: one JSON object after every step.
     """
 
     def __init__(
-        self, shown: bool | None = None, clock: Callable[[], float] = time.monotonic, first: str = "reading the data"
+        self,
+        shown: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        first: str = "reading the data",
+        tell: Tell | None = None,
+        log: Tell | None = None,
     ) -> None:
         super().__init__(shown)
+        self._tell, self._log = None if self.shown else tell, log
         self._clock, self._start = clock, clock()
         self._first: tuple[int, float] | None = None
         self._steps = self._planned = 0
@@ -99,9 +107,13 @@ class Display(Watched):
         self._steps, self._planned = progress.step, planned_steps(settings)
         if self._first is None:
             self._first = (progress.step, self._clock())
-        self._lines = [_position(progress, settings), _last_change(progress)]
+        self._lines = [position(progress, settings), last_change(progress)]
         self._answers = ""
         self.look()
+        if self._tell is not None:
+            self._tell(step_line(progress, settings))
+        if self._log is not None:
+            self._log(step_entry(progress, settings))
 
     def answers(self, known: int, wanted: int) -> None:
         """What a served model has answered of the present questions; pass it as `on_answers`."""
@@ -164,31 +176,3 @@ def _both(first: Callable[..., None], second: Callable[..., None] | None) -> Cal
             second(*arguments)
 
     return told
-
-
-def planned_steps(settings: DiscoverSettings) -> int:
-    """The steps of a run in which no cycle ends early: additions, updates, refinements, cuts and the turn of each cycle."""
-    return settings.cycles * (settings.add + settings.updates + settings.refinements + settings.cut + 1)
-
-
-def duration(seconds: float) -> str:
-    """ "0:07", "12:30", "1:02:03"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _position(progress: Progress, settings: DiscoverSettings) -> str:
-    row = progress.curve[-1]
-    metric = METRICS.get(row["metric"], row["metric"].replace("_", " "))
-    return (
-        f"cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}, {metric}: "
-        f"train {number(row['train_error'])}, test {number(row['test_error'])}"
-    )
-
-
-def _last_change(progress: Progress) -> str:
-    for row in reversed(progress.curve):
-        if row["event"] in _VERBS:
-            return f"{_VERBS[row['event']]}: {row['feature']}"
-    return ""

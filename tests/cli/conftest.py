@@ -22,8 +22,8 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The only line on stderr besides notes; of notes, if there is nothing else."""
-        lines = self.err.splitlines()
+        """The only line on stderr besides steps and notes; of notes, if there is nothing else."""
+        lines = [line for line in self.err.splitlines() if not line.startswith(("genz: step ", "genz: stage "))]
         others = [line for line in lines if not line.startswith("genz: note: ")] or lines
         assert len(others) == 1, self.err
         return others[0]

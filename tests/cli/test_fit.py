@@ -18,7 +18,8 @@ BITS = ("--algorithm", "basic", "--cycles", "1", "--add", "9", "--cut", "0")
 def test_fit_finds_what_made_the_target(fit: Any, table: Path) -> None:
     outcome = fit(table.name, "runs/out")
     assert outcome.code == 0
-    assert all(line.startswith("genz: note: ") for line in outcome.err.splitlines())  # not a terminal: no progress
+    steps = [line for line in outcome.err.splitlines() if not line.startswith("genz: note: ")]
+    assert [line.split(", ")[0] for line in steps] == [f"genz: step {n} of at most 3" for n in range(4)]  # not a terminal
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["question", "effect", "90", "%", "interval", "p_e", "prevalence", "gain"]
     assert "colour is red" in outcome.out
@@ -170,7 +171,7 @@ def shuffled_numbers(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_the_nine_bits_of_another_line_in_shuffled_rows(genz: Any, seed: int) -> None:
     shuffled_numbers(seed)
-    outcome = genz("fit", "numbers.csv", "--target", "y", "--out", "out", *BITS, "--seed", seed)
+    outcome = genz("fit", "numbers.csv", "--target", "y", "--out", "out", *BITS, "--seed", seed, "--quiet")
     assert outcome.code == 0
     assert ["column 'n' tells almost all" in line or "steps of the number 'n'" in line for line in outcome.err.splitlines()] == [
         True
@@ -218,3 +219,19 @@ def test_questions_that_do_not_help_on_test_items_are_said_to(fit: Any, frame: p
     assert done.code == 0
     assert done.message.startswith("genz: warning: on test items predictions are no better with these questions than without")
     assert " % more, 90 % interval" in done.out
+
+
+def test_contrasts_are_shown_without_a_call_or_a_key(genz: Any, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    before = sorted(Path().rglob("*"))
+    asked = ("fit", table.name, "--id", "key", "--target", "y", "--model", "openai:m", "--exemplars", "3")
+    outcome = genz(*asked, "--dry-contrasts", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("contrast 1 of 1: 3 items on the one side, 3 on the other, sharpness 0.")
+    assert outcome.out.count("== mine, version 2-") == 2  # both ways round
+    assert outcome.out.count('{"item": ') == 12
+    assert lines[-1] == "nothing was asked, and nothing was written"
+    assert sorted(Path().rglob("*")) == before
+    assert genz(*asked, "--dry-contrasts", "0").message.startswith("genz: --dry-contrasts: expected a whole number of at least 1")
+    assert genz(*asked).message.startswith("genz: Missing option '--out'")

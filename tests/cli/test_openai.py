@@ -103,7 +103,7 @@ def same_end(genz: Any, uninterrupted: Any) -> None:
 
 def test_fit_and_predict(genz: Any, fit: Any, houses: Path, uninterrupted: Any) -> None:
     with FaultServer(TRUE) as server:
-        outcome = fit(server, "--price", "1,2")
+        outcome = fit(server, "--price", "1,2", "--quiet")
         assert (outcome.code, outcome.err) == (0, "")
         assert "garden" in outcome.out
         same_end(genz, uninterrupted)
@@ -161,7 +161,7 @@ def test_a_cap_ends_the_run_and_more_goes_on(genz: Any, fit: Any, uninterrupted:
         assert 0 < made < uninterrupted[2]
         assert genz("resume", "out").code == 3  # no more than before
         assert server.total == made
-        outcome = genz("resume", "out", cap, high)
+        outcome = genz("resume", "out", cap, high, "--quiet")
         assert (outcome.code, outcome.err) == (0, "")
         same_end(genz, uninterrupted)
         assert server.total == uninterrupted[2]

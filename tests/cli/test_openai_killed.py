@@ -37,7 +37,7 @@ def run(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
 def fit(server: FaultServer, out: str) -> list[str]:
     where = ["--model", "openai:m", "--base-url", server.base_url, "--store", f"{out}.sqlite", "--workers", str(WORKERS)]
     sizes = ["--items-per-call", "1", "--features-per-call", "1", "--cycles", "2", "--add", "3", "--cut", "1", "--proposals", "5"]
-    return ["fit", "houses.csv", "--id", "id", "--target", "price", "--out", out, "--screen", "0", *where, *sizes]
+    return ["fit", "houses.csv", "--id", "id", "--target", "price", "--out", out, "--screen", "0", "--quiet", *where, *sizes]
 
 
 def test_a_run_that_is_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path: Path, monkeypatch: pytes
             assert process.poll() is None
             process.kill()
             process.communicate()
-        process = run(tmp_path, ["resume", "out"])
+        process = run(tmp_path, ["resume", "out", "--quiet"])
         assert process.communicate()[1] == ""
         assert process.returncode == 0
         asked: Counter[object] = Counter()

@@ -33,7 +33,7 @@ def test_on_a_terminal_nothing_is_taken_for_markup(genz: Any, monkeypatch: pytes
 def test_written_copies_are_the_built_in_prompts_to_the_letter(genz: Any) -> None:
     outcome = genz("prompts", "--write", "new/own")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("5 prompts written to new/own; ")
+    assert outcome.out.startswith("7 prompts written to new/own; ")
     assert sorted(path.name for path in Path("new/own").iterdir()) == sorted(f"{name}.txt" for name in NAMES)
     copied = Prompts.load("new/own")
     for name in NAMES:
@@ -44,12 +44,20 @@ def test_written_copies_are_the_built_in_prompts_to_the_letter(genz: Any) -> Non
 def test_edited_copies_are_shown_with_their_versions(genz: Any) -> None:
     genz("prompts", "--write", "own")
     file = Path("own", "mine.txt")
-    file.write_text(file.read_text(encoding="utf-8").replace("version: 1", "version: 7"), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace("version: 2", "version: 7"), encoding="utf-8")
     outcome = genz("prompts", "--prompts", "own")
     version = Prompts.load("own").version("mine")
     assert version.startswith("7-")
     assert version != Prompts.load().version("mine")
     assert f"== mine, version {version} (own/mine.txt)\n" in outcome.out
+
+
+def test_the_version_before_can_be_written(genz: Any) -> None:
+    outcome = genz("prompts", "--write", "before", "--earlier")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert sorted(path.name for path in Path("before").iterdir()) == ["mine.txt", "suggest.txt"]
+    assert "== mine, version 1-" in genz("prompts", "--prompts", "before").out
+    assert genz("prompts", "--earlier").message.startswith("genz: --earlier: goes with --write DIR")
 
 
 def test_nothing_is_overwritten(genz: Any) -> None:

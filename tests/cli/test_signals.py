@@ -48,6 +48,7 @@ def started(server: FaultServer, *ignored: signal.Signals, **streams: Any) -> su
     where = ["--model", "openai:m", "--base-url", server.base_url, "--store", "s", "--workers", "4", "--screen", "0"]
     sizes = ["--items-per-call", "5", "--features-per-call", "1", "--cycles", "1", "--add", "1", "--cut", "0"]
     command = [*GENZ, "fit", "houses.csv", "--id", "id", "--target", "price", "--out", "out", *where, *sizes]
+    command += [] if streams else ["--quiet"]
 
     def prepare() -> None:
         for kind in KINDS:

@@ -236,7 +236,7 @@ def test_a_model_that_fails_ends_with_4(toy: Path, assert_same_run: Any, capsys:
     )
     command = [*COMMAND, "--model", "fragile:Model"]
     (toy / "down").touch()
-    assert run_command([*command, "--out", "run"]) == 4
+    assert run_command([*command, "--out", "run", "--quiet"]) == 4
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [

@@ -54,7 +54,7 @@ def street(make_world: Any) -> Any:
 def test_hostile_items(serving: Any, street: Any, items_per_call: int, calls: int) -> None:
     truth = [[hash_truth(seen(item.text), feature) for feature in street.features] for item in street.items]
     with FaultServer(truthful_answerer(hash_truth)) as server:
-        model = serving(server.base_url, items_per_call=items_per_call, features_per_call=3)
+        model = serving(server.base_url, items_per_call=items_per_call, features_per_call=3, describe_above=10**7)
         np.testing.assert_array_equal(model.answer(street.items, street.features), np.array(truth, dtype=float))
         assert server.total == calls
         shown = [text for request in server.requests for text in numbered_lines(request.body)[0].values()]
@@ -81,7 +81,7 @@ def test_a_megabyte_is_cut_or_sent_whole(serving: Any) -> None:
     items = [Item("a", "a house"), Item("b", text), Item("c", text + "!")]
     for limit in (100, 20_000, 2_000_000):
         with FaultServer(truthful_answerer(hash_truth)) as server:
-            model = serving(server.base_url, text_limit=limit)
+            model = serving(server.base_url, text_limit=limit, describe_above=10**7)
             expected = [[float(hash_truth(seen(item.text, limit), "granite"))] for item in items]
             np.testing.assert_array_equal(model.answer(items, ["granite"]), expected)
             assert server.total == 1

@@ -287,3 +287,21 @@ def test_a_cap_on_cost_needs_a_price(serving: Any) -> None:
     with pytest.raises(OptionError, match="the price of m is not known"):
         serving("http://127.0.0.1:1/v1", max_cost=1.0)
     assert not serving.path.exists()
+
+
+def test_short_items_are_judged_without_a_description(serving: Any, make_world: Any) -> None:
+    """Long ones are described first, in calls and under keys of their own; the two never share a call."""
+    world = make_world([f"house {i} pool" + " and so on" * (40 * (i % 2)) for i in range(6)], ["pool", "house 1"])
+    with FaultServer(truthful_answerer(contains_truth)) as server:
+        model = serving(server.base_url)
+        np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
+        schemas = [request.body["response_format"]["json_schema"]["schema"]["properties"] for request in server.requests]
+        assert [list(schema) for schema in schemas] == [["features"], ["characteristics", "features"]]
+        prompts = [request.body["messages"][1]["content"] for request in server.requests]
+        assert ["describe" in prompt for prompt in prompts] == [False, True]
+        assert [prompt.count('{"item": ') for prompt in prompts] == [3, 3]
+        np.testing.assert_array_equal(model.answer(world.items[::-1], world.features), world.truth[::-1])
+        assert server.total == 2  # all of it stored
+        always_described = serving(server.base_url, describe_above=0)
+        np.testing.assert_array_equal(always_described.answer(world.items, world.features), world.truth)
+        assert server.total == 3  # the short ones are asked again, described

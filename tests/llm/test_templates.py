@@ -14,7 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.served.templates import NAMES, Prompts, Rendered, built_in, cut_text
+from genz_ppl.llm.served.replies import parse_wordings
+from genz_ppl.llm.served.templates import EARLIER, NAMES, Prompts, Rendered, built_in, cut_text
+from genz_ppl.types import Tried
 
 BUILT_IN = Prompts.load()
 HOSTILE = (
@@ -95,6 +97,8 @@ def test_no_placeholder_is_left() -> None:
     prompts = (
         BUILT_IN.extract(["a"], ["f"]),
         BUILT_IN.extract(["a", "b"], ["f"]),
+        BUILT_IN.extract(["a"], ["f"], described=False),
+        BUILT_IN.extract(["a", "b"], ["f"], described=False),
         BUILT_IN.mine(["a"], ["b"], ["c"], ["d"], 6),
         BUILT_IN.suggest(["a"], "predict the price", 50),
         BUILT_IN.describe(),
@@ -172,7 +176,9 @@ def objects_of(schema: Any) -> list[dict[str, Any]]:
         (BUILT_IN.extract(["a"], ["f", "g"]), [["characteristics", "answers"], ["feature", "applies"]]),
         (BUILT_IN.extract(["a", "b", "c"], ["f", "g"]), [["characteristics", "features"], ["feature", "matched_items"]]),
         (BUILT_IN.mine(["a"], ["b"], [], [], 6), [["description", "characteristics"]]),
-        (BUILT_IN.suggest(["a"], "t", 6), [["questions"]]),
+        (BUILT_IN.suggest(["a"], "t", 6), [["thoughts", "questions"]]),
+        (BUILT_IN.extract(["a"], ["f"], described=False), [["answers"], ["feature", "applies"]]),
+        (BUILT_IN.extract(["a", "b"], ["f"], described=False), [["features"], ["feature", "matched_items"]]),
     ],
 )
 def test_schemas_are_strict(rendered: Rendered, keys: list[list[str]]) -> None:
@@ -213,7 +219,8 @@ def test_cut_text_of_a_megabyte() -> None:
 def test_versions_are_number_and_digest_of_the_file() -> None:
     for name in NAMES:
         content = resources.files("genz_ppl.llm.served").joinpath("prompts", f"{name}.txt").read_bytes()
-        assert BUILT_IN.version(name) == f"1-{hashlib.sha256(content).hexdigest()[:8]}"
+        number = 2 if name in EARLIER else 1
+        assert BUILT_IN.version(name) == f"{number}-{hashlib.sha256(content).hexdigest()[:8]}"
     assert len({BUILT_IN.version(name) for name in NAMES}) == len(NAMES)
     assert BUILT_IN.version("extract") == f"{BUILT_IN.version('extract_one')}+{BUILT_IN.version('extract_many')}"
 
@@ -238,7 +245,10 @@ def test_files_of_a_folder_replace_the_built_in_ones(tmp_path: Path) -> None:
     assert rendered.user.endswith('Reply {} in {"json": [1]}; {0}.')
     assert rendered.version == f"12-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
     assert prompts.by_name["extract_one"].source == file
-    assert all(prompts.by_name[name] == BUILT_IN.by_name[name] for name in NAMES if name != "extract_one")
+    assert all(prompts.by_name[name] == BUILT_IN.by_name[name] for name in NAMES if not name.startswith("extract_one"))
+    assert prompts.by_name["extract_one_short"] == prompts.by_name["extract_one"]  # of short items, too
+    (tmp_path / "extract_one_short.txt").write_text(built_in("extract_one_short"), encoding="utf-8")
+    assert Prompts.load(tmp_path).by_name["extract_one_short"].user == BUILT_IN.by_name["extract_one_short"].user
 
 
 def test_any_edit_changes_the_version_and_line_ends_do_not(tmp_path: Path) -> None:
@@ -320,3 +330,34 @@ def test_folders_are_checked(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").mkdir()
     with pytest.raises(OptionError, match=r"mine\.txt: cannot be read: Is a directory"):
         Prompts.load(tmp_path)
+
+
+def test_what_was_tried_is_shown_with_how_well_it_did() -> None:
+    tried = [Tried('it is "red"', 0.12, 0.4), Tried("it is old", 1.0, 0.0)]
+    text = BUILT_IN.mine(["a"], ["b"], [], ["in use", "now"], 6, tried, "now", [2]).user
+    assert '{"text": "it is \\"red\\"", "positive group": "12 %", "negative group": "40 %"}' in text.split("\n")
+    assert '{"text": "it is old", "positive group": "100 %", "negative group": "0 %"}' in text.split("\n")
+    assert '{"text": "now", "items": "2"}' in text.split("\n")
+    assert '{"feature": 1, "text": "in use"}' in text.split("\n")
+    assert '"text": "now"}' not in text  # not among those that are not to be reworded
+    without = BUILT_IN.mine(["a"], ["b"], [], ["in use"], 6).user
+    assert "tried" not in without
+    assert "improve" not in without
+
+
+def test_prompts_of_the_version_before_still_work(tmp_path: Path) -> None:
+    """So that replies that are stored under it are found."""
+    for name in EARLIER:
+        (tmp_path / f"{name}.txt").write_text(built_in(name, earlier=True), encoding="utf-8")
+    earlier = Prompts.load(tmp_path)
+    assert {earlier.by_name[name].version.split("-")[0] for name in EARLIER} == {"1"}
+    assert {BUILT_IN.by_name[name].version.split("-")[0] for name in EARLIER} == {"2"}
+    assert not earlier.shows_tried
+    shown = earlier.mine(["a"], ["b"], [], ["in use", "now"], 6, [Tried("x", 0.5, 0.5)], "now", [2])
+    assert shown == earlier.mine(["a"], ["b"], [], ["in use", "now"], 6)
+    assert '{"feature": 2, "text": "now"}' in shown.user.split("\n")
+    for prompts, keys in ((earlier, ["questions"]), (BUILT_IN, ["thoughts", "questions"])):
+        schema = prompts.suggest([], "a task", 3).schema
+        assert schema is not None
+        assert list(schema["properties"]) == keys
+    assert parse_wordings('{"thoughts": "aloud", "questions": ["a?"]}', 3) == parse_wordings('{"questions": ["a?"]}', 3) == ["a?"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from genz_ppl.types import Contrast, FloatArray, Item
 
 
 class Oracle:
-    """Checks and counts what a foundation model says."""
+    """Checks and counts what a foundation model says. completed: adds to a contrast what is known of it."""
 
-    def __init__(self, model: FoundationModel, counters: Counters) -> None:
-        self.model, self.counters = model, counters
+    def __init__(
+        self, model: FoundationModel, counters: Counters, completed: Callable[[Contrast], Contrast] | None = None
+    ) -> None:
+        self.model, self.counters, self.completed = model, counters, completed or (lambda contrast: contrast)
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(items), len(features)) of 1., 0., NaN. Raises ModelError when the model fails or replies in another shape."""
@@ -34,7 +36,7 @@ class Oracle:
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings for one contrast, best first."""
-        return [text for text in self._wordings("propose", contrast, n) if text not in contrast.existing][:n]
+        return [text for text in self._wordings("propose", self.completed(contrast), n) if text not in contrast.existing][:n]
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings from a description of a task."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from genz_ppl.discovery.mine.contrast import build_contrast, disputed_exemplars
@@ -29,6 +31,10 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     texts = [one.text for one in progress.active]
     answers = progress.train_answers
     contrast = build_contrast(cycle.items, positive, negative, answers[:, others], [texts[k] for k in others], (record.text,))
+    # The items that the posterior moves, either way: their answers put them in the other group.
+    present = unpack(progress.pool[record.text])
+    moved = [cycle.items[t].id for side, value in ((positive, 0.0), (negative, 1.0)) for t in side if present[t] == value]
+    contrast = replace(contrast, improved=record.text, moved=tuple(moved))
     wordings = cycle.wordings(contrast)
     race = cycle.race(progress, posterior, np.concatenate([positive, negative]), record.text)
     events = cycle.discarded(progress, cycle.answered(progress, race, wordings, []))
@@ -38,8 +44,8 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     data = cycle.training_data(progress)
     without = progress.state.with_columns(others)
     judge, judged = judge_of(without, data.with_answers(data.answers[:, others]), cycle.settings.refit_steps)
-    present, found = (cycle.ranked(progress, judge, judged, some) for some in ([record.text], rivals))
-    worth = present[0].gain if present else 0.0
+    current, found = (cycle.ranked(progress, judge, judged, some) for some in ([record.text], rivals))
+    worth = current[0].gain if current else 0.0
     if not found or found[0].gain - worth <= least_gain(cycle.settings, progress, found[0]):
         return events
     record.removed_at, progress.state = progress.step, without

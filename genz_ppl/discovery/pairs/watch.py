@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from rich.text import Text
 
 from genz_ppl.discovery.pairs.states import PairProgress
 from genz_ppl.discovery.run.progress import Progress
-from genz_ppl.discovery.watch import OnAnswers, OnStep, Watched, duration
+from genz_ppl.discovery.steps import duration, step_entry, step_line
+from genz_ppl.discovery.watch import OnAnswers, OnStep, Tell, Watched
 from genz_ppl.inference.pairs.fit import OnEpoch
 from genz_ppl.output import plural
 from genz_ppl.settings import DiscoverSettings
@@ -32,10 +34,17 @@ class PairWatchers:
 
 
 class PairDisplay(Watched):
-    """Use as a context, and hand `watchers` to the run."""
+    """Use as a context, and hand `watchers` to the run. tell, log: see `Display`."""
 
-    def __init__(self, shown: bool | None = None, first: str = "reading the data") -> None:
+    def __init__(
+        self,
+        shown: bool | None = None,
+        first: str = "reading the data",
+        tell: Tell | None = None,
+        log: Tell | None = None,
+    ) -> None:
         super().__init__(shown)
+        self._tell, self._log = None if self.shown else tell, log
         self._start, self._done, self._of = time.monotonic(), 0, 1
         self._lines = [first, ""]
 
@@ -49,6 +58,10 @@ class PairDisplay(Watched):
         self._lines = [f"{progress.stage} stages done" if progress.stage else self._lines[0], ""]
         self._done, self._of = 0, 1
         self.look()
+        if self._tell is not None:
+            self._tell(f"stage {progress.stage} of both sides is {'the last' if progress.status == 'done' else 'done'}")
+        if self._log is not None:
+            self._log(json.dumps({"event": "stage", "stage": progress.stage, "status": progress.status}))
 
     def epoch(self, done: int, of: int, bound: float) -> None:
         """After an epoch of a fit."""
@@ -61,6 +74,10 @@ class PairDisplay(Watched):
         self._done, self._of = progress.cycle, settings.cycles
         self._lines[1] = f"searching, cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}"
         self.look()
+        if self._tell is not None:
+            self._tell(step_line(progress, settings))
+        if self._log is not None:
+            self._log(step_entry(progress, settings))
 
     def answers(self, known: int, wanted: int) -> None:
         """While a served model is asked."""

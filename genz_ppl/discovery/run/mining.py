@@ -16,6 +16,7 @@ from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
+from genz_ppl.discovery.mine.tried import with_tried
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
 from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import Event, Progress
@@ -79,8 +80,8 @@ class MiningRun:
         assert self.model is not None
         progress.to(self.problem.device)
         self._started = time.monotonic() - progress.seconds
-        oracle = Oracle(self.model, progress.counters)
         problem = self.problem
+        oracle = Oracle(self.model, progress.counters, with_tried(progress, problem.train.items))
         self._cycle = Cycle(self.settings, problem.train.items, problem.test.items, problem.data, oracle, problem.strategy)
         return self._cycle
 

@@ -203,7 +203,7 @@ def _answers(job: BatchJob, reply: Reply | CallError) -> dict[Pair, StoredAnswer
     if isinstance(reply, CallError):
         return {}
     try:
-        values = parse_extract(find_object(reply.text), len(job.items), len(job.questions))
+        values = parse_extract(find_object(reply.text), len(job.items), len(job.questions), described=False)
     except InvalidReplyError:
         return {}
     return {

@@ -234,10 +234,11 @@ class Extraction:
         self._finish(self._pairs(job), recorded.answers)
 
     async def _call(self, job: Job) -> Recorded:
-        return await self.caller.ask(self.render(job.items, job.questions), lambda reply: self._read(reply, job))
+        request = self.render(job.items, job.questions)
+        return await self.caller.ask(request, lambda reply: self._read(reply, job, request.described))
 
-    def _read(self, reply: Reply, job: Job) -> Recorded:
-        answers = parse_extract(reply.text, len(job.items), len(job.questions))
+    def _read(self, reply: Reply, job: Job, described: bool) -> Recorded:
+        answers = parse_extract(reply.text, len(job.items), len(job.questions), described)
         sure = probability_of_yes(reply.tokens) if answers.size == 1 else None
         found = {
             (self.questions[k], self.items[t]): StoredAnswer(float(answers[row, column]), "", sure)

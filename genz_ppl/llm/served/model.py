@@ -8,7 +8,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.replies import own_words, parse_wordings
-from genz_ppl.llm.served.requests import Request
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
@@ -34,8 +34,6 @@ from genz_ppl.llm.store.store import AnswerStore, Question, default_path
 from genz_ppl.types import Contrast, FloatArray, Item
 
 Result = TypeVar("Result")
-# Tokens of a reply: at the least; for every item described, feature listed and answer given; for wordings and descriptions.
-LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
 # Stands for an image that the model will not describe.
 NO_DESCRIPTION = "(no description)"
 
@@ -97,28 +95,42 @@ class OpenAIModel:
         settings = self.settings
         texts = self._texts(items)
         columns = {feature: column for column, feature in enumerate(dict.fromkeys(features))}
-        questions = [self._question(feature, draw) for feature in columns for draw in range(settings.draws)]
-        if not items or not questions:
+        if not items or not columns:
             return np.full((len(items), len(features)), np.nan)
         hashes = [item_hash(item, settings.images != "none") for item in items]
         unique = list(dict.fromkeys(hashes))
         first = {content: position for position, content in reversed(list(enumerate(hashes)))}
         rows = {content: row for row, content in enumerate(unique)}
+        drawn = np.empty((len(unique), len(columns), settings.draws))
+        kinds = np.array([self._is_described(items[first[content]]) for content in unique])
+        for kind in (False, True):
+            if (of_kind := np.flatnonzero(kinds == kind)).size:
+                shown = [first[unique[row]] for row in of_kind]
+                asked = self._asked([items[t] for t in shown], [texts[t] for t in shown], list(columns), kind)
+                drawn[of_kind] = asked.reshape(len(shown), len(columns), settings.draws)
+        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
+
+    def _asked(self, items: Sequence[Item], texts: Sequence[str], features: Sequence[str], described: bool) -> FloatArray:
+        """(items, features by draws) of answers about items of one kind, none of them twice. texts: what is shown of them."""
+        questions = [self._question(feature, draw, described) for feature in features for draw in range(self.settings.draws)]
+        hashes = [item_hash(item, self.settings.images != "none") for item in items]
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
-            shown = [first[unique[row]] for row in asked]
-            rendered = self.prompts.extract([texts[t] for t in shown], [questions[k].feature for k in about])
-            out = LEAST_OUT + ITEM_OUT * len(asked) + FEATURE_OUT * len(about) + ANSWER_OUT * len(asked) * len(about)
-            return self._request("extract", rendered, out, self._pictures([items[t] for t in shown]))
+            rendered = self.prompts.extract([texts[t] for t in asked], [questions[k].feature for k in about], described)
+            out = most_out(len(asked), len(about))
+            return self._request("extract", rendered, out, self._pictures([items[t] for t in asked]))
 
         async def extract() -> FloatArray:
-            extraction = Extraction(self.caller, unique, questions, render, self.failures, self.progress)
-            if settings.batch:
+            extraction = Extraction(self.caller, hashes, questions, render, self.failures, self.progress)
+            if self.settings.batch:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
 
-        drawn = self._wait(extract()).reshape(len(unique), len(columns), settings.draws)
-        return majority(drawn)[np.ix_([rows[content] for content in hashes], [columns[feature] for feature in features])]
+        return self._wait(extract())
+
+    def _is_described(self, item: Item) -> bool:
+        """Whether a reply describes the item before it is judged."""
+        return described(item, self.settings)
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
@@ -126,11 +138,18 @@ class OpenAIModel:
 
         def render(part: Part) -> Request:
             shown = some(positive, part), some(negative, part)
-            rendered = self.prompts.mine(*shown, list(contrast.context), list(contrast.existing), n)
-            pictures = self._pictures([*some(contrast.positive, part), *some(contrast.negative, part)])
+            items = [*some(contrast.positive, part), *some(contrast.negative, part)]
+            moved = [number for number, item in enumerate(items, start=1) if item.id in contrast.moved]
+            known = contrast.context, contrast.existing
+            rendered = self.prompts.mine(*shown, *known, n, contrast.tried, contrast.improved, moved)
+            pictures = self._pictures(items)
             return self._request("mine", rendered, WORDS_OUT, pictures)
 
-        groups = [positive, negative, list(contrast.context), list(contrast.existing)]
+        groups: list[object] = [positive, negative, list(contrast.context), list(contrast.existing)]
+        if self.prompts.shows_tried and (contrast.tried or contrast.improved):
+            sides = [*contrast.positive, *contrast.negative]
+            moved = [place for place, item in enumerate(sides) if item.id in contrast.moved]
+            groups += [[list(astuple(one)) for one in contrast.tried], contrast.improved, moved]
         return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
@@ -152,8 +171,12 @@ class OpenAIModel:
         if draws == 1 or not items:
             return np.full(len(features), np.nan)
         hashes = [item_hash(item, self.settings.images != "none") for item in items]
-        questions = [self._question(feature, draw) for feature in features for draw in range(draws)]
-        drawn = self.store.lookup(questions, hashes)[0].reshape(len(items), len(features), draws)
+        kinds = np.array([self._is_described(item) for item in items])
+        drawn = np.empty((len(items), len(features), draws))
+        for kind in (False, True):
+            questions = [self._question(feature, draw, kind) for feature in features for draw in range(draws)]
+            known = self.store.lookup(questions, hashes)[0].reshape(drawn.shape)
+            drawn[kinds == kind] = known[kinds == kind]
         return majority_error(draw_error(drawn), draws)
 
     # ---- parts
@@ -163,7 +186,7 @@ class OpenAIModel:
         model = settings.model if kind == "extract" else settings.miner
         return Request(kind, model, rendered, settings.max_output_tokens or out, pictures)
 
-    def _question(self, feature: str, draw: int) -> Question:
+    def _question(self, feature: str, draw: int, described: bool = False) -> Question:
         settings = self.settings
         sampling: dict[str, Any] = {"temperature": settings.temperature, "text_limit": settings.text_limit}
         sampling |= {"images": settings.images, "log_probabilities": settings.log_probabilities}
@@ -172,7 +195,12 @@ class OpenAIModel:
         if settings.body:
             sampling |= {"body": settings.body}
         return Question(
-            feature, settings.model, self._client.endpoint, self.prompts.version("extract"), canonical(sampling), draw
+            feature,
+            settings.model,
+            self._client.endpoint,
+            self.prompts.version("extract" if described else "extract_short"),
+            canonical(sampling),
+            draw,
         )
 
     def _worded(self, name: str, asked: object, render: Callable[[Part], Request], n: int) -> list[str]:

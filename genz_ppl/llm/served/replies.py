@@ -2,7 +2,8 @@
 
 one item    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0}, ...]}
 many items  {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}
-wordings    {"description": "...", "characteristics": ["...", ...]} or {"questions": ["...", ...]}
+            where the items are short, "characteristics" need not be there
+wordings    {"description": "...", "characteristics": ["...", ...]} or {"thoughts": "...", "questions": ["...", ...]}
 """
 
 from __future__ import annotations
@@ -66,34 +67,44 @@ class _ManyItems(_Strict):
     features: Annotated[list[_Match], FailFast()]
 
 
+class _OneShort(_OneItem):
+    characteristics: str = ""
+
+
+class _ManyShort(_ManyItems):
+    characteristics: str = ""
+
+
 class _Characteristics(_Strict):
     description: str
     characteristics: Annotated[list[str], FailFast()]
 
 
 class _Questions(_Strict):
+    thoughts: str = ""
     questions: Annotated[list[str], FailFast()]
 
 
 _Shape = TypeVar("_Shape", bound=_Strict)
 
 
-def parse_extract(text: str, n_items: int, n_features: int) -> IntArray:
+def parse_extract(text: str, n_items: int, n_features: int, described: bool = True) -> IntArray:
     """The answers of a reply to `Prompts.extract`: (n_items, n_features) int64 of 1 and 0.
 
     The form is that of one item when n_items is 1, else that of many. Every feature must be there exactly once, in any order.
+    described: whether a description of the items must be there.
     Raises InvalidReplyError for anything else: other or repeated keys, numbers as text, booleans or decimals, numbers out of
     range or repeated, an unfinished or surrounded object.
     """
     answers = np.zeros((n_items, n_features), dtype=np.int64)
     value = _load(text)
     if n_items == 1:
-        entries = _read(_OneItem, value).answers
+        entries = _read(_OneItem if described else _OneShort, value).answers
         _check_numbers([entry.feature for entry in entries], n_features, "a feature", complete=True)
         for entry in entries:
             answers[0, entry.feature - 1] = entry.applies
         return answers
-    matches = _read(_ManyItems, value).features
+    matches = _read(_ManyItems if described else _ManyShort, value).features
     _check_numbers([match.feature for match in matches], n_features, "a feature", complete=True)
     for match in matches:
         _check_numbers(match.matched_items, n_items, "an item", complete=False)

@@ -12,6 +12,7 @@ from genz_ppl.llm.served.address import OPENAI, server_address
 from genz_ppl.llm.served.budget import likely_tokens, most_tokens
 from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.templates import Rendered
+from genz_ppl.types import Item
 
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.
 FORMATS = ("json_schema", "json_object", "text")
@@ -19,6 +20,8 @@ ALTERNATIVES = 5
 # The most bytes of a reply. Besides its tokens: what servers add, thoughts that some do not count included. A token: some have
 # four letters, and JSON has 12 bytes for one of another script's. With log-probabilities: six tokens, their bytes and numbers.
 REPLY_BYTES, TOKEN_BYTES, CERTAIN_TOKEN_BYTES = 2**20, 64, 2048
+# The most tokens of a reply: at the least; for every item described, feature listed and answer given; of wordings, descriptions.
+LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,11 @@ class Request:
         """All that the model reads as text, the schema included."""
         schema = () if self.rendered.schema is None else (json.dumps(self.rendered.schema),)
         return (self.rendered.system, self.rendered.user, *(heading for heading, _ in self.images), *schema)
+
+    @property
+    def described(self) -> bool:
+        """Whether the reply must describe the items."""
+        return self.rendered.schema is None or "characteristics" in self.rendered.schema["properties"]
 
     @cached_property
     def most_tokens_in(self) -> int:
@@ -91,6 +99,16 @@ class Request:
             return {"type": "json_object"}
         schema = {"name": self.rendered.schema_name, "strict": True, "schema": self.rendered.schema}
         return {"type": "json_schema", "json_schema": schema}
+
+
+def described(item: Item, settings: ModelSettings) -> bool:
+    """Whether an item is described before it is judged: where its own text is long. Images are described once, or seen."""
+    return min(len(item.text), settings.text_limit) > settings.describe_above
+
+
+def most_out(n_items: int, n_features: int) -> int:
+    """The most tokens of a reply with so many features judged for so many items."""
+    return LEAST_OUT + ITEM_OUT * n_items + FEATURE_OUT * n_features + ANSWER_OUT * n_items * n_features
 
 
 _ASK_FOR_SCHEMA = "\n\nReply with one JSON object and nothing else. Its JSON schema: "

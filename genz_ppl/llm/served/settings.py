@@ -70,6 +70,12 @@ class ModelSettings:
     )
     temperature: float | None = setting(None, "Of all calls; none: the server's.", SERVED_MODEL, low=0, high=2, whole=False)
     max_output_tokens: int | None = setting(None, "Of one reply; none: by the size of the question.", SERVED_MODEL, low=1)
+    describe_above: int = setting(
+        300,
+        "Characters of an item from which on a reply describes it before it is judged; shorter ones are judged at once.",
+        SERVED_MODEL,
+        low=0,
+    )
     text_limit: int = setting(20_000, "Characters of an item that are shown.", SERVED_MODEL, low=100)
     prompts: str | None = setting(None, "A folder of prompts in place of the built-in ones.", SERVED_MODEL, metavar="DIR")
     workers: int = setting(16, "Calls at a time.", SERVED_MODEL, low=1)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from genz_ppl.errors import OptionError
+from genz_ppl.types import Tried
 
 SUFFIX = ".txt"
 _VERSION = re.compile(r"version: ([1-9][0-9]{0,5})[ \t]*")
@@ -31,11 +32,12 @@ _MOST_LISTED = 200  # numbers in a schema; servers limit them, and the reply is 
 
 @dataclass(frozen=True)
 class _Places:
-    """The placeholders of a template. lines, empty: each once, the latter with nothing to show at times. numbers: the first
-    `needed` of them must be there."""
+    """The placeholders of a template. lines, empty: each once, the latter with nothing to show at times; later: as those, but
+    prompts of an earlier version do without. numbers: the first `needed` of them must be there."""
 
     lines: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     needed: int = 0
     json: bool = True
@@ -44,11 +46,21 @@ class _Places:
 _PLACES = {
     "extract_one": _Places(("items", "features"), numbers=("n_features",)),
     "extract_many": _Places(("items", "features"), numbers=("n_items", "n_features")),
-    "mine": _Places(("positive", "negative"), ("context", "existing"), ("n",), 1),
-    "suggest": _Places(("task",), ("items",), ("n",), 1),
+    "extract_one_short": _Places(("items", "features"), numbers=("n_features",)),
+    "extract_many_short": _Places(("items", "features"), numbers=("n_items", "n_features")),
+    "mine": _Places(("positive", "negative"), ("context", "existing"), ("tried", "improved"), ("n",), 1),
+    "suggest": _Places(("task",), ("items",), numbers=("n",), needed=1),
     "describe": _Places(json=False),
 }
 NAMES = tuple(_PLACES)
+# For items whose text is short, in place of the prompt that has them described first.
+_SHORT = {"extract_one": "extract_one_short", "extract_many": "extract_many_short"}
+# The key of a reply that holds descriptions of items; a prompt that names it asks for them.
+_DESCRIBED = "characteristics"
+# The same of thoughts before questions.
+_THOUGHTS = "thoughts"
+# Prompts of an earlier version, by name.
+EARLIER = ("mine", "suggest")
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,8 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The five prompts by name: extract_one, extract_many (Fig. 1), mine (Fig. 2), suggest (0-shot), describe (images)."""
+    """The prompts by name: extract_one, extract_many (Fig. 1), the same with _short for items that need no description, mine
+    (Fig. 2), suggest (0-shot), describe (images)."""
 
     by_name: Mapping[str, Prompt]
 
@@ -85,20 +98,31 @@ class Prompts:
     def load(cls, folder: Path | str | None = None) -> Prompts:
         """The built-in prompts, each replaced by the file of its name in `folder` where there is one.
 
+        A user's own extract_one or extract_many is that of short items, too, unless there is one of theirs.
         Raises OptionError, with the file, for a folder without templates, a file of another name, and a template without its
         version line, its two blocks or its placeholders, or with unknown ones.
         """
         own = {} if folder is None else _files(Path(folder))
-        return cls({name: _parse(name, *_read(name, own.get(name))) for name in NAMES})
+        prompts = {name: _parse(name, *_read(name, own.get(name))) for name in NAMES}
+        prompts |= {short: prompts[name] for name, short in _SHORT.items() if name in own and short not in own}
+        return cls(prompts)
 
     def version(self, name: str) -> str:
-        """The version of one prompt; "extract" gives that of both extraction prompts, since either may ask a question."""
-        if name == "extract":
-            return "+".join(self.by_name[part].version for part in ("extract_one", "extract_many"))
+        """The version of one prompt; "extract" and "extract_short" give that of both, since either may ask a question."""
+        if name in ("extract", "extract_short"):
+            return "+".join(self.by_name[part].version for part in (_SHORT if name == "extract" else _SHORT.values()))
         return self.by_name[name].version
 
-    def extract(self, items: Sequence[str], features: Sequence[str]) -> Rendered:
-        """Ask every feature about every item: `extract_one` for a single item, else `extract_many`."""
+    @property
+    def shows_tried(self) -> bool:
+        """Whether the prompt for wordings has a place for those that were tried, or for one to be improved."""
+        return any(f"{{{name}}}" in self.by_name["mine"].user for name in _PLACES["mine"].later)
+
+    def extract(self, items: Sequence[str], features: Sequence[str], described: bool = True) -> Rendered:
+        """Ask every feature about every item: `extract_one` for a single item, else `extract_many`.
+
+        described: whether the items are described first, unless the prompt is a user's own.
+        """
         _some(items=items, features=features)
         one = len(items) == 1
         values = {
@@ -110,8 +134,11 @@ class Prompts:
         entry = {"applies": _integers([0, 1])} if one else {"matched_items": _list(_numbers(len(items)), most=len(items))}
         n = len(features)
         entries = _list(_object({"feature": _numbers(n), **entry}), least=n, most=n)
-        schema = _object({"characteristics": {"type": "string"}, "answers" if one else "features": entries})
-        return self._fill("extract_one" if one else "extract_many", values, schema)
+        name = "extract_one" if one else "extract_many"
+        shown = name if described else _SHORT[name]
+        first = {_DESCRIBED: {"type": "string"}} if f'"{_DESCRIBED}"' in self.by_name[shown].user else {}
+        schema = _object({**first, "answers" if one else "features": entries})
+        return self._fill(shown, values, schema, name)
 
     def mine(
         self,
@@ -120,18 +147,27 @@ class Prompts:
         context: Sequence[str],
         existing: Sequence[str],
         n: int,
+        tried: Sequence[Tried] = (),
+        improved: str = "",
+        moved: Sequence[int] = (),
     ) -> Rendered:
         """Ask for up to n wordings of what the positive items share and the negative ones lack.
 
         context: features that all shown items share (Algorithm 2), existing: features not to be repeated; both may be empty.
         Items are numbered through both groups. For the other polarity, give the groups in reverse.
+        tried: wordings with how well they do; improved: the one in use that a better one is sought for, with the numbers of the
+        items that it puts in the other group. A prompt without a place for it has it among the existing ones.
         """
         _some(positive=contrast_positive, negative=contrast_negative)
+        placed = improved if "{improved}" in self.by_name["mine"].user else ""
+        existing = [text for text in existing if text != placed]
         values = {
             "positive": _lines("item", contrast_positive),
             "negative": _lines("item", contrast_negative, first=1 + len(contrast_positive)),
             "context": _lines("feature", context),
             "existing": _lines("feature", existing, first=1 + len(context)),
+            "tried": "\n".join(map(_tried, tried)),
+            "improved": as_line({"text": placed, "items": ", ".join(map(str, moved))}) if placed else "",
             "n": str(n),
         }
         schema = _object({"description": {"type": "string"}, "characteristics": _list({"type": "string"}, most=n)})
@@ -141,21 +177,25 @@ class Prompts:
         """Ask for n yes/no questions from a description of the task and a sample of items, which may be empty."""
         if not task.strip():
             raise OptionError("task: expected a description of what is to be predicted, got none; say it in a sentence")
-        values = {"task": _line({"task": task}), "items": _lines("item", items), "n": str(n)}
-        return self._fill("suggest", values, _object({"questions": _list({"type": "string"}, most=n)}))
+        values = {"task": as_line({"task": task}), "items": _lines("item", items), "n": str(n)}
+        thoughts = {_THOUGHTS: {"type": "string"}} if f'"{_THOUGHTS}"' in self.by_name["suggest"].user else {}
+        return self._fill("suggest", values, _object({**thoughts, "questions": _list({"type": "string"}, most=n)}))
 
     def describe(self) -> Rendered:
         """Ask for a description of the image that is sent along; the reply is free text."""
         return self._fill("describe", {}, None)
 
-    def _fill(self, name: str, values: Mapping[str, str], schema: dict[str, Any] | None) -> Rendered:
+    def _fill(self, name: str, values: Mapping[str, str], schema: dict[str, Any] | None, called: str = "") -> Rendered:
+        """called: the name of the schema, if not the prompt's."""
         prompt = self.by_name[name]
-        return Rendered(name, prompt.version, _filled(prompt.system, values), _filled(prompt.user, values), schema, name)
+        texts = _filled(prompt.system, values), _filled(prompt.user, values)
+        return Rendered(name, prompt.version, *texts, schema, called or name)
 
 
-def built_in(name: str) -> str:
-    """The text of a template that comes with the package."""
-    return resources.files("genz_ppl.llm.served").joinpath("prompts", name + SUFFIX).read_text(encoding="utf-8")
+def built_in(name: str, earlier: bool = False) -> str:
+    """The text of a template that comes with the package; earlier: of its version before, where there is one (`EARLIER`)."""
+    place = ("earlier", name + SUFFIX) if earlier and name in EARLIER else (name + SUFFIX,)
+    return resources.files("genz_ppl.llm.served").joinpath("prompts", *place).read_text(encoding="utf-8")
 
 
 def cut_text(text: str, limit: int) -> str:
@@ -173,11 +213,16 @@ def _mark(left_out: int, total: int) -> str:
     return f" [... {left_out} of {total} characters left out]"
 
 
+def _tried(one: Tried) -> str:
+    shares = {"positive group": f"{100 * one.positive:.0f} %", "negative group": f"{100 * one.negative:.0f} %"}
+    return as_line({"text": one.text, **shares})
+
+
 def _lines(kind: str, texts: Sequence[str], first: int = 1) -> str:
-    return "\n".join(_line({kind: number, "text": text}) for number, text in enumerate(texts, start=first))
+    return "\n".join(as_line({kind: number, "text": text}) for number, text in enumerate(texts, start=first))
 
 
-def _line(values: Mapping[str, str | int]) -> str:
+def as_line(values: Mapping[str, str | int]) -> str:
     """One line of JSON that any reader takes as one line and that can be sent as UTF-8, whatever the texts hold."""
     line = json.dumps(values, ensure_ascii=False)
     if line.isascii():
@@ -270,7 +315,8 @@ def _tidy(block: str) -> str:
 
 
 def _check_places(where: Path | str, places: _Places, system: str, user: str) -> None:
-    lines = (*places.lines, *places.empty)
+    there = tuple(name for name in places.later if f"{{{name}}}" in user)
+    lines = (*places.lines, *places.empty, *there)
     for block, known in ((system, places.numbers), (user, (*lines, *places.numbers))):
         for found in _PLACEHOLDER.finditer(block):
             if found[0] not in {f"{{{name}}}" for name in known}:
@@ -285,7 +331,7 @@ def _check_places(where: Path | str, places: _Places, system: str, user: str) ->
             raise OptionError(f"{where}: expected {{{name}}} in the user block, found none; add it")
     for paragraph in user.split("\n\n"):
         names = _PLACEHOLDER.findall(paragraph)
-        if len(names) > 1 and set(names) & set(places.empty):
+        if len(names) > 1 and set(names) & {*places.empty, *there}:
             raise OptionError(
                 f"{where}: {{{names[0]}}} and {{{names[1]}}} are in one paragraph, and one of them may be left out with it; "
                 "put an empty line between them"

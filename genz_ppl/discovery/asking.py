@@ -1,0 +1,178 @@
+"""How many calls the answers of a run take: at the most, whatever is proposed, and in a typical run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from genz_ppl.discovery.mine.screening import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
+from genz_ppl.settings import DiscoverSettings
+
+# The tokens of so many items, at the most or likely.
+Weigh = Callable[[int], float]
+# Of a typical run: the share of its additions that are made; of waves tried until one is won, of wordings left after each round,
+# of races that are won; and of additions without a race those in which a wording of the pool gets the rest of its answers.
+MADE, TRIED, LEFT, WON, RECALLED = 0.9, 0.7, 0.5, 0.6, 0.4
+# Items of the first round of a race: the fewer, the sharper the split.
+FIRST_ROUNDS = range(int(FIRST_ROUND * FEWER), FIRST_ROUND + 1)
+# Doublings of a race beyond which there is no table of items.
+_MOST_CARE = 60
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How questions are cut into calls. items, features: the most in one. kinds: of items, which never share a call. twins:
+    items that say the same as another, whose answers may be known already and so break up a call."""
+
+    items: int
+    features: int
+    kinds: int = 1
+    twins: int = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """So many calls of one form: each about so many items and features at the most."""
+
+    calls: float
+    items: int
+    features: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions and their calls. answers: a draw counts once. items: mentioned in all calls; weight: their tokens."""
+
+    answers: float = 0
+    items: float = 0
+    weight: float = 0
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def calls(self) -> float:
+        """Of all shapes."""
+        return sum(shape.calls for shape in self.shapes)
+
+    def __add__(self, other: Asked) -> Asked:
+        return Asked(
+            self.answers + other.answers, self.items + other.items, self.weight + other.weight, self.shapes + other.shapes
+        )
+
+    def times(self, count: float) -> Asked:
+        """So often."""
+        shapes = tuple(Shape(count * shape.calls, shape.items, shape.features) for shape in self.shapes)
+        return Asked(count * self.answers, count * self.items, count * self.weight, shapes)
+
+
+def together(n_items: int, n_features: int, batches: Batches, weigh: Weigh) -> Asked:
+    """All these questions at once, nothing of them known."""
+    rows, columns = cuts(n_items, batches.items), cuts(n_features, batches.features)
+    if n_items > 1:  # each further kind of item may leave one more call that is not full
+        rows += [(1, min(n_items, batches.items))] * (batches.kinds - 1)
+    shapes = tuple(Shape(some * others, items, features) for some, items in rows for others, features in columns)
+    parts = sum(others for others, _ in columns)
+    return Asked(n_items * n_features, n_items * parts, parts * weigh(n_items), shapes)
+
+
+def cuts(total: int, most: int) -> list[tuple[int, int]]:
+    """(how many, of what size) pieces `total` is cut into, none larger than `most`."""
+    whole, rest = divmod(total, most)
+    return [(count, size) for count, size in ((whole, most), (1, rest)) if count and size]
+
+
+def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
+    """What is asked on training items at the most. wordings: new ones an addition.
+
+    With screening a wording may have been asked about before, on other items than those beside it, and is then in calls of its
+    own: so each counts as if it were. Of those in a race one, the winner, is asked about on all items.
+    """
+    if not settings.screen:
+        return together(n_items, wordings, batches, weigh).times(n_races)
+    asked = first_race(settings, wordings, n_items, batches, weigh)
+    calls, answers, steps, weight, beside = 0, 0, 0, 0.0, 1
+    for count, care, entered in races(settings, n_races - 1, wordings):
+        sizes = race_rounds(settings, n_items, care)
+        last, most = sizes[-1], len(sizes)
+        beside = min(batches.features, entered if care else WAVE)
+        won = apart(n_items, most + 1, batches, beside)
+        calls += count * ((entered - 1) * apart(last, most, batches, beside) + won)
+        answers += count * ((entered - 1) * last + n_items)
+        weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
+        steps += count * (entered * most + 1)
+    every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
+    answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
+    calls = min(calls, apart(every, steps, batches, beside))
+    return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.items), beside if batches.twins else 1),))
+
+
+def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
+    """The most of a race before which nothing is known: the wordings of a wave are asked about together."""
+    waves = [size for count, size in cuts(wordings, WAVE) for _ in range(count)]
+    last = rounds(FIRST_ROUNDS[0], settings.screen or 1, n_items)[-1]
+    courses = [rounds(first, settings.screen or 1, n_items) for first in FIRST_ROUNDS]
+    steps = [[size - before for before, size in zip([0, *sizes], sizes, strict=False)] for sizes in courses]
+    calls = max(sum(together(step, wave, batches, weigh).calls for wave in waves for step in course) for course in steps)
+    calls += together(n_items - last, 1, batches, weigh).calls
+    beside = min(WAVE, wordings, batches.features)
+    parts = math.ceil(min(WAVE, wordings) / beside)
+    answers, items = (wordings - 1) * last + n_items, parts * ((len(waves) - 1) * last + n_items)
+    weight = parts * ((len(waves) - 1) * weigh(last) + weigh(n_items))
+    return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.items), beside),))
+
+
+def apart(n_items: int, steps: int, batches: Batches, beside: int) -> int:
+    """The most calls for so many answers about one wording at a time, got in so many steps; beside: wordings in a call."""
+    steps = min(steps * batches.kinds, n_items)
+    # Items that other answers break up make a call for each pattern of what is known, shared by the wordings beside each other.
+    groups = range(1, min(beside, _MOST_CARE) + 1)
+    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in groups)
+    return min(n_items, (n_items + steps * (batches.items - 1)) // batches.items + math.ceil(steps * broken))
+
+
+def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[tuple[int, int, int]]:
+    """(how many, their care, wordings in each) of races after the first, at the most: care grows with failures in a row, and
+    brings old wordings."""
+    settled = _MOST_CARE + MOST_CLOSE
+    for number in range(min(n_races, settled)):
+        care = max(0, min(number, settings.patience - 2, _MOST_CARE))
+        close = min(MOST_CLOSE, (number + 1) * wordings) if care else 0
+        yield (1 if number < settled - 1 else n_races - number), care, wordings + close
+
+
+def race_rounds(settings: DiscoverSettings, n_items: int, care: int) -> list[int]:
+    """The rounds of a race in most steps: with how many items it begins depends on how sharp the split is."""
+    last = (settings.screen or 1) * 2**care
+    return max((rounds(first * 2**care, last, n_items) for first in FIRST_ROUNDS), key=len)
+
+
+def rounds(first: int, last: int, limit: int) -> list[int]:
+    """Items after each round of a race, doubling."""
+    sizes = [min(first, last, limit)]
+    while sizes[-1] < min(last, limit):
+        sizes.append(min(2 * sizes[-1], last, limit))
+    return sizes
+
+
+def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
+    """What a typical run asks on training items: each race has new wordings, a part of them left after each round."""
+    wordings, mined = settings.proposals * polarities(settings), typically_mined(settings, additions)
+    if not settings.screen:
+        return together(n_items, wordings, batches, weigh).times(mined)
+    waves, left = max(1.0, TRIED * wordings / WAVE), float(min(WAVE, wordings))
+    before, raced = 0, Asked()
+    for size in rounds(FIRST_ROUNDS[0], settings.screen, n_items):
+        raced += together(size - before, max(1, round(left)), batches, weigh).times(waves * min(1.0, left))
+        left, before = left * LEFT, size
+    completed = WON * mined + RECALLED * max(0.0, additions - mined)
+    return raced.times(mined) + together(n_items - before, 1, batches, weigh).times(completed)
+
+
+def typically_mined(settings: DiscoverSettings, additions: int) -> float:
+    """Additions for which wordings are asked for: with screening the longer a run, the more come from its pool."""
+    return min(additions, 2 * math.sqrt(additions)) if settings.screen and settings.reconsider else MADE * additions
+
+
+def polarities(settings: DiscoverSettings) -> int:
+    """How many ways round a contrast is asked."""
+    return 2 if settings.polarity == "both" else 1

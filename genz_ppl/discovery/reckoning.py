@@ -1,0 +1,225 @@
+"""The calls of a run on a served model by kind, from prompts rendered as they would be sent: the most, and a typical run's."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from genz_ppl.data import Items
+from genz_ppl.discovery.asking import Asked, Batches, Shape, most_asked, polarities, together, typically_asked, typically_mined
+from genz_ppl.discovery.mine.tried import MOST_TRIED
+from genz_ppl.discovery.planned import Part, Use
+from genz_ppl.discovery.run.record import Brief
+from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
+from genz_ppl.llm.served.prices import Price, find_price
+from genz_ppl.llm.served.replies import LONGEST_WORDING
+from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described
+from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import Item, Tried
+
+# A wording as long as most are, and one as long as any, with a token for each letter.
+TYPICAL_WORDING = "The living room has large windows and a floor of light wood that looks new or restored"
+LONGEST = "x" * LONGEST_WORDING
+# Tokens of typical replies, by live runs: what is said of an item, the frame of a feature, one answer; thoughts before wordings,
+# one wording; the description of an image. And tokens that are read for each that plain text of the length would have.
+SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_SHARE = 12, 15, 1, 120, 12, 400, 1.2
+# Of a typical run: the share of its additions that keep a wording that is new to the test items; of the questions of a baseline,
+# those that are neither too rare, too common nor repetitions.
+KEPT, USABLE = 0.5, 0.9
+# Sums of many fractions are off by less.
+ROUNDING = 1e-6
+# What leads to an image, or to its description.
+_HEADING = "An image of item 1000000:"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Calls of one kind, the tokens of them all, and those read by the largest; said: of those written, what describes items."""
+
+    calls: float
+    read: float
+    written: float
+    largest: float = 0.0
+    said: float = 0.0
+
+    def times(self, count: int) -> Tokens:
+        """So many calls for each."""
+        return Tokens(count * self.calls, count * self.read, count * self.written, self.largest, count * self.said)
+
+
+class Weights:
+    """The tokens that items bring into a prompt: at the most those of so many of them, and what is likely."""
+
+    def __init__(self, items: Sequence[Item], served: ModelSettings) -> None:
+        blank = len(as_line({"": ""}))
+        texts = [len(as_line({"": cut_text(item.text, served.text_limit)}).encode()) - blank for item in items]
+        described = len(_HEADING) + BYTES_A_TOKEN * (served.max_output_tokens or WORDS_OUT)
+        shown = len(_HEADING) + TOKENS_A_MESSAGE + MOST_TOKENS_AN_IMAGE
+        image = {"direct": shown, "describe": described}.get(served.images, 0)
+        likely = {"direct": TOKENS_AN_IMAGE, "describe": DESCRIPTION_OUT}.get(served.images, 0)
+        numbers = [len(item.images) for item in items]
+        each = sorted((text + number * image for text, number in zip(texts, numbers, strict=True)), reverse=True)
+        self._sums = [0, *accumulate(each)]
+        self._mean = (JSON_SHARE * sum(texts) / BYTES_A_TOKEN + sum(numbers) * likely) / max(1, len(items))
+
+    def most(self, count: int) -> float:
+        """Of so many items, those that bring most."""
+        return self._sums[min(count, len(self._sums) - 1)]
+
+    def likely(self, count: int) -> float:
+        """Of so many items."""
+        return count * self._mean
+
+
+class Reckoning:
+    """What is asked in a run, part by part. additions: times a feature is looked for; features: the most at a time."""
+
+    def __init__(self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, features: int) -> None:
+        self.items, self.settings, self.served, self.additions, self.features = items, settings, served, additions, features
+        self.prompts = Prompts.load(served.prompts)
+        split = items.split_indices(settings.seed, settings.test_fraction)
+        self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
+        described_items = [described(item, served) for item in items]
+        kinds = set(described_items)
+        self.batches = Batches(served.most_items, served.most_features, len(kinds), twins(self.train))
+        self.kinds = sorted(kinds)
+        self.said = SAID_OUT * sum(described_items) / len(items)
+        self.price = find_price(served.model, served.price, served.base_url)
+        self.mining_price = find_price(served.miner, served.price, served.base_url)
+
+    def parts(self) -> Iterator[Part]:
+        """The calls by kind, in the order in which a run makes them; kinds without a call included."""
+        yield self.describing()
+        yield self.proposing()
+        wordings, n = self.settings.proposals * polarities(self.settings), len(self.train)
+        weights = Weights(self.train, self.served)
+        most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
+        typical = typically_asked(self.settings, self.additions, n, self.batches, weights.likely)
+        yield self.answering("answers, training", most, typical)
+        yield self.testing(1, self.additions, KEPT)
+
+    def baseline_parts(self, brief: Brief) -> Iterator[Part]:
+        """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
+        yield self.describing()
+        yield self.suggesting(brief)
+        weights, n = Weights(self.train, self.served), len(self.train)
+        most, typical = (together(n, brief.n_questions, self.batches, weigh) for weigh in (weights.most, weights.likely))
+        yield self.answering("answers, training", most, typical)
+        yield self.testing(brief.n_questions, 1, USABLE)
+
+    def suggesting(self, brief: Brief) -> Part:
+        """One call, which shows some training items."""
+        count, weights = min(brief.examples, len(self.train)), Weights(self.train, self.served)
+        request = Request("suggest", self.served.miner, self.prompts.suggest([""] * count, brief.task, brief.n_questions), 0)
+        largest = request.most_tokens_in + weights.most(count)
+        most = Tokens(1, largest, self.limit(WORDS_OUT), largest)
+        written = THOUGHTS_OUT + WORDING_OUT * brief.n_questions
+        read = JSON_SHARE * request.likely_tokens_in + weights.likely(count)
+        typical = Tokens(1, read, min(self.limit(WORDS_OUT), written))
+        return self.part("suggestions", self.served.miner, self.mining_price, most, typical)
+
+    def describing(self) -> Part:
+        """Images, each once."""
+        count = len({path for item in self.items for path in item.images}) if self.served.images == "describe" else 0
+        request = Request("describe", self.served.miner, self.prompts.describe(), 0, (("", ""),))
+        most = Tokens(count, count * request.most_tokens_in, count * self.limit(WORDS_OUT), request.most_tokens_in)
+        typical = Tokens(count, count * request.likely_tokens_in, count * min(DESCRIPTION_OUT, self.limit(WORDS_OUT)))
+        return self.part("descriptions of images", self.served.miner, self.mining_price, most, typical)
+
+    def proposing(self) -> Part:
+        """Wordings for contrasts; those in use may stand in a prompt twice."""
+        settings, weights = self.settings, Weights(self.train, self.served)
+        positive = min(settings.exemplars, len(self.train) - 1)
+        negative = min(settings.exemplars, len(self.train) - positive)
+
+        def shown(known: list[str], tried: int = 0, improved: str = "") -> Request:
+            moved = range(1, positive + negative + 1) if improved else ()
+            more = [Tried(LONGEST, 1.0, 1.0)] * tried, improved, moved
+            rendered = self.prompts.mine([""] * positive, [""] * negative, known, known, settings.proposals, *more)
+            return Request("mine", self.served.miner, rendered, 0)
+
+        calls = self.additions * polarities(settings)
+        usual = polarities(settings) * typically_mined(settings, self.additions)
+        improved = LONGEST.upper() if settings.refinements else ""
+        largest = shown([LONGEST] * self.features, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
+        read = JSON_SHARE * shown([TYPICAL_WORDING] * (self.features // 4)).likely_tokens_in + weights.likely(positive + negative)
+        written = THOUGHTS_OUT + WORDING_OUT * settings.proposals
+        most = Tokens(calls, calls * largest, calls * self.limit(WORDS_OUT), largest)
+        typical = Tokens(usual, usual * read, usual * min(self.limit(WORDS_OUT), written))
+        return self.part("proposals", self.served.miner, self.mining_price, most, typical)
+
+    def testing(self, features: int, times: int, kept: float) -> Part:
+        """So many features at a time about all test items; kept: the share of them in a typical run."""
+        weights, n = Weights(self.test, self.served), len(self.test)
+        most = together(n, features, self.batches, weights.most).times(times)
+        typical = together(n, features, self.batches, weights.likely).times(times * kept)
+        return self.answering("answers, test", most, typical)
+
+    def answering(self, name: str, most: Asked, typical: Asked) -> Part:
+        """Questions about items, each as often as there are draws."""
+        price = self.price.batch() if self.price is not None and self.served.batch else self.price
+        return self.part(
+            name, self.served.model, price, self.most_of(most), self.typical_of(typical), most.answers, typical.answers
+        )
+
+    def most_of(self, asked: Asked) -> Tokens:
+        """The limits of calls, as the caps of a run reckon."""
+        frames = [self.request(shape, LONGEST).most_tokens_in for shape in asked.shapes]
+        read = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True)) + asked.weight
+        features = sum(shape.calls * shape.features for shape in asked.shapes)
+        written = LEAST_OUT * asked.calls + ITEM_OUT * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
+        if self.served.max_output_tokens is not None:
+            written = self.served.max_output_tokens * asked.calls
+        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(self.batches.items)
+        return Tokens(asked.calls, read, written, largest).times(self.served.draws)
+
+    def typical_of(self, asked: Asked) -> Tokens:
+        """The same of calls of usual length."""
+        frames = [JSON_SHARE * self.request(shape, TYPICAL_WORDING).likely_tokens_in for shape in asked.shapes]
+        read = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True)) + asked.weight
+        features = sum(shape.calls * shape.features for shape in asked.shapes)
+        said = self.said * asked.items
+        written = said + FRAME_OUT * features + YES_OUT * asked.answers
+        limit = (self.served.max_output_tokens or math.inf) * asked.calls
+        return Tokens(asked.calls, read, min(written, limit), 0.0, min(said, limit)).times(self.served.draws)
+
+    def request(self, shape: Shape, wording: str) -> Request:
+        """A call of this form about items that say nothing; the longer prompt where one item may be asked about alone."""
+        forms = [(shape.items, shape.features), (1, shape.features)] if shape.items > 1 else [(1, shape.features)]
+        requests = [
+            Request("extract", self.served.model, self.prompts.extract([""] * items, [wording] * features, kind), 0)
+            for items, features in forms
+            for kind in self.kinds
+        ]
+        return max(requests, key=lambda request: request.most_tokens_in)
+
+    def limit(self, tokens: int) -> int:
+        """The most tokens of a reply that could have so many."""
+        most = self.served.max_output_tokens
+        return most or tokens
+
+    def part(
+        self, name: str, model: str, price: Price | None, most: Tokens, typical: Tokens, answers: float = 0, usual: float = 0
+    ) -> Part:
+        """In whole numbers; the most rounded up, dollars at the rates of the largest call."""
+        dollars = cost = None
+        if price is not None:
+            rate = price.cost(most.largest, 1) - price.cost(most.largest, 0)
+            dollars = most.read * price.cost(most.largest, 0) / max(1, most.largest) + most.written * rate
+            cost = typical.calls * price.cost(typical.read / max(1, typical.calls), typical.written / max(1, typical.calls))
+        typically = Use(
+            round(typical.calls), round(usual), round(typical.read), round(typical.written), cost, round(typical.said)
+        )
+        calls, read, written = (math.ceil(value - ROUNDING) for value in (most.calls, most.read, most.written))
+        return Part(name, model, calls, round(answers), read, written, dollars, typically)
+
+
+def twins(items: Sequence[Item]) -> int:
+    """How many of these items say the same as another one."""
+    counts = Counter((item.text, tuple(map(str, item.fields.items())), item.images) for item in items)
+    return sum(count for count in counts.values() if count > 1)
