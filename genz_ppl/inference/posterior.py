@@ -211,8 +211,8 @@ def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> F
     model = state.model
     if model.marginal is not None:
         prior = state.prior(data.answers)
-        pairs = (drawn.given_answers(prior, data.covariates, data.targets) for drawn in _models(state, len(rates), seed))
-        return torch.stack([expected.log_prob(observed) for expected, observed in pairs]).numpy()
+        given = [drawn.given_answers(prior, data.covariates, data.targets) for drawn in _models(state, len(rates), seed)]
+        return torch.stack([expected.log_prob(observed) for expected, observed in given]).numpy()
     width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:
         pairs = zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True)

@@ -83,12 +83,12 @@ def compared(seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
         items, (searched, served) = made(random), settings_of(random)
     chat = CountingChat(seed, WORDS, fresh=float(random.choice([0.0, 0.3, 1.0])))
     monkeypatch.setattr(ChatClient, "chat", lambda _, body, most: chat(body, most))
-    given = {"model_settings": served, "store": folder / f"{seed}.sqlite"}
+    given: dict[str, Any] = {"model_settings": served, "store": folder / f"{seed}.sqlite"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if random.random() < 0.15:
-            kept = {name: searched[name] for name in ("seed", "refit_steps", "final_steps")}
-            asked = {"n_questions": int(random.integers(1, 12)), "examples": 10}
+            kept: dict[str, Any] = {name: searched[name] for name in ("seed", "refit_steps", "final_steps")}
+            asked: dict[str, Any] = {"n_questions": int(random.integers(1, 12)), "examples": 10}
             brief, chosen = brief_and_settings(items, MODEL, **asked, **kept)
             planned = plan(items, chosen, ModelSettings(model="m", **served), brief)
             run = baseline(items, MODEL, **given, **asked, **kept)

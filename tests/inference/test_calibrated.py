@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import PLAIN
 from pyro import poutine
+from pyro.distributions import MultivariateNormal, Normal
 from torch import Tensor
 
 from genz_ppl.inference import fit, isolated
@@ -67,7 +68,7 @@ def test_the_bound_never_falls(
         *(seed, 60, 3, n_targets), n_covariates=2, wrong=0.15, missing_answers=missing, missing_targets=missing, noise=1.0
     )
     groups = np.random.default_rng(seed).integers(0, 5, 60).astype(str).tolist() if varying else None
-    options = {"varying": groups, "calibration": calibration, "shrinkage": shrinkage}
+    options: dict[str, Any] = {"varying": groups, "calibration": calibration, "shrinkage": shrinkage}
     bounds = fit(world.answers, world.targets, world.covariates, link, likelihood, steps=12, **options).bounds
     assert np.diff(bounds).min() > -1e-9 * np.abs(bounds).max()
 
@@ -79,7 +80,7 @@ def densities(state: State, data: Data, z: Tensor) -> Tensor:
     spread = torch.zeros_like(error)
     if covariance is not None:
         spread = torch.einsum("tk,dkj,tj->td", z - 0.5, covariance, z - 0.5)
-    terms = torch.distributions.Normal(0.0, scale).log_prob(error) - 0.5 * spread / scale**2
+    terms: Tensor = Normal(0.0, scale).log_prob(error) - 0.5 * spread / scale**2
     return terms.sum(1).detach()
 
 
@@ -122,10 +123,10 @@ def weight_terms_by_hand(state: State) -> float:
     """-KL(q(W) || p(W)) by torch.distributions, and the log prior of the spreads relative to its mode."""
     link, covariance = state.model.link, state.coefficient_covariance
     assert covariance is not None
-    prior = torch.distributions.MultivariateNormal(torch.zeros(link.n_features).double(), torch.diag(1 / link.shrinkage))
+    prior = MultivariateNormal(torch.zeros(link.n_features).double(), torch.diag(1 / link.shrinkage))
     total = 0.0
     for d, one in enumerate(covariance):
-        q = torch.distributions.MultivariateNormal(link.weights[:, d].detach(), one)
+        q = MultivariateNormal(link.weights[:, d].detach(), one)
         total -= float(torch.distributions.kl_divergence(q, prior))
     ratio = link.shrinkage / link.shrinkage.mean()
     return total + 0.5 * STRENGTH * float((ratio.log() + 1 - ratio).sum())
@@ -143,7 +144,7 @@ def test_with_certain_features_it_is_the_evidence_of_a_bayesian_regression(simul
     u = data.answers - 0.5
     middle = (link.intercept + 0.5 * link.weights.sum(0)).detach()
     covariance = u @ torch.diag(spread**2) @ u.T + scale**2 * torch.eye(50).double()
-    evidence = torch.distributions.MultivariateNormal(middle.expand(50), covariance).log_prob(data.targets[:, 0])
+    evidence = MultivariateNormal(middle.expand(50), covariance).log_prob(data.targets[:, 0])
     ratio = link.shrinkage / link.shrinkage.mean()
     spreads = 0.5 * STRENGTH * float((ratio.log() + 1 - ratio).sum())
     rates = rate_terms_by_hand(state.error_rates)

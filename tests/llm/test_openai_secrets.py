@@ -134,7 +134,10 @@ def test_texts_of_mining_are_not_kept(serving: Any, houses: Any, logged: Any, ca
     with FaultServer(truthful_answerer(contains_truth, wordings), either(script(None, "echo_500"), every(4, "500"))) as server:
         model = serving(server.base_url)
         logged()
-        for contrast in (Contrast(tuple(houses.items[:3]), tuple(houses.items[3:])), Contrast(*[tuple(houses.items)] * 2)):
+        for contrast in (
+            Contrast(tuple(houses.items[:3]), tuple(houses.items[3:])),
+            Contrast(tuple(houses.items), tuple(houses.items)),
+        ):
             assert model.propose(contrast, 2) == wordings
         assert model.suggest(houses.items, f"The price of {PLANTED}", 2) == wordings
         assert PLANTED in str(server.requests[0].body)

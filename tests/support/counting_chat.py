@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from answerers import contains_truth, hash_truth, kind_of, truthful_answerer, user_texts
 
-from genz_ppl.llm.served.reading import LIMITS, Reply
+from genz_ppl.llm.served.reading import Reply
+from genz_ppl.llm.served.settings import LIMITS
 from genz_ppl.llm.served.spending import Usage
 
 
