@@ -3,11 +3,11 @@
     python benchmarks/error_rates.py ../shared/data/ml-1m --seeds 10    # with the films
     python benchmarks/error_rates.py                                    # simulated data alone
 
-Films: the 512 most rated ones of MovieLens 1M, 32 singular vectors, 114 recorded answers, and no discovery: 27 questions chosen one
-after the other on the training films, each the one that leaves least of the targets, and all of them; cosine similarity on the
-test films, split by the seed. Beside the fits ridge regression with the strength that is best by leave-one-out errors. Worlds:
-2 000 items, 8 features, 4 targets, a tenth of the answers wrong, noise 0.5. Few items: 80 to train, 1 000 to test, 40 questions of
-which 8 move the targets, as much noise as signal; the slope of the truth on predictions, and R2.
+Films: the 512 most rated ones of MovieLens 1M, 32 singular vectors, 114 recorded answers, and no discovery: 27 questions chosen
+one after the other on the training films, each the one that leaves least of the targets, and all of them; cosine similarity on
+the test films, split by the seed. Beside the fits ridge regression with the strength that is best by leave-one-out errors.
+Worlds: 2 000 items, 8 features, 4 targets, a tenth of the answers wrong, noise 0.5. Few items: 80 to train, 1 000 to test, 40
+questions of which 8 move the targets, as much noise as signal; the slope of the truth on predictions, and R2.
 """
 
 from __future__ import annotations

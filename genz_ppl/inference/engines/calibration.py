@@ -57,7 +57,9 @@ def move_error_rates(state: State, data: Data, engine: Observed) -> None:
 def _value(state: State, data: Data, engine: Observed, wrong: Tensor) -> float:
     """The bound, but for terms that the move leaves as they are and the entropy of q(W)."""
     model, rates = state.model, state.error_rates
-    feature = (wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates)).sum() + model.features.penalty(rates)
+    # With the log density of the Beta prior, whose other terms are constant.
+    a, b = (model.features.concentration - 1).clamp(min=0)
+    feature = ((wrong + a) * torch.log(rates) + (data.answered - wrong + b) * torch.log1p(-rates)).sum()
     value = model.share * (engine.observation(state) + float(feature))
     prior, covariance = model.link.ridge(), state.coefficient_covariance
     if prior is not None:
