@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from genz_ppl.discovery.mine.screening import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
 from genz_ppl.settings import DiscoverSettings
 
 # The tokens of so many items, at the most or likely.

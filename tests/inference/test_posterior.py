@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain import PLAIN
+from scipy import stats
 
 from genz_ppl.inference import fit, posterior
 from genz_ppl.inference.posterior import FittedItems, held_out_draws, posterior_draws
@@ -20,7 +22,7 @@ def fitted() -> FittedItems:
     truth = np.where(random.random(answers.shape) < 0.1, 1 - answers, answers)
     targets = truth @ np.array([2.0, -1.0, 0.5]) + 0.5 * random.normal(size=120)
     answers[4, 1] = np.nan
-    return fit(answers, targets).fitted(answers, targets)
+    return fit(answers, targets, **PLAIN).fitted(answers, targets)
 
 
 def test_log_likelihood_is_the_sum_over_all_features(fitted: FittedItems) -> None:
@@ -58,3 +60,18 @@ def test_a_fit_of_points_is_left_as_it_is(fitted: FittedItems) -> None:
     posterior_draws(fitted, n=5)
     assert fitted.state.uncertainty is None
     assert torch.equal(fitted.state.model.link.weights.detach(), before)
+
+
+def test_a_calibrated_fit_is_scored_by_the_density_it_was_fitted_to() -> None:
+    random = np.random.default_rng(0)
+    answers = (random.random((80, 2)) < 0.4).astype(float)
+    targets = answers @ np.array([[1.0], [-2.0]]) + random.normal(size=(80, 1))
+    result = fit(answers, targets)
+    draws = posterior_draws(result.fitted(answers, targets), n=4)
+    marginal = result.state.model.marginal
+    assert marginal is not None
+    scale = float(marginal.scale.detach()) * float(result.scaling.target_spread)
+    expected = 0.5 + (answers - 0.5) * (1 - 2 * result.error_rates)
+    for s in range(4):
+        location = expected @ draws.parameters["weights"][s, :, 0] + draws.parameters["intercept"][s, 0]
+        np.testing.assert_allclose(draws.log_likelihood[s], stats.norm(location, scale).logpdf(targets[:, 0]), rtol=1e-9)

@@ -150,7 +150,7 @@ def test_an_error_of_the_program_ends_no_run_and_shows_no_text(
 ) -> None:
     """One reply that cannot be read is one reply; what went wrong is told by its type."""
 
-    def broken(text: str, n_items: int, n_features: int) -> None:
+    def broken(text: str, n_items: int, n_features: int, described: bool) -> None:
         raise ZeroDivisionError(text, PLANTED)
 
     monkeypatch.setattr(extraction, "parse_extract", broken)

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
 from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
-# Items of the first round where the split is vague, and the least share of them where it is sharp; wordings at a time.
-FIRST_ROUND, FEWER, WAVE = 20, 0.6, 3
 # The mean of (2 q - 1)^2 over items up to which a split is vague: the sharper, the fewer items tell as much.
 VAGUE = 0.4
 # The score (in standard errors) that a wording needs after the first round, and after the last; in between in proportion.
 FIRST_SCORE, LAST_SCORE = 1.2, 2.3
-# By so much less with every degree of care, which also looks at so many entries of the pool again.
-EASE, MOST_CLOSE = 0.3, 12
+# By so much less with every degree of care.
+EASE = 0.3
 # A round is over for a wording whose answers so far tell at least this share of what those of the round would.
 ENOUGH = 0.8
 # Wordings that differ on a smaller share of the items are one feature, if either answer was given at least so often.
