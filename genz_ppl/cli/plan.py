@@ -52,13 +52,14 @@ def plan(
     check_settings(given if not brief_given else {**given, "max_features": 1})
     served = _served(given, context.params)
     from genz_ppl.cli.sources import open_items
-    from genz_ppl.discovery.baseline import brief_and_settings
     from genz_ppl.discovery.plan import plan as reckon
     from genz_ppl.discovery.run.service import make_settings
 
     items, model = open_items(source, context.params), given.pop("model", "rules")
     with model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
         if brief_given:
+            from genz_ppl.discovery.baseline import brief_and_settings  # with torch, which takes seconds
+
             brief, settings = brief_and_settings(items, model, **brief_given, **given)
             planned = reckon(items, settings, served, brief)
         else:
