@@ -27,7 +27,7 @@ def record(folder: str = "out") -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_binary_numbers(genz: Any) -> None:
-    outcome = genz("baseline", "binary", "--out", "out", "--seed", "1")
+    outcome = genz("baseline", "binary", "--out", "out", "--seed", "1", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["question", "effect", "90", "%", "interval", "p_e", "prevalence", "gain"]
