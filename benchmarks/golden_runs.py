@@ -42,6 +42,14 @@ def made_frame(n_items: int = 160, seed: int = 0) -> pd.DataFrame:
     )
 
 
+def plain() -> dict[str, Any]:
+    """The paper's model, in commits whose defaults are another."""
+    from genz_ppl.settings import DiscoverSettings
+
+    known = DiscoverSettings.__dataclass_fields__
+    return {name: value for name, value in (("calibration", 0.0), ("shrinkage", False)) if name in known}
+
+
 def discovered(**settings: Any) -> Callable[[Path], None]:
     """A discovery run on the made items."""
 
@@ -53,7 +61,7 @@ def discovered(**settings: Any) -> Callable[[Path], None]:
         if settings.pop("varying", False):
             columns["varying"] = "shop"
         frame = made_frame()[["id", "colour", "size", "made_of", "x", "shop", *target]]
-        discover(Items.from_frame(frame, target=target, **columns), out=folder, cycles=1, add=3, seed=1, **settings)
+        discover(Items.from_frame(frame, target=target, **columns), out=folder, cycles=1, add=3, seed=1, **plain(), **settings)
 
     return run
 
@@ -65,7 +73,7 @@ def world(folder: Path) -> None:
     from genz_ppl import discover
 
     items, oracle, _ = make(WORLDS["40"], 0)
-    discover(items, oracle, out=folder, seed=0, cycles=1)
+    discover(items, oracle, out=folder, seed=0, cycles=1, **plain())
 
 
 def pairs(folder: Path) -> None:
@@ -77,7 +85,8 @@ def pairs(folder: Path) -> None:
     strength = np.outer(rows["colour"] == "red", columns["size"] > 4) - 0.5 + 0.3 * random.normal(size=(60, 60))
     table = pd.DataFrame(strength, index=rows["id"], columns=columns["id"]).rename_axis(columns="column").stack().reset_index()
     sides = [Items.from_frame(side, id="id", require_target=False) for side in (rows, columns)]
-    cooccur(sides[0], sides[1], table, out=folder, dimensions=2, rounds=1, epochs=20, cycles=1, add=2, cut=0, seed=0)
+    facts = {"error_rate_prior": (1.0, 1e6), **plain()}
+    cooccur(sides[0], sides[1], table, out=folder, dimensions=2, rounds=1, epochs=20, cycles=1, add=2, cut=0, seed=0, **facts)
 
 
 def houses(folder: Path) -> None:
@@ -86,7 +95,7 @@ def houses(folder: Path) -> None:
     from genz_ppl.data import open_source
 
     items = open_source(f"houses:{os.environ['GOLDEN_HOUSES']}")
-    discover(items, out=folder, likelihood="student_t", cycles=1, seed=0)
+    discover(items, out=folder, likelihood="student_t", cycles=1, seed=0, **plain())
 
 
 RUNS: dict[str, Callable[[Path], None]] = {
