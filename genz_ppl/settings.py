@@ -95,6 +95,17 @@ def setting(default: Any, help: str, panel: str = "", **limits: Any) -> Any:
     return field(default=default, metadata={"setting": Setting(help, panel, **limits)})
 
 
+def calibrating(panel: str = "") -> Any:
+    """The field of `GenZ`'s calibration."""
+    words = "How much what answers alone predict counts, times y given the features; 0: the paper's bound (coordinate)."
+    return setting(CALIBRATION, words, panel, low=0, high=1e6, whole=False)
+
+
+def shrinking(panel: str = "") -> Any:
+    """The field of the prior of weights."""
+    return setting(True, "Weights of features have a prior whose spreads are learned (coordinate, closed forms).", panel)
+
+
 def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:
     """The fields of a settings class that say what they are, by name."""
     return {one.name: (one, one.metadata["setting"]) for one in fields(kind) if "setting" in one.metadata}
@@ -178,15 +189,8 @@ class FitSettings:
     bayesian: bool = setting(False, "A posterior over the parameters of link and likelihood, too (svi).")
     batch_size: int | None = setting(None, "Items in a minibatch (svi, structured); none: all of them.")
     shortcuts: bool = setting(True, SHORTCUTS)
-    calibration: float = setting(
-        CALIBRATION,
-        "coordinate only, how much what answers alone predict counts beside y given the features: times the bound, 0 for the "
-        "paper's model.",
-        low=0,
-        high=1e6,
-        whole=False,
-    )
-    shrinkage: bool = setting(True, "coordinate only, weights of features have a prior whose spreads are learned (closed forms).")
+    calibration: float = calibrating()
+    shrinkage: bool = shrinking()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -238,18 +242,8 @@ class DiscoverSettings:
         choices=("nuts",),
     )
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
-    calibration: float = setting(
-        CALIBRATION,
-        "coordinate only, how much what answers alone predict counts beside y given the features: times the bound, 0 for the "
-        "paper's model.",
-        MODEL,
-        low=0,
-        high=1e6,
-        whole=False,
-    )
-    shrinkage: bool = setting(
-        True, "coordinate only, weights of features have a prior whose spreads are learned (closed forms).", MODEL
-    )
+    calibration: float = calibrating(MODEL)
+    shrinkage: bool = shrinking(MODEL)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -360,15 +354,8 @@ class PairSettings:
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
-    calibration: float = setting(
-        CALIBRATION,
-        "How much what answers alone predict counts beside y given the features: times the bound, 0 for the paper's model.",
-        MODEL,
-        low=0,
-        high=1e6,
-        whole=False,
-    )
-    shrinkage: bool = setting(True, "Weights of features have a prior whose spreads are learned (closed forms).", MODEL)
+    calibration: float = calibrating(MODEL)
+    shrinkage: bool = shrinking(MODEL)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
