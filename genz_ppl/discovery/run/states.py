@@ -134,6 +134,15 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
     )
 
 
+def _has_its_covariance(state: State) -> bool:
+    """Whether a state knows how uncertain coefficients are, where they have a prior whose spreads are learned, and only there."""
+    link, covariance = state.model.link, state.coefficient_covariance
+    if covariance is None or getattr(link, "shrinkage", None) is None:
+        return covariance is None and getattr(link, "shrinkage", None) is None
+    size = link.coefficients().shape[:2].numel()
+    return covariance.shape == (link.n_targets, size, size) and covariance.dtype == torch.float64
+
+
 def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
     """Raise ValueError unless features, answers and states of a run on so many items belong together."""
     known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
@@ -142,7 +151,7 @@ def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
         rates, posterior = state.error_rates, state.posterior
         agreed &= rates.shape == (n_features,) and posterior.shape == (n_train, n_features)
         agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
-        agreed &= bool(((rates > 0) & (rates < 1)).all())
+        agreed &= bool(((rates > 0) & (rates < 1)).all()) and _has_its_covariance(state)
     for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
         agreed &= pool.keys() >= {record.text for record in progress.active}
