@@ -95,15 +95,16 @@ def setting(default: Any, help: str, panel: str = "", **limits: Any) -> Any:
     return field(default=default, metadata={"setting": Setting(help, panel, **limits)})
 
 
-def calibrating(panel: str = "") -> Any:
-    """The field of `GenZ`'s calibration."""
+def calibrating(default: float | None = CALIBRATION, panel: str = "", more: str = "") -> Any:
+    """The field of `GenZ`'s calibration. more: words after the others."""
     words = "How much what answers alone predict counts, times y given the features; 0: the paper's bound (coordinate)."
-    return setting(CALIBRATION, words, panel, low=0, high=1e6, whole=False)
+    return setting(default, words.replace(" (", f"{more} ("), panel, low=0, high=1e6, whole=False)
 
 
-def shrinking(panel: str = "") -> Any:
+def shrinking(default: bool | None = True, panel: str = "", more: str = "") -> Any:
     """The field of the prior of weights."""
-    return setting(True, "Weights of features have a prior whose spreads are learned (coordinate, closed forms).", panel)
+    words = "Weights of features have a prior whose spreads are learned (coordinate, closed forms)."
+    return setting(default, words.replace(" (", f"{more} ("), panel)
 
 
 def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:
@@ -242,8 +243,8 @@ class DiscoverSettings:
         choices=("nuts",),
     )
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
-    calibration: float = calibrating(MODEL)
-    shrinkage: bool = shrinking(MODEL)
+    calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
+    shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
     direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -354,8 +355,8 @@ class PairSettings:
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
-    calibration: float = calibrating(MODEL)
-    shrinkage: bool = shrinking(MODEL)
+    calibration: float = calibrating(panel=MODEL)
+    shrinkage: bool = shrinking(panel=MODEL)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:

@@ -26,8 +26,9 @@ def of(kind: type, *names: str, parsers: Mapping[str, Callable[[str], Any]] | No
 def _parameter(name: str, field: Field[Any], known: Setting, hint: Any, parser: Callable[[str], Any] | None) -> Parameter:
     flag, default = f"--{name.replace('_', '-')}", field.default
     shown = shown_default(default)
-    if isinstance(default, bool):
-        flag, shown = f"{flag}/--no-{flag[2:]}", flag if default else f"--no-{flag[2:]}"
+    if bool in (hint, *get_args(hint)):
+        shown = shown if default is None else flag if default else f"--no-{flag[2:]}"
+        flag = f"{flag}/--no-{flag[2:]}"
     if isinstance(default, tuple) and parser is None:
         parser = pair
     option = typer.Option(

@@ -211,7 +211,9 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        state = first_state(data, scaling, link, likelihood, settings.error_rate_prior, classes, **model_options(settings))
+        state = first_state(
+            data, scaling, link, likelihood, settings.error_rate_prior, classes, **model_options(settings, y.shape[1])
+        )
         bounds = strategy.fit(state, data, steps)
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())

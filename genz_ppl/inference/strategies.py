@@ -17,7 +17,7 @@ from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, Str
 from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
-from genz_ppl.settings import GUIDED, DiscoverSettings, FitSettings
+from genz_ppl.settings import CALIBRATION, GUIDED, DiscoverSettings, FitSettings
 
 # E- and M-steps, if the user names no number.
 STEPS = 50
@@ -196,8 +196,8 @@ def last_posterior(guide: Guide, data: Data) -> Tensor:
     return guide.posterior_of(data.answers, data.covariates, data.targets)[:, -1]
 
 
-def model_options(settings: FitSettings | DiscoverSettings) -> dict[str, Any]:
-    """What of settings a model is made with, as options of `build_model`.
+def model_options(settings: FitSettings | DiscoverSettings, n_targets: int) -> dict[str, Any]:
+    """What of settings a model of so many targets is made with, as options of `build_model`.
 
     A posterior that a guide or enumeration has is the program's, whose weights are points; only steps derived by hand have the
     posterior of weights, and a calibrated bound.
@@ -205,10 +205,13 @@ def model_options(settings: FitSettings | DiscoverSettings) -> dict[str, Any]:
     by_hand = settings.inference == "coordinate" and settings.shortcuts
     if isinstance(settings, FitSettings) and settings.expectation not in ("auto", "exact"):
         by_hand = False
+    several = n_targets > 1
+    calibration = CALIBRATION * several if settings.calibration is None else settings.calibration
+    shrinkage = several if settings.shrinkage is None else settings.shrinkage
     return {
         "shortcuts": settings.shortcuts,
-        "calibration": settings.calibration if by_hand else 0.0,
-        "shrinkage": settings.shrinkage and by_hand,
+        "calibration": calibration if by_hand else 0.0,
+        "shrinkage": shrinkage and by_hand,
     }
 
 

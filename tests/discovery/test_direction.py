@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from plain import PLAIN
 
 from genz_ppl import Discovery, Items, discover
 from genz_ppl.discovery.run.service import make_settings
@@ -62,7 +63,7 @@ def test_the_length_of_a_vector_does_not_matter(table: pd.DataFrame, targets: Fl
     found = set(first.features.loc[first.features["active"], "text"])
     assert "colour is red" in found
     assert {"size is at least 5", "size is less than 5"} & found
-    plain = discover(items_of(lengths * targets, table), **QUICK)
+    plain = discover(items_of(lengths * targets, table), **QUICK, **PLAIN)
     assert first.curve["test_error"].iloc[-1] > plain.curve["test_error"].iloc[-1] + 0.05  # cosine similarity
 
 

@@ -108,7 +108,7 @@ class Problem:
         """A state that nothing is fitted to yet, with as many features as there are answers, (T, K). Call inside `isolated`."""
         data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
         kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
-        return first_state(data, self.scaling, *kind, self.n_classes, **model_options(self.settings)), data
+        return first_state(data, self.scaling, *kind, self.n_classes, **model_options(self.settings, data.targets.shape[1])), data
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""

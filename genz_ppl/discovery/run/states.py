@@ -83,7 +83,7 @@ def blank_model(record: RunRecord) -> GenZ:
     kind = (settings.link, settings.likelihood, settings.error_rate_prior)
     with isolated(0):
         classes, pooling = record.n_classes, scaling.pooling
-        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings))
+        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings, sizes[1]))
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> Arrays:
