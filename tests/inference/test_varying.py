@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import PLAIN
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import FitResult, fit
@@ -125,7 +126,7 @@ def test_chance_gains_no_more_beside_groups_than_it_should() -> None:
         group = np.repeat(np.arange(60), 5)
         y = random.normal(0, 1, 60)[group] + random.normal(0, 0.7, 300)
         h = (random.random((300, 1)) < 0.5) * 1.0
-        bounds = [fit(h[:, :k], y, varying=group, error_rate_prior=(1.0, 1e6), steps=40).bound for k in (0, 1)]
+        bounds = [fit(h[:, :k], y, varying=group, error_rate_prior=(1.0, 1e6), steps=40, **PLAIN).bound for k in (0, 1)]
         gains.append(bounds[1] - bounds[0])
     assert np.mean(gains) == pytest.approx(0.5, abs=0.3)
 
