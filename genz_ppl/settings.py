@@ -305,6 +305,10 @@ class DiscoverSettings:
         check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
+        for name in ("calibration", "shrinkage"):
+            if getattr(self, name) and (self.inference != "coordinate" or not self.shortcuts):
+                how = self.inference if self.shortcuts else "a run without shortcuts"
+                raise OptionError(f"{name}: {how} fits the paper's bound alone; choose inference coordinate, or leave {name} out")
         if self.posterior == "nuts" and (self.inference != "enumeration" or (self.max_features or 99) > MOST_SAMPLED):
             raise OptionError(
                 f"posterior: nuts sums over all combinations of up to {MOST_SAMPLED} features; "

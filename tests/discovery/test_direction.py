@@ -84,6 +84,15 @@ def test_the_prior_that_is_given_counts() -> None:
     assert make_settings("rules", {"direction": True, "error_rate_prior": (1.0, 50.0)}).error_rate_prior == (1.0, 50.0)
 
 
+@pytest.mark.parametrize("given", [{"calibration": 5.0}, {"shrinkage": True}])
+@pytest.mark.parametrize("how", [{"inference": "svi"}, {"inference": "enumeration", "max_features": 4}, {"shortcuts": False}])
+def test_what_a_strategy_cannot_follow_is_refused(given: dict[str, Any], how: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(OptionError, match=rf"^{name}: .* fits the paper's bound alone; choose inference coordinate"):
+        make_settings("rules", given | how)
+    assert not getattr(make_settings("rules", how | PLAIN), name)
+
+
 @pytest.mark.slow
 def test_diagnostics_and_predictions_are_of_the_direction(
     table: pd.DataFrame, targets: FloatArray, lengths: FloatArray, tmp_path: Path

@@ -45,7 +45,12 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(of_pairs | of_search))}")
     chosen = PairSettings(**{name: value for name, value in settings.items() if name in of_pairs})
     search = {name: value for name, value in settings.items() if name in of_search}
-    shared = {name: getattr(chosen, name) for name in ("error_rate_prior", "calibration", "shrinkage")}
+    by_hand = search.get("inference", "coordinate") == "coordinate" and search.get("shortcuts", True)
+    shared = {
+        "error_rate_prior": chosen.error_rate_prior,
+        "calibration": chosen.calibration if by_hand else 0.0,
+        "shrinkage": chosen.shrinkage and by_hand,
+    }
     return chosen, search | shared
 
 

@@ -81,7 +81,7 @@ class PlugIn:
         z = self.assignment(state.posterior) if self._assignment is None else self._assignment
         if state.model.has_closed_form:
             self._closed_form = self._closed_form or closed_form_for(state.model, self.data)
-            at_z = State(state.model, state.error_rates, z, effects=state.effects)
+            at_z = State(state.model, state.error_rates, z)
             self._closed_form.maximise(at_z)
             state.effects = at_z.effects
             return
