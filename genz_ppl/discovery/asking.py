@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE, doubling
 from genz_ppl.settings import DiscoverSettings
 
 # The tokens of so many items, at the most or likely.
 Weigh = Callable[[int], float]
 # Of a typical run: the share of its additions that are made; of waves tried until one is won, of wordings left after each round,
-# of races that are won; and of additions without a race those in which a wording of the pool gets the rest of its answers.
-MADE, TRIED, LEFT, WON, RECALLED = 0.9, 0.7, 0.5, 0.6, 0.4
+# of races that are won; of additions those with a race where there is screening; and of the others those in which a wording of the
+# pool gets the rest of its answers.
+MADE, TRIED, LEFT, WON, MINED, RECALLED = 0.9, 0.7, 0.5, 0.6, 0.7, 0.2
 # Items of the first round of a race: the fewer, the sharper the split.
 FIRST_ROUNDS = range(int(FIRST_ROUND * FEWER), FIRST_ROUND + 1)
 # Doublings of a race beyond which there is no table of items.
@@ -96,9 +97,10 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
         last, most = sizes[-1], len(sizes)
         beside = min(batches.features, entered if care else WAVE)
         won = apart(n_items, most + 1, batches, beside)
-        calls += count * ((entered - 1) * apart(last, most, batches, beside) + won)
-        answers += count * ((entered - 1) * last + n_items)
-        weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
+        # Where none wins, one that was given up before may get the rest of its answers.
+        calls += count * (entered * apart(last, most, batches, beside) + won)
+        answers += count * (entered * last + n_items)
+        weight += count * (entered * weigh(last) + weigh(n_items))
         steps += count * (entered * most + 1)
     every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
     answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
@@ -109,8 +111,8 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
 def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
     """The most of a race before which nothing is known: the wordings of a wave are asked about together."""
     waves = [size for count, size in cuts(wordings, WAVE) for _ in range(count)]
-    last = rounds(FIRST_ROUNDS[0], settings.screen or 1, n_items)[-1]
-    courses = [rounds(first, settings.screen or 1, n_items) for first in FIRST_ROUNDS]
+    last = doubling(FIRST_ROUNDS[0], settings.screen or 1, n_items)[-1]
+    courses = [doubling(first, settings.screen or 1, n_items) for first in FIRST_ROUNDS]
     steps = [[size - before for before, size in zip([0, *sizes], sizes, strict=False)] for sizes in courses]
     calls = max(sum(together(step, wave, batches, weigh).calls for wave in waves for step in course) for course in steps)
     calls += together(n_items - last, 1, batches, weigh).calls
@@ -143,15 +145,7 @@ def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[t
 def race_rounds(settings: DiscoverSettings, n_items: int, care: int) -> list[int]:
     """The rounds of a race in most steps: with how many items it begins depends on how sharp the split is."""
     last = (settings.screen or 1) * 2**care
-    return max((rounds(first * 2**care, last, n_items) for first in FIRST_ROUNDS), key=len)
-
-
-def rounds(first: int, last: int, limit: int) -> list[int]:
-    """Items after each round of a race, doubling."""
-    sizes = [min(first, last, limit)]
-    while sizes[-1] < min(last, limit):
-        sizes.append(min(2 * sizes[-1], last, limit))
-    return sizes
+    return max((doubling(first * (2 if care else 1), last, n_items) for first in FIRST_ROUNDS), key=len)
 
 
 def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
@@ -161,7 +155,7 @@ def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, ba
         return together(n_items, wordings, batches, weigh).times(mined)
     waves, left = max(1.0, TRIED * wordings / WAVE), float(min(WAVE, wordings))
     before, raced = 0, Asked()
-    for size in rounds(FIRST_ROUNDS[0], settings.screen, n_items):
+    for size in doubling(FIRST_ROUNDS[0], settings.screen, n_items):
         raced += together(size - before, max(1, round(left)), batches, weigh).times(waves * min(1.0, left))
         left, before = left * LEFT, size
     completed = WON * mined + RECALLED * max(0.0, additions - mined)
@@ -169,8 +163,8 @@ def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, ba
 
 
 def typically_mined(settings: DiscoverSettings, additions: int) -> float:
-    """Additions for which wordings are asked for: with screening the longer a run, the more come from its pool."""
-    return min(additions, 2 * math.sqrt(additions)) if settings.screen and settings.reconsider else MADE * additions
+    """Additions for which wordings are asked for: with screening some come from the pool, what was cut above all."""
+    return MINED * additions if settings.screen and settings.reconsider else MADE * additions
 
 
 def polarities(settings: DiscoverSettings) -> int:

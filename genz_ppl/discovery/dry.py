@@ -10,6 +10,7 @@ import numpy as np
 from genz_ppl.data import Items
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.mine.splits import packed_split
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Counters
@@ -54,9 +55,9 @@ def dry_contrasts(
     """
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(settings.seed, settings.test_fraction)
-    check_training_targets(items, split)
-    run = MiningRun(Problem(items, split, settings))
+    parts = items.split_indices(settings.seed, settings.test_fraction)
+    check_training_targets(items, parts)
+    run = MiningRun(Problem(items, parts, settings))
     progress, problem = run.start(), run.problem
     served = model_settings or ModelSettings()
     oracle = Oracle(_Silent(), Counters())
@@ -65,15 +66,15 @@ def dry_contrasts(
     progress.step = 1
     found: list[DryContrast] = []
     with problem.threads():
-        for failures in range(min(count, settings.splits)):
-            progress.failures = failures
+        for _ in range(min(count, settings.splits)):
             with isolated(run.seed_of(0)):
                 data = cycle.training_data(progress)
-                posterior = cycle.free_posterior(progress, data)
-                contrast = cycle.contrast(progress, *cycle.shown(progress, data, posterior))
-            if any(contrast.positive == other.contrast.positive for other in found):
+                split = cycle.split(progress, data)
+                contrast = cycle.contrast(progress, *cycle.shown(progress, split, cycle.compared(progress, data, split)))
+            if split.before:
                 break  # there are no more splits than those
-            sharpness = float(np.mean((2 * posterior - 1) ** 2))
+            progress.splits.append(packed_split(split.posterior))
+            sharpness = float(np.mean((2 * split.posterior - 1) ** 2))
             found.append(DryContrast(contrast, sharpness, rendered(contrast, settings, served)))
     return found
 

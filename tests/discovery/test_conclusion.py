@@ -12,7 +12,7 @@ from plain import PLAIN
 
 from genz_ppl import Discovery, Items, discover
 from genz_ppl.discovery.conclusion import improvement, summarise
-from genz_ppl.discovery.mine.cycle import alike
+from genz_ppl.discovery.mine.splits import alike
 from genz_ppl.errors import GenzWarning
 from genz_ppl.inference import fit
 

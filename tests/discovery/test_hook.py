@@ -192,7 +192,7 @@ def test_a_structured_free_feature_is_conditional_on_the_others_modes(items: Ite
             progress = MiningRun(problem).start()
             cycle = Cycle(settings, problem.train.items, problem.test.items, problem.data, _oracle(progress))
             cycle.add(progress)
-            splits[inference] = cycle.free_posterior(progress, cycle.training_data(progress))
+            splits[inference] = cycle.split(progress, cycle.training_data(progress)).posterior
     assert not np.array_equal(splits["coordinate"], splits["structured"])
     assert np.mean((splits["coordinate"] > 0.5) == (splits["structured"] > 0.5)) > 0.8
 

@@ -95,13 +95,26 @@ def test_a_wording_that_answers_like_another_is_dropped(depth: FloatArray) -> No
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 100))
-def test_every_item_is_in_the_order_once_and_shown_ones_last(seed: int, n_shown: int) -> None:
+def test_every_item_is_in_the_order_once_and_compared_ones_first(seed: int, n_compared: int) -> None:
     random = np.random.default_rng(seed)
     depth = normal_scores(random.random(101))
-    shown = random.choice(101, n_shown, replace=False).astype(np.int64)
-    order = telling_items(depth, shown)
+    compared = random.choice(101, n_compared, replace=False).astype(np.int64)
+    order = telling_items(depth, compared)
     assert sorted(order.tolist()) == list(range(101))
-    assert set(order[101 - n_shown :].tolist()) == set(shown.tolist())
+    assert set(order[:n_compared].tolist()) == set(compared.tolist())
+
+
+def test_with_care_a_wording_is_given_up_once_it_cannot_be_worth_its_price(depth: FloatArray) -> None:
+    """Of wordings without effect most are asked about few items; few of those just worth their price are lost."""
+    asked_about, won = [], 0
+    for seed in range(60):
+        world = World(wrong=column(depth, 0.0, seed))
+        race(world, {}, depth, care=2).run({"wrong": 1}, [])
+        asked_about.append(world.asked["wrong"])
+        gain = evidence(column(depth, 0.14, seed).astype(np.int8), depth).gain
+        won += gain > 8 and race(World(weak=column(depth, 0.14, seed)), {}, depth, care=2).run({"weak": 1}, []) is not None
+    assert np.mean(asked_about) < 120
+    assert won >= 0.7 * sum(evidence(column(depth, 0.14, seed).astype(np.int8), depth).gain > 8 for seed in range(60))
 
 
 def test_the_slope_does_not_depend_on_which_depths_were_asked(depth: FloatArray) -> None:

@@ -28,15 +28,18 @@ def weighted_errors(state: State, data: Data) -> FloatArray:
     return total
 
 
-def targeted_items(modes: NDArray[np.bool_], errors: FloatArray, positive: NDArray[np.bool_], enough: int) -> IntArray:
+def targeted_items(
+    modes: NDArray[np.bool_], errors: FloatArray, positive: NDArray[np.bool_], enough: int, rank: int = 0
+) -> IntArray:
     """The items that share one combination of the other features: the one with the largest total error (eq. 16).
 
     modes: (T, K) modes of the other features; errors: (T,); positive: (T,), the side of the free feature. With many
     features a combination holds few items; items that differ in one feature, then two ..., join until either side has
-    `enough` to show (or all have joined).
+    `enough` to show (or all have joined). rank: 0 for the worst combination, 1 for the next, ..., and again from the worst.
     """
     _, group = np.unique(modes, axis=0, return_inverse=True)
-    worst = int(np.argmax(np.bincount(group.ravel(), weights=errors)))
+    ranked = np.argsort(-np.bincount(group.ravel(), weights=errors), kind="stable")
+    worst = int(ranked[rank % len(ranked)])
     combination = modes[np.flatnonzero(group.ravel() == worst)[0]]
     distance = (modes != combination).sum(axis=1)
     for radius in range(modes.shape[1] + 1):

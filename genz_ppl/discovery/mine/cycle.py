@@ -8,28 +8,29 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
+from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.guided.nuts import add_draws
-from genz_ppl.inference.start import build_model, leading_split, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
-from genz_ppl.inference.worth.judge import judge_of, missed
+from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
-# Splits that are more alike than this are one.
-SAME_SPLIT = 0.95
+# A wording left over comes before new ones if it gains this part of what the split would.
+LEFTOVER = 0.5
+# The splits last shown that a run remembers.
+MOST_REMEMBERED = 50
 # Where an M-step is training, refits make do with this part of the steps.
 TRAINING_STEPS = 5
 
@@ -65,22 +66,22 @@ class Cycle:
     def add(self, progress: Progress) -> list[Event]:
         """Algorithm 1 or 2; returns the events, each with the wording it is about.
 
-        With screening, what the pool holds comes first: a wording whose answers are known costs nothing, and one that those
-        it has speak for needs no proposal.
+        A wording of the pool comes first only if it explains a good part of what a feature could: new contrasts find better
+        ones than what was left over. Where they find none, the best of the pool is taken.
         """
-        data, screening = self.training_data(progress), bool(self.settings.screen)
-        if screening and self.settings.reconsider and (best := self.best_candidate(progress, data, [])) is not None:
-            self.keep(progress, best)
-            return [("add", best.text)]
-        posterior = self.free_posterior(progress, data)
-        positive, negative = self.shown(progress, data, posterior)
-        race = self.race(progress, posterior, np.concatenate([positive, negative]))
-        known = self.unused(progress) if self.settings.reconsider else []
-        answered = [race.recall(known)] if screening else []
-        wordings: dict[str, int] = {}
-        if answered in ([], [None]):
-            wordings = self.wordings(self.contrast(progress, positive, negative))
-            answered = self.answered(progress, race, wordings, known)
+        data = self.training_data(progress)
+        split = self.split(progress, data)
+        if self.settings.screen and self.settings.reconsider:
+            best = self.best_candidate(progress, data, [], LEFTOVER * split.gain)
+            if best is not None:
+                self.keep(progress, best)
+                return [("add", best.text)]
+        compared = self.compared(progress, data, split)
+        positive, negative = self.shown(progress, split, compared)
+        progress.splits = [*progress.splits, packed_split(split.posterior)][-MOST_REMEMBERED:]
+        wordings = self.wordings(self.contrast(progress, positive, negative))
+        race = self.race(progress, split.posterior, compared)
+        answered = self.answered(progress, race, wordings, self.unused(progress) if self.settings.reconsider else [])
         events = self.discarded(progress, answered)
         best = self.best_candidate(progress, data, list(wordings))
         progress.failures = progress.failures + 1 if best is None else 0
@@ -91,8 +92,8 @@ class Cycle:
             events.append(("add", best.text))
         return events
 
-    def race(self, progress: Progress, posterior: FloatArray, shown: IntArray, replaced: str = "") -> Race:
-        """A race among wordings for the split with this posterior, (T,). shown: what the proposer sees.
+    def race(self, progress: Progress, posterior: FloatArray, compared: IntArray, replaced: str = "") -> Race:
+        """A race among wordings for the split with this posterior, (T,). compared: the items that the contrast is about.
 
         replaced: a wording in use that the winner may take the place of, so that it may answer much like it.
         """
@@ -103,7 +104,9 @@ class Cycle:
         used = [progress.pool[record.text] for record in progress.active if record.text != replaced]
         most = max(1, self.settings.screen or 0)
         depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
-        order, price = telling_items(depth, shown), chance(progress, first=not used)
+        # Weak effects show on all items only.
+        order = telling_items(depth, np.arange(len(depth)) if progress.care else compared)
+        price = chance(progress, not used, (1.0,))
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
     @staticmethod
@@ -119,11 +122,10 @@ class Cycle:
 
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
         """Ask about wordings: with screening as far as they win their race, else all of them; those answered now on all items."""
-        fresh = [text for text in wordings if text not in progress.pool]
-        race.price = chance(progress, not race.used, tried=len(progress.pool) + len(fresh))
         if self.settings.screen:
-            return [race.run(self.unfinished(progress, wordings), known)]
-        return self.all_answered(progress, fresh)
+            winner = race.run(self.unfinished(progress, wordings), known)
+            return [race.recall(known) if winner is None else winner]
+        return self.all_answered(progress, [text for text in wordings if text not in progress.pool])
 
     def discarded(self, progress: Progress, answered: Sequence[str | None]) -> list[Event]:
         """The events of wordings that are true of too few items or too many."""
@@ -137,50 +139,24 @@ class Cycle:
             progress.pool[text] = pack(column)
         return list(fresh)
 
-    def free_posterior(self, progress: Progress, data: Data) -> FloatArray:
-        """Posterior of a feature that only y moves (p_e = 0.5), fitted with the others: the split to be explained, (T,).
+    def split(self, progress: Progress, data: Data) -> Split:
+        """What the next question is to explain, see `find_split`."""
+        return find_split(self.settings, self.strategy, progress.state, data, progress.splits)
 
-        With the structured strategy it is conditional on the modes of the other features, which is what Algorithm 2 groups
-        items by. Beside a network the free feature enters as a term of its own, y = f(z, x) + w z_i: trained for a few epochs,
-        the network would not answer to a new input yet, and the split would be lost.
-
-        Of several starts the one with the highest bound counts; after additions that failed, the next one.
+    def compared(self, progress: Progress, data: Data, split: Split) -> IntArray:
+        """The items among which those to show are chosen: all (Algorithm 1), or those of the worst explained combination
+        (Algorithm 2); of a split that was shown before, the next worst one.
         """
-        state, model = progress.state, progress.state.model
-        with torch.no_grad():
-            model.eval()
-            residual = missed(state, data)
-        found: list[tuple[float, FloatArray]] = []
-        for rank in range(min(self.settings.splits, *residual.shape)):
-            start = leading_split(residual, rank=rank)[:, None]
-            bound, posterior = self.split_from(state, data, residual, start)
-            if all(alike(posterior, other) < SAME_SPLIT for _, other in found):
-                found.append((bound, posterior))
-        ranked = sorted(found, key=lambda one: -one[0])
-        return ranked[progress.failures % len(ranked)][1]
+        if self.settings.algorithm != "targeted" or not progress.active:
+            return np.arange(len(self.items))
+        modes = progress.state.posterior.cpu().numpy() > 0.5
+        errors = weighted_errors(progress.state, data)
+        return targeted_items(modes, errors, split.posterior > 0.5, self.settings.exemplars, split.before)
 
-    def split_from(self, state: State, data: Data, residual: Tensor, start: Tensor) -> tuple[float, FloatArray]:
-        """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
-        blank = torch.full_like(start, float("nan"))
-        if state.model.has_closed_form or not state.model.shortcuts:
-            # Answers alone say nothing of a feature that has none: the paper's bound is what splits the items.
-            free = state.plain().with_columns(list(range(state.posterior.shape[1])), start)
-            free_data = data.with_answers(torch.cat([data.answers, blank], dim=1))
-        else:
-            free_data = Data(blank, start.new_zeros(len(start), 0), residual)
-            free = start_state(build_model(1, residual.shape[1], 0).to(start.device), free_data)
-        bound, posterior = self.strategy.split(free, free_data, self.settings.inner_steps)
-        return bound, posterior.cpu().numpy()
-
-    def shown(self, progress: Progress, data: Data, posterior: FloatArray) -> tuple[IntArray, IntArray]:
-        """The items to show: from all of them (Algorithm 1) or from the worst explained combination (Algorithm 2)."""
+    def shown(self, progress: Progress, split: Split, compared: IntArray) -> tuple[IntArray, IntArray]:
+        """The items to show, of either side."""
         random = np.random.default_rng([self.settings.seed, progress.step])
-        chosen: IntArray = np.arange(len(self.items))
-        if self.settings.algorithm == "targeted" and progress.active:
-            modes = progress.state.posterior.cpu().numpy() > 0.5
-            errors = weighted_errors(progress.state, data)
-            chosen = targeted_items(modes, errors, posterior > 0.5, self.settings.exemplars)
-        return exemplars(posterior, chosen, self.settings.exemplars, random)
+        return exemplars(split.posterior, compared, self.settings.exemplars, random)
 
     def contrast(self, progress: Progress, positive: IntArray, negative: IntArray) -> Contrast:
         """The contrast of those items."""
@@ -206,8 +182,10 @@ class Cycle:
             sides.setdefault(text, side)
         return sides
 
-    def best_candidate(self, progress: Progress, data: Data, wordings: list[str]) -> Candidate | None:
-        """The wording whose gain of the bound is furthest above what it must be, `least_gain`, if one is."""
+    def best_candidate(
+        self, progress: Progress, data: Data, wordings: list[str], least: float = float("-inf")
+    ) -> Candidate | None:
+        """The wording whose gain of the bound is furthest above what it must be, `least_gain` and `least`, if one is."""
         texts = self.usable(progress, [*wordings, *progress.pool] if self.settings.reconsider else wordings)
         if not texts:
             return None
@@ -216,7 +194,7 @@ class Cycle:
             (one.gain - least_gain(self.settings, progress, one), one) for one in self.ranked(progress, judge, judged, texts)
         ]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
-        return best if most > 0 else None
+        return best if best is not None and most > 0 and best.gain >= least else None
 
     def usable(self, progress: Progress, texts: Iterable[str]) -> list[str]:
         """Those that have answers on all training items, neither too rare nor too common, and are not in the model."""
@@ -249,15 +227,22 @@ class Cycle:
         self.refit(progress)
 
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
-        """Algorithm 3: take out the feature whose removal costs the bound least.
+        """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back.
 
-        priced: the one whose removal costs least beside the price it saves, if it costs less than that.
+        priced: of all features the one whose removal costs least beside the price it saves, if it costs less than that.
         """
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
-        least = prices(self.settings, progress, freedoms(judge, data)) if priced else [float("inf")] * len(progress.active)
+        if priced:
+            least = prices(self.settings, progress, freedoms(judge, data))
+        else:
+            # A cut explores what else there is; taken back, it has shown that nothing else is better.
+            cut = {record.text for record in progress.features if not record.active}
+            least = [float("-inf") if record.text in cut else float("inf") for record in progress.active]
+            if max(least) < 0:
+                return []
         # Where all prices are equal, they make no difference, and none by rounding either.
-        saved = data.targets.new_tensor([each - min(least) for each in least]) if priced else None
+        saved = data.targets.new_tensor([each - min(least) if priced else min(each, 0.0) for each in least])
         removal = least_useful(judge, data, steps, prices=saved)
         if refit(judge.copy(), data, steps).total - removal.bound >= least[removal.feature]:
             return []
@@ -334,10 +319,3 @@ class Cycle:
             elif record.active:
                 record.removed_at = progress.step
         progress.state, progress.bound = best.state.copy(), best.bound
-
-
-def alike(one: FloatArray, other: FloatArray) -> float:
-    """The size of the correlation of two splits, (T,); 1 where the first splits nothing, 0 where only the other does not."""
-    one, other = one - one.mean(), other - other.mean()
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(abs(one @ other) / size) if size > 0 else float(not one.any())

@@ -6,3 +6,11 @@ from __future__ import annotations
 FIRST_ROUND, FEWER, WAVE = 20, 0.6, 3
 # Entries of the pool that a degree of care looks at again.
 MOST_CLOSE = 12
+
+
+def doubling(first: int, last: int, limit: int) -> list[int]:
+    """Items after each round of a race."""
+    sizes = [min(first, last, limit)]
+    while sizes[-1] < min(last, limit):
+        sizes.append(min(2 * sizes[-1], last, limit))
+    return sizes

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE, doubling
 from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
@@ -22,8 +22,8 @@ from genz_ppl.types import FloatArray, IntArray
 VAGUE = 0.4
 # The score (in standard errors) that a wording needs after the first round, and after the last; in between in proportion.
 FIRST_SCORE, LAST_SCORE = 1.2, 2.3
-# By so much less with every degree of care.
-EASE = 0.3
+# With care a wording is given up once its score is so many standard errors below that of one just worth its price.
+SLACK = 1.0
 # A round is over for a wording whose answers so far tell at least this share of what those of the round would.
 ENOUGH = 0.8
 # Wordings that differ on a smaller share of the items are one feature, if either answer was given at least so often.
@@ -70,14 +70,14 @@ def evidence(answers: np.ndarray, depth: FloatArray) -> Evidence:
     return Evidence(n, slope * (size / spread) ** 0.5, -0.5 * len(depth) * np.log1p(-(correlation**2)))
 
 
-def telling_items(depth: FloatArray, shown: IntArray) -> IntArray:
+def telling_items(depth: FloatArray, compared: IntArray) -> IntArray:
     """Items in the order in which they are asked about: from the two ends of a split in turn, then inwards.
 
-    Those shown to the proposer, who chose its words by them, come last.
+    Those among which the contrast was drawn, `compared`, come first: it is there that a wording is to tell the sides apart.
     """
-    free = np.setdiff1d(np.arange(len(depth)), shown)
+    others = np.setdiff1d(np.arange(len(depth)), compared)
     order = []
-    for part in (free, np.asarray(shown, dtype=np.int64)):
+    for part in (np.asarray(compared, dtype=np.int64), others):
         ranked = part[np.argsort(depth[part], kind="stable")]
         inwards = np.empty(len(ranked), dtype=np.int64)
         half = (len(ranked) + 1) // 2
@@ -100,10 +100,11 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
 class Race:
     """One split's search among wordings. pool is extended in place. order: items in the order of asking.
 
-    ask: answers of some items (positions) to some wordings, (items, wordings). most: items of the last round. price: nats that
-    the winner must promise. used: the entries of features in use. care: 0 at first; each one more doubles the answers of
-    every round, lowers what they must score, and gives the closest entries of the pool another chance. sharpness: of the
-    split, the mean of (2 q - 1)^2 over items.
+    ask: answers of some items (positions) to some wordings, (items, wordings). most: items of the last round. price: nats of
+    a wording just worth having. used: the entries of features in use. care: 0 at first, when the best wording is sought and
+    the others are given up soon; then a wording goes on as long as it may be worth its price, each degree doubles the items of
+    the last round, and the closest entries of the pool have another chance. sharpness: of the split, the mean of (2 q - 1)^2
+    over items.
     """
 
     def __init__(
@@ -118,10 +119,11 @@ class Race:
         care: int = 0,
         sharpness: float = 0.0,
     ) -> None:
-        self.pool, self.depth, self.ask, self.price, self.used = pool, depth, ask, price, used
+        self.pool, self.depth, self.ask, self.used, self.price = pool, depth, ask, used, price
         self.order, self.care = order, care
         first = int(FIRST_ROUND * max(FEWER, min(1.0, VAGUE / max(sharpness, VAGUE))))
-        self.rounds = _rounds(first * 2**care, most * 2**care, len(depth), EASE * care)
+        sizes = doubling(first * (2 if care else 1), most * 2**care, len(depth))
+        self.rounds = list(zip(sizes, _scores(len(sizes)), strict=True))
         self.signs: dict[str, int] = {}
 
     def recall(self, known: Sequence[str]) -> str | None:
@@ -156,17 +158,25 @@ class Race:
 
     def _least(self, text: str) -> float:
         """The score that a wording needs after as many answers as it has."""
+        there = asked(self.pool[text])
+        if self.care:
+            told = float((self.depth[there] ** 2).sum() / (self.depth**2).sum())
+            return (2 * self.price * told) ** 0.5 - SLACK
         sizes, scores = zip(*self.rounds, strict=True)
-        return float(np.interp(np.log(max(1, asked(self.pool[text]).sum())), np.log(sizes), scores))
+        return float(np.interp(np.log(max(1, there.sum())), np.log(sizes), scores))
 
     def _heats(self, left: list[str]) -> list[str]:
         """Those that pass every round."""
         for size, least in self.rounds:
             short = [text for text in left if self._is_short(text, size)]
             self._ask(short, self.order[:size])
-            # Being proposed again speaks for a wording: where its answers are enough for this round, the next one decides.
-            left = self._distinct([text for text in left if self._score(text) >= least or text not in short])
-        return [text for text in left if self._score(text) >= self.rounds[-1][1]]
+            if self.care:
+                left = [text for text in left if self._score(text) >= self._least(text)]
+            else:
+                # Being proposed again speaks for a wording: where its answers are enough for this round, the next one decides.
+                left = [text for text in left if self._score(text) >= least or text not in short]
+            left = self._distinct(left)
+        return [text for text in left if self._score(text) >= LAST_SCORE]
 
     def _is_short(self, text: str, size: int) -> bool:
         """Whether a wording's answers tell less of this split than answers on the first `size` items would."""
@@ -186,10 +196,9 @@ class Race:
         return [text for text in known if not asked(self.pool[text]).all()]
 
     def _completed(self, finalists: Sequence[str]) -> str | None:
-        worth = [text for text in finalists if self._evidence(text).gain > self.price]
-        if not worth:
+        if not finalists:
             return None
-        best = max(worth, key=lambda text: self._evidence(text).gain)
+        best = max(finalists, key=lambda text: self._evidence(text).gain)
         self._ask([best], np.arange(len(self.depth)))
         return best
 
@@ -214,10 +223,6 @@ class Race:
                     self.pool[text][missing] = np.where(np.isnan(column), -1, column).astype(np.int8)
 
 
-def _rounds(first: int, last: int, limit: int, ease: float) -> list[tuple[int, float]]:
-    """(items, score needed after them) of each round, doubling. ease: taken off every score."""
-    sizes = [min(first, last, limit)]
-    while sizes[-1] < min(last, limit):
-        sizes.append(min(2 * sizes[-1], last, limit))
-    steps = np.linspace(FIRST_SCORE, LAST_SCORE, len(sizes)) if len(sizes) > 1 else [LAST_SCORE]
-    return list(zip(sizes, [float(step) - ease for step in steps], strict=True))
+def _scores(n_rounds: int) -> list[float]:
+    """The score needed after each round where the best wording is sought."""
+    return np.linspace(FIRST_SCORE, LAST_SCORE, n_rounds).tolist() if n_rounds > 1 else [LAST_SCORE]

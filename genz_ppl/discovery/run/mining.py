@@ -128,10 +128,11 @@ class MiningRun:
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
-        elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles:
+        elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles or _unchanged(progress):
             events = cycle.finish(progress)
         else:
             progress.cycle += 1
+            progress.cycle_start = _active(progress)
             progress.additions_done = progress.updates_done = progress.refinements_done = 0
             progress.cuts_done = progress.added_in_cycle = 0
         return events
@@ -199,6 +200,17 @@ class MiningRun:
     def load(self, directory: RunDirectory) -> Progress | None:
         """The last step boundary of a run."""
         return load_progress(directory, directory.record())
+
+
+def _active(progress: Progress) -> str:
+    """The wordings in use, whatever their order: their places in the pool."""
+    places = {text: place for place, text in enumerate(progress.pool)}
+    return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
+
+
+def _unchanged(progress: Progress) -> bool:
+    """Whether a cycle has left the features as it found them, which ends Algorithm 4."""
+    return _active(progress) == progress.cycle_start
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

@@ -92,7 +92,8 @@ class Progress:
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
     pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid
     answer) and -2 (not asked); test_pool: the same on the
-    test items, for wordings that were kept at least once. best: the step with the highest bound, less the price of its
+    test items, for wordings that were kept at least once. splits: those last shown, (T,) each, from 0 to 255. cycle_start: the
+    places in the pool of the features that the cycle began with. best: the step with the highest bound, less the price of its
     features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
     additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
     settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary;
@@ -107,6 +108,7 @@ class Progress:
     curve: list[dict[str, Any]] = field(default_factory=list)
     pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     test_pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    splits: list[NDArray[np.uint8]] = field(default_factory=list)
     best: Snapshot | None = None
     counters: Counters = field(default_factory=Counters)
     step: int = 0
@@ -122,6 +124,7 @@ class Progress:
     seconds: float = 0.0
     status: str = "running"
     unit: str = ""
+    cycle_start: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -34,6 +34,7 @@ def state_bytes(progress: Progress) -> bytes:
     for name in ("pool", "test_pool"):
         columns = list(getattr(progress, name).values())
         arrays[name] = np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8)
+    arrays["splits"] = np.stack(progress.splits) if progress.splits else np.zeros((0, 0), dtype=np.uint8)
     plain = {
         **{name: getattr(progress, name) for name in _PLAIN},
         "features": [asdict(record) for record in progress.features],
@@ -61,6 +62,7 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             counters=Counters(**plain["counters"]),
             pool=dict(zip(plain["pool"], arrays["pool"], strict=True)),
             test_pool=dict(zip(plain["test_pool"], arrays["test_pool"], strict=True)),
+            splits=list(arrays.get("splits", ())),
             best=best,
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
