@@ -16,6 +16,8 @@ from genz_ppl.errors import InputError, OptionError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from genz_ppl.discovery.discover import Discovery
+
 
 def _table(flag: str, side: str) -> Any:
     text = f"Descriptions of new {side} (runs of genz cooccur); without it those that the run was started on."
@@ -31,6 +33,9 @@ def predict(
         Path, typer.Option("--output", "-o", metavar="FILE", help="A .csv or .parquet file to write.", show_default=False)
     ],
     level: Annotated[float, typer.Option("--level", help="Probability between lower and upper.")] = 0.9,
+    predict_with: Annotated[
+        str, typer.Option("--predict-with", help="list: the features of the run; pool: every question that it has answers to.")
+    ] = "list",
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
     *,
@@ -47,10 +52,14 @@ def predict(
         raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
     if not 0 < level < 1:
         raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
+    if predict_with not in ("list", "pool"):
+        raise OptionError(f"--predict-with: expected list or pool, got {predict_with!r}")
     two_sided = holds_pairs(folder)
     opening = model_options.opening(context.params, two_sided)
     if not two_sided and (rows is not None or columns is not None):
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
+    if two_sided and predict_with != "list":
+        raise OptionError("--predict-with: only for runs of genz fit; leave it out")
     if two_sided:
         with resumable_answers(), model_options.flags():
             found = _predict_pairs(folder, source, level, rows, columns, opening)
@@ -61,12 +70,24 @@ def predict(
     from genz_ppl.discovery.discover import Discovery
 
     run = Discovery.load(folder, **opening)
-    items = open_like(source, run.needed)
+    asking = run.asking(predict_with)
+    items = open_like(source, asking.needed)
+    if predict_with == "pool":
+        echo(_worth(run))
     with resumable_answers(), model_options.flags():
-        table = run.predict(items, level)
+        table = run.predict(items, level, predict_with=predict_with)
     table.insert(0, "id", items.ids)
     write_table(table, output, raw)
     echo(f"{len(table)} predictions written to {output}")
+
+
+def _worth(run: Discovery) -> str:
+    """What the pool adds, and how many answers an item takes."""
+    pool, listed = run.pool, len(run.progress.active)
+    return (
+        f"{listed} questions explain {pool.list_r2:.2f} of the variance of training items left out, all {pool.n_questions} that "
+        f"were answered {pool.pool_r2:.2f}; {pool.n_questions} answers an item instead of {listed}"
+    )
 
 
 def _predict_pairs(

@@ -12,8 +12,8 @@ from genz_ppl.settings import DiscoverSettings
 # The tokens of so many items, at the most or likely.
 Weigh = Callable[[int], float]
 # Of a typical run: the share of its additions that are made; of waves tried until one is won, of wordings left after each round,
-# of races that are won; of additions those with a race where there is screening; and of the others those in which a wording of the
-# pool gets the rest of its answers.
+# of races that are won; of additions those with a race where there is screening; and of the others those in which a wording of
+# the pool gets the rest of its answers.
 MADE, TRIED, LEFT, WON, MINED, RECALLED = 0.9, 0.7, 0.5, 0.6, 0.7, 0.2
 # Items of the first round of a race: the fewer, the sharper the split.
 FIRST_ROUNDS = range(int(FIRST_ROUND * FEWER), FIRST_ROUND + 1)

@@ -21,6 +21,7 @@ from genz_ppl.discovery.display import one_line, page
 from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.plotting import Plots
+from genz_ppl.discovery.pool import Pool, pool_of
 from genz_ppl.discovery.prediction_table import group_table, prediction_table
 from genz_ppl.discovery.ratings.rated_run import RatedRun
 from genz_ppl.discovery.reporting import gather
@@ -193,6 +194,7 @@ class Discovery:
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
         progress: bool | None = None,
+        predict_with: str = "list",
     ) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
@@ -200,16 +202,34 @@ class Discovery:
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
         Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
         asked about the others only. model_settings: changes for a served model, as in `resume`; caps count from here.
+        predict_with: "list", the features of the run, or "pool", all questions that it has the answers to: see `pool`.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
-        items = self.matched(items)
+        run = self.asking(predict_with)
+        items = run.matched(items)
         covariates = covariates_of(items, self._levels)
-        answers = torch.from_numpy(self.answers(items, model_settings, on_answers, progress))
-        seed = self.record.settings.seed
+        answers = torch.from_numpy(run.answers(items, model_settings, on_answers, progress))
+        seed, state = self.record.settings.seed, run.progress.state
         with isolated(seed):
-            outcome = predict(self.progress.state, self._scaling, answers, covariates, seed, level)
-        return prediction_table(outcome, items.index, self.schema, self.progress.state.model.likelihood)
+            outcome = predict(state, self._scaling, answers, covariates, seed, level)
+        return prediction_table(outcome, items.index, self.schema, state.model.likelihood)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The model of all questions that the run has answers to, and what they add to its list: see `Pool`.
+
+        Raises OptionError where weights cannot shrink, and where the run's folder does not hold its data.
+        """
+        return pool_of(self.progress, self.fitted(), self.record.settings)
+
+    def asking(self, predict_with: str) -> Discovery:
+        """The run whose features are those of the list, itself, or all of the pool. Raises OptionError for another word."""
+        if predict_with not in ("list", "pool"):
+            raise OptionError(f"predict_with: expected list or pool, got {predict_with!r}")
+        if predict_with == "list":
+            return self
+        return Discovery(self.pool.progress, self.record, self._model, self.directory, self._items, self._changes)
 
     def update(
         self, item: str | Items, ratings: Mapping[Any, float] | pd.DataFrame, factors: RatedRun | None = None

@@ -63,6 +63,13 @@ def test_other_commands_read_the_run(genz: Any, table: Path) -> None:
     assert {row["origin"] for row in rows} == {"suggested"}
     assert genz("predict", "out", table.name, "-o", "p.csv").code == 0
     assert len(pd.read_csv("p.csv")) == 40
+    pooled = genz("predict", "out", table.name, "-o", "all.csv", "--predict-with", "pool")
+    assert pooled.code == 0, pooled.err
+    assert "of the variance of training items left out, all 6 that were answered" in pooled.out
+    assert (
+        "--predict-with: expected list or pool, got 'some'"
+        in genz("predict", "out", table.name, "-o", "none.csv", "--predict-with", "some").err
+    )
     assert "features that have cut loose" in genz("diagnose", "out").out.lower()
     again = genz("resume", "out")
     assert (again.code, again.out) == (0, "out: the run is done already; 'genz features' shows what it found\n")

@@ -161,7 +161,7 @@ class Race:
         there = asked(self.pool[text])
         if self.care:
             told = float((self.depth[there] ** 2).sum() / (self.depth**2).sum())
-            return (2 * self.price * told) ** 0.5 - SLACK
+            return float((2 * self.price * told) ** 0.5 - SLACK)
         sizes, scores = zip(*self.rounds, strict=True)
         return float(np.interp(np.log(max(1, there.sum())), np.log(sizes), scores))
 

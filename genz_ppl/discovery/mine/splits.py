@@ -24,7 +24,7 @@ SAME_SPLIT, SHOWN_BEFORE = 0.95, 0.9
 
 @dataclass(frozen=True)
 class Split:
-    """posterior: of the free feature, (T,). gain: of the paper's bound with it, in nats. before: those like it that were shown."""
+    """posterior: of the free feature, (T,). gain: nats, of the paper's bound. before: those like it that were shown."""
 
     posterior: FloatArray
     gain: float

@@ -258,7 +258,8 @@ class RunRecord(AnyRecord):
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
         """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are."""
         known = dict(zip(self.contents.train, progress.train_answers, strict=True))
-        known |= zip(self.contents.test, progress.test_answers, strict=True)
+        if all(record.text in progress.test_pool for record in progress.active):
+            known |= zip(self.contents.test, progress.test_answers, strict=True)
         found = [known.get(name) for name in content_hashes(items)]
         unknown = np.full(len(progress.active), np.nan)
         answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))
