@@ -19,6 +19,7 @@ from typing import Any
 
 import cooccurrence_data
 import torch
+from setting_values import setting_value
 
 from genz_ppl.data import Items
 from genz_ppl.data.pairs import pairs_from_frame
@@ -60,7 +61,7 @@ def main() -> None:
     if not given.data.is_dir():
         print(f"skipped: no data in {given.data}; name its folder with --data, or set GENZ_DATA to it")
         return
-    settings = {name: _value(text) for name, _, text in (pair.partition("=") for pair in given.set)}
+    settings = {name: setting_value(text) for name, _, text in (pair.partition("=") for pair in given.set)}
     for name in given.data_sets:
         metrics = ("auc", "log_loss") if name in BINARY else ("rmse", "log_likelihood")
         print(f"\n| {name} | " + " | ".join(f"{part}: {', '.join(metrics)}" for part in PARTS) + " | features | seconds |")
@@ -81,15 +82,6 @@ def _cell(values: list[float | None]) -> str:
     if not known:
         return "-"
     return f"{mean(known):.4f}" + (f" ± {stdev(known):.4f}" if len(known) > 1 else "")
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from setting_values import setting_value
+
 
 @dataclass(frozen=True)
 class Case:
@@ -59,7 +61,7 @@ def main() -> None:
     if not arguments.directory.is_dir():
         print(f"skipped: no house data in {arguments.directory}; name its folder, or set GENZ_DATA to the folder above it")
         return
-    options = tuple((name, _value(value)) for name, value in arguments.set)
+    options = tuple((name, setting_value(value)) for name, value in arguments.set)
     print("| source | link | test error | sd | train error | features | answers asked | seconds a run |", flush=True)
     print("|---|---|---|---|---|---|---|---|")
     lists = []
@@ -87,15 +89,6 @@ def _row(source: str, link: str, rows: list[tuple[float, float, int, int, float,
         f"| {mean(row[2] for row in rows):.1f} | {mean(row[3] for row in rows):.0f} | {mean(row[4] for row in rows):.0f} |"
         f" <!-- {' '.join(f'{test:.3f}' for test in tests)} -->"
     )
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 if __name__ == "__main__":

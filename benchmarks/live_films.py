@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from setting_values import setting_value
 
 
 def run(case: tuple[Path, int, dict[str, Any]]) -> tuple[float, int, int, int, float]:
@@ -47,7 +48,7 @@ def main() -> None:
     if not (arguments.directory / "live-films").is_dir():
         print(f"skipped: no films in {arguments.directory}; name the folder that holds ml-1m and live-films, or set GENZ_DATA")
         return
-    options = {name: _value(text) for name, text in arguments.set}
+    options = {name: setting_value(text) for name, text in arguments.set}
     cases = [(arguments.directory, seed, options) for seed in range(arguments.seeds)]
     print("| seed | cosine | answers | wordings | questions | seconds |\n|---|---|---|---|---|---|")
     rows = []
@@ -57,16 +58,6 @@ def main() -> None:
             print(f"| {seed} | {row[0]:.3f} | {row[1]} | {row[2]} | {row[3]} | {row[4]:.0f} |", flush=True)
     mean, spread = np.mean(rows, axis=0), np.std([row[0] for row in rows])
     print(f"| mean | {mean[0]:.4f} ± {spread:.3f} | {mean[1]:.0f} | {mean[2]:.0f} | {mean[3]:.1f} | {mean[4]:.0f} |")
-
-
-def _value(text: str) -> Any:
-    """A number where it is one, true and false, else the text."""
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        return int(text) if "." not in text else float(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

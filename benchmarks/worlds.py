@@ -22,6 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from setting_values import setting_value
 
 from genz_ppl import Items, discover
 from genz_ppl.types import Contrast, FloatArray, Item
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the runs")
     parser.add_argument("--predictions", action="store_true", help="R2 of the model's predictions, not of least squares")
     arguments = parser.parse_args()
-    settings = {name: _value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
+    settings = {name: setting_value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
     print("| world | R2 of the true | R2 found | share | sd | training answers | features | true ones among them |")
     print("|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(arguments.workers) as pool:
@@ -205,15 +206,6 @@ def main() -> None:
                 f"| {stdev(shares):.3f} | {averages[0]:.0f} | {averages[1]:.1f} | {averages[2]:.1f} of {WORLDS[name].true} |",
                 flush=True,
             )
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False, "none": None}.get(text, text)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,8 @@ def check_fields(settings: Any) -> None:
             check_choice(name, value, [value] if known.code and ":" in str(value) else known.choices)
         if known.low is not None:
             check_number(name, value, known.low, known.high, known.whole)
+        if "bool" in str(one.type) and not isinstance(value, bool):
+            raise OptionError(f"{name}: expected True or False, got {value!r}")
 
 
 Kind = TypeVar("Kind", bound=type)
