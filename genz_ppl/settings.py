@@ -362,7 +362,7 @@ class PairSettings:
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
     calibration: float = calibrating(panel=MODEL)
-    shrinkage: bool = shrinking(panel=MODEL)
+    shrinkage: bool = shrinking(False, panel=MODEL)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
