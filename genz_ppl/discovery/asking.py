@@ -97,10 +97,11 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
         last, most = sizes[-1], len(sizes)
         beside = min(batches.features, entered if care else WAVE)
         won = apart(n_items, most + 1, batches, beside)
-        # Where none wins, one that was given up before may get the rest of its answers.
-        calls += count * (entered * apart(last, most, batches, beside) + won)
-        answers += count * (entered * last + n_items)
-        weight += count * (entered * weigh(last) + weigh(n_items))
+        # Where none wins, one that was given up before may get the rest of its answers: no more than of a winner, since it has
+        # those of all rounds; where twins break up calls, in one more.
+        calls += count * ((entered - 1) * apart(last, most, batches, beside) + won + bool(batches.twins))
+        answers += count * ((entered - 1) * last + n_items)
+        weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
         steps += count * (entered * most + 1)
     every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
     answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
