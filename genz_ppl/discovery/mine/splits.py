@@ -50,7 +50,7 @@ def find_split(
     free_data = data if plain else Data(residual.new_zeros(len(residual), 0), residual.new_zeros(len(residual), 0), residual)
     # Answers alone say nothing of a feature that has none: the paper's bound is what splits the items.
     base = state.plain() if plain else start_state(build_model(0, residual.shape[1], 0).to(residual.device), free_data)
-    fitted = refit if base.model.shortcuts else strategy.refit
+    fitted = refit if base.model.shortcuts or base.posterior.shape[1] == 0 else strategy.refit
     without = fitted(base.copy(), free_data, settings.inner_steps).total
     found: list[Split] = []
     for rank in range(min(settings.splits, *residual.shape)):

@@ -157,5 +157,6 @@ def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
     for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
         agreed &= pool.keys() >= {record.text for record in progress.active}
+    agreed &= all(split.shape == (n_train,) and split.dtype == np.uint8 for split in progress.splits)
     if not agreed:
         raise ValueError("its parts do not belong together, or not to these items")
