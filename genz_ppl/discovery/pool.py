@@ -51,8 +51,8 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
     state = progress.state
     if not state.model.has_closed_form:
         raise OptionError(
-            f"pool: needs weights that shrink, which the link {settings.link} with the likelihood "
-            f"{settings.likelihood} does not have; leave it out to predict with the list"
+            f"predict_with: pool needs weights that shrink, which the link {settings.link} with the likelihood "
+            f"{settings.likelihood} does not have; choose list"
         )
     listed = [record.text for record in progress.active]
     others = [text for text in _answered(progress, settings.smallest_share) if text not in set(listed)]

@@ -44,3 +44,9 @@ def test_a_run_ends_when_a_cycle_changes_nothing(seed: int, screen: int) -> None
     changed = [cycles[cycle] != cycles.get(cycle - 1, cycles[0]) for cycle in sorted(cycles) if 0 < cycle < last]
     assert all(changed)
     assert max(cuts.values(), default=0) <= 2  # once in the search, and once in the end for what it is not worth
+
+
+def test_as_published_a_feature_may_be_cut_again() -> None:
+    runs = [discover(*items_of(seed), seed=seed, paper=True, cycles=4).curve for seed in range(3)]
+    cuts = [curve[curve["event"] == "prune"]["feature"].value_counts().max() for curve in runs]
+    assert max(cuts) > 1

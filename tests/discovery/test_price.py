@@ -59,7 +59,6 @@ def test_without_priors_a_feature_is_charged_whole_parameters() -> None:
     assert prices(settings, progress_of("linear", 1), None) == [first]
     assert cost(settings, progress, Snapshot(1, ["f0", "f1"], progress.state, 0.0, 0.0)) == first + later
     assert price(settings, progress, False, None, 1.0) == later == least_gain(settings, progress, candidate(1.0, None))
-    assert chance(progress, False, tried=7) == chance_gain(7, 1)
 
 
 def test_a_wording_pays_for_those_it_was_chosen_from() -> None:

@@ -140,8 +140,9 @@ class Cycle:
         return list(fresh)
 
     def split(self, progress: Progress, data: Data) -> Split:
-        """What the next question is to explain, see `find_split`."""
-        return find_split(self.settings, self.strategy, progress.state, data, progress.splits)
+        """What the next question is to explain, see `find_split`; the paper's algorithms do not mind what was shown before."""
+        earlier = [] if self.settings.paper else progress.splits
+        return find_split(self.settings, self.strategy, progress.state, data, earlier)
 
     def compared(self, progress: Progress, data: Data, split: Split) -> IntArray:
         """The items among which those to show are chosen: all (Algorithm 1), or those of the worst explained combination
@@ -227,7 +228,8 @@ class Cycle:
         self.refit(progress)
 
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
-        """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back.
+        """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back (as
+        published, any).
 
         priced: of all features the one whose removal costs least beside the price it saves, if it costs less than that.
         """
@@ -237,7 +239,7 @@ class Cycle:
             least = prices(self.settings, progress, freedoms(judge, data))
         else:
             # A cut explores what else there is; taken back, it has shown that nothing else is better.
-            cut = {record.text for record in progress.features if not record.active}
+            cut = set() if self.settings.paper else {record.text for record in progress.features if not record.active}
             least = [float("-inf") if record.text in cut else float("inf") for record in progress.active]
             if max(least) < 0:
                 return []

@@ -10,15 +10,13 @@ from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings
 
 
-def chance(
-    progress: Progress, first: bool, own: Sequence[float] | None = None, tried: int | None = None, searched: float = 1.0
-) -> float:
+def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, searched: float = 1.0) -> float:
     """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
 
-    own: the freedoms of the feature's coefficients, if they are known and not all whole; tried: how many wordings there are,
-    if not as many as the pool holds; searched: how many the model had looked at by the targets to find this one.
+    own: the freedoms of the feature's coefficients, if they are known and not all whole; searched: how many wordings the model
+    had looked at by the targets to find this one.
     """
-    number = (len(progress.pool) if tried is None else tried) * searched
+    number = len(progress.pool) * searched
     if own is not None:
         return shrunk_chance_gain(number, own, first)
     link = progress.state.model.link
