@@ -27,6 +27,8 @@ LIKELIHOOD_NAMES = [
     "bernoulli",
     "categorical",
 ]
+# In place of a name: by what the targets are.
+AUTO = "auto"
 # Those whose targets are classes by name.
 CLASS_LIKELIHOODS = ("bernoulli", "categorical")
 INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
@@ -128,7 +130,8 @@ def check_fields(settings: Any) -> None:
         if value is None and one.default is None:
             continue
         if known.choices is not None:
-            check_choice(name, value, [value] if known.code and ":" in str(value) else known.choices)
+            free = value == one.default or (known.code and ":" in str(value))
+            check_choice(name, value, [value] if free else known.choices)
         if known.low is not None:
             check_number(name, value, known.low, known.high, known.whole)
         if "bool" in str(one.type) and not isinstance(value, bool):
@@ -208,11 +211,15 @@ PAPER: dict[str, Any] = {
     "splits": 1,
     "refinements": 0,
     "reconsider": False,
+    "combine": 1,
+    "likelihood": "gaussian",
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
     "calibration": 0.0,
     "shrinkage": False,
 }
+# Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
+FREE: dict[str, Any] = {"proposals": 24}
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80
 
@@ -222,16 +229,23 @@ SCREENED = 80
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    paper changes the defaults of other settings to `PAPER`; what is given still counts. With direction each item's vector of
-    targets is divided by its length, so that long vectors, which have large errors, count no more than others: all that cosine
-    similarity sees. What is written and returned is on the CPU, and a run may be resumed on another device.
+    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`; what is given still counts. With
+    direction each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no
+    more than others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on
+    another device.
     """
 
     model: str = setting(
         "rules", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
     )
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
-    likelihood: str = setting("gaussian", "{choices}, or package.module:object.", MODEL, choices=LIKELIHOOD_NAMES, code=True)
+    likelihood: str = setting(
+        AUTO,
+        "{choices}, or package.module:object; auto: bernoulli or categorical where targets are words or 0 and 1, else gaussian.",
+        MODEL,
+        choices=LIKELIHOOD_NAMES,
+        code=True,
+    )
     inference: str = setting("coordinate", "{choices}.", MODEL, choices=INFERENCE_NAMES)
     bayesian: bool = setting(False, "A posterior over weights and noise, too, in the last fit (--inference svi).", MODEL)
     batch_size: int | None = setting(None, "Items in a minibatch (--inference svi or structured); none: all at once.", MODEL)
@@ -261,7 +275,9 @@ class DiscoverSettings:
     cut: int = setting(2, "Cuts in a round.", SEARCH, low=0)
     max_features: int | None = setting(None, "The most features at a time.", SEARCH, low=1)
     polarity: str = setting("both", "{choices}: whose common traits the model is asked for.", SEARCH, choices=POLARITY_NAMES)
-    proposals: int = setting(8, "Wordings asked for a contrast and polarity.", SEARCH, low=1)
+    proposals: int = setting(
+        8, "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing.", SEARCH, low=1
+    )
     exemplars: int = setting(40, "Items shown on either side of a contrast.", SEARCH, low=1)
     smallest_share: float = setting(
         0.02,
@@ -291,6 +307,9 @@ class DiscoverSettings:
         "none: 80 with openai:NAME, whose answers are paid for, else 0.",
         SEARCH,
         low=0,
+    )
+    combine: int = setting(
+        3, "The most questions that may be put together into one, this and not that; 1: none. It costs no answers.", SEARCH, low=1
     )
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
     patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)

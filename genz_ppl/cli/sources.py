@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from genz_ppl.errors import RunDirectoryError
-from genz_ppl.settings import CLASS_LIKELIHOODS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +18,10 @@ if TYPE_CHECKING:
 def open_items(source: str, given: Mapping[str, Any]) -> Items:
     """The items of SOURCE. given: the values of --id, --target and so on by the parameters' names, None where not given.
 
-    The targets are read as classes if --likelihood is one of classes.
+    The targets are read as classes as `classes_for` says of --likelihood.
     """
     from genz_ppl.data import open_source
+    from genz_ppl.discovery.matching import classes_for
 
     texts = given["text"]
     return open_source(
@@ -34,7 +34,7 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         split=given["split"],
         group=given["group"],
         varying=given.get("varying"),
-        classes=given.get("likelihood") in CLASS_LIKELIHOODS,
+        classes=classes_for(given.get("likelihood")) if "likelihood" in given else False,
         as_text=given.get("as_text") or (),
         as_number=given.get("as_number") or (),
         drop=given.get("drop") or (),

@@ -12,7 +12,9 @@ from genz_ppl.errors import InputError, OptionError, did_you_mean
 from genz_ppl.types import FieldValue
 
 Names = str | Sequence[str]
-Classes = bool | Sequence[Sequence[str]]
+Classes = bool | str | Sequence[Sequence[str]]
+# Targets are classes where they are words.
+BY_WORDS = "auto"
 Readings = Sequence[tuple[str, str]]
 
 _TEMPLATE_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
@@ -166,9 +168,11 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
 
 
 def _classes_role(classes: Classes) -> tuple[tuple[str, ...], ...]:
-    given = () if isinstance(classes, bool) else _label_lists(classes)
+    given = () if isinstance(classes, bool) or classes == BY_WORDS else _label_lists(classes)
     if given is None:
-        raise OptionError(f"classes must be True, False or a list of different labels for each target, not {shorten(classes)}")
+        raise OptionError(
+            f"classes must be True, False, {BY_WORDS!r} or a list of different labels for each target, not {shorten(classes)}"
+        )
     return given
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from genz_ppl.data.columns import Schema, render_lines, render_template
 from genz_ppl.data.reading import Table
 from genz_ppl.data.split import check_split_labels
-from genz_ppl.data.values import class_label, label, listing, number, shorten, sort_labels
+from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
 from genz_ppl.errors import InputError
 from genz_ppl.types import FloatArray, Item
 
@@ -40,6 +40,15 @@ def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> Floa
         place = _place(table, "covariate", columns[index], row, ids)
         raise InputError(f"{place}: the value is missing; fill it in, drop the row or leave the covariate out")
     return values
+
+
+def are_words(table: Table, columns: Sequence[str]) -> bool:
+    """Whether most of what each column holds is no number, nor true or false."""
+    for column in columns:
+        cells = [cell for cell in table.cells(column) if class_label(cell) is not None]
+        if 2 * sum(map(is_number, cells)) >= len(cells):
+            return False
+    return True
 
 
 def classes(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data import extract
-from genz_ppl.data.columns import Classes, Names, Readings, Roles, Schema, resolve_schema
+from genz_ppl.data.columns import BY_WORDS, Classes, Names, Readings, Roles, Schema, resolve_schema
 from genz_ppl.data.index import index_ids
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
 from genz_ppl.data.readings import read_columns
@@ -269,7 +269,8 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
         index = pd.RangeIndex(len(ids)) if schema.id is None else pd.Index(table.fields(schema.id), name=schema.id)
     table, schema = read_columns(table, schema, roles)
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
-    if has_targets and roles.get("classes") is True:
+    wanted = roles.get("classes")
+    if has_targets and (wanted is True or (wanted == BY_WORDS and extract.are_words(table, schema.target))):
         schema = replace(schema, classes=extract.classes(table, schema.target, ids, required))
     targets = extract.targets(table, schema, ids, required) if has_targets else None
     items = Items(

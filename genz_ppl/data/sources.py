@@ -13,7 +13,7 @@ import pandas as pd
 
 from genz_ppl.data import movielens, netflix
 from genz_ppl.data.binary import binary_frame, binary_items
-from genz_ppl.data.columns import Roles, Schema
+from genz_ppl.data.columns import BY_WORDS, Roles, Schema
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
 from genz_ppl.data.movielens import movielens_frame, movielens_items
@@ -158,7 +158,7 @@ def open_source(source: str, **roles: Unpack[Roles]) -> Items:
     if named is None:
         return Items.from_file(source, **roles)
     _refuse(source, [f"--{option.removesuffix('s')}" for option in _OWN_ROLES if roles.get(option)])
-    if roles.get("classes"):
+    if roles.get("classes") not in (None, False, BY_WORDS):
         raise OptionError(
             f"{shorten(source)} has numbers to explain, not classes: drop classes (--likelihood on the command line)"
         )

@@ -11,7 +11,7 @@ from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
-from genz_ppl.inference.worth.judge import judge_of
+from genz_ppl.inference.worth.judge import judge_of, steps_of
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.types import FloatArray
 
@@ -25,6 +25,7 @@ def note_gains(progress: Progress, data: Data, steps: int) -> None:
     that ranks removals may be far; with a network or uncertain weights, whose refits tell training noise, that one's."""
     own = progress.state.model.link.adds_up and progress.state.uncertainty is None
     judge, judged = (progress.state, data) if own else judge_of(progress.state, data, steps)
+    steps = steps_of(judge.model, steps)
     whole = refit(judge.copy(), judged, steps).total
     for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
         record.gain = whole - removal.bound

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from genz_ppl.data import Items, Schema
-from genz_ppl.data.columns import Roles, as_names, render_lines, render_template
+from genz_ppl.data.columns import BY_WORDS, Roles, as_names, render_lines, render_template
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import GenzWarning, InputError, OptionError, did_you_mean
+from genz_ppl.llm.combined import parts_of
 from genz_ppl.llm.rules.columns import field_names
 from genz_ppl.llm.rules.predicates import parse
-from genz_ppl.settings import CLASS_LIKELIHOODS
+from genz_ppl.settings import AUTO, CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray, Item
 
 RULES = "rules"
@@ -25,7 +26,7 @@ RULES = "rules"
 def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
     """Items, of a DataFrame with the roles of its columns among what is given, and the settings that are left.
 
-    Targets are read as classes where the likelihood is one of classes. Raises OptionError for roles beside Items.
+    Targets are read as classes as `classes_for` says. Raises OptionError for roles beside Items.
     """
     roles = Roles(**{name: given[name] for name in Roles.__annotations__ if name in given})  # type: ignore[typeddict-item]
     settings = {name: value for name, value in given.items() if name not in roles}
@@ -35,8 +36,12 @@ def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[I
         return items, settings
     if not isinstance(items, pd.DataFrame):
         raise OptionError(f"items: expected Items or a DataFrame, got {type(items).__name__}; see Items.from_file for files")
-    classes = settings.get("likelihood") in CLASS_LIKELIHOODS
-    return Items.from_frame(items, **{"classes": classes, **roles}), settings
+    return Items.from_frame(items, **{"classes": classes_for(settings.get("likelihood")), **roles}), settings
+
+
+def classes_for(likelihood: object) -> bool | str:
+    """Whether targets are read as classes: where the likelihood is one of classes; if it is not given, where they are words."""
+    return BY_WORDS if likelihood in (None, AUTO) else likelihood in CLASS_LIKELIHOODS
 
 
 def needed_schema(schema: Schema, texts: Sequence[str], model: str) -> Schema:
@@ -46,7 +51,7 @@ def needed_schema(schema: Schema, texts: Sequence[str], model: str) -> Schema:
     """
     if model != RULES:
         return schema
-    named = {parse(text).field for text in texts}
+    named = {parse(part).field for text in texts for part in parts_of(text)}
     needed = tuple(column for column in schema.readable if column in named)
     return replace(schema, text=needed) if len(needed) == len(named) else schema
 

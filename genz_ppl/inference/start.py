@@ -19,6 +19,9 @@ from genz_ppl.models.known_likelihoods import LIKELIHOODS
 from genz_ppl.models.likelihoods import Likelihood
 from genz_ppl.models.links import LINKS, LinearLink, Link, TrainingPlan
 
+# Standard deviation of the prior of weights in log-odds and logarithms.
+WEAK_SPREAD = 3.0
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -122,7 +125,8 @@ def build_model(
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
     none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. shrinkage: weights of features
     have a prior whose spreads are learned. Both hold where the steps of the model have closed forms: elsewhere f(E[z | h]) is
-    not what answers make y to be in the mean.
+    not what answers make y to be in the mean. Weights in log-odds and logarithms of counts always have a weak prior: questions
+    that tell classes apart without fail would have infinite ones.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
     kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
@@ -131,6 +135,8 @@ def build_model(
     model = GenZ(FeatureLayer(n_features, error_rate_prior), function, observation, shortcuts, calibration if closed else 0.0)
     if shrinkage and closed:
         model.link.shrunk()
+    if function.adds_up and not observation.standardised:
+        model.link.weak = WEAK_SPREAD**-2
     return model
 
 

@@ -84,6 +84,11 @@ class CategoricalLikelihood(Likelihood):
         """L = D C."""
         return self.n_targets * self.n_classes
 
+    @property
+    def n_free(self) -> int:
+        """D (C - 1): what all classes have in common changes nothing."""
+        return self.n_targets * (self.n_classes - 1)
+
     def forward(self, loc: Tensor) -> dist.Distribution:
         """loc: (..., D C), the classes of a target side by side."""
         return dist.Categorical(logits=self.base + loc.reshape(*loc.shape[:-1], self.n_targets, self.n_classes))

@@ -45,6 +45,11 @@ class Likelihood(PyroModule):  # type: ignore[misc]
         """L, how many values the link gives for an item: D, unless a target needs several."""
         return self.n_targets
 
+    @property
+    def n_free(self) -> int:
+        """How many of those values p(y | f) can tell apart."""
+        return self.n_locations
+
     def forward(self, loc: Tensor) -> dist.Distribution:
         """loc: (..., L), the link's value. Returns a distribution with batch shape (..., D)."""
         raise TypeError(f"{type(self).__name__} must define forward(loc) -> Distribution")

@@ -111,12 +111,14 @@ class LinearLink(Link):
     effects of groups (`genz_ppl.inference.varying`). None: no covariate weight has a prior.
 
     shrinkage: (K,), prior precision of the weights of each feature, for all targets, learned by
-    `genz_ppl.inference.engines.weight_prior`; None, as a new link has it: weights have no prior. See `shrunk`.
+    `genz_ppl.inference.engines.weight_prior`; None, as a new link has it: weights have no prior, or the same normal prior of
+    precision `weak`, if that is above 0. See `shrunk`.
     """
 
     name = "linear"
     adds_up = True
     shrinkage: Tensor | None
+    weak: float = 0.0
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class LinearLink(Link):
     @property
     def penalised(self) -> bool:
         """See `Link.penalised`."""
-        return self.pooling is not None or self.shrinkage is not None
+        return self.pooling is not None or self.shrinkage is not None or self.weak > 0
 
     def shrunk(self) -> LinearLink:
         """This link, its features' weights with a prior of spread 1."""
@@ -151,6 +153,8 @@ class LinearLink(Link):
         """See `Link.prior_spread`."""
         if name == "weights" and self.shrinkage is not None:
             return self.shrinkage.rsqrt().unsqueeze(1)
+        if name == "weights" and self.weak > 0:
+            return float(self.weak**-0.5)
         if name != "covariate_weights" or self.pooling is None:
             return 1.0
         return torch.where(self.pooling > 0, self.pooling, 1.0).rsqrt().unsqueeze(1)
@@ -170,7 +174,9 @@ class LinearLink(Link):
         return link if self.shrinkage is None else link.shrunk()
 
     def _resized(self, n_features: int) -> LinearLink:
-        return type(self)(n_features, self.n_targets, self.n_covariates, self.training_plan, self.pooling)
+        link = type(self)(n_features, self.n_targets, self.n_covariates, self.training_plan, self.pooling)
+        link.weak = self.weak
+        return link
 
     @property
     def n_modifiers(self) -> int:
@@ -183,7 +189,9 @@ class LinearLink(Link):
 
     def ridge(self) -> Tensor | None:
         """(K, M): prior precision of each coefficient of each feature, or None where no coefficient has a prior."""
-        return None if self.shrinkage is None else self.shrinkage.unsqueeze(1)
+        if self.shrinkage is None:
+            return self.weights.new_full((self.n_features, 1), self.weak) if self.weak > 0 else None
+        return self.shrinkage.unsqueeze(1)
 
     def coefficients(self) -> Tensor:
         """(K, M, D): the effect of feature k on item t is the sum over m of modifiers[t, m] coefficients[k, m]."""
@@ -249,7 +257,7 @@ class InteractionLink(LinearLink):
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""
         ridge = self.interactions.new_full((self.n_features, 1 + self.n_unpooled), INTERACTION_SPREAD**-2)
-        ridge[:, 0] = 0.0 if self.shrinkage is None else self.shrinkage
+        ridge[:, 0] = self.weak if self.shrinkage is None else self.shrinkage
         return ridge
 
     def modifiers(self, covariates: Tensor) -> Tensor:

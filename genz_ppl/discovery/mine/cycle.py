@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from genz_ppl.discovery.mine.combine import combinations, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
@@ -22,8 +23,9 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
-from genz_ppl.inference.worth.judge import judge_of
+from genz_ppl.inference.worth.judge import judge_of, steps_of
 from genz_ppl.inference.worth.prune import least_useful
+from genz_ppl.llm.combined import answers_by_parts, parts_of
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -31,8 +33,6 @@ from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 LEFTOVER = 0.5
 # The splits last shown that a run remembers.
 MOST_REMEMBERED = 50
-# Where an M-step is training, refits make do with this part of the steps.
-TRAINING_STEPS = 5
 
 
 class Cycle:
@@ -191,9 +191,10 @@ class Cycle:
         if not texts:
             return None
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        excess = [
-            (one.gain - least_gain(self.settings, progress, one), one) for one in self.ranked(progress, judge, judged, texts)
-        ]
+        found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts})
+        if self.settings.combine > 1:
+            found += self.ranked(progress, judge, judged, combinations(self.settings, progress, judge, judged))
+        excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
         return best if best is not None and most > 0 and best.gain >= least else None
 
@@ -204,18 +205,23 @@ class Cycle:
         whole = [text for text in known if asked(progress.pool[text]).all()]
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
 
-    def ranked(self, progress: Progress, judge: State, data: Data, texts: list[str]) -> list[Candidate]:
-        """Wordings of the pool by what each would bring to a model of `judge_of`, the best first; none like one in it."""
-        answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
-        steps = self.settings.refit_steps
+    def ranked(self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray]) -> list[Candidate]:
+        """Wordings by what each would bring to a model of `judge_of`, the best first; none like one in it.
+
+        wordings: with their answers on the training items, (T,).
+        """
+        if not wordings:
+            return []
+        texts, answers = list(wordings), np.stack(list(wordings.values()), axis=1)
+        steps = steps_of(judge.model, self.settings.refit_steps)
         found = rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
-        searched = self.oracle.searched(self.items, [one.text for one in found])
-        return [replace(one, searched=float(count)) for one, count in zip(found, searched, strict=True)]
+        counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
+        return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
         """Make a candidate part of the model and ask about it on the test items."""
-        if candidate.text not in progress.test_pool:
-            progress.test_pool[candidate.text] = pack(self.oracle.answer(self.test_items, [candidate.text])[:, 0])
+        progress.pool.setdefault(candidate.text, pack(candidate.answers))
+        self.test(progress, candidate.text)
         if self.climbs(progress):
             progress.state = candidate.state
         else:
@@ -227,6 +233,16 @@ class Cycle:
         progress.features.append(record)
         self.refit(progress)
 
+    def test(self, progress: Progress, text: str) -> None:
+        """Have the answers of the test items to a question; of a combination, to the parts that have none yet."""
+        known = progress.test_pool
+        for part in parts_of(text):
+            if part not in known:
+                known[part] = pack(self.oracle.answer(self.test_items, [part])[:, 0])
+        if text not in known:
+            columns = answers_by_parts([text], lambda parts: np.stack([unpack(known[part]) for part in parts], axis=1))
+            known[text] = pack(columns[:, 0])
+
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
         """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back (as
         published, any).
@@ -235,6 +251,7 @@ class Cycle:
         """
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
+        steps = steps_of(judge.model, steps)
         if priced:
             least = prices(self.settings, progress, freedoms(judge, data))
         else:
@@ -265,18 +282,14 @@ class Cycle:
     def refit(self, progress: Progress) -> None:
         """Fit the model after a change of its features; a guide in training learns on by itself."""
         if self.strategy.training is None:
-            steps = self.steps(progress, self.settings.refit_steps)
+            steps = steps_of(progress.state.model, self.settings.refit_steps)
             progress.bound = self.strategy.refit(progress.state, self.training_data(progress), steps).total
-
-    def steps(self, progress: Progress, wanted: int) -> int:
-        """E- and M-steps of a refit: fewer where an M-step is training."""
-        return wanted if progress.state.model.has_closed_form else max(1, wanted // TRAINING_STEPS)
 
     def note_best(self, progress: Progress) -> None:
         """Remember the model if its bound, after the price of its features, is the highest so far."""
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
-        judged = progress.bound if judge is progress.state else refit(judge, data, steps).total
+        judged = progress.bound if judge is progress.state else refit(judge, data, steps_of(judge.model, steps)).total
         best, ids = progress.best, [record.id for record in progress.active]
         now = Snapshot(progress.step, ids, progress.state, progress.bound, judged, freedoms(judge, data))
         if best is None or judged - cost(self.settings, progress, now) > best.judged - cost(self.settings, progress, best):
@@ -305,7 +318,7 @@ class Cycle:
         link = progress.state.model.link.fresh().to(data.targets.device)
         model = progress.state.model.resized(progress.state.model.features, link)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
-        steps = None if self.strategy.training is not None else self.steps(progress, self.settings.final_steps)
+        steps = None if self.strategy.training is not None else steps_of(model, self.settings.final_steps)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
         if self.settings.posterior == "nuts":
             add_draws(progress.state, data, self.settings.seed)

@@ -10,6 +10,7 @@ import numpy as np
 from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.llm.combined import answers_by_parts
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, FloatArray, Item
 
@@ -23,7 +24,13 @@ class Oracle:
         self.model, self.counters, self.completed = model, counters, completed or (lambda contrast: contrast)
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
-        """(len(items), len(features)) of 1., 0., NaN. Raises ModelError when the model fails or replies in another shape."""
+        """(len(items), len(features)) of 1., 0., NaN; of combinations by their parts, each asked once.
+
+        Raises ModelError when the model fails or replies in another shape.
+        """
+        return answers_by_parts(features, lambda texts: self._answer(items, texts))
+
+    def _answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         reply = self._call("answer", items, features)
         values = _as_floats(reply)
         if values is None or values.shape != (len(items), len(features)):

@@ -19,8 +19,8 @@ def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, 
     number = len(progress.pool) * searched
     if own is not None:
         return shrunk_chance_gain(number, own, first)
-    link = progress.state.model.link
-    return chance_gain(number, link.n_modifiers * progress.state.model.likelihood.n_locations, first)
+    model = progress.state.model
+    return chance_gain(number, model.link.n_modifiers * model.likelihood.n_free, first)
 
 
 def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candidate) -> float:

@@ -15,7 +15,7 @@ from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.metrics import error_metric, scores
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord, Sides, Units, content_hashes
-from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
+from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, likelihood_of
 from genz_ppl.discovery.run.trust import with_id
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
@@ -48,6 +48,7 @@ class Problem:
     ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
+        settings = replace(settings, likelihood=likelihood_of(items, settings))
         self.items, self.split, self.settings = items, split, settings
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
         self.train, self.test = items.take(split.train), items.take(split.test)

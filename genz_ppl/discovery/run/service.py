@@ -16,7 +16,7 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.settings import PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import FREE, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import Item
 
 
@@ -125,7 +125,7 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
         from genz_ppl.models import name_of as likelihood_name  # with torch, which takes seconds
 
         settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
-    presets = PAPER if settings.get("paper") else {}
+    presets = PAPER if settings.get("paper") else FREE if name == "rules" else {}
     chosen = DiscoverSettings(model=name, **(presets | settings))
     return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
+from genz_ppl.inference.engines.descent import descend
 from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
@@ -107,25 +109,34 @@ class PlugIn:
 
 
 def train(state: State, z: Tensor, data: Data, share: float) -> None:
-    """Gradient M-step: Adam on -log p(y | z, x) over the link's and the likelihood's parameters, in minibatches.
+    """Gradient M-step: -log p(y | z, x) less the link's log prior, over the link's and the likelihood's parameters.
 
-    share: how much of the link's own number of epochs to run.
+    share: how much of the link's own number of epochs to run. A link that adds up effects is trained on all items by L-BFGS,
+    for at most so many iterations: it needs few, and never ends above where it started; others by Adam, in minibatches.
     """
     model, plan = state.model, state.model.link.training_plan
     parameters = [*model.link.parameters(), *model.likelihood.parameters()]
+    epochs = max(1, round(plan.epochs * share))
+
+    def loss_of(location: Callable[[Tensor, Tensor], Tensor], features: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
+        loss = model.loss(location(features, covariates), targets)
+        return loss - model.link.penalty() / data.targets.numel() if model.link.penalised else loss
+
+    if model.link.adds_up and plan.batch_size is None:
+        with one_thread(), pyro.validation_enabled(False):
+            descend(parameters, lambda: loss_of(model.link.function(), z, data.covariates, data.targets), epochs)
+        return
     optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
     rows = len(z) if plan.batch_size is None else plan.batch_size
     model.train()
     with one_thread(), pyro.validation_enabled(False):
         location = model.link.function()
-        for _ in range(max(1, round(plan.epochs * share))):
+        for _ in range(epochs):
             order = torch.randperm(len(z), device=z.device)
             features, covariates, targets = z[order], data.covariates[order], data.targets[order]
             for start in range(0, len(z), rows):
                 batch = slice(start, start + rows)
-                loss = model.loss(location(features[batch], covariates[batch]), targets[batch])
-                if model.link.penalised:
-                    loss = loss - model.link.penalty() / targets.numel()
+                loss = loss_of(location, features[batch], covariates[batch], targets[batch])
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

@@ -73,7 +73,13 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
 
 
 def rank_candidates(
-    judge: State, data: Data, texts: list[str], answers: FloatArray, steps: int, rates: Rates | None = None
+    judge: State,
+    data: Data,
+    texts: list[str],
+    answers: FloatArray,
+    steps: int,
+    rates: Rates | None = None,
+    most: int = FINALISTS,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
@@ -83,7 +89,7 @@ def rank_candidates(
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
-    order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
+    order = finalists(gains, answers, data.answers.cpu().numpy(), most if quick else len(texts))
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])

@@ -13,7 +13,7 @@ from genz_ppl.inference.state import Data, State
 def freedoms(state: State, data: Data) -> list[list[float]] | None:
     """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, ...); their sum counts them.
 
-    None if no coefficient has a prior, or without shortcuts: then all are 1. state: fitted, with closed forms. With N the
+    None if no coefficient has a prior, or without closed forms: then all are 1. state: fitted. With N the
     left side of a target's normal equations and R the prior precisions of the M coefficients of feature k, these are the
     eigenvalues of I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
 
@@ -22,7 +22,7 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     degree of freedom in the others (at most: with few targets less).
     """
     link = state.model.link
-    ridge = link.ridge() if state.model.shortcuts else None
+    ridge = link.ridge() if state.model.has_closed_form else None
     if ridge is None:
         return None
     n_features, n_modifiers = state.posterior.shape[1], ridge.shape[1]

@@ -8,6 +8,7 @@ from torch import Tensor
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.start import build_model, ridge_of, start_state
 from genz_ppl.inference.state import Data, State
+from genz_ppl.models import GenZ
 
 
 def missed(state: State, data: Data) -> Tensor:
@@ -19,17 +20,27 @@ def missed(state: State, data: Data) -> Tensor:
     return residual
 
 
+# Of the steps of a refit so many parts are left out where an M-step is a descent, and where it is the training of a network.
+DESCENT, TRAINING = 3, 5
+
+
+def steps_of(model: GenZ, wanted: int) -> int:
+    """E- and M-steps of a refit: fewer where an M-step is training."""
+    return wanted if model.has_closed_form else max(1, wanted // (DESCENT if model.link.adds_up else TRAINING))
+
+
 def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
-    """The state itself where its steps have closed forms; else such a model of the same features, fitted to the same items.
+    """The state itself where it can be refitted without training; else a model of the same features with a linear link.
 
     Without shortcuts always the state itself.
 
     It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
-    for any column would drown the differences. Counts and classes are ranked by least squares on `Likelihood.working`.
+    for any column would drown the differences. Numbers without closed forms are ranked by least squares on
+    `Likelihood.working`; counts and classes are not: to squared errors a few questions explain all of an indicator.
     """
-    if state.model.has_closed_form or not state.model.shortcuts:
-        return state, data
     link, likelihood = state.model.link, state.model.likelihood
+    if state.model.has_closed_form or not state.model.shortcuts or (link.adds_up and not likelihood.standardised):
+        return state, data
     name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
     if likelihood.sees_errors:
         name = likelihood.name

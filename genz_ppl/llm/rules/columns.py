@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.llm.rules.dates import moment_of
+from genz_ppl.llm.rules.lines import line_names, line_value
 from genz_ppl.llm.rules.predicates import is_missing, value_text
 from genz_ppl.llm.rules.quantities import quantity_of
 from genz_ppl.types import FieldValue, FloatArray, IntArray, Item
@@ -19,10 +20,13 @@ TEXT_FIELD = "text"
 
 
 def field_value(item: Item, name: str) -> FieldValue:
-    """The item's value in a field, None where it has none; `text` is the item's own text where it has no fields at all."""
+    """The item's value in a field, None where it has none; `text` is the item's own text where it has no fields at all.
+
+    A name that no column has may be that of a line in a text, see `lines`.
+    """
     if not item.fields and name == TEXT_FIELD:
         return item.text or None
-    return item.fields.get(name)
+    return item.fields[name] if name in item.fields else line_value(item, name)
 
 
 def field_names(items: Sequence[Item]) -> list[str]:
@@ -53,8 +57,9 @@ class Column:
 
 
 def read_columns(items: Sequence[Item]) -> list[Column]:
-    """The fields of the items that have at least one value."""
-    columns = [read_column(name, [field_value(item, name) for item in items]) for name in field_names(items)]
+    """The fields of the items, lines of texts included, that have at least one value."""
+    names = dict.fromkeys([*field_names(items), *line_names(items)])
+    columns = [read_column(name, [field_value(item, name) for item in items]) for name in names]
     return [column for column in columns if column.present.any()]
 
 

@@ -15,7 +15,14 @@ from genz_ppl.llm.rules.quantities import roundness
 from genz_ppl.llm.rules.ranking import NEAR_REPEAT, Statement, TruthArray, choose, log_bayes_factor, rate_difference
 from genz_ppl.llm.rules.remainders import remainder_statements
 from genz_ppl.llm.rules.sets import set_statements
-from genz_ppl.llm.rules.statements import Kind, Statements, part_statements, range_statements, simple_statements
+from genz_ppl.llm.rules.statements import (
+    Kind,
+    Statements,
+    part_statements,
+    phrase_statements,
+    range_statements,
+    simple_statements,
+)
 from genz_ppl.types import FloatArray, IntArray, Item
 
 # Nats against a kind, whatever the field. One question in twenty or so is about a remainder: without this, a field of many
@@ -71,6 +78,7 @@ def _pool(items: Sequence[Item], positives: int) -> Pool:
     for column in read_columns(items):
         statements += [
             *simple_statements(column),
+            *phrase_statements(column),
             *range_statements(column, positives),
             *remainder_statements(column),
             *part_statements(column),

@@ -12,7 +12,7 @@ from genz_ppl.llm.rules.columns import Column
 from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, runs_of
 from genz_ppl.llm.rules.predicates import Comparison, Mentions, OneOf, Predicate, StartsWith, is_missing, value_text
 from genz_ppl.llm.rules.statements import FEW_SHOWN, LONGEST_PREFIX, LONGEST_VALUE, SHORTEST_CODE, Kind, Statements
-from genz_ppl.llm.rules.words import content_words, words_of
+from genz_ppl.llm.rules.words import content_words, phrases_of, words_of
 from genz_ppl.types import FieldValue
 
 _LARGEST_SET = 8
@@ -64,10 +64,16 @@ def choices(predicate: Predicate, values: Sequence[FieldValue]) -> float:
     if isinstance(predicate, StartsWith):
         texts = [text[:end] for text in texts for end in range(1, min(len(text) - 1, LONGEST_PREFIX) + 1)]
     elif isinstance(predicate, Mentions):
-        texts = [word for text in texts for word in content_words(words_of(text))]
+        texts = [" ".join(phrase) for text in texts for phrase in _named(text, len(predicate.words))]
     elif isinstance(predicate, DatePart):
         texts = [text[:4] for text in texts]
     return math.comb(len(_common(texts)), len(predicate.values) if isinstance(predicate, OneOf) else 1) or 1
+
+
+def _named(text: str, length: int) -> set[tuple[str, ...]]:
+    """What a text mentions, of so many words."""
+    words = words_of(text)
+    return {(word,) for word in content_words(words)} if length == 1 else {one for one in phrases_of(words) if len(one) == length}
 
 
 def _is_nominal(column: Column) -> bool:

@@ -15,7 +15,7 @@ from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, part_of, runs_of
 from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, Predicate, StartsWith
 from genz_ppl.llm.rules.quantities import simplest_cut, simplest_end
 from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
-from genz_ppl.llm.rules.words import content_words, words_of
+from genz_ppl.llm.rules.words import clauses_of, content_words, phrases_of, words_of
 
 BoolArray = NDArray[np.bool_]
 
@@ -33,10 +33,11 @@ class Kind(IntEnum):
     THRESHOLD = 1
     PREFIX = 2
     WORD = 3
-    RANGE = 4
-    REMAINDER_HALF = 5
-    REMAINDER = 6
-    SET = 7
+    PHRASE = 4
+    RANGE = 5
+    REMAINDER_HALF = 6
+    REMAINDER = 7
+    SET = 8
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,26 @@ def _words(column: Column) -> Iterator[Statements]:
         # Sets of words have no order of their own; the order here must not depend on the process.
         named = sorted((word, index) for value, index in texts for word in known[value])
         yield from _stated(Kind.WORD, column, named, lambda name: Mentions(column.name, (name,)), strings)
+
+
+def phrase_statements(column: Column) -> Iterator[Statements]:
+    """Two and three words in a row, within what punctuation sets apart."""
+    texts = {value for value in column.values if isinstance(value, str) and " " in value}
+    if not texts:
+        return
+    whole = {text: words_of(text) for text in texts}
+    parts = {text: [words_of(clause) for clause in clauses_of(text)] for text in texts}
+    known = {phrase for clauses in parts.values() for words in clauses for phrase in phrases_of(words)}
+    # A statement holds wherever the words follow each other, punctuation or not.
+    phrases = {text: sorted(phrases_of(words) & known) for text, words in whole.items()}
+    strings = np.array([isinstance(value, str) for value in column.values])
+    named = (
+        (" ".join(phrase), index)
+        for index, value in enumerate(column.values)
+        if isinstance(value, str)
+        for phrase in phrases.get(value, ())
+    )
+    yield from _stated(Kind.PHRASE, column, named, lambda name: Mentions(column.name, tuple(name.split())), strings)
 
 
 def range_statements(column: Column, positives: int) -> Iterator[Statements]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 SHORTEST_WORD = 3
+PHRASE_LENGTHS = (2, 3)
 
+_CLAUSE_END = re.compile(r"[.,;:!?()\[\]{}\"\n]+")
 _WORD = re.compile(r"[^\s']+(?:'[^\s']+)?")
 _ASCII_SEPARATORS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "'")}
 
@@ -31,6 +33,22 @@ def words_of(text: str) -> list[str]:
 def content_words(words: Iterable[str]) -> set[str]:
     """Those of the words that can say something: no stop words, no numbers, at least three characters."""
     return {word for word in words if len(word) >= SHORTEST_WORD and word not in STOP_WORDS and not word.isdecimal()}
+
+
+def phrases_of(words: Sequence[str]) -> set[tuple[str, ...]]:
+    """Two and three words in a row, the first and the last of which can say something."""
+    telling = content_words(words)
+    found: set[tuple[str, ...]] = set()
+    for length in PHRASE_LENGTHS:
+        for start in range(len(words) - length + 1):
+            if words[start] in telling and words[start + length - 1] in telling:
+                found.add(tuple(words[start : start + length]))
+    return found
+
+
+def clauses_of(text: str) -> list[str]:
+    """The text in pieces between its punctuation and line ends."""
+    return [piece for piece in _CLAUSE_END.split(text) if piece.strip()]
 
 
 def _separated(text: str) -> str:

@@ -1,0 +1,58 @@
+"""Candidates that are combinations of questions which have answers already: they cost no further ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+
+from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.run.progress import Progress, asked, unpack
+from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.candidates import finalists, is_balanced, quick_gains
+from genz_ppl.inference.worth.products import Product, best_products
+from genz_ppl.llm.combined import Combination, conjunction, parse
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray, Item
+
+# Questions whose products are looked at, those that tell most first, and combinations that get a full refit.
+FACTORS, FINALISTS = 64, 4
+
+
+def combinations(settings: DiscoverSettings, progress: Progress, judge: State, data: Data) -> dict[str, FloatArray]:
+    """The combinations that tell most of what the judge's model misses, (T,) answers each; by least squares, the best first.
+
+    Of questions that have answers on all training items, in use or not, every pair with or without "not" is tried, and the best
+    ones with a third.
+    """
+    used = {record.text for record in progress.active}
+    simple = [text for text, entry in progress.pool.items() if asked(entry).all() and parse(text) is None]
+    texts = [text for text in simple if text in used or is_balanced(unpack(progress.pool[text]), settings.smallest_share)]
+    if len(texts) < 2:
+        return {}
+    answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
+    chosen = finalists(quick_gains(judge, data, answers), answers, answers[:, :0], FACTORS)
+    texts, answers = [texts[index] for index in chosen], answers[:, chosen]
+    columns = torch.from_numpy(answers).to(data.targets.device)
+    products = best_products(judge, data, columns, FINALISTS, settings.combine, settings.smallest_share)
+    found = {}
+    for product in products:
+        combination = _worded(product, texts)
+        if combination.is_readable and combination.text not in progress.pool:
+            found[combination.text] = combination.answer(answers[:, [texts.index(part.text) for part in combination.parts]])
+    return {text: values for text, values in found.items() if is_balanced(values, settings.smallest_share)}
+
+
+def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_pool: int) -> FloatArray:
+    """How many wordings each was chosen from for every one in the pool: combinations as many as all of their parts make."""
+    parts = {text: [text] if (found := parse(text)) is None else [part.text for part in found.parts] for text in texts}
+    asked = list(dict.fromkeys(part for some in parts.values() for part in some))
+    known = dict(zip(asked, oracle.searched(items, asked).tolist(), strict=True))
+    beside = 2 * min(FACTORS, n_pool)  # each question and its opposite
+    return np.array([prod(known[part] for part in some) * beside ** (len(some) - 1) for some in parts.values()])
+
+
+def _worded(product: Product, texts: Sequence[str]) -> Combination:
+    return conjunction([(texts[column], negated) for column, negated in product.factors])

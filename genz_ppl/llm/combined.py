@@ -1,0 +1,113 @@
+"""Questions put together from others: "(math is A) AND NOT (roof is tile)". Their parts are asked; the rest is logic.
+
+The text says it all, so that such a question is kept, shown and passed on as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz_ppl.types import FloatArray
+
+_JOINTS = {" AND ": True, " OR ": False}
+_NOT = "NOT "
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question, or with `negated` its opposite."""
+
+    text: str
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Combination:
+    """At least two parts, all of which must hold, or any of them."""
+
+    parts: tuple[Part, ...]
+    every: bool = True
+
+    @property
+    def text(self) -> str:
+        """The question as it is written."""
+        joint = " AND " if self.every else " OR "
+        return joint.join(f"{_NOT if part.negated else ''}({part.text})" for part in self.parts)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `parse` gets the same out of the text; not where the parentheses of a part are not pairs."""
+        return parse(self.text) == self
+
+    def answer(self, answers: FloatArray) -> FloatArray:
+        """1., 0. or NaN for every item, (T,), from the answers to the parts, (T, n).
+
+        NaN only where the answers that are missing could change the result.
+        """
+        negated = np.array([part.negated for part in self.parts])
+        holds = np.where(negated != (not self.every), 1 - answers, answers)  # OR: the opposite of "all of the opposites"
+        every = np.where((holds == 0).any(axis=1), 0.0, holds.sum(axis=1) - (holds.shape[1] - 1))
+        return every if self.every else 1 - every
+
+
+def conjunction(literals: Sequence[tuple[str, bool]]) -> Combination:
+    """Of texts, each with whether it must not hold. Where none may hold, the opposite: that any of them does."""
+    if all(negated for _, negated in literals):
+        return Combination(tuple(Part(text) for text, _ in literals), every=False)
+    return Combination(tuple(Part(text, negated) for text, negated in literals))
+
+
+def parse(text: str) -> Combination | None:
+    """The combination that a text is, None for a question of its own."""
+    parts: list[Part] = []
+    joints: set[bool] = set()
+    rest = text
+    while True:
+        negated = rest.startswith(_NOT)
+        rest = rest.removeprefix(_NOT)
+        end = _closing(rest)
+        if end is None:
+            return None
+        parts.append(Part(rest[1:end], negated))
+        rest = rest[end + 1 :]
+        if not rest:
+            break
+        joint = next((joint for joint in _JOINTS if rest.startswith(joint)), None)
+        if joint is None:
+            return None
+        joints.add(_JOINTS[joint])
+        rest = rest.removeprefix(joint)
+    return Combination(tuple(parts), joints.pop()) if len(joints) == 1 else None
+
+
+def parts_of(text: str) -> tuple[str, ...]:
+    """The questions that are asked for one text: itself, or its parts."""
+    combination = parse(text)
+    return (text,) if combination is None else tuple(dict.fromkeys(part.text for part in combination.parts))
+
+
+def answers_by_parts(texts: Sequence[str], ask: Callable[[list[str]], FloatArray]) -> FloatArray:
+    """(T, len(texts)), from what `ask` says of the parts, (T, n), each asked once."""
+    combined = {text: found for text in texts if (found := parse(text)) is not None}
+    if not combined:
+        return ask(list(texts))
+    asked = list(dict.fromkeys(part for text in texts for part in parts_of(text)))
+    known = dict(zip(asked, ask(asked).T, strict=True))
+    columns = []
+    for text in texts:
+        found = combined.get(text)
+        columns.append(known[text] if found is None else found.answer(np.stack([known[part.text] for part in found.parts], 1)))
+    return np.stack(columns, axis=1)
+
+
+def _closing(text: str) -> int | None:
+    """Where the parenthesis that a text begins with is closed."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return place if place > 1 else None
+    return None

@@ -1,0 +1,60 @@
+"""Products of answers: all pairs at once are what each would be alone, and rules of several conditions are found."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.start import build_model, start_state
+from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.candidates import quick_gains
+from genz_ppl.inference.worth.products import MORE, best_products
+
+
+def problem(n_items: int = 200, n_columns: int = 6, seed: int = 0) -> tuple[State, Data, torch.Tensor]:
+    """A model of one feature and a covariate, and the answers to six other questions."""
+    generator = torch.Generator().manual_seed(seed)
+    answers = (torch.rand(n_items, n_columns, generator=generator, dtype=torch.float64) < 0.4).double()
+    used = (torch.rand(n_items, 1, generator=generator, dtype=torch.float64) < 0.5).double()
+    x = torch.randn(n_items, 1, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n_items, 2, generator=generator, dtype=torch.float64)
+    wanted = answers[:, 1] * (1 - answers[:, 3])
+    y = torch.stack([2 * wanted, -wanted], dim=1) + used + x + 0.5 * noise
+    data = Data(used, x, (y - y.mean(0)) / y.std(0))
+    with isolated(0):
+        state = start_state(build_model(1, 2, 1), data)
+    state.posterior = used.clone()  # no doubt, which least squares would have counted
+    return state, data, answers
+
+
+def test_all_pairs_at_once_are_what_each_would_be_alone() -> None:
+    state, data, answers = problem()
+    literals = [(column, negated) for column in range(6) for negated in (False, True)]
+    pairs = [pair for pair in itertools.combinations(literals, 2) if pair[0][0] != pair[1][0]]
+    values = {literal: 1 - answers[:, literal[0]] if literal[1] else answers[:, literal[0]] for literal in literals}
+    products = np.stack([(values[one] * values[other]).numpy() for one, other in pairs], axis=1)
+    gains = quick_gains(state, data, products)
+    alone = dict(zip(literals, quick_gains(state, data, np.stack([values[one].numpy() for one in literals], 1)), strict=True))
+    better = {pair: gain for pair, gain in zip(pairs, gains, strict=True) if gain > max(alone[pair[0]], alone[pair[1]]) + MORE}
+    found = best_products(state, data, answers, 100, 2, 0.02)
+    assert {product.factors: pytest.approx(product.gain, rel=1e-6) for product in found} == better
+    assert found[0].factors == ((1, False), (3, True))
+
+
+def test_three_conditions_are_found() -> None:
+    state, data, answers = problem(600)
+    wanted = answers[:, 0] * answers[:, 2] * (1 - answers[:, 5])
+    y = 3 * wanted.unsqueeze(1) + 0.3 * data.targets
+    found = best_products(state, data.with_targets((y - y.mean(0)) / y.std(0)), answers, 3, 3, 0.02)
+    assert found[0].factors == ((0, False), (2, False), (5, True))
+
+
+def test_rare_products_and_single_columns_are_none() -> None:
+    state, data, answers = problem()
+    assert best_products(state, data, answers, 5, 2, 0.5) == []
+    assert best_products(state, data, answers, 5, 1, 0.02) == []
+    assert best_products(state, data, answers[:, :1], 5, 3, 0.02) == []
