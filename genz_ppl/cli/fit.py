@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import echo, resumable
+from genz_ppl.cli.messages import echo, resumable, say
 from genz_ppl.cli.progress import LogJson, followed, tables_wanted
-from genz_ppl.settings import RUN, DiscoverSettings, check_number
+from genz_ppl.settings import AUTO, RUN, DiscoverSettings, check_number
 
 if TYPE_CHECKING:
+    from genz_ppl.data import Items
     from genz_ppl.discovery.discover import Discovery
 
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
@@ -97,6 +98,8 @@ def start(
         given = {**given, "model": absolute_model(given["model"])}
     with followed(columns["quiet"], columns["log_json"]) as ways, Display(**ways) as display:
         items = open_items(source, columns)
+        if not columns["quiet"]:
+            say_likelihood(items, given)
         with model_options.flags():
             begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
             return begin(
@@ -110,6 +113,17 @@ def start(
                 keep_texts=columns["keep_texts"],
                 **given,
             )
+
+
+def say_likelihood(items: Items, given: Mapping[str, Any]) -> None:
+    """One line about what targets were taken for, where that is more than numbers and nobody has said so."""
+    from genz_ppl.data.values import listing
+    from genz_ppl.discovery.run.target_checks import likelihood_of
+
+    chosen = likelihood_of(items, direction=bool(given.get("direction")))
+    if given.get("likelihood", AUTO) == AUTO and not given.get("paper") and chosen != "gaussian":
+        classes = listing(items.class_names[0] if items.class_names else ("0", "1"))
+        say(f"{items.name}: target {items.target_names[0]!r} is a class ({classes}), so --likelihood {chosen}")
 
 
 def show_contrasts(source: str, given: dict[str, Any], parameters: dict[str, Any], count: int) -> None:

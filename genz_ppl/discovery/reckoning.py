@@ -101,7 +101,7 @@ class Reckoning:
         most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
         typical = typically_asked(self.settings, self.additions, n, self.batches, weights.likely)
         yield self.answering("answers, training", most, typical)
-        yield self.testing(1, self.additions, KEPT)
+        yield self.testing(self.settings.combine, self.additions, KEPT)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -154,7 +154,7 @@ class Reckoning:
         return self.part("proposals", self.served.miner, self.mining_price, most, typical)
 
     def testing(self, features: int, times: int, kept: float) -> Part:
-        """So many features at a time about all test items; kept: the share of them in a typical run."""
+        """So many features at a time, or parts of one, about all test items; kept: the share of them in a typical run."""
         weights, n = Weights(self.test, self.served), len(self.test)
         most = together(n, features, self.batches, weights.most).times(times)
         typical = together(n, features, self.batches, weights.likely).times(times * kept)

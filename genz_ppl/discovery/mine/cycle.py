@@ -236,9 +236,9 @@ class Cycle:
     def test(self, progress: Progress, text: str) -> None:
         """Have the answers of the test items to a question; of a combination, to the parts that have none yet."""
         known = progress.test_pool
-        for part in parts_of(text):
-            if part not in known:
-                known[part] = pack(self.oracle.answer(self.test_items, [part])[:, 0])
+        missing = [part for part in parts_of(text) if part not in known]
+        for part, column in zip(missing, self.oracle.answer(self.test_items, missing).T if missing else [], strict=True):
+            known[part] = pack(column)
         if text not in known:
             columns = answers_by_parts([text], lambda parts: np.stack([unpack(known[part]) for part in parts], axis=1))
             known[text] = pack(columns[:, 0])

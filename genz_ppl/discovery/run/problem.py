@@ -48,7 +48,7 @@ class Problem:
     ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
-        settings = replace(settings, likelihood=likelihood_of(items, settings))
+        settings = replace(settings, likelihood=likelihood_of(items, settings.likelihood, settings.direction))
         self.items, self.split, self.settings = items, split, settings
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
         self.train, self.test = items.take(split.train), items.take(split.test)
