@@ -25,6 +25,7 @@ import numpy as np
 from setting_values import setting_value
 
 from genz_ppl import Items, discover
+from genz_ppl.llm.combined import answers_by_parts, parts_of
 from genz_ppl.types import Contrast, FloatArray, Item
 
 
@@ -132,7 +133,8 @@ def least_squares(items: Items, oracle: Oracle, features: Sequence[str], seed: i
     """Test R2 of least squares on the answers to these features, and the product of the first two."""
     assert items.targets is not None
     split = items.split_indices(seed, 0.2)
-    columns = np.column_stack([np.ones(len(items)), oracle.answer(items.items, features)])
+    answers = answers_by_parts(features, lambda texts: oracle.answer(items.items, texts))
+    columns = np.column_stack([np.ones(len(items)), answers])
     if product:
         columns = np.column_stack([columns, columns[:, 1] * columns[:, 2]])
     weights = np.linalg.lstsq(columns[split.train], items.targets[split.train], rcond=None)[0]
@@ -169,10 +171,10 @@ def run(case: tuple[World, int, dict[str, Any], bool]) -> Score:
     items, oracle, true = make(world, seed)
     found = discover(items, oracle, seed=seed, **settings)
     features = found.features.loc[found.features["active"], "text"].tolist()
-    kept = found.features["text"].nunique()
+    kept = len({part for text in found.features["text"] for part in parts_of(text)})
     test = items.take(items.split_indices(seed, 0.2).test)
     answers = int(found.curve["answers_asked"].iloc[-1]) - kept * len(test)
-    right = len({number_of(text) for text in features} & set(true))
+    right = len({number_of(part) for text in features for part in parts_of(text)} & set(true))
     if predictions:
         predicted = found.predict(test)
         reached = r2(items, predicted[[name for name in predicted if str(name).endswith("mean")]].to_numpy(), seed)

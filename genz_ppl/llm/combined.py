@@ -89,6 +89,14 @@ def parts_of(text: str) -> tuple[str, ...]:
     return (text,) if combination is None else tuple(dict.fromkeys(part.text for part in combination.parts))
 
 
+def implied(text: str) -> tuple[str, ...]:
+    """The questions that surely hold where one text does: itself, or the parts that must."""
+    combination = parse(text)
+    if combination is None:
+        return (text,)
+    return tuple(part.text for part in combination.parts if combination.every and not part.negated)
+
+
 def answers_by_parts(texts: Sequence[str], ask: Callable[[list[str]], FloatArray]) -> FloatArray:
     """(T, len(texts)), from what `ask` says of the parts, (T, n), each asked once."""
     combined = {text: found for text in texts if (found := parse(text)) is not None}

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl.inference.state import Data, State
+from genz_ppl.llm.combined import implied, parts_of
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
 # Items whose side is in doubt teach a model little: the less certain quarter of each side is not shown.
@@ -91,13 +92,14 @@ def build_contrast(
 ) -> Contrast:
     """The contrast to show. answers: (T, K) of the features in use; those that all shown items share become context.
 
+    Of combinations their parts are named, so that a model meets no wordings but its own.
     replaced: wordings in use that another is sought for: not to be proposed again, whatever the items share.
     """
     shown = np.concatenate([positive, negative])
-    context = [text for k, text in enumerate(texts) if len(shown) and bool((answers[shown, k] == 1).all())]
+    shared = [text for k, text in enumerate(texts) if len(shown) and bool((answers[shown, k] == 1).all())]
     return Contrast(
         positive=tuple(items[i] for i in positive),
         negative=tuple(items[i] for i in negative),
-        context=tuple(context),
-        existing=(*texts, *replaced),
+        context=tuple(dict.fromkeys(part for text in shared for part in implied(text))),
+        existing=tuple(dict.fromkeys(part for text in (*texts, *replaced) for part in parts_of(text))),
     )

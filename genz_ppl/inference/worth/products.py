@@ -47,10 +47,10 @@ def best_products(state: State, data: Data, answers: Tensor, most: int, length: 
         gains = field.gains(columns, literals, smallest_share)
         gains = torch.where(gains > torch.maximum(before.unsqueeze(1), alone.unsqueeze(0)) + MORE, gains, 0.0)
         best = _distinct(gains, names, factors, LONGER)
-        found += best
+        found += [product for product in best if product.gain > field.gain_together(_factors(product, literals))]
         if not best:
             break
-        columns = torch.stack([_column(product, literals) for product in best], dim=1)
+        columns = torch.stack([_factors(product, literals).prod(1) for product in best], dim=1)
         before, names = gains.new_tensor([product.gain for product in best]), [product.factors for product in best]
     return sorted(found, key=lambda product: (-round(product.gain, 6), len(product.factors)))[:most]
 
@@ -87,6 +87,12 @@ class _Field:
         fit = (left > 1e-6 * n_items) & (share >= smallest_share) & (share <= 1 - smallest_share)
         return torch.where(fit, gains, 0.0)
 
+    def gain_together(self, columns: Tensor) -> float:
+        """Nats that these columns, (T, N), add side by side, each with an effect of its own."""
+        left = torch.linalg.qr(columns - self.basis @ (self.basis.T @ columns)).Q
+        share = ((left.T @ self.residual).square().sum(0) / self.size.clamp(min=1e-300)).clamp(max=1 - 1e-12)
+        return -0.5 * len(columns) * float(torch.log1p(-share).sum())
+
 
 def _distinct(gains: Tensor, first: list[Factors], second: list[Factors], most: int) -> list[Product]:
     """The best products of different columns, each once."""
@@ -102,6 +108,6 @@ def _distinct(gains: Tensor, first: list[Factors], second: list[Factors], most: 
     return list(chosen.values())
 
 
-def _column(product: Product, literals: Tensor) -> Tensor:
+def _factors(product: Product, literals: Tensor) -> Tensor:
     half = literals.shape[1] // 2
-    return torch.stack([literals[:, column + half * negated] for column, negated in product.factors]).prod(0)
+    return torch.stack([literals[:, column + half * negated] for column, negated in product.factors], dim=1)
