@@ -1,0 +1,131 @@
+"""Questions put together in a run: found where only they explain the target, asked by their parts, of known likelihood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz_ppl import Discovery, Items, discover
+from genz_ppl.discovery.resume import resume
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.worth.judge import judge_of, steps_of
+from genz_ppl.inference.worth.prune import removals
+from genz_ppl.llm.combined import parts_of
+from genz_ppl.llm.rules.model import RulesModel
+from tests.discovery.conftest import Recorder
+
+
+def admissions(rows: int = 240) -> pd.DataFrame:
+    """Admitted: art and history are both A, or the applicant is an athlete with a record of 5 or more."""
+    random = np.random.default_rng(3)
+    grades = ["A", "B", "C"]
+    table = pd.DataFrame(
+        {
+            "key": [f"k{row}" for row in range(rows)],
+            "art": random.choice(grades, rows),
+            "history": random.choice(grades, rows),
+            "athlete": random.choice(["yes", "no"], rows),
+            "record": random.integers(0, 10, rows),
+        }
+    )
+    first = (table["art"] == "A") & (table["history"] == "A")
+    second = (table["athlete"] == "yes") & (table["record"] >= 5)
+    table["outcome"] = np.where(first | second, "admitted", "rejected")
+    return table
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Discovery:
+    return discover(admissions(), id="key", target="outcome", cycles=2, out=tmp_path_factory.mktemp("runs") / "admissions")
+
+
+def test_both_rules_are_found_and_words_are_taken_for_classes(run: Discovery) -> None:
+    texts = run.features.loc[run.features["active"], "text"].tolist()
+    fields = [{part.split()[0] for part in parts_of(text)} for text in texts]
+    assert any(found >= {"art", "history"} for found in fields)
+    assert any(found >= {"athlete", "record"} for found in fields)
+    assert run.record.settings.likelihood == "bernoulli"
+    assert run.curve["test_error"].iloc[-1] < 0.1
+
+
+def test_gains_are_of_the_bound_that_the_run_reports(run: Discovery) -> None:
+    state, data = run.progress.state, run.fitted().data
+    judge, judged = judge_of(state, data, run.record.settings.refit_steps)
+    assert judge is state
+    steps = steps_of(state.model, run.record.settings.refit_steps)
+    whole = refit(state.copy(), judged, steps).total
+    lost = [whole - removal.bound for removal in removals(state, judged, steps)]
+    assert run.features.loc[run.features["active"], "gain"].tolist() == pytest.approx(lost, abs=1e-6)
+    assert run.progress.bound <= 0  # of classes, and no gain can be more than all there is to explain
+    assert max(lost) < len(data.targets) * np.log(2)
+
+
+def test_predictions_ask_about_parts_only(run: Discovery) -> None:
+    recorder = Recorder()
+    with_model = discover(admissions(), recorder, id="key", target="outcome", cycles=1, add=2, seed=0)
+    recorder.asked.clear()
+    new = admissions(300).iloc[240:].assign(key=[f"new{row}" for row in range(60)])
+    predicted = with_model.predict(new.drop(columns="outcome").set_index("key"))
+    assert len(predicted) == 60
+    texts = with_model.features.loc[with_model.features["active"], "text"]
+    assert any(len(parts_of(text)) > 1 for text in texts)
+    asked = {text for _, features in recorder.asked for text in features}
+    assert asked == {part for text in texts for part in parts_of(text)}
+
+
+def test_models_meet_no_wordings_but_their_own() -> None:
+    recorder = Recorder()
+    discover(admissions(), recorder, id="key", target="outcome", cycles=1, add=3, seed=0)
+    named = {text for contrast, _ in recorder.contrasts for text in (*contrast.existing, *contrast.context)}
+    assert named
+    assert all(RulesModel().knows(text) for text in named)
+
+
+def test_one_question_at_a_time_if_asked(run: Discovery) -> None:
+    alone = discover(admissions(), id="key", target="outcome", cycles=1, combine=1)
+    assert all(len(parts_of(text)) == 1 for text in alone.features["text"])
+    assert alone.curve["train_error"].iloc[-1] > run.curve["train_error"].iloc[-1]
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(run: Discovery, tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(progress: Progress, settings: object) -> None:
+        if progress.step == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        discover(admissions(), id="key", target="outcome", cycles=2, out=tmp_path / "run", on_step=stop)
+    again = resume(tmp_path / "run", admissions())
+    assert again.features.equals(run.features)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["yes", "no"] * 10, "bernoulli"),
+        (["a", "b", "c", "a"] * 5, "categorical"),
+        ([0, 1] * 10, "bernoulli"),
+        ([1, 2, 3, 4] * 5, "gaussian"),
+        ([0.5, 1.5] * 10, "gaussian"),
+    ],
+)
+def test_the_likelihood_is_that_of_the_targets(values: list[object], expected: str) -> None:
+    table = pd.DataFrame({"x": list("aabbaabbabababababab"), "z": [3, 7] * 5 + [7, 3] * 5, "y": values})
+    assert discover(table, target="y", cycles=1, add=1).record.settings.likelihood == expected
+
+
+def test_numbers_with_a_word_among_them_are_refused_as_ever() -> None:
+    table = pd.DataFrame({"x": list("ab") * 10, "y": [*map(str, range(19)), "unknown"]})
+    with pytest.raises(Exception, match="unknown"):
+        discover(table, target="y", cycles=1, add=1)
+
+
+def test_classes_read_by_the_user_need_no_name() -> None:
+    items = Items.from_frame(admissions(60), id="key", target="outcome", classes=True)
+    assert discover(items, cycles=1, add=1).record.settings.likelihood == "bernoulli"
