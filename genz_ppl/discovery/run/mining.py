@@ -147,7 +147,8 @@ class MiningRun:
             found = self.problem.predictions(progress)
             note_effects(progress, self.problem.fitted(progress), *found[1])
             blank = self.problem.predictions(self._start(None)) if progress.active else found
-            outcome = summarise(found, blank, len(progress.active), self.problem.metric(progress), self.settings.seed)
+            counted, metric = len(progress.active), self.problem.metric(progress)
+            outcome = summarise(found, blank, counted, metric, self.settings.seed, progress.state.model.likelihood)
             progress.outcome = outcome.to_dict()
         elif not progress.settled:
             cycle.note_best(progress)
@@ -186,7 +187,7 @@ class MiningRun:
     def _metrics(self, progress: Progress) -> dict[str, Any]:
         # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
         with isolated(self.settings.seed):
-            train, test = self.problem.evaluate(progress, density=True)
+            train, test = self.problem.measured(progress)
         return {
             "train": _finite(train),
             "test": _finite(test),
@@ -213,5 +214,6 @@ def _unchanged(progress: Progress) -> bool:
     return _active(progress) == progress.cycle_start
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With None for numbers that are none; tables as they are."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
