@@ -139,6 +139,7 @@ class MiningRun:
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
         """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
+        self.note_rise(progress, events)
         for event, text in events:
             self.note(progress, event, text)
         if ("final", "") in events:
@@ -152,6 +153,13 @@ class MiningRun:
             progress.outcome = outcome.to_dict()
         elif not progress.settled:
             cycle.note_best(progress)
+
+    def note_rise(self, progress: Progress, events: list[Event]) -> None:
+        """Where steps have no closed forms, and another model may have ranked the wordings, note by how much this bound rose."""
+        model, added = progress.state.model, [text for event, text in events if event == "add"]
+        if len(added) == 1 and model.shortcuts and not model.has_closed_form:
+            record = next(record for record in reversed(progress.features) if record.text == added[0])
+            record.gain_when_added = progress.bound + self.problem.density_shift - progress.curve[-1]["bound"]
 
     def note(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""
