@@ -49,6 +49,7 @@ def test_a_run_on_classes(kind: str, frame: pd.DataFrame, tmp_path: Path) -> Non
         found, predicted = metrics[side], run.predict(items.take(rows))
         assert list(predicted.columns) == columns + (["mean", "sd", "lower", "upper"] if kind == "bernoulli" else [])
         np.testing.assert_allclose(predicted[columns[1:]].sum(axis=1), 1.0)
+        assert len(np.unique(predicted["probability_warm"])) == 2  # by one question: ties are ties
         there = ~np.isnan(items.targets[rows, 0])
         came = np.array(names)[items.targets[rows[there], 0].astype(int)]
         part = predicted[there]
