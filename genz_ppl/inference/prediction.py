@@ -54,7 +54,8 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
         else:
             # Noise of draws would put items in an order of which nothing is known.
             known, place = torch.unique(torch.cat([prior, x, x.new_zeros(len(x), 1)], dim=1), dim=0, return_inverse=True)
-            location = _mean(state, *known[:, :-1].split([prior.shape[1], x.shape[1]], dim=1), seed)[place]
+            n_features = prior.shape[1]
+            location = _mean(state, known[:, :n_features], known[:, n_features:-1], seed)[place]
     values: FloatArray = scaling.location(location).numpy()
     return values
 
@@ -65,10 +66,12 @@ def _mean(state: State, prior: Tensor, x: Tensor, seed: int) -> Tensor:
     means = [torch.zeros(0, model.likelihood.n_locations, dtype=torch.float64)]
     if state.uncertainty is None and doubt is None and 2**n_features <= DRAWS:
         bits = bit_table(n_features).to(prior)
-        for rows in torch.arange(len(x)).split(max(1, CHUNK // (len(bits) * max(1, n_features, model.likelihood.n_locations)))):
-            z = bits.unsqueeze(1).expand(-1, len(rows), -1)
-            expected = model.likelihood.expected(_location(model, z, x[rows], None))
-            chances = torch.where(z > 0.5, prior[rows], 1 - prior[rows]).prod(dim=2, keepdim=True)
+        size = max(1, CHUNK // (len(bits) * max(1, n_features, model.likelihood.n_locations)))
+        for start in range(0, len(x), size):
+            yes, covariates = prior[start : start + size], x[start : start + size]
+            z = bits.unsqueeze(1).expand(-1, len(yes), -1)
+            expected = model.likelihood.expected(_location(model, z, covariates, None))
+            chances = torch.where(z > 0.5, yes, 1 - yes).prod(dim=2, keepdim=True)
             means.append((chances * expected).sum(0))
         return torch.cat(means)
     for some, draws in _draws(state, prior, seed):
