@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from genz_ppl.data import open_source
-from genz_ppl.discovery.run.metrics import cosine
+from genz_ppl.diagnostics.measures import cosine
 from genz_ppl.inference import fit
 from genz_ppl.types import FloatArray
 

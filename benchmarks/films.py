@@ -28,7 +28,7 @@ import numpy as np
 from paired import p_value, tied
 
 from genz_ppl.data import Items, open_source
-from genz_ppl.discovery.run.metrics import cosine
+from genz_ppl.diagnostics.measures import cosine
 from genz_ppl.types import FloatArray
 
 GREEDY = 27

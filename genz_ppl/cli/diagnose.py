@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,10 @@ from genz_ppl.output import plural
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from genz_ppl.data import Items
+    from genz_ppl.discovery.discover import Discovery
+    from genz_ppl.inference.posterior import FittedItems
 
 SHOWN = 20
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
@@ -33,7 +38,8 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
         if not rows:
             echo(none)
             return
-        cells = [[value if isinstance(value, str) else number(float(value)) for value in row.values()] for row in rows]
+        values = ([math.nan if value is None else value for value in row.values()] for row in rows)
+        cells = [[value if isinstance(value, str) else number(float(value)) for value in row] for row in values]
         print_table(list(rows[0]), cells)
 
     loo = found["loo"]
@@ -46,9 +52,15 @@ def diagnose(folder: options.Folder, json_output: Json = False, config: options.
         f"{loo['unreliable']} of {found['items']} items with k-hat above 0.7"
     )
     show("Predictive check: share of draws above the data", found["predictive_check"], "none")
-    echo("\nShare of targets inside the predictive intervals")
-    for side in ("train", "test"):
-        shares = ", ".join(f"{float(level):.0%} interval {share:.1%}" for level, share in found["coverage"][side].items())
+    show("How well it predicts", found["measures"], "none")
+    for name, matrix in found["confusion"].items():
+        rows = zip(matrix["classes"], matrix["counts"], strict=True)
+        cells = [{f"{name}: came": came} | dict(zip(matrix["classes"], counts, strict=True)) for came, counts in rows]
+        show("Test items by the class that came, down, and the most probable one, across", cells, "none")
+    if found["coverage"]:
+        echo("\nShare of targets inside the predictive intervals")
+    for side, known in found["coverage"].items():
+        shares = ", ".join(f"{float(level):.0%} interval {share:.1%}" for level, share in known.items())
         echo(f"{side}: {shares}")
     show("Features that have cut loose from their wording", found["loose_features"], "none")
     total = found["contradicted"]
@@ -73,8 +85,6 @@ def _diagnosis(folder: Path) -> dict[str, Any]:
     test = run.fitted(items, "test").with_parameters_of(fitted)
     contradicted = checks.contradicted_answers(fitted)
     effects = inference_data.effect_summary(run.fitted(items), exported).reset_index(names="effect")
-    check = checks.predictive_check(fitted, draws)
-    check["target"] = [fitted.target_names[t] if len(fitted.target_names) > t else str(t) for t in check["target"]]
     return {
         "features": len(fitted.feature_texts),
         "items": len(fitted.item_ids),
@@ -86,14 +96,36 @@ def _diagnosis(folder: Path) -> dict[str, Any]:
             "p_loo": loo.effective_parameters,
             "unreliable": int((loo.pareto_k > inference_data.LARGEST_SHAPE).sum()),
         },
-        "predictive_check": _rows(check),
-        "coverage": {
-            side: {str(level): share for level, share in checks.coverage(part).items()}
-            for side, part in (("train", fitted), ("test", test))
-        },
+        "predictive_check": _rows(checks.predictive_check(fitted, draws)),
+        **_predictions(run, items, {"train": fitted, "test": test}),
         "loose_features": _rows(checks.loose_features(fitted, draws)),
         "contradicted": len(contradicted),
         "contradicted_answers": _rows(contradicted.head(SHOWN)),
+    }
+
+
+def _predictions(run: Discovery, items: Items | None, sure: dict[str, FittedItems]) -> dict[str, Any]:
+    """What is measured of the predictions; of classes, whose intervals say nothing, the confusion of the test items.
+
+    sure: both sides of the split with what is uncertain about the parameters.
+    """
+    import pandas as pd
+
+    from genz_ppl.diagnostics import checks, measures
+
+    sides = {side: run.fitted(items, side) for side in sure}
+    table = pd.DataFrame({side: checks.measured(part) for side, part in sides.items()})
+    test, confused = sides["test"], {}
+    if classes := measures.kind_of(test.state.model.likelihood) == "classes":
+        table = table.loc[list(measures.CLASS_MEASURES)]  # the others are about numbers
+        values = checks.predicted_targets(test)
+        targets = measures.class_targets(test.state.model.likelihood, *values, test.target_names, test.class_names)
+        confused = measures.class_tables(targets)["confusion"]
+    covered = {} if classes else {side: checks.coverage(part) for side, part in sure.items()}
+    return {
+        "measures": _rows(table.reset_index(names="measure")),
+        "confusion": confused,
+        "coverage": {side: {str(level): share for level, share in found.items()} for side, found in covered.items()},
     }
 
 

@@ -43,7 +43,8 @@ def predict(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id.
+    """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id; of classes the
+    most probable one and all probabilities.
 
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
     """

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.diagnostics.measures import kind_of, measures
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, held_out_draws
-from genz_ppl.inference.prediction import predict
+from genz_ppl.inference.prediction import predict, predictive_mean
+from genz_ppl.types import FloatArray
 
 # At p_e = 0.5 an answer says nothing about its feature; from here on the feature has left its wording behind.
 LOOSE = 0.3
@@ -41,6 +43,18 @@ def contradicted_answers(fitted: FittedItems) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
+def predicted_targets(fitted: FittedItems) -> tuple[FloatArray, FloatArray]:
+    """Targets in the form of predictions, and predictions, (T, L) each."""
+    with isolated(fitted.seed):
+        predicted = predictive_mean(fitted.state, fitted.scaling, fitted.answers, fitted.covariates, fitted.seed)
+    return fitted.state.model.likelihood.comparable(fitted.targets).numpy(), predicted
+
+
+def measured(fitted: FittedItems) -> dict[str, float]:
+    """How well the items are predicted: see `genz_ppl.diagnostics.measures.measures`."""
+    return measures(fitted.state.model.likelihood, *predicted_targets(fitted))
+
+
 def coverage(fitted: FittedItems, levels: Sequence[float] = LEVELS) -> dict[float, float]:
     """Share of target entries inside the central predictive intervals of these levels; features averaged over."""
     targets = fitted.state.model.likelihood.comparable(fitted.targets).numpy()
@@ -55,21 +69,22 @@ def coverage(fitted: FittedItems, levels: Sequence[float] = LEVELS) -> dict[floa
 
 
 def predictive_check(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame:
-    """How often data drawn from the model exceed the data in mean, sd, smallest and largest value, by target.
+    """How often data drawn from the model exceed the data in mean, sd, smallest and largest value, by target; of classes
+    in the share of the items that have it, the mean.
 
     p: the share of draws with a larger value; near 0 or 1 the model does not make data like these.
     """
     targets = fitted.state.model.likelihood.comparable(fitted.targets)
-    rows = []
-    for column in range(draws.replicated.shape[2]):
+    rows, classes = [], kind_of(fitted.state.model.likelihood) == "classes"
+    for column, target in enumerate(fitted.column_names):
         observed = targets[:, column].numpy()
         there = ~np.isnan(observed)
         drawn = draws.replicated[:, there, column]
-        for name, statistic in _STATISTICS.items():
+        for name, statistic in list(_STATISTICS.items())[: 1 if classes else None]:
             value = float(statistic(observed[there]))
             replicated = statistic(drawn, axis=1)
             p = float((replicated > value).mean() + 0.5 * (replicated == value).mean())
-            rows.append({"target": column, "statistic": name, "observed": value, "drawn": float(replicated.mean()), "p": p})
+            rows.append({"target": target, "statistic": name, "observed": value, "drawn": float(replicated.mean()), "p": p})
     return pd.DataFrame(rows)
 
 

@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genz_ppl.diagnostics.checks import held_out_log_likelihood
+from genz_ppl.diagnostics.checks import held_out_log_likelihood, measured
 from genz_ppl.diagnostics.inference_data import LARGEST_SHAPE, leave_one_out, to_inference_data
+from genz_ppl.diagnostics.measures import CLASS_MEASURES, kind_of
 from genz_ppl.errors import InputError
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
+
+# The mean of -log P(the class that came), by either name.
+_SAME = {"cross_entropy": "log_loss"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Comparison:
 def compare(runs: dict[str, Contestant]) -> Comparison:
     """Columns: elpd_loo (log predictive density of the training items, each left out), se, p_loo, elpd_difference and
     difference_se to the best, unreliable (share of items with a Pareto shape above 0.7), held_out (mean log predictive
-    density of a test item), error and metric (on the test items).
+    density of a test item), error and metric (on the test items), and of classes and counts also on the test items what is
+    comparable between likelihoods: `CLASS_MEASURES`, deviance.
 
     Raises InputError for runs on different items or targets.
     """
@@ -59,10 +64,19 @@ def compare(runs: dict[str, Contestant]) -> Comparison:
                 "held_out": held_out_log_likelihood(draws[name], run.test),
                 "error": run.error,
                 "metric": run.metric,
+                **_comparable(run),
             }
         )
     table = pd.DataFrame(rows).sort_values("elpd_loo", ascending=False, kind="stable").reset_index(drop=True)
     return Comparison(table, _advice(table), _warnings(runs, table))
+
+
+def _comparable(run: Contestant) -> dict[str, float]:
+    """Measures of the test items that do not depend on the likelihood, beside the run's own error."""
+    kinds = {"classes": CLASS_MEASURES, "counts": ("deviance",), "numbers": ()}
+    wanted = kinds[kind_of(run.test.state.model.likelihood)]
+    found = measured(run.test) if wanted else {}
+    return {name: found[name] for name in wanted if name in found}
 
 
 def _check_same(runs: dict[str, Contestant]) -> None:
@@ -105,7 +119,7 @@ def _warnings(runs: dict[str, Contestant], table: pd.DataFrame) -> tuple[str, ..
         warnings.append(
             "densities of numbers and probabilities of counts or classes are not on one scale: compare errors, not elpd"
         )
-    if len({run.metric for run in runs.values()}) > 1:
+    if len({_SAME.get(run.metric, run.metric) for run in runs.values()}) > 1:
         warnings.append("the runs report different error metrics")
     for _, row in table[table["unreliable"] > 0].iterrows():
         warnings.append(

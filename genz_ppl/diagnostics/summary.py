@@ -9,6 +9,7 @@ from typing import Any
 from genz_ppl.output import plural
 
 NAN = float("nan")
+_OF_CLASSES = ("accuracy", "guess_accuracy", "auc")
 # A ceiling below this is none.
 SMALLEST_CEILING = 0.02
 
@@ -19,7 +20,8 @@ class Summary:
 
     without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
     classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
-    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets.
+    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets. accuracy, guess_accuracy, auc: of
+    the test items where y is a class, see `genz_ppl.diagnostics.measures`.
     """
 
     n_features: int
@@ -32,6 +34,14 @@ class Summary:
     improvement: float = NAN
     lower: float = NAN
     upper: float = NAN
+    accuracy: float = NAN
+    guess_accuracy: float = NAN
+    auc: float = NAN
+
+    @property
+    def is_of_classes(self) -> bool:
+        """Whether y is a class, as far as is known."""
+        return math.isfinite(self.accuracy)
 
     @property
     def helps(self) -> bool:
@@ -39,8 +49,9 @@ class Summary:
         return not self.improvement <= 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, None where not known."""
-        return {name: None if value != value else value for name, value in asdict(self).items()}
+        """Plain values, None where not known; without what is known of classes only, where y is none."""
+        values = {name: None if value != value else value for name, value in asdict(self).items()}
+        return {name: value for name, value in values.items() if self.is_of_classes or name not in _OF_CLASSES}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Summary:
@@ -60,7 +71,11 @@ class Summary:
             beside.append(f"{shown(self.guess)} by guessing")
         if beside:
             parts.append(f"on test items {', '.join(beside)}")
-        if math.isfinite(self.r2):
+        if self.is_of_classes:
+            right, guessed = (f"{100 * share:.3g} %" for share in (self.accuracy, self.guess_accuracy))
+            parts.append(f"accuracy {right}, {guessed} by guessing")
+            parts += [f"AUC {self.auc:.3g}"] if math.isfinite(self.auc) else []
+        elif math.isfinite(self.r2):
             parts.append(f"R2 {self.r2:.3g}")
         return "; ".join(parts)
 

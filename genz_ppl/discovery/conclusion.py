@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from genz_ppl.diagnostics.measures import class_measures, class_targets, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
-from genz_ppl.discovery.run.metrics import r2, score
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.inference.effects import feature_effects, unit_of
 from genz_ppl.inference.engines.coordinate import refit
@@ -13,6 +15,7 @@ from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
 from genz_ppl.inference.worth.judge import judge_of, steps_of
 from genz_ppl.inference.worth.prune import removals
+from genz_ppl.models import Likelihood
 from genz_ppl.types import FloatArray
 
 # Resamples of the test items behind the interval of the improvement; fewer where they are many.
@@ -47,17 +50,24 @@ def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, p
             record.strongest, record.strongest_effect = names[most], float(found.mean[k, most])
 
 
-def summarise(found: Sides, blank: Sides, n_features: int, metric: str, seed: int) -> Summary:
+def summarise(
+    found: Sides, blank: Sides, n_features: int, metric: str, seed: int, likelihood: Likelihood | None = None
+) -> Summary:
     """The errors of a run beside those of the same model without a question, and of guessing.
 
-    found, blank: of either model, targets and predictions, (T, L) each, of training and of test items.
+    found, blank: of either model, targets and predictions, (T, L) each, of training and of test items. likelihood: the run's, of
+    which it is known whether y is a class.
     """
     (y_train, train), (y, test) = found
     without = blank[1][1]
     guess = np.broadcast_to(np.nanmean(y_train, axis=0), y.shape)
     beside = (score(y, without, metric), score(y, guess, metric), score(y, test, "r2"))
     gained = improvement(y, test, without, metric, seed)
-    return Summary(n_features, metric, score(y, test, metric), score(y_train, train, metric), *beside, *gained)
+    outcome = Summary(n_features, metric, score(y, test, metric), score(y_train, train, metric), *beside, *gained)
+    if likelihood is None or kind_of(likelihood) != "classes":
+        return outcome
+    own, guessed = (class_measures(class_targets(likelihood, y, values)) for values in (test, guess))
+    return replace(outcome, accuracy=own["accuracy"], guess_accuracy=guessed["accuracy"], auc=own["auc"])
 
 
 def improvement(

@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genz_ppl.diagnostics.checks import coverage
-from genz_ppl.diagnostics.report.charts_fit import reliability
+from genz_ppl.diagnostics.measures import calibration
 from genz_ppl.diagnostics.report.facts import ReportData
 from genz_ppl.diagnostics.report.page import needed
 from genz_ppl.diagnostics.report.steps import steps_of
@@ -16,6 +18,7 @@ from genz_ppl.discovery.reporting import gather
 from genz_ppl.discovery.view import RunView
 from genz_ppl.errors import OptionError, did_you_mean
 from genz_ppl.inference.posterior import with_uncertainty
+from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +58,7 @@ class Plots:
     def calibration(self, ax: Axes | None = None) -> Axes:
         """How often predictive intervals hold the target, by level; of classes how often what was given a probability came."""
         if self._data.kind == "classes":
-            points = {side: [point[:2] for point in reliability(self._data.columns, side)] for side in ("train", "test")}
+            points = {side: [point[:2] for point in calibration(*_all_of(self._data, side))] for side in ("train", "test")}
             words = "probability predicted", "share that happened"
         else:
             train, test = self._run.fitted(), self._run.fitted(side="test")
@@ -88,3 +91,8 @@ class Plots:
         figure = pyplot.figure(figsize=(figures.WIDTH, height(figures)), layout="constrained")
         with rc_context(figures.STYLE):
             return self._draw(figure.add_subplot(), height, chart, *arguments)
+
+
+def _all_of(data: ReportData, side: str) -> list[FloatArray]:
+    """What came and what was predicted, of all columns together."""
+    return [np.concatenate([getattr(column, what)[side] for column in data.columns]) for what in ("actual", "predicted")]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.discovery.run.metrics import r2
+from genz_ppl.diagnostics.measures import r2
 from genz_ppl.discovery.run.progress import FeatureRecord, Progress, asked, unpack
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from genz_ppl.data import Schema
+from genz_ppl.diagnostics.measures import class_chances, kind_of
 from genz_ppl.inference.group_table import GroupEffects
 from genz_ppl.inference.prediction import Prediction
 from genz_ppl.models import Likelihood
@@ -18,35 +18,25 @@ PARTS = ("mean", "sd", "lower", "upper")
 def prediction_table(outcome: Prediction, index: pd.Index, schema: Schema, likelihood: Likelihood) -> pd.DataFrame:
     """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
-    Where targets are categorical: see `class_table`.
+    Where targets are classes, two or more: most_probable, the name of a class, and probability_<class> for every class. With the
+    bernoulli likelihood mean and so on follow, of the second class as 1 and the first as 0.
     """
     targets = schema.target
-    if likelihood.is_of_classes:
-        return class_table(outcome, index, targets, schema.classes, likelihood.n_classes)
-    columns = {}
-    for position, name in enumerate(targets):
-        prefix = "" if len(targets) == 1 else f"{name}_"
-        for part in PARTS:
-            columns[f"{prefix}{part}"] = getattr(outcome, part)[:, position]
-    return pd.DataFrame(columns, index=index)
-
-
-def class_table(
-    outcome: Prediction, index: pd.Index, targets: Sequence[str], labels: Sequence[Sequence[str]], n_classes: int
-) -> pd.DataFrame:
-    """most_probable and a column probability_<class> for every class; "<target>_" stands before them where there are several.
-
-    labels: the names of the classes of each target; without names the classes are 0 to n_classes - 1.
-    """
     columns: dict[str, object] = {}
     for position, name in enumerate(targets):
         prefix = "" if len(targets) == 1 else f"{name}_"
-        known = list(labels[position]) if labels else [str(c) for c in range(n_classes)]
-        probabilities = outcome.mean[:, position * n_classes : (position + 1) * n_classes][:, : len(known)]
-        best = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, dtype=np.int64)
-        columns[f"{prefix}most_probable"] = [known[c] for c in best]
-        columns |= {f"{prefix}probability_{label}": probabilities[:, c] for c, label in enumerate(known)}
+        if kind_of(likelihood) == "classes":
+            columns |= {f"{prefix}{part}": values for part, values in _of_classes(outcome, position, schema, likelihood).items()}
+        if not likelihood.is_of_classes:
+            columns |= {f"{prefix}{part}": getattr(outcome, part)[:, position] for part in PARTS}
     return pd.DataFrame(columns, index=index)
+
+
+def _of_classes(outcome: Prediction, position: int, schema: Schema, likelihood: Likelihood) -> dict[str, object]:
+    """most_probable and probability_<class> of one target; classes without names are 0, 1, ..."""
+    chances, labels = class_chances(likelihood, outcome.mean, position, schema.classes)
+    found: dict[str, object] = {"most_probable": [labels[best] for best in chances.argmax(axis=1)]}
+    return found | {f"probability_{label}": chances[:, number] for number, label in enumerate(labels)}
 
 
 def group_table(effects: GroupEffects | None, levels: Sequence[str], schema: Schema) -> pd.DataFrame:

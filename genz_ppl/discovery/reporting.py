@@ -8,13 +8,12 @@ from dataclasses import asdict
 import numpy as np
 
 from genz_ppl.data import Items
+from genz_ppl.diagnostics.checks import measured
+from genz_ppl.diagnostics.measures import measures
 from genz_ppl.diagnostics.report.contents import report_contents
 from genz_ppl.diagnostics.report.facts import ReportData, RunFacts
-from genz_ppl.discovery.run.metrics import scores
 from genz_ppl.discovery.view import RunView
-from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
-from genz_ppl.inference.prediction import predictive_mean
 
 
 def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:
@@ -26,7 +25,7 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
         features=run.features,
         curve=run.curve,
         texts={item.id: item.text for item in items if item.id in wanted},
-        scores={**_scores(train, test), **_guesses(train, test)},
+        scores={"train": measured(train), "test": measured(test), **_guesses(train, test)},
         settings=asdict(run.record.settings),
         versions=run.record.versions,
         status=run.status if run.status == "done" else run.record.status,
@@ -37,16 +36,6 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
     return report_contents(train, test, facts)
 
 
-def _scores(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:
-    found = {}
-    for side, part in (("train", train), ("test", test)):
-        with isolated(part.seed):
-            predicted = predictive_mean(part.state, part.scaling, part.answers, part.covariates, part.seed)
-        likelihood = part.state.model.likelihood
-        found[side] = scores(likelihood.comparable(part.targets).numpy(), predicted, likelihood.metric)
-    return found
-
-
 def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:
     """Scores of always predicting the mean of the training items (where y is a class, the shares of the classes)."""
     likelihood = train.state.model.likelihood
@@ -54,5 +43,5 @@ def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float
     found = {}
     for side, part in (("guess_train", train), ("guess_test", test)):
         targets = likelihood.comparable(part.targets).numpy()
-        found[side] = scores(targets, np.broadcast_to(mean, targets.shape), likelihood.metric)
+        found[side] = measures(likelihood, targets, np.broadcast_to(mean, targets.shape))
     return found

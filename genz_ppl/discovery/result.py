@@ -13,7 +13,7 @@ import torch
 
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
-from genz_ppl.diagnostics.report.contents import kind_of
+from genz_ppl.diagnostics.measures import kind_of
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
@@ -200,8 +200,8 @@ class Discovery:
 
         items: or a DataFrame; its columns are matched by name with those of the run. Targets and further columns are not needed.
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
-        Categorical targets: most_probable and probability_<class>. Items of the run keep the answers they have; the model is
-        asked about the others only. model_settings: changes for a served model, as in `resume`; caps count from here.
+        Classes, two or more: most_probable and probability_<class>, with bernoulli before the others. Items of the run keep their
+        answers; the model is asked about others only. model_settings: changes of a served model, as in `resume`; caps count anew.
         predict_with: "list", the features of the run, or "pool", all questions that it has the answers to: see `pool`.
         """
         if not 0 < level < 1:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.effect_posterior import effect_variance
+from genz_ppl.inference.engines.exact import bit_table
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
@@ -41,21 +42,42 @@ class Prediction:
 
 
 def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:
-    """E[y | h, x], (T, D), or class probabilities, (T, L); exact where there are closed forms, else an average over draws."""
+    """E[y | h, x], (T, D), or class probabilities, (T, L), the same for items of which the same is known.
+
+    Exact where there are closed forms or no more than DRAWS values of z, else an average over draws.
+    """
     prior, x = state.prior(answers), scaling.covariates(covariates)
-    doubt = doubt_of(state, x)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
         if state.model.has_closed_form:
             location = state.model.link(prior, x)
         else:
-            means = [torch.zeros(0, state.model.likelihood.n_locations, dtype=torch.float64)]
-            for rows, draws in _draws(state, prior, seed):
-                parts = [model.likelihood.expected(_location(model, z, x[rows], _some(doubt, rows))).sum(0) for model, z in draws]
-                means.append(torch.stack(parts).sum(0) / DRAWS)
-            location = torch.cat(means)
+            # Noise of draws would put items in an order of which nothing is known.
+            known, place = torch.unique(torch.cat([prior, x, x.new_zeros(len(x), 1)], dim=1), dim=0, return_inverse=True)
+            n_features = prior.shape[1]
+            location = _mean(state, known[:, :n_features], known[:, n_features:-1], seed)[place]
     values: FloatArray = scaling.location(location).numpy()
     return values
+
+
+def _mean(state: State, prior: Tensor, x: Tensor, seed: int) -> Tensor:
+    """E[y | h, x] in the model's units, (T, L)."""
+    model, doubt, n_features = state.model, doubt_of(state, x), prior.shape[1]
+    means = [torch.zeros(0, model.likelihood.n_locations, dtype=torch.float64)]
+    if state.uncertainty is None and doubt is None and 2**n_features <= DRAWS:
+        bits = bit_table(n_features).to(prior)
+        size = max(1, CHUNK // (len(bits) * max(1, n_features, model.likelihood.n_locations)))
+        for start in range(0, len(x), size):
+            yes, covariates = prior[start : start + size], x[start : start + size]
+            z = bits.unsqueeze(1).expand(-1, len(yes), -1)
+            expected = model.likelihood.expected(_location(model, z, covariates, None))
+            chances = torch.where(z > 0.5, yes, 1 - yes).prod(dim=2, keepdim=True)
+            means.append((chances * expected).sum(0))
+        return torch.cat(means)
+    for some, draws in _draws(state, prior, seed):
+        parts = [one.likelihood.expected(_location(one, z, x[some], _some(doubt, some))).sum(0) for one, z in draws]
+        means.append(torch.stack(parts).sum(0) / DRAWS)
+    return torch.cat(means)
 
 
 def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int, level: float = 0.9) -> Prediction:

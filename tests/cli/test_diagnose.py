@@ -99,3 +99,31 @@ def test_wrong_options_of_strategies_in_the_words_of_the_command_line(genz: Any,
         assert done.code == 2
         assert done.message.removeprefix("genz: ").startswith(message)
         assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_classes_by_name_and_what_is_comparable_between_likelihoods(genz: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"colour": random.choice(["red", "blue"], 80), "size": random.integers(0, 10, 80)})
+    frame["kind"] = np.where((frame["colour"] == "red") ^ (random.random(80) < 0.1), "warm", "cold")
+    frame.to_csv(tmp_path / "toy.csv", index=False)
+    for likelihood in ("bernoulli", "categorical"):
+        fit = ("fit", "toy.csv", "--target", "kind", "--out", likelihood, "--likelihood", likelihood)
+        done = genz(*fit, "--cycles", 1, "--add", 1, "--no-ceiling")
+        assert done.code == 0, done.err
+        assert "; accuracy " in done.out
+        found = json.loads(genz("diagnose", likelihood, "--json").out)
+        expected = ["kind is warm"] if likelihood == "bernoulli" else ["kind is cold", "kind is warm"]
+        assert [(row["target"], row["statistic"]) for row in found["predictive_check"]] == [(name, "mean") for name in expected]
+        assert (found["confusion"]["kind"]["classes"], found["coverage"]) == (["cold", "warm"], {})
+        metrics = json.loads((tmp_path / likelihood / "metrics.json").read_text(encoding="utf-8"))["test"]
+        measured = {row["measure"]: row["test"] for row in found["measures"]}
+        assert measured == pytest.approx({name: metrics[name] for name in measured})
+        printed = genz("diagnose", likelihood).out
+        assert "balanced_accuracy" in printed
+        assert "kind: came  cold  warm" in printed
+    done = genz("compare", "bernoulli", "categorical")
+    assert "balanced accuracy" in done.out
+    assert "different error metrics" not in done.out  # both are the mean of -log P(the class that came)
+    rows = json.loads(genz("compare", "bernoulli", "categorical", "--json").out)["runs"]
+    assert all(row["log_loss"] == pytest.approx(row["error"], rel=1e-6) for row in rows)

@@ -15,6 +15,7 @@ import pytest
 from pages import parsed
 
 from genz_ppl.data import Items
+from genz_ppl.diagnostics.report.charts_classes import confusion_chart
 from genz_ppl.diagnostics.report.facts import ReportData
 from genz_ppl.diagnostics.report.words import number
 from genz_ppl.diagnostics.report.write import render
@@ -98,8 +99,7 @@ def test_every_kind_of_target_has_its_charts(explained: Explained, kind: str) ->
     page = parsed(render(data_of(run, items)))
     drawn = page.data["charts"]
     expected = {"curve", "fit", "residuals", "cost"}
-    if kind not in ("bernoulli", "categorical"):
-        expected.add("check")
+    expected.add("confusion" if kind in ("bernoulli", "categorical") else "check")
     if kind in ("categorical", "many"):
         expected.add("effects")
     if kind == "many":
@@ -109,8 +109,40 @@ def test_every_kind_of_target_has_its_charts(explained: Explained, kind: str) ->
         traces = chart.get("traces") or [trace for option in chart["options"] for trace in option["traces"]]
         assert traces, name
         assert all(len(trace["x"]) == len(trace["y"]) for trace in traces), name
-    assert ("most probable class is right" in page.words) == (kind in ("bernoulli", "categorical"))
+    for said in ("most probable class is right", "balanced accuracy", "Brier score", "Which class is taken for which"):
+        assert (said in page.words) == (kind in ("bernoulli", "categorical")), said
     assert not re.search(r"\b(nan|inf|None|undefined)\b", page.words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical"])
+def test_classes_are_shown_by_name(explained: Explained, kind: str) -> None:
+    run, items = explained(kind)
+    data = data_of(run, items)
+    drawn = parsed(render(data)).data["charts"]
+    labels = ["no", "yes"] if kind == "bernoulli" else ["0", "1", "2"]
+    unseen, training = drawn["confusion"]["options"]
+    assert (unseen["label"], training["label"]) == ("unseen items", "training items")
+    assert unseen["layout"]["yaxis"]["ticktext"] == labels
+    counts = np.array(unseen["traces"][0]["text"])
+    assert counts.sum() == 16
+    assert np.trace(counts) / 16 == pytest.approx(data.facts.scores["test"]["accuracy"])
+    rows = confusion_chart(data)["table"]["rows"]
+    assert {row[1] for row in rows} <= set(labels)
+    assert sum(int(row[3]) for row in rows if row[0] == "unseen items") == 16
+    assert set(data.check["target"]) == {f"y is {label}" for label in labels[1 if kind == "bernoulli" else 0 :]}
+
+
+@pytest.mark.slow
+def test_counts_hang_from_what_is_expected_of_them(explained: Explained) -> None:
+    run, items = explained("poisson")
+    data = data_of(run, items)
+    bars, expected = parsed(render(data)).data["charts"]["check"]["options"][0]["traces"]
+    column = data.columns[0]
+    assert bars["customdata"] == column.observed.tolist()
+    np.testing.assert_allclose(np.array(bars["y"]) + bars["base"], expected["y"], atol=1e-3)
+    np.testing.assert_allclose(np.array(expected["y"]) ** 2, column.drawn, rtol=1e-3)
+    assert min(expected["error_y"]["array"] + expected["error_y"]["arrayminus"]) >= 0
 
 
 @pytest.mark.parametrize("link", ["interaction", pytest.param("neural", marks=pytest.mark.slow)])

@@ -116,3 +116,20 @@ def test_constant_and_collinear_columns_are_no_warning(covariates: tuple[str, ..
     run = discover(items, cycles=1, add=2, cut=0)  # warnings are errors
     assert run.summary.test < 1e-3
     assert len(run.posterior.columns) == (0 if covariates else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical", "poisson"])
+def test_what_a_question_brought_is_nats_of_the_bound_of_the_curve(likelihood: str, frame: pd.DataFrame) -> None:
+    """Not of a model that ranks wordings: least squares on indicators tell thousands of nats for 60 items."""
+    lively = (frame["colour"] == "red").to_numpy() + np.random.default_rng(0).random(60) > 0.7
+    frame["y"] = np.where(lively, 9, 1) if likelihood == "poisson" else np.where(lively, "yes", "no")
+    items = Items.from_frame(frame, id="key", target="y", classes=likelihood != "poisson")
+    run = discover(items, likelihood=likelihood, cycles=1, add=2, cut=0)
+    bounds, events = run.curve["bound"], run.curve["event"]
+    rises = {run.curve["feature"][row]: bounds[row] - bounds[row - 1] for row in run.curve.index[events == "add"]}
+    brought = run.features.set_index("text")["gain_when_added"]
+    assert rises
+    assert brought.to_dict() == pytest.approx(rises)
+    if likelihood != "poisson":
+        assert brought.max() < 48 * np.log(2)  # no more than there is to know of 48 items

@@ -42,12 +42,27 @@ def test_mean_is_the_average_over_all_assignments(fitted: tuple[Any, FitResult],
     table = bits(3).numpy()
     chance, values = chances(result, world.answers, table), link_values(result, table)
     expected = chance.T @ values
-    variance = chance.T @ values**2 - expected**2
-    exact = result.settings.link == "linear"
-    tolerance = 1e-9 if exact else 5 * np.sqrt(variance.clip(0) / DRAWS) + 1e-9
-    assert np.all(np.abs(result.predict(world.answers) - expected) <= tolerance)
+    np.testing.assert_allclose(result.predict(world.answers), expected, rtol=0, atol=1e-9)
     plugged_in = link_values(result, np.nan_to_num(world.answers, nan=1.0))
     assert np.abs(plugged_in - expected).max() > 0.1
+
+
+@pytest.mark.parametrize("n_features", [2, 10])
+def test_items_of_which_the_same_is_known_are_predicted_alike(n_features: int, simulate: Any) -> None:
+    """Also where the mean is one of draws: their noise would put the items in an order, and AUC would be its."""
+    random = np.random.default_rng(0)
+    answers = (random.random((60, n_features)) < 0.5).astype(float)
+    answers[40:] = answers[:20]
+    targets = (answers[:, 0] + random.normal(size=60) > 0.5).astype(float)
+    result = fit(answers, targets, likelihood="bernoulli", steps=2)
+    found = result.predict(answers)
+    np.testing.assert_array_equal(found[40:], found[:20])
+    one = result.predict(answers[:1])
+    if 2**n_features <= DRAWS:  # whatever it is predicted together with
+        np.testing.assert_allclose(one, found[:1], rtol=0, atol=1e-12)
+    variance = found[:1] * (1 - found[:1])
+    assert np.abs(one - found[:1]) <= 8 * np.sqrt(variance / DRAWS)
+    assert result.predict(answers[:0]).shape == (0, 1)
 
 
 def test_standard_deviation_and_interval_are_those_of_the_mixture(fitted: tuple[Any, FitResult], bits: Any) -> None:
@@ -120,9 +135,7 @@ def test_moments_with_other_likelihoods_are_those_of_the_mixture(other: tuple[An
     chance, (_, means, variances) = chances(result, world.answers, table), mixture(result, table)
     expected = chance.T @ means
     between = chance.T @ means**2 - expected**2
-    exact = result.settings.likelihood in ("student_t", "laplace")
-    tolerance = 1e-9 if exact else 5 * np.sqrt(between.clip(0) / DRAWS) + 1e-9
-    assert np.all(np.abs(result.predict(world.answers) - expected) <= tolerance)
+    np.testing.assert_allclose(result.predict(world.answers), expected, rtol=0, atol=1e-9)
     found = result.predict_interval(world.answers)
     sd = np.sqrt(between + chance.T @ variances)
     if result.settings.likelihood != "student_t":  # a standard deviation from draws means little with tails that heavy

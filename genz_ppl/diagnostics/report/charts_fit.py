@@ -1,4 +1,4 @@
-"""Charts of a fit: predictions, residuals, calibration, effects by target, and data that the model makes."""
+"""Charts of a fit: predictions, residuals, effects by target, and data that the model makes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,13 @@ from genz_ppl.types import FloatArray
 # Points of all scatter charts together: more make the file large and show nothing more.
 MOST_POINTS = 16_000
 MOST_ROWS = 100
-BINS = 10
+# Bars of a histogram of probabilities.
+BINS = 20
 
 
 def fit_chart(data: ReportData) -> Chart:
-    """Predicted against actual values; where y is a class, how often what was given a probability happened."""
-    options = [_calibration(column) if data.kind == "classes" else _scatter(data, column) for column in data.columns]
-    axes: dict[str, Any]
-    if data.kind == "classes":
-        axes = {"xaxis": {"title": {"text": "probability predicted"}}, "yaxis": {"title": {"text": "share that happened"}}}
-        rows = [row for column in data.columns for row in _calibration_rows(column)]
-        table = table_of(("class", "items", "probability predicted", "unseen items", "happened"), rows)
-        alt = "Predicted probabilities, in tenths, against the share of items with the class; on the diagonal both agree."
-        return chart("Calibration", alt, axes, table, options=options)
+    """Predicted against actual values."""
+    options = [_scatter(data, column) for column in data.columns]
     axes = {
         "xaxis": {"title": {"text": "predicted"}, "zeroline": False},
         "yaxis": {"title": {"text": "actual"}, "zeroline": False},
@@ -93,40 +87,6 @@ def _rmse(column: Column, side: str) -> float:
     return float(np.sqrt(np.nanmean(error**2))) if not np.isnan(error).all() else math.nan
 
 
-def reliability(columns: Sequence[Column], side: str) -> list[tuple[float, float, int]]:
-    """Mean probability, share that happened, and number of items, of those in each tenth of the probabilities."""
-    predicted, actual = (np.concatenate([getattr(column, what)[side] for column in columns]) for what in ("predicted", "actual"))
-    predicted, actual = predicted[~np.isnan(actual)], actual[~np.isnan(actual)]
-    place = np.minimum((predicted * BINS).astype(int), BINS - 1)
-    found = []
-    for bin_number in range(BINS):
-        inside = place == bin_number
-        if inside.any():
-            found.append((float(predicted[inside].mean()), float(actual[inside].mean()), int(inside.sum())))
-    return found
-
-
-def _calibration(column: Column) -> dict[str, Any]:
-    traces = [line("perfect", [0, 1], [0, 1], "@@muted", line={"width": 1, "dash": "dash"}, hoverinfo="skip")]
-    for side, name, colour, dash in (("train", "training items", "@@train", "dot"), ("test", "unseen items", "@@test", "solid")):
-        bins = reliability([column], side)
-        trace = line(name, numbers([b[0] for b in bins]), numbers([b[1] for b in bins]), colour, line={"dash": dash})
-        sizes = [6 + 2 * math.sqrt(b[2]) if b[2] < 200 else 34 for b in bins]
-        texts = [f"{b[2]} items" for b in bins]
-        trace |= {"mode": "lines+markers", "marker": {"size": sizes, "color": colour, "opacity": 0.8}, "text": texts}
-        traces.append({**trace, "hovertemplate": "%{text}: predicted %{x:.2f}, happened %{y:.2f}<extra></extra>"})
-    return {"label": shortened(column.name, 80), "traces": traces}
-
-
-def _calibration_rows(column: Column) -> list[list[str]]:
-    return [
-        [column.name, side, percent(predicted), number(count), percent(happened)]
-        for side, label in (("train", "training"), ("test", "unseen"))
-        for predicted, happened, count in reliability([column], side)
-        for side in (label,)
-    ]
-
-
 def residual_chart(data: ReportData) -> Chart:
     """Distribution of what predictions miss; where y is a class, of its probability by what came."""
     options, rows = [], []
@@ -171,7 +131,7 @@ def _groups(data: ReportData, column: Column) -> list[tuple[str, FloatArray, str
 
 def _common_edges(groups: Sequence[FloatArray], unit: bool) -> FloatArray:
     if unit:
-        return np.linspace(0, 1, 2 * BINS + 1)
+        return np.linspace(0, 1, BINS + 1)
     values = np.concatenate(groups)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if high - low < 1e-12 * max(1.0, abs(high)):
@@ -246,25 +206,53 @@ def dimension_chart(data: ReportData) -> Chart:
 
 
 def check_chart(data: ReportData) -> Chart:
-    """Histograms of the training targets and of data that the model makes."""
-    options = []
-    for column in data.columns:
-        middle = numbers((column.edges[:-1] + column.edges[1:]) / 2)
-        observed = {"type": "bar", "name": "the data", "x": middle, "y": numbers(column.observed)}
-        drawn = line("data from the model", middle, numbers(column.drawn), "@@blue", mode="lines+markers")
-        reach = {"array": numbers(column.high - column.drawn), "arrayminus": numbers(column.drawn - column.low)}
-        drawn["error_y"] = {"type": "data", "symmetric": False, **reach, "color": "@@blue", "thickness": 1.5}
-        traces = [{**observed, "marker": {"color": "@@soft"}}, drawn]
-        options.append({"label": shortened(column.name, 80), "traces": traces})
+    """Histograms of the training targets and of data that the model makes; of counts as hanging rootograms."""
+    counts = data.kind == "counts"
+    options = [_rootogram(column) if counts else _histogram(column) for column in data.columns]
     rows = [
         [str(row["target"]), str(row["statistic"]), number(row["observed"]), number(row["drawn"]), percent(row["p"])]
         for row in data.check.to_dict("records")
     ]
     layout = {
         "xaxis": {"title": {"text": "target"}},
-        "yaxis": {"title": {"text": "training items"}, "rangemode": "nonnegative"},
+        "yaxis": {"title": {"text": "training items"}, **({"zeroline": True} if counts else {"rangemode": "nonnegative"})},
         "bargap": 0.06,
     }
     alt = "Histogram of the training targets with that of data drawn from the model, and the range of nine in ten such data sets."
+    if counts:
+        alt = "Rootogram: bars of how many items have a count hang, as roots, from the numbers that are expected of the model."
     headings = ("target", "statistic", "in the data", "in data from the model, mean", "draws above the data")
     return chart("Does the model make data like these?", alt, layout, table_of(headings, rows), options=options)
+
+
+def _histogram(column: Column) -> dict[str, Any]:
+    middle = numbers((column.edges[:-1] + column.edges[1:]) / 2)
+    observed = {"type": "bar", "name": "the data", "x": middle, "y": numbers(column.observed)}
+    drawn = line("data from the model", middle, numbers(column.drawn), "@@blue", mode="lines+markers")
+    reach = {"array": numbers(column.high - column.drawn), "arrayminus": numbers(column.drawn - column.low)}
+    drawn["error_y"] = {"type": "data", "symmetric": False, **reach, "color": "@@blue", "thickness": 1.5}
+    return {"label": shortened(column.name, 80), "traces": [{**observed, "marker": {"color": "@@soft"}}, drawn]}
+
+
+def _rootogram(column: Column) -> dict[str, Any]:
+    """Roots show small numbers beside large ones; where a bar ends above 0 items are missing, below 0 there are too many."""
+    middle = numbers((column.edges[:-1] + column.edges[1:]) / 2)
+    observed, drawn, low, high = (np.sqrt(getattr(column, name)) for name in ("observed", "drawn", "low", "high"))
+    bars = {
+        "type": "bar",
+        "name": "the data",
+        "x": middle,
+        "y": numbers(observed),
+        "base": numbers(drawn - observed),
+        "customdata": numbers(column.observed),
+        "hovertemplate": "%{x}: %{customdata} items<extra></extra>",
+        "marker": {"color": "@@soft"},
+    }
+    expected = line("expected of the model", middle, numbers(drawn), "@@blue", mode="lines+markers")
+    expected |= {"customdata": numbers(column.drawn), "hovertemplate": "%{x}: %{customdata} expected<extra></extra>"}
+    # The range of the draws need not hold their mean, where most of them have none.
+    reach = {"array": numbers(np.maximum(high - drawn, 0)), "arrayminus": numbers(np.maximum(drawn - low, 0))}
+    expected["error_y"] = {"type": "data", "symmetric": False, **reach, "color": "@@blue", "thickness": 1.5}
+    roots = list(range(0, 1 + math.ceil(max(observed.max(), high.max())), max(1, math.ceil(drawn.max() / 6))))
+    ticks = {"tickvals": roots, "ticktext": [number(root**2) for root in roots]}
+    return {"label": shortened(column.name, 80), "traces": [bars, expected], "layout": {"yaxis": ticks}}

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.diagnostics.measures import CLASS_MEASURES
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
+from genz_ppl.diagnostics.report.charts_classes import calibration_chart, confusion_chart
 from genz_ppl.diagnostics.report.charts_fit import check_chart, dimension_chart, effect_chart, fit_chart, residual_chart
 from genz_ppl.diagnostics.report.charts_groups import group_chart
 from genz_ppl.diagnostics.report.facts import ReportData
@@ -18,16 +20,20 @@ from genz_ppl.output import plural
 
 def charts(data: ReportData) -> dict[str, Chart]:
     """Every chart of the report by name; those without anything to show are left out."""
-    found = {"curve": learning_curve(data), "fit": fit_chart(data), "residuals": residual_chart(data)}
+    classes = data.kind == "classes"
+    fit = calibration_chart(data) if classes else fit_chart(data)
+    found = {"curve": learning_curve(data), "fit": fit, "residuals": residual_chart(data)}
+    if classes:
+        found["confusion"] = confusion_chart(data)
     if data.features and len(data.columns) > 1:
         found["effects"] = effect_chart(data)
-    if len(data.columns) > 2 and data.kind != "classes":
+    if len(data.columns) > 2 and not classes:
         found["dimensions"] = dimension_chart(data)
     if data.groups is not None:
         found["groups"] = group_chart(data, data.groups)
     if data.facts.baseline:
         found["baseline"] = baseline_chart(data)
-    if data.kind != "classes":
+    if not classes:
         found["check"] = check_chart(data)
     found["cost"] = cost_chart(data.facts.curve)
     return found
@@ -168,12 +174,10 @@ def cost_chart(curve: pd.DataFrame, step: str = "step", shape: str = "hv") -> Ch
 def score_rows(data: ReportData) -> list[list[str]]:
     """Metrics by side, with those of guessing."""
     names = pd.unique(pd.Series([name for side in data.facts.scores.values() for name in side])).tolist()
-    names = [data.metric] if data.kind == "classes" else names  # the others are about numbers
+    names = list(CLASS_MEASURES) if data.kind == "classes" else names  # the others are about numbers
     sides = ("test", "guess_test", "train", "guess_train")
-    rows = [
-        [METRICS.get(name, name.replace("_", " ")), *(number(data.facts.scores[side].get(name, math.nan)) for side in sides)]
-        for name in names
-    ]
-    if data.accuracy:
-        rows.insert(0, ["most probable class right", *(percent(data.accuracy[side]) for side in sides)])
-    return rows
+
+    def shown(name: str, side: str) -> str:
+        return (percent if "accuracy" in name else number)(data.facts.scores[side].get(name, math.nan))
+
+    return [[METRICS.get(name, name.replace("_", " ")), *(shown(name, side) for side in sides)] for name in names]

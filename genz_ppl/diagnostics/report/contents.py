@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predictive_check
+from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predicted_targets, predictive_check
+from genz_ppl.diagnostics.measures import ClassTarget, class_targets, kind_of
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of
@@ -16,9 +17,6 @@ from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_cha
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
-from genz_ppl.inference.prediction import predictive_mean
-from genz_ppl.models.likelihoods import Likelihood
-from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
 EXAMPLES = 3
@@ -36,8 +34,6 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
     sure = replace(train, state=draws.state)
     contradicted = contradicted_answers(train)
     examples = _Examples(train, facts.texts)
-    check = predictive_check(shown_items(train), draws)
-    check["target"] = [columns[position].name for position in check["target"]]
     answers = train.answers.numpy()
     return ReportData(
         facts=facts,
@@ -60,8 +56,8 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         n_answers=int(np.isfinite(answers).sum()),
         n_unanswered=int(np.isnan(answers).sum()),
         columns=columns,
-        accuracy=_accuracy(train, test, columns) if kind == "classes" else {},
-        check=check[check["statistic"] == "mean"] if kind == "classes" else check,
+        classes={side: _classes(part, columns, side) for side, part in (("train", train), ("test", test))},
+        check=predictive_check(shown_items(train), draws),
         coverage={} if kind == "classes" else {"train": coverage(sure), "test": coverage(test.with_parameters_of(sure))},
     )
 
@@ -70,13 +66,6 @@ def _groups(train: FittedItems) -> GroupLevels | None:
     with isolated(train.seed):
         effects = group_effects(train.state, train.scaling)
     return None if effects is None else GroupLevels(train.levels, effects.level, effects.level_sd)
-
-
-def kind_of(likelihood: Likelihood) -> str:
-    """What a likelihood is for: "numbers", "counts" or "classes"."""
-    if likelihood.standardised:
-        return "numbers"
-    return "classes" if likelihood.name in CLASS_LIKELIHOODS else "counts"
 
 
 class _Examples:
@@ -145,14 +134,12 @@ def _columns(train: FittedItems, test: FittedItems, draws: PosteriorDraws) -> tu
     actual, predicted = {}, {}
     shown = train.state.model.likelihood.comparable(shown_items(train).targets).numpy()
     for side, items in (("train", train), ("test", test)):
-        actual[side] = items.state.model.likelihood.comparable(items.targets).numpy()
-        with isolated(items.seed):
-            predicted[side] = predictive_mean(items.state, items.scaling, items.answers, items.covariates, items.seed)
-    found = []
+        actual[side], predicted[side] = predicted_targets(items)
+    found, counts = [], kind_of(train.state.model.likelihood) == "counts"
     for position, name in enumerate(train.column_names):
         y = shown[:, position]
         there = ~np.isnan(y)
-        edges = _edges(y[there])
+        edges = _edges(y[there], counts)
         drawn = np.stack([np.histogram(draw, edges)[0] for draw in draws.replicated[:, there, position]]).astype(np.float64)
         low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
         found.append(
@@ -170,30 +157,22 @@ def _columns(train: FittedItems, test: FittedItems, draws: PosteriorDraws) -> tu
     return tuple(found)
 
 
-def _edges(values: FloatArray) -> FloatArray:
-    """Edges of bins: one for each value where there are few whole numbers, else up to 24 of equal width."""
+def _edges(values: FloatArray, counts: bool) -> FloatArray:
+    """Edges of bins: one for each value where there are few whole numbers, else up to 24 of equal width (counts: a whole one)."""
     low, high = float(values.min()), float(values.max())
+    if counts:
+        width = (high - low) // MOST_BINS + 1
+        return np.arange(low - 0.5, high + width, width)
     if bool((values == np.round(values)).all()) and high - low < MOST_BINS:
         return np.arange(low - 0.5, high + 1.0)
     edges: FloatArray = np.linspace(low, high, 1 + min(MOST_BINS, max(5, round(2 * len(values) ** 0.4))))
     return edges
 
 
-def _accuracy(train: FittedItems, test: FittedItems, columns: Sequence[Column]) -> dict[str, float]:
-    """Share of right most probable classes by side, and of always taking the most frequent one of the training items."""
-    n_targets = len(train.target_names)
-    width = len(columns) // n_targets
-    found: dict[str, float] = {}
-    for side, items in (("train", train), ("test", test)):
-        right, guessed, count = 0.0, 0.0, 0
-        for d in range(n_targets):
-            y = items.targets[:, d].numpy()
-            there = ~np.isnan(y)
-            chances = np.stack([column.predicted[side] for column in columns[d * width : (d + 1) * width]], axis=1)
-            chosen = chances.argmax(axis=1) if width > 1 else (chances[:, 0] > 0.5).astype(np.int64)
-            known = train.targets[:, d].numpy()
-            usual = np.bincount(known[~np.isnan(known)].astype(np.int64)).argmax()
-            right, guessed = right + float((chosen == y)[there].sum()), guessed + float((y[there] == usual).sum())
-            count += int(there.sum())
-        found |= {side: right / max(1, count), f"guess_{side}": guessed / max(1, count)}
-    return found
+def _classes(items: FittedItems, columns: Sequence[Column], side: str) -> tuple[ClassTarget, ...]:
+    """Targets that are classes, with what was predicted; none where they are not."""
+    likelihood = items.state.model.likelihood
+    if kind_of(likelihood) != "classes":
+        return ()
+    actual, predicted = (np.stack([getattr(one, what)[side] for one in columns], axis=1) for what in ("actual", "predicted"))
+    return tuple(class_targets(likelihood, actual, predicted, items.target_names, items.class_names))

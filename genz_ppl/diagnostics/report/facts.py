@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.diagnostics.measures import ClassTarget
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.types import FloatArray
@@ -121,7 +122,7 @@ class GroupLevels:
 @dataclass(frozen=True)
 class ReportData:
     """Everything a report shows. kind: "numbers", "counts" or "classes". unit: of effects, "log rate" or "log-odds"; "" where
-    it is that of the predictions. coverage: by side and level; empty for classes.
+    it is that of the predictions. classes: by side the targets that are classes; coverage: by side and level, empty for classes.
 
     varying: the column that covariate weights vary by, "" where they do not; groups: those it makes.
     """
@@ -143,7 +144,7 @@ class ReportData:
     n_answers: int
     n_unanswered: int
     columns: tuple[Column, ...]
-    accuracy: Mapping[str, float]
+    classes: Mapping[str, tuple[ClassTarget, ...]]
     check: pd.DataFrame
     coverage: Mapping[str, Mapping[float, float]]
 

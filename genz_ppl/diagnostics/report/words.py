@@ -11,12 +11,16 @@ import pandas as pd
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
 
 METRICS = {
+    "accuracy": "accuracy: most probable class right",
+    "balanced_accuracy": "balanced accuracy: every class counting alike",
+    "brier": "Brier score",
     "auc": "area under the ROC curve",
     "median_absolute_error": "median absolute error",
     "mean_absolute_error": "mean absolute error",
     "rmse": "root mean squared error",
     "cosine": "cosine similarity",
-    "deviance": "mean deviance",
+    "deviance": "mean Poisson deviance",
+    "negative_binomial_deviance": "mean negative binomial deviance",
     "log_loss": "log loss (nats)",
     "cross_entropy": "cross-entropy (nats)",
     "r2": "R²",
@@ -122,9 +126,7 @@ def tiles(data: ReportData) -> list[Tile]:
     scores = data.facts.scores
     found = [Tile(number(len(data.features)), "question" if len(data.features) == 1 else "questions", _answer_quality(data))]
     if data.kind == "classes":
-        found.append(
-            Tile(percent(data.accuracy["test"]), "right on unseen items", f"most frequent: {_accuracy(data, 'guess_test')}")
-        )
+        found.append(Tile(_accuracy(data, "test"), "right on unseen items", f"most frequent: {_accuracy(data, 'guess_test')}"))
     elif len(data.columns) == 1:
         explained = scores["test"]["r2"]
         shown = percent(explained) if explained > 0 else "none"
@@ -144,7 +146,7 @@ def _answer_quality(data: ReportData) -> str:
 
 
 def _accuracy(data: ReportData, side: str) -> str:
-    return percent(data.accuracy[side])
+    return percent(data.facts.scores[side]["accuracy"])
 
 
 def _guess(data: ReportData) -> str:
@@ -195,7 +197,7 @@ def _quality(data: ReportData) -> str:
     scores, unseen = data.facts.scores, f"On {counted(data.n_items['test'], 'item')} that were kept aside"
     test, guess = scores["test"].get(data.metric, math.nan), scores["guess_test"].get(data.metric, math.nan)
     if data.kind == "classes":
-        no_better = ", so this is no better" if data.accuracy["test"] <= data.accuracy["guess_test"] else ""
+        no_better = ", so this is no better" if scores["test"]["accuracy"] <= scores["guess_test"]["accuracy"] else ""
         return (
             f"{unseen}, the most probable class is right for {_accuracy(data, 'test')}; always taking the most frequent class "
             f"is right for {_accuracy(data, 'guess_test')}{no_better}."

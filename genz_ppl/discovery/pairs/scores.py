@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from genz_ppl.diagnostics.measures import OWN_METRICS, auc, r2
 from genz_ppl.discovery.pairs.problem import PairProblem
-from genz_ppl.discovery.run.metrics import OWN_METRICS, r2
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.pairs.prediction import pair_densities, pair_means
 from genz_ppl.models.cooccurrence import CoOccurrence
@@ -48,10 +48,10 @@ def part_scores(
 
 
 def _scores(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[str, float | None]:
-    result: dict[str, float | None] = {**_errors(values, predicted, likelihood), "r2": r2(values[:, None], predicted[:, None])}
+    result = {**_errors(values, predicted, likelihood), "r2": r2(values[:, None], predicted[:, None])}
     if likelihood == "bernoulli":
         result["auc"] = auc(values, predicted)
-    return {name: value if value is not None and np.isfinite(value) else None for name, value in result.items()}
+    return {name: value if np.isfinite(value) else None for name, value in result.items()}
 
 
 def _errors(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[str, float]:
@@ -59,14 +59,3 @@ def _errors(values: FloatArray, predicted: FloatArray, likelihood: str) -> dict[
     found = {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
     metric = PAIR_METRICS[likelihood]
     return found if metric == "rmse" else {**found, metric: OWN_METRICS[metric](values, predicted)}
-
-
-def auc(values: FloatArray, predicted: FloatArray) -> float | None:
-    """P(a one is ranked above a zero), ties as halves; None unless both occur. values: (R,) of 0 and 1."""
-    from scipy.stats import rankdata
-
-    ones = values > 0.5
-    n_ones, n_zeros = int(ones.sum()), int((~ones).sum())
-    if not n_ones or not n_zeros:
-        return None
-    return float((rankdata(predicted)[ones].sum() - n_ones * (n_ones + 1) / 2) / (n_ones * n_zeros))

@@ -139,6 +139,7 @@ class MiningRun:
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
         """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
+        self.note_rise(progress, events)
         for event, text in events:
             self.note(progress, event, text)
         if ("final", "") in events:
@@ -147,10 +148,18 @@ class MiningRun:
             found = self.problem.predictions(progress)
             note_effects(progress, self.problem.fitted(progress), *found[1])
             blank = self.problem.predictions(self._start(None)) if progress.active else found
-            outcome = summarise(found, blank, len(progress.active), self.problem.metric(progress), self.settings.seed)
+            counted, metric = len(progress.active), self.problem.metric(progress)
+            outcome = summarise(found, blank, counted, metric, self.settings.seed, progress.state.model.likelihood)
             progress.outcome = outcome.to_dict()
         elif not progress.settled:
             cycle.note_best(progress)
+
+    def note_rise(self, progress: Progress, events: list[Event]) -> None:
+        """Where steps have no closed forms, and another model may have ranked the wordings, note by how much this bound rose."""
+        model, added = progress.state.model, [text for event, text in events if event == "add"]
+        if len(added) == 1 and model.shortcuts and not model.has_closed_form:
+            record = next(record for record in reversed(progress.features) if record.text == added[0])
+            record.gain_when_added = progress.bound + self.problem.density_shift - progress.curve[-1]["bound"]
 
     def note(self, progress: Progress, event: str, feature: str) -> None:
         """Add a row to the learning curve."""
@@ -186,7 +195,7 @@ class MiningRun:
     def _metrics(self, progress: Progress) -> dict[str, Any]:
         # Isolated: outside, Pyro's global store would put parameters of an earlier step back into the model.
         with isolated(self.settings.seed):
-            train, test = self.problem.evaluate(progress, density=True)
+            train, test = self.problem.measured(progress)
         return {
             "train": _finite(train),
             "test": _finite(test),
@@ -213,5 +222,6 @@ def _unchanged(progress: Progress) -> bool:
     return _active(progress) == progress.cycle_start
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With None for numbers that are none; tables as they are."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}

@@ -11,8 +11,8 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Split
+from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
-from genz_ppl.discovery.run.metrics import error_metric, scores
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord, Sides, Units, content_hashes
 from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, likelihood_of
@@ -20,16 +20,18 @@ from genz_ppl.discovery.run.trust import with_id
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.posterior import FittedItems
-from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
+from genz_ppl.inference.prediction import log_predictive_density, predictive_draws, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state, pooled_link
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.varying import indicators, levels_of
-from genz_ppl.models import LIKELIHOODS
+from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
 CPU = torch.device("cpu")
+# Targets, or classes of all together, of which metrics.json has tables at the most.
+MOST_TABLED = 50
 
 
 class Problem:
@@ -115,18 +117,36 @@ class Problem:
         """The metric of the learning curve."""
         return progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
 
-    def evaluate(self, progress: Progress, density: bool = False) -> tuple[dict[str, float], dict[str, float]]:
-        """Scores on the training and the test items; the test targets are used here and nowhere else.
+    def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
+        """Scores on the training and the test items; the test targets are used here and below and nowhere else."""
+        metric = progress.state.model.likelihood.metric
+        train, test = (scores(*values, metric) for values in self.predictions(progress))
+        return train, test
 
-        density: also "log_likelihood", the mean over items of log p(y | h, x).
+    def measured(self, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All that is measured on the training and the test items: `measures`, "log_likelihood", the mean over items of
+        log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables.
         """
         state, results = on_cpu(progress), []
         for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
-            results.append(scores(*values, state.model.likelihood.metric))
-            if density:
-                found = log_predictive_density(state, self.scaling, *side, self.settings.seed)
-                results[-1]["log_likelihood"] = float(found.mean())
+            density = log_predictive_density(state, self.scaling, *side, self.settings.seed)
+            found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
+            results.append(found | self._tables(state, *values, *side[:2]))
         return results[0], results[1]
+
+    def _tables(
+        self, state: State, targets: FloatArray, predicted: FloatArray, answers: Tensor, covariates: Tensor
+    ) -> dict[str, Any]:
+        """Confusion and calibration of classes, rootograms of counts, each by target."""
+        likelihood, schema = state.model.likelihood, self.items.schema
+        if targets.shape[1] > MOST_TABLED:
+            return {}
+        if kind_of(likelihood) == "classes":
+            return class_tables(class_targets(likelihood, targets, predicted, schema.target, schema.classes))
+        if not isinstance(likelihood, PoissonLikelihood):
+            return {}
+        drawn = predictive_draws(state, self.scaling, answers, covariates, self.settings.seed)
+        return {"rootogram": {name: rootogram(targets[:, d], drawn[:, :, d]) for d, name in enumerate(schema.target)}}
 
     def predictions(self, progress: Progress) -> list[tuple[FloatArray, FloatArray]]:
         """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items."""

@@ -30,7 +30,7 @@ CURVE: dict[str, type] = {
 
 @dataclass
 class FeatureRecord:
-    """One feature of a run. gain_when_added: nats by which the bound rose when it was added. removed_at: None while active.
+    """One feature of a run. gain_when_added: nats by which the bound rose with it. removed_at: None while active.
 
     searched: how many wordings the model chose it from, see `Oracle.searched`. Known at the end of a run, NaN before: gain, nats
     that the bound would lose without it now; effect with its interval, see `genz_ppl.inference.effects`; strongest: of several

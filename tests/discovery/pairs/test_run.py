@@ -15,7 +15,6 @@ from two_sides import make_world
 from genz_ppl.data import Items
 from genz_ppl.discovery.pairs.cooccur import cooccur, resume_cooccur
 from genz_ppl.discovery.pairs.result import CoOccurrenceRun
-from genz_ppl.discovery.pairs.scores import auc
 from genz_ppl.discovery.pairs.states import PairProgress
 from genz_ppl.discovery.pairs.watch import PairWatchers
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
@@ -158,8 +157,3 @@ def test_faults_are_told_before_anything_is_written(sides: Sides, run: CoOccurre
     shutil.copytree(folder_of(run), out)
     with pytest.raises(InputError, match="are not those of the run"):
         resume_cooccur(out, rows, columns, Pairs(pairs.rows, pairs.columns, pairs.values + 1, pairs.n_rows, pairs.n_columns))
-
-
-def test_auc_counts_ties_as_halves() -> None:
-    assert auc(np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.2, 0.9])) == pytest.approx(0.75)
-    assert auc(np.array([1.0, 1.0]), np.array([0.2, 0.9])) is None
