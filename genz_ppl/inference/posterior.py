@@ -20,6 +20,7 @@ from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.weight_posterior import add_uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.models.genz import observed_at
 from genz_ppl.types import FloatArray, IntArray
 
 DRAWS = 200
@@ -205,13 +206,14 @@ def _replicated(state: State, items: FittedItems, rates: FloatArray, seed: int) 
 def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> FloatArray:
     """log p(y | h, x) of every draw and item, (S, T), for standardised targets.
 
-    A calibrated model was fitted to this density itself, `GenZ.given_answers`; of others the features are summed out.
+    A calibrated model was fitted to this density itself, at f(E[z | h], x); of others the features are summed out.
     """
     n_items, n_features = data.answers.shape
     model = state.model
     if model.marginal is not None:
         prior = state.prior(data.answers)
-        given = [drawn.given_answers(prior, data.covariates, data.targets) for drawn in _models(state, len(rates), seed)]
+        models = _models(state, len(rates), seed)
+        given = [observed_at(drawn.marginal, drawn.link(prior, data.covariates), data.targets) for drawn in models]
         return torch.stack([expected.log_prob(observed) for expected, observed in given]).numpy()
     width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:

@@ -191,7 +191,8 @@ def test_the_program_has_both_densities_by_their_shares(simulate: Any) -> None:
     assert {name: trace.nodes[name]["scale"] for name in ("p_e", "z", "y", "y_given_answers")} == pytest.approx(
         {"p_e": 0.25, "z": 0.25, "y": 0.25, "y_given_answers": 0.75}
     )
-    assert float(trace.nodes["link_prior"]["fn"].log_factor.detach()) == pytest.approx(float(state.model.link.penalty().detach()))
+    assert trace.nodes["weights"]["scale"] == 1.0
+    assert trace.nodes["weights"]["value"] is state.model.link.weights
     with isolated(0):
         drawn = poutine.trace(state.model).get_trace(data.answers, data.covariates)
     assert drawn.nodes["y"]["value"].shape == data.targets.shape

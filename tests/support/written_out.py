@@ -85,8 +85,11 @@ def mean_field_bound(world: World, guide: MeanFieldGuide) -> Tensor:
     assert guide.logits is not None
     log_q = bernoulli_log(all_values(guide.n_features), guide.logits).sum(-1)
     bound = (log_q.exp() * (log_joint(world, guide.error_rates) - log_q)).sum() + log_beta(guide.error_rates)
-    penalty: Tensor = world.model.link.penalty()  # of the products in the interaction link
-    return bound + penalty
+    for name, parameter in world.model.link.named_parameters():
+        if name == "interactions":  # the one parameter of a fresh link that has a prior
+            density: Any = distributions.Normal(torch.zeros_like(parameter), 0.1)
+            bound = bound + density.log_prob(parameter).sum()
+    return bound
 
 
 def structured_bound(world: World, guide: StructuredGuide) -> Tensor:

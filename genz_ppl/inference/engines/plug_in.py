@@ -120,7 +120,7 @@ def train(state: State, z: Tensor, data: Data, share: float) -> None:
 
     def loss_of(location: Callable[[Tensor, Tensor], Tensor], features: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
         loss = model.loss(location(features, covariates), targets)
-        return loss - model.link.penalty() / data.targets.numel() if model.link.penalised else loss
+        return loss - model.link.penalty() / data.targets.numel()
 
     if model.link.adds_up and plan.batch_size is None:
         with one_thread(), pyro.validation_enabled(False):

@@ -36,7 +36,7 @@ ITERATIONS = 50
 class EnumeratedGenZ(GenZ):
     """The same model with one site for all of an item's features, so that Pyro can sum over it: for a loop of your own.
 
-    Sites: "p_e" (K,) and "link_prior" as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
+    Sites: "p_e" (K,) and those of the link as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
     enumeration; "z" with event shape (K,), deterministic; "y". With a guide that has no "row", `TraceEnum_ELBO` is exact in z;
     `infer_discrete(program, first_available_dim=-2)` draws from the exact posterior. The parts are those of the model given.
     Raises OptionError for more than 12 features.
@@ -53,8 +53,7 @@ class EnumeratedGenZ(GenZ):
     ) -> Tensor:
         """As `GenZ.forward`."""
         error_rates, bits = self.features(), bit_table(self.features.n_features)
-        if self.link.penalised:
-            pyro.factor("link_prior", self.link.penalty())
+        link = self.link.sampled()
         with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
             h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
             logits = log_prior(bits, prior_probability(h, error_rates))
@@ -62,7 +61,7 @@ class EnumeratedGenZ(GenZ):
             # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
             z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
             observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = self.observation(z, x, observed)
+            observation, observed = self.observed_at(link(z, x), observed)
             y: Tensor = pyro.sample("y", observation, obs=observed)
             return y
 
