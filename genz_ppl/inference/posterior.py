@@ -213,7 +213,7 @@ def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> F
     if model.marginal is not None:
         prior = state.prior(data.answers)
         models = _models(state, len(rates), seed)
-        given = [observed_at(drawn.marginal, drawn.link(prior, data.covariates), data.targets) for drawn in models]
+        given = [observed_at(model.marginal, drawn.link(prior, data.covariates), data.targets) for drawn in models]
         return torch.stack([expected.log_prob(observed) for expected, observed in given]).numpy()
     width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:

@@ -84,8 +84,9 @@ class Columns:
 
     def effects(self, weights: Tensor) -> Tensor:
         """The rows a_g, (G, 1 + P, D), among the weights of all columns, (P + G + G P, D)."""
-        intercepts, slopes = weights[self.n_own :].split([self.n_groups, self.n_groups * self.n_own])
-        return torch.cat([intercepts.unsqueeze(1), slopes.view(self.n_groups, self.n_own, weights.shape[1])], dim=1)
+        start = self.n_own + self.n_groups
+        slopes = weights[start:].view(self.n_groups, self.n_own, weights.shape[1])
+        return torch.cat([weights[self.n_own : start].unsqueeze(1), slopes], dim=1)
 
     def weights(self, own: Tensor, effects: Tensor) -> Tensor:
         """The reverse, with the weights of the covariates themselves, (P, D)."""
@@ -98,5 +99,6 @@ class Columns:
 
     def parts(self, covariates: Tensor) -> tuple[Tensor, Tensor]:
         """[1, x], (T, 1 + P), and the indicators of groups, (T, G), of the columns."""
-        x, groups, _ = covariates.split([self.n_own, self.n_groups, self.n_groups * self.n_own], dim=1)
+        x = covariates[:, : self.n_own]
+        groups = covariates[:, self.n_own : self.n_own + self.n_groups]
         return torch.cat([torch.ones(len(x), 1).to(x), x], dim=1), groups
