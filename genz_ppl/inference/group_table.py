@@ -34,8 +34,8 @@ def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
     whole = state.model.likelihood.n_locations == len(scaling.target_spread)
     spread = scaling.target_spread if whole else torch.ones(link.n_targets, dtype=torch.float64)
     variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.columns.n_own), float("nan"), dtype=torch.float64)
-    if state.effects is not None:
-        variance = state.effects.diagonal(dim1=2, dim2=3)
+    if state.group_covariance is not None:
+        variance = state.group_covariance.diagonal(dim1=2, dim2=3)
     sd = variance.sqrt().transpose(1, 2) * spread
     per_covariate = scaling.covariate_spread[:, None]
     return GroupEffects(

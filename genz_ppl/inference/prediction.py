@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.effect_posterior import effect_variance
+from genz_ppl.inference.engines.group_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
@@ -97,7 +97,7 @@ def doubt_of(state: State, x: Tensor) -> Tensor | None:
     link = state.model.link
     if link.pooling is None:
         return None
-    return effect_variance(link, x, state.effects if state.uncertainty is None else None).sqrt()
+    return effect_variance(link, x, state.group_covariance if state.uncertainty is None else None).sqrt()
 
 
 def _some(doubt: Tensor | None, rows: slice) -> Tensor | None:
@@ -163,6 +163,6 @@ def _draws(state: State, prior: Tensor, seed: int) -> Iterator[tuple[slice, Iter
 
 
 def _with_models(state: State, z: Tensor, seed: int) -> Iterator[tuple[GenZ, Tensor]]:
-    groups = 1 if state.uncertainty is None else PARAMETER_DRAWS
-    models = drawn_models(state.model, state.uncertainty, groups, seed + 1)
-    return zip(models, z.chunk(groups), strict=True)
+    n_models = 1 if state.uncertainty is None else PARAMETER_DRAWS
+    models = drawn_models(state.model, state.uncertainty, n_models, seed + 1)
+    return zip(models, z.chunk(n_models), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,14 +49,15 @@ def problem(
         values[3:9, 0] = np.nan
     answers = torch.from_numpy(np.where(random.random(truth.shape) < 0.2, 1 - truth, truth))
     targets, covariates = torch.from_numpy(values), torch.from_numpy(random.normal(size=(ITEMS, COVARIATES)))
-    scaling, priors = Scaling.of(targets, covariates, LIKELIHOODS[likelihood]), {}
-    if calibration is not None:
+    scaling, priors = Scaling.of(targets, covariates, LIKELIHOODS[likelihood]), calibration is not None
+    if priors:
         groups = indicators([str(t % 4) for t in range(ITEMS)], ["0", "1", "2", "3"])
         scaling = replace(scaling, effect_spread=torch.tensor([[0.5, 0.2]] * 4, dtype=torch.float64))
-        covariates, priors = torch.cat([covariates, groups], dim=1), {"shrinkage": True, "calibration": calibration}
+        covariates = torch.cat([covariates, groups], dim=1)
     data = scaling.data(answers, covariates, targets)
     sizes = (n_features, TARGETS, data.covariates.shape[1])
-    state = start_state(build_model(*sizes, link, likelihood, n_classes=CLASSES, pooling=scaling.pooling, **priors), data)
+    kind: dict[str, Any] = {"link": link, "likelihood": likelihood, "n_classes": CLASSES, "pooling": scaling.pooling}
+    state = start_state(build_model(*sizes, **kind, calibration=calibration or 0.0, shrinkage=priors), data)
     with torch.no_grad():
         for parameter in state.model.link.parameters():
             parameter.add_(0.3 * torch.from_numpy(random.normal(size=tuple(parameter.shape))))
@@ -175,13 +177,13 @@ def test_what_priors_take_from_the_bound_is_the_divergence_from_the_programs_sit
         taken = penalty_of(state) - float(state.model.features.penalty(state.error_rates))
     spread = torch.cat([spreads["weights"].unsqueeze(1), *([spreads["interactions"]] if link == "interaction" else [])], dim=1)
     assert state.coefficient_covariance is not None
-    assert state.effects is not None
+    assert state.group_covariance is not None
     expected = 0.0
     for d in range(TARGETS):
         covariance = state.coefficient_covariance[d]
         expected -= divergence(coefficients[..., d].flatten(), covariance, spread[..., d].flatten())
         for g in range(4):
-            expected -= divergence(effects[g, :, d], state.effects[g, d], spreads["group_effects"][g, :, d])
+            expected -= divergence(effects[g, :, d], state.group_covariance[g, d], spreads["group_effects"][g, :, d])
     assert taken == pytest.approx(expected, rel=1e-9)
 
 

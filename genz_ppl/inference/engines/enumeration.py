@@ -65,7 +65,7 @@ def refit_exactly(state: State, data: Data, steps: int) -> Bound:
 
 def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
     check_enumeration(*data.answers.shape)
-    state.effects = None  # points here
+    state.group_covariance = None  # points here
     exact = _tilted(_posterior(state, data), state.posterior)
     _maximise(state, data, exact, share)
     exact = _posterior(state, data)

@@ -85,7 +85,7 @@ class PlugIn:
             self._closed_form = self._closed_form or closed_form_for(state.model, self.data)
             at_z = State(state.model, state.error_rates, z)
             self._closed_form.maximise(at_z)
-            state.effects = at_z.effects
+            state.group_covariance = at_z.group_covariance
             return
         train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False
