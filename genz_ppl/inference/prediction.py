@@ -16,6 +16,7 @@ from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import drawn_models
 from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
+from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray
 
 DRAWS = 400
@@ -138,15 +139,13 @@ def log_predictive_density(
 def _log_densities(model: GenZ, z: Tensor, data: Data, doubt: Tensor | None) -> Tensor:
     """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
     link, likelihood = model.link, model.likelihood
-    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None:
-        # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
-        still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
-        error = (z @ (link.weights / likelihood.scale)).sub_(still)
-        constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
-        density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
-    else:
-        observation, observed = model.observed_at(_location(model, z, data.covariates, doubt), data.targets)
-        density = observation.log_prob(observed)
+    if not (type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None):
+        return log_density_at(likelihood, _location(model, z, data.covariates, doubt), data.targets)
+    # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
+    still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
+    error = (z @ (link.weights / likelihood.scale)).sub_(still)
+    constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
+    density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
     return density
 
 

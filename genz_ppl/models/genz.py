@@ -72,7 +72,7 @@ class GenZ(PyroModule):  # type: ignore[misc]
             prior = prior_probability(h, error_rates)
             with poutine.scale(scale=self.share):
                 z = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
-                observation, observed = self.observed_at(link(z, x), given)
+                observation, observed = observed_at(self.likelihood, link(z, x), given)
                 y: Tensor = pyro.sample("y", observation, obs=observed)
             if self.marginal is not None and given is not None:
                 with poutine.scale(scale=1 - self.share):
@@ -80,21 +80,16 @@ class GenZ(PyroModule):  # type: ignore[misc]
                     pyro.sample("y_given_answers", expected, obs=observed)
             return y
 
-    def observation(self, z: Tensor, covariates: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-        """p(y | z, x) with missing entries integrated out, and the targets with those entries filled in.
-
-        z: (..., T, K). Returns a distribution with batch shape (..., T) and event shape (D,), and (T, D) or None.
-        """
-        return self.observed_at(self.link(z, covariates), targets)
+    def log_density(self, z: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
+        """log p(y | z, x) of every item, missing entries integrated out. z: (..., T, K); targets: (T, D). Returns (..., T)."""
+        return log_density_at(self.likelihood, self.link(z, covariates), targets)
 
     def loss(self, location: Tensor, targets: Tensor, likelihood: Likelihood | None = None) -> Tensor:
         """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower.
 
         likelihood: None for that of y given z.
         """
-        distribution, observed = observed_at(likelihood or self.likelihood, location, targets)
-        mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
-        return mean
+        return -log_density_at(likelihood or self.likelihood, location, targets).mean() / targets.shape[1]
 
     @property
     def is_mixture(self) -> bool:
@@ -119,10 +114,6 @@ class GenZ(PyroModule):  # type: ignore[misc]
         penalty: Tensor = self.share * self.features.penalty(error_rates) + self.link.penalty().detach()
         return penalty
 
-    def observed_at(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-        """`observation` at the link's value, (..., T, L)."""
-        return observed_at(self.likelihood, location, targets)
-
 
 def observed_at(likelihood: Likelihood, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
     """p(y | f) at f, (..., T, L), with missing entries integrated out, and the targets with those entries filled in."""
@@ -133,3 +124,10 @@ def observed_at(likelihood: Likelihood, location: Tensor, targets: Tensor | None
         filled = torch.where(missing, torch.zeros_like(targets), targets)
         return likelihood.distribution(location, ~missing), filled
     return likelihood.distribution(location), targets
+
+
+def log_density_at(likelihood: Likelihood, location: Tensor, targets: Tensor) -> Tensor:
+    """log p(y | f) of every item at f, (..., T, L), missing entries integrated out. Returns (..., T)."""
+    distribution, observed = observed_at(likelihood, location, targets)
+    density: Tensor = distribution.log_prob(observed)
+    return density

@@ -18,7 +18,6 @@ from genz_ppl.inference.engines.exact import (
     check_enumeration,
     chunks,
     exact_posterior,
-    items_of,
     log_prior,
     width_of,
 )
@@ -28,6 +27,7 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import free_parameters
 from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.models.genz import observed_at
 
 # Of L-BFGS in one M-step.
 ITERATIONS = 50
@@ -61,7 +61,7 @@ class EnumeratedGenZ(GenZ):
             # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
             z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
             observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = self.observed_at(link(z, x), observed)
+            observation, observed = observed_at(self.likelihood, link(z, x), observed)
             y: Tensor = pyro.sample("y", observation, obs=observed)
             return y
 
@@ -122,7 +122,7 @@ def posterior_by_pyro(state: State, data: Data) -> ExactPosterior:
     state.model.eval()
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in chunks(len(data.targets), width_of(state.model, n_rows)):
-            part = items_of(data, rows)
+            part = data.items(rows)
             inputs = (part.answers, part.covariates, part.targets)
             if n_rows > 1:  # there is nothing to sum over otherwise
                 table = elbo.compute_marginals(program, guide, *inputs)["row"].probs.reshape(-1, n_rows)
