@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.coefficient_posterior import coefficient_terms
 from genz_ppl.inference.engines.group_posterior import effect_terms
-from genz_ppl.inference.engines.weight_prior import coefficient_terms
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
@@ -92,7 +92,7 @@ class State:
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
     in training; group_covariance: of the effects of groups, (G, D, 1 + P, 1 + P), see `group_posterior`, and
-    coefficient_covariance: that of the features' coefficients, (D, K M, K M), see `weight_prior`, after steps in closed form;
+    coefficient_covariance: of the features' coefficients, (D, K M, K M), see `coefficient_posterior`, after steps in closed form;
     else None.
     """
 

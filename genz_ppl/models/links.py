@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pyro.nn import PyroModule
@@ -120,8 +120,8 @@ class LinearLink(Link):
     effects of groups (`genz_ppl.models.effects`). None: no covariate weight has a prior.
 
     shrinkage: (K,), prior precision of the weights of each feature, for all targets, learned by
-    `genz_ppl.inference.engines.weight_prior`; None, as a new link has it: weights have no prior, or the same normal prior of
-    precision `weak`, if that is above 0. See `shrunk`.
+    `genz_ppl.inference.engines.coefficient_posterior`; None, as a new link has it: weights have no prior, or the same normal
+    prior of precision `weak`, if that is above 0. See `shrunk`.
     """
 
     name = "linear"
@@ -164,13 +164,19 @@ class LinearLink(Link):
         """By how much intercept and covariate weights differ in each group, (G, 1 + P, D)."""
         return self.columns.effects(self.covariate_weights)
 
+    @property
+    def group_precision(self) -> Tensor:
+        """The prior's precision of the intercepts and slopes of groups, (1 + P,)."""
+        assert self.pooling is not None
+        return self.columns.precision(self.pooling)
+
     def priors(self) -> dict[str, Prior]:
         """See `Link.priors`: "weights", (K, D), and "group_effects", (G, 1 + P, D), where they have one."""
         found = {}
         if self.weight_precision is not None:
             found["weights"] = Prior(self.weights, self.weight_precision.rsqrt().unsqueeze(1))
         if self.pooling is not None:
-            found["group_effects"] = Prior(self.group_effects(), self.columns.precision(self.pooling).rsqrt().unsqueeze(1))
+            found["group_effects"] = Prior(self.group_effects(), self.group_precision.rsqrt().unsqueeze(1))
         return found
 
     def placed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -244,16 +250,10 @@ class InteractionLink(LinearLink):
 
     name = "interaction"
 
-    def __init__(
-        self,
-        n_features: int,
-        n_targets: int,
-        n_covariates: int = 0,
-        training_plan: TrainingPlan | None = None,
-        pooling: Tensor | None = None,
-    ) -> None:
-        super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
-        self.interactions = nn.Parameter(torch.zeros(n_features, self.columns.n_own, n_targets, dtype=torch.float64))
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        shape = (self.n_features, self.columns.n_own, self.n_targets)
+        self.interactions = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
     def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
         """z: (..., K); covariates: (..., P). Returns (..., D)."""

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from genz_ppl.inference import fit, isolated
 from genz_ppl.inference.engines.calibration import move_error_rates
+from genz_ppl.inference.engines.coefficient_posterior import STRENGTH
 from genz_ppl.inference.engines.coordinate import coordinate, em_step, measured
 from genz_ppl.inference.engines.sums import closed_form_for
-from genz_ppl.inference.engines.weight_prior import STRENGTH
 from genz_ppl.inference.start import Scaling, build_model, first_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GaussianLikelihood

@@ -15,15 +15,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.group_posterior import effect_covariance, effect_variance, learn_spread
-from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
-from genz_ppl.inference.engines.moves import escape, settle
-from genz_ppl.inference.engines.weight_prior import (
+from genz_ppl.inference.engines.coefficient_posterior import (
     coefficient_covariance,
     gram_of_coefficients,
     learn_shrinkage,
     spread_of_location,
 )
+from genz_ppl.inference.engines.group_posterior import effect_covariance, effect_variance, learn_spread
+from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
+from genz_ppl.inference.engines.moves import escape, settle
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models.likelihoods import Likelihood
 

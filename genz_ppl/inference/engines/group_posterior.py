@@ -25,7 +25,7 @@ def effect_covariance(link: LinearLink, covariates: Tensor, precision: Tensor) -
     squares = (own.unsqueeze(2) * own.unsqueeze(1)).flatten(1)
     sums = [groups.T @ (column.unsqueeze(1) * squares) for column in precision.T]
     information = torch.stack(sums, dim=1).view(groups.shape[1], len(sums), own.shape[1], own.shape[1])
-    covariance: Tensor = torch.linalg.inv(information + torch.diag(_prior(link)))
+    covariance: Tensor = torch.linalg.inv(information + torch.diag(link.group_precision))
     return covariance
 
 
@@ -37,7 +37,7 @@ def effect_variance(link: LinearLink, covariates: Tensor, covariance: Tensor | N
     """
     own, groups = link.columns.parts(covariates)
     unknown = (groups.sum(1) == 0).to(own)
-    open_prior = (unknown * (own**2 @ (1 / _prior(link)))).unsqueeze(1)
+    open_prior = (unknown * (own**2 @ (1 / link.group_precision))).unsqueeze(1)
     if covariance is None:
         return open_prior.expand(len(own), link.n_targets)
     squares = (own.unsqueeze(2) * own.unsqueeze(1)).flatten(1)
@@ -48,8 +48,8 @@ def effect_variance(link: LinearLink, covariates: Tensor, covariance: Tensor | N
 @torch.no_grad()
 def effect_terms(link: LinearLink, covariance: Tensor) -> float:
     """-KL(q(a) || p(a)), without the part that `link.penalty` has: (log det S R - tr S R + 1 + P) / 2, summed."""
-    scaled = covariance.diagonal(dim1=2, dim2=3) * _prior(link)
-    log_det = torch.logdet(covariance) + torch.log(_prior(link)).sum()
+    scaled = covariance.diagonal(dim1=2, dim2=3) * link.group_precision
+    log_det = torch.logdet(covariance) + torch.log(link.group_precision).sum()
     return 0.5 * float((log_det - scaled.sum(2) + scaled.shape[2]).sum())
 
 
@@ -58,9 +58,3 @@ def learn_spread(link: LinearLink, covariance: Tensor) -> None:
     """Give the prior the spreads that raise the bound most: s^2 = mean of m^2 + S over groups and targets."""
     second = link.group_effects().square().mean((0, 2)) + covariance.diagonal(dim1=2, dim2=3).mean((0, 1))
     link.pooling = pooling_of(second.sqrt().clamp(min=SMALLEST_SPREAD), len(covariance))
-
-
-def _prior(link: LinearLink) -> Tensor:
-    """The prior's precision of intercepts and slopes, (1 + P,)."""
-    assert link.pooling is not None
-    return link.columns.precision(link.pooling)
