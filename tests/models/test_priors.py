@@ -14,7 +14,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 from pyro.infer.mcmc.util import initialize_model
 from pyro.optim import Adam
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from genz_ppl.inference import isolated
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ
@@ -23,6 +23,8 @@ from genz_ppl.inference.state import Data
 from genz_ppl.models import BayesianGenZ, FeatureLayer, GaussianLikelihood, GenZ, InteractionLink, LinearLink, released
 from genz_ppl.models.bayesian import flattened
 from genz_ppl.models.effects import indicators, pooling_of, with_effects
+from genz_ppl.models.links import Link
+from genz_ppl.models.priors import Prior
 
 ITEMS, FEATURES, TARGETS, GROUPS = 40, 2, 2, 3
 SPREAD = torch.tensor([0.7, 0.3], dtype=torch.float64)
@@ -83,6 +85,43 @@ def test_a_link_without_priors_has_none_and_empty_ones_are_no_sites() -> None:
         plain = trace_of(model_with_groups(LinearLink).plain(), answers, covariates, targets)
     assert not set(SITES) & set(empty.nodes)
     assert set(SITES) & set(plain.nodes) == {"group_effects"}
+
+
+class BentLink(Link):
+    """y = z w + bend (z w)^2, with a narrow prior on the bend: what a user may add."""
+
+    name = "bent"
+
+    def __init__(self, n_features: int, n_targets: int) -> None:
+        super().__init__(n_features, n_targets)
+        self.slopes = nn.Parameter(torch.ones(n_features, n_targets).double())
+        self.bend = nn.Parameter(torch.full((n_targets,), 0.3, dtype=torch.float64))
+
+    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
+        line = z @ self.slopes
+        return line + self.bend * line**2
+
+    def priors(self) -> dict[str, Prior]:
+        return {"bend": Prior(self.bend, torch.tensor(0.2, dtype=torch.float64))}
+
+
+def test_what_a_link_of_ones_own_names_is_a_site_and_costs_what_its_density_falls() -> None:
+    answers, _, targets = inputs()
+    given = (answers, torch.zeros(ITEMS, 0).double(), targets)
+    with isolated(0):
+        link = BentLink(FEATURES, TARGETS)
+        model = GenZ(FeatureLayer(FEATURES), link, GaussianLikelihood(TARGETS))
+        held = trace_of(model, *given).nodes["bend"]
+        bent = torch.full((TARGETS,), -1.0).double()
+        moved = poutine.condition(released(model), data={"bend": bent, "z": answers})
+        location = trace_of(moved, *given).nodes["y"]["fn"].base_dist.loc.detach()
+        spread = Predictive(released(model), num_samples=500)(*given[:2])["bend"].std()
+    assert float(held["log_prob"].detach()) == pytest.approx(TARGETS * stats.norm(0, 0.2).logpdf(0.3), rel=1e-9)
+    assert float(link.penalty().detach()) == pytest.approx(-0.5 * TARGETS * (0.3 / 0.2) ** 2, rel=1e-9)
+    assert float(torch.as_tensor(link.prior_spread("bend"))) == pytest.approx(0.2)
+    line = answers.sum(1, keepdim=True).expand(-1, TARGETS)
+    torch.testing.assert_close(location, line - line**2)
+    assert float(spread) == pytest.approx(0.2, rel=0.15)
 
 
 def test_released_they_are_drawn_from_their_priors_and_y_follows_from_the_draws() -> None:
