@@ -20,7 +20,7 @@ class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
     Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; and
-    the link's `priors`, normal ones: "weights" (K, D) where their spreads are learned, "interactions" (K, P, D), and
+    the link's `priors`, normal ones: "weights" (K, D) where they have one, "interactions" (K, P, D), and
     "group_effects" (G, 1 + P, D). Those are held at the link's parameters, as in all fits whose parameters are points;
     `released` makes them latent. Every inference strategy conditions this one program. Build it inside
     `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from genz_ppl.inference import isolated
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ
 from genz_ppl.inference.guided.nuts import potential_of_program
+from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data
 from genz_ppl.models import BayesianGenZ, FeatureLayer, GaussianLikelihood, GenZ, InteractionLink, LinearLink, released
 from genz_ppl.models.bayesian import flattened
@@ -85,6 +86,14 @@ def test_a_link_without_priors_has_none_and_empty_ones_are_no_sites() -> None:
         plain = trace_of(model_with_groups(LinearLink).plain(), answers, covariates, targets)
     assert not set(SITES) & set(empty.nodes)
     assert set(SITES) & set(plain.nodes) == {"group_effects"}
+
+
+def test_weights_in_log_odds_have_a_wide_prior() -> None:
+    with isolated(0):
+        model = build_model(FEATURES, TARGETS, 0, likelihood="bernoulli")
+        answers, _, targets = inputs()
+        nodes = trace_of(model, answers, torch.zeros(ITEMS, 0).double(), (targets > 0).double()).nodes
+    torch.testing.assert_close(nodes["weights"]["fn"].base_dist.scale, torch.full((FEATURES, TARGETS), 3.0, dtype=torch.float64))
 
 
 class BentLink(Link):
