@@ -71,14 +71,18 @@ class GenZ(PyroModule):  # type: ignore[misc]
             given = None if targets is None else pyro.subsample(targets, event_dim=1)
             prior = prior_probability(h, error_rates)
             with poutine.scale(scale=self.share):
-                z = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
-                observation, observed = observed_at(self.likelihood, link(z, x), given)
+                observation, observed = observed_at(self.likelihood, link(self.drawn(prior), x), given)
                 y: Tensor = pyro.sample("y", observation, obs=observed)
             if self.marginal is not None and given is not None:
                 with poutine.scale(scale=1 - self.share):
                     expected, observed = observed_at(self.marginal, link(prior, x), given)
                     pyro.sample("y_given_answers", expected, obs=observed)
             return y
+
+    def drawn(self, prior: Tensor) -> Tensor:
+        """The site "z" inside the plate of items. prior: P(z = 1 | h), (B, K)."""
+        z: Tensor = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
+        return z
 
     def log_density(self, z: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
         """log p(y | z, x) of every item, missing entries integrated out. z: (..., T, K); targets: (T, D). Returns (..., T)."""

@@ -26,8 +26,7 @@ from genz_ppl.inference.guided.program import scaled_density
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import free_parameters
-from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
-from genz_ppl.models.genz import observed_at
+from genz_ppl.models.features import SMALLEST_ERROR_RATE
 
 # Of L-BFGS in one M-step.
 ITERATIONS = 50
@@ -48,22 +47,12 @@ class EnumeratedGenZ(GenZ):
         # One set of modules, names and parameters for both: Pyro refuses modules that have run under another root.
         self.__dict__.update(model.__dict__)
 
-    def forward(
-        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
-    ) -> Tensor:
-        """As `GenZ.forward`."""
-        error_rates, bits = self.features(), bit_table(self.features.n_features)
-        link = self.link.sampled()
-        with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
-            h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
-            logits = log_prior(bits, prior_probability(h, error_rates))
-            row = pyro.sample("row", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
-            # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
-            z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
-            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = observed_at(self.likelihood, link(z, x), observed)
-            y: Tensor = pyro.sample("y", observation, obs=observed)
-            return y
+    def drawn(self, prior: Tensor) -> Tensor:
+        """See `GenZ.drawn`. While it is summed over, a row has shape (2^K, 1): the same assignments for all items."""
+        bits = bit_table(self.features.n_features)
+        row = pyro.sample("row", dist.Categorical(logits=log_prior(bits, prior)), infer={"enumerate": "parallel"})
+        z: Tensor = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(prior), -1), event_dim=1)
+        return z
 
 
 class ExactGuide(Guide):
