@@ -174,9 +174,9 @@ class LinearLink(Link):
         """See `Link.priors`: "weights", (K, D), and "group_effects", (G, 1 + P, D), where they have one."""
         found = {}
         if self.weight_precision is not None:
-            found["weights"] = Prior(self.weights, self.weight_precision.rsqrt().unsqueeze(1))
+            found["weights"] = Prior(self.weights, self.weight_precision.unsqueeze(1))
         if self.pooling is not None:
-            found["group_effects"] = Prior(self.group_effects(), self.group_precision.rsqrt().unsqueeze(1))
+            found["group_effects"] = Prior(self.group_effects(), self.group_precision.unsqueeze(1))
         return found
 
     def placed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -264,7 +264,10 @@ class InteractionLink(LinearLink):
 
     def priors(self) -> dict[str, Prior]:
         """See `LinearLink.priors`; and "interactions", (K, P, D)."""
-        return {**super().priors(), "interactions": Prior(self.interactions, self.interactions.new_tensor(INTERACTION_SPREAD))}
+        return {
+            **super().priors(),
+            "interactions": Prior(self.interactions, self.interactions.new_tensor(INTERACTION_SPREAD**-2)),
+        }
 
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""

@@ -18,10 +18,15 @@ HELD = "held at a parameter"
 
 @dataclass(frozen=True)
 class Prior:
-    """N(0, spread^2) of every entry. value: of the parameters, as the site has it; spread: broadcasts against it."""
+    """N(0, 1 / precision) of every entry. value: of the parameters, as the site has it; precision: broadcasts against it."""
 
     value: Tensor
-    spread: Tensor
+    precision: Tensor
+
+    @property
+    def spread(self) -> Tensor:
+        """The standard deviations."""
+        return self.precision.rsqrt()
 
     @property
     def distribution(self) -> dist.Distribution:
@@ -30,7 +35,7 @@ class Prior:
 
     def penalty(self) -> Tensor:
         """Log density at the value relative to its mode; a scalar, never above 0."""
-        return -0.5 * (self.value / self.spread).square().sum()
+        return -0.5 * (self.precision * self.value**2).sum()
 
 
 def sampled(priors: Mapping[str, Prior]) -> dict[str, Tensor]:

@@ -111,7 +111,7 @@ class BentLink(Link):
         return line + self.bend * line**2
 
     def priors(self) -> dict[str, Prior]:
-        return {"bend": Prior(self.bend, torch.tensor(0.2, dtype=torch.float64))}
+        return {"bend": Prior(self.bend, torch.tensor(0.2**-2, dtype=torch.float64))}
 
 
 def test_what_a_link_of_ones_own_names_is_a_site_and_costs_what_its_density_falls() -> None:
