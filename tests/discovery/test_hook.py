@@ -178,7 +178,7 @@ def test_options_that_exclude_each_other(items: Items) -> None:
 def test_classes_for_a_likelihood_of_numbers_are_refused(frame: pd.DataFrame) -> None:
     items = Items.from_frame(classes_frame(frame), id="key", target="kind", classes=True)
     with pytest.raises(InputError, match="holds classes, and the gaussian likelihood is for numbers; choose bernoulli or"):
-        discover(items)
+        discover(items, likelihood="gaussian")
     with pytest.raises(InputError, match=r"expected 0 or 1 for the bernoulli likelihood, got 'warm', one of 3 classes"):
         discover(items, likelihood="bernoulli")
 
