@@ -35,6 +35,7 @@ INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 # What of `DiscoverSettings` a run without mining, the 0-shot baseline, can follow.
 BASELINE_SETTINGS = (
     *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "calibration", "shrinkage"),
+    "error_rates",
     *("direction", "smallest_share"),
     *("smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
 )
@@ -48,6 +49,8 @@ MOST_SAMPLED = 10
 CALIBRATION = 5.0
 SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
+# Whether answers yes and no are wrong at one rate; auto: apart where that explains the targets clearly better.
+ERROR_RATE_NAMES = ("symmetric", "asymmetric", "auto")
 ALGORITHM_NAMES = ("targeted", "basic")
 # The panels of `--help`.
 MODEL, SEARCH, FITTING, RUN = "Model", "Search", "Fitting", "Run"
@@ -107,6 +110,12 @@ def shrinking(default: bool | None = True, panel: str = "", more: str = "") -> A
     """The field of the prior of weights."""
     words = "Weights of features have a prior whose spreads are learned (coordinate, closed forms)."
     return setting(default, words.replace(" (", f"{more} ("), panel)
+
+
+def of_rates(choices: Sequence[str], panel: str = "") -> Any:
+    """The field of whether error rates of answers yes and no are apart."""
+    words = "{choices}: whether answers yes are wrong as often as answers no" + "; auto: by the bound" * ("auto" in choices) + "."
+    return setting("symmetric", words, panel, choices=choices)
 
 
 def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:
@@ -197,6 +206,7 @@ class FitSettings:
     shortcuts: bool = setting(True, SHORTCUTS)
     calibration: float = calibrating()
     shrinkage: bool = shrinking()
+    error_rates: str = of_rates(ERROR_RATE_NAMES)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -261,6 +271,7 @@ class DiscoverSettings:
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
     shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
+    error_rates: str = of_rates(ERROR_RATE_NAMES, MODEL)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -382,6 +393,7 @@ class PairSettings:
     )
     calibration: float = calibrating(panel=MODEL)
     shrinkage: bool = shrinking(False, panel=MODEL)
+    error_rates: str = of_rates(ERROR_RATE_NAMES[:2], MODEL)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:

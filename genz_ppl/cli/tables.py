@@ -37,6 +37,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
         "90 % interval",
         *(["mostly on", ""] if several else []),
         "p_e",
+        *(["false yes", "false no"] if "false_yes" in features else []),
         "prevalence",
         "gain",
         *life,
@@ -58,14 +59,15 @@ def _row(row: pd.Series, several: bool, life: Sequence[str], unsigned: bool) -> 
     interval = f"{number(row['effect_lower'], 3)} to {number(row['effect_upper'], 3)}" if known else "-"
     mostly = [" ".join(row["strongest"].split()) or "-", _signed(row["strongest_effect"])] if several else []
     effect = number(row["effect"]) if unsigned else _signed(row["effect"])
-    rate = f"<{_SMALLEST_RATE}" if row["p_e"] < _SMALLEST_RATE else number(row["p_e"], 2)
+    names = [name for name in ("p_e", "false_yes", "false_no") if name in row]
+    rates = [f"<{_SMALLEST_RATE}" if row[name] < _SMALLEST_RATE else number(row[name], 2) for name in names]
     prevalence = "-" if row["prevalence"] != row["prevalence"] else f"{row['prevalence']:.2f}"
     return [
         _cell(row["text"]),
         effect,
         interval,
         *mostly,
-        rate,
+        *rates,
         prevalence,
         number(row["gain"]),
         *(_cell(row[one]) for one in life),

@@ -18,6 +18,7 @@ from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
+from genz_ppl.types import AnswerErrors
 
 # Items whose entropy is computed at once: what a block makes on the way stays in cache.
 BLOCK = 2048
@@ -58,6 +59,27 @@ class Data:
     def _answered_yes(self) -> Tensor:
         return 0.5 * (self.answered + self.signs.sum(1))
 
+    @cached_property
+    def there(self) -> Tensor:
+        """(K, T), rows contiguous: 1 where there is an answer, else 0."""
+        return self.signs.abs()
+
+    def answered_at(self, error_rates: Tensor) -> Tensor:
+        """How many answers each of the error rates is about: (K,), or (K, 2), yes first."""
+        if error_rates.dim() == 1:
+            return self.answered
+        return torch.stack([self._answered_yes, self.answered - self._answered_yes], dim=1)
+
+    @one_thread()
+    def wrong_at(self, error_rates: Tensor, posterior: Tensor) -> Tensor:
+        """How many of them are expected to be wrong, in the same shape, under q(z = 1) = posterior, (T, K)."""
+        if error_rates.dim() == 1:
+            return self.wrong_answers(posterior)
+        sums = [torch.stack([signs, there]) @ q for signs, there, q in zip(self.signs, self.there, posterior.T, strict=True)]
+        difference, total = torch.stack(sums).T if sums else error_rates.T
+        of_yes, of_no = self._answered_yes - 0.5 * (total + difference), 0.5 * (total - difference)
+        return torch.stack([of_yes, of_no], dim=1).clamp_(min=0.0)
+
     @one_thread()
     def wrong_answers(self, posterior: Tensor) -> Tensor:
         """How many answers each feature is expected to have wrong, (K,), under q(z = 1) = posterior, (T, K)."""
@@ -88,7 +110,7 @@ class Data:
 
 @dataclass
 class State:
-    """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1).
+    """A fitted (or starting) model. error_rates: (K,), or (K, 2) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
     in training; effects: the covariance of group effects, (G, D, 1 + P, 1 + P), see `effect_posterior`, and
@@ -103,6 +125,11 @@ class State:
     moments: Moments | None = None
     effects: Tensor | None = None
     coefficient_covariance: Tensor | None = None
+
+    @property
+    def answer_errors(self) -> AnswerErrors:
+        """How often answers are wrong, for readers."""
+        return AnswerErrors.of(self.error_rates.numpy(), self.posterior.mean(0).numpy())
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -132,7 +159,7 @@ class State:
         features.n_features = len(kept) + n_added
         link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
         model = self.model.resized(features, link)
-        rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
+        rates = features.rates(n_added).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
         rates = torch.cat([self.error_rates[kept], rates])
@@ -198,9 +225,11 @@ def penalty_of(state: State) -> float:
 
 def feature_terms(state: State, data: Data) -> Tensor:
     """E_q log p(z | h) of every feature, summed over items, (K,)."""
-    wrong, rates = data.wrong_answers(state.posterior), state.error_rates
+    rates = state.error_rates
+    wrong, answered = data.wrong_at(rates, state.posterior), data.answered_at(rates)
+    terms = wrong * torch.log(rates) + (answered - wrong) * torch.log1p(-rates)
     unanswered = len(data.answers) - data.answered
-    return wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates) - math.log(2) * unanswered
+    return (terms if terms.dim() == 1 else terms.sum(1)) - math.log(2) * unanswered
 
 
 @one_thread()

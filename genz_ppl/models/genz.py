@@ -19,8 +19,8 @@ from genz_ppl.models.links import Link
 class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
-    Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items";
-    a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
+    Sites: "p_e" (K,) in the plate "features" (of answers yes and no apart with event shape (2,), beside "p_e_common", see
+    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
     `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.
 
     calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
@@ -116,11 +116,14 @@ class GenZ(PyroModule):  # type: ignore[misc]
         return self.has_closed_form and not self.likelihood.robust
 
     def penalty(self, error_rates: Tensor) -> Tensor:
-        """Log prior of the error rates, (K,), by its share, and of link parameters that have one, relative to its mode.
+        """Log prior of the error rates, (K,) or (K, 2), by its share, and of link parameters that have one, relative to its mode.
 
         Never above 0.
         """
-        penalty: Tensor = self.share * self.features.penalty(error_rates) + self.link.penalty().detach()
+        of_rates = self.features.penalty(error_rates)
+        if self.features.asymmetric:
+            of_rates = of_rates + self.features.common_penalty()
+        penalty: Tensor = self.share * of_rates + self.link.penalty().detach()
         return penalty
 
     def observed_at(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:

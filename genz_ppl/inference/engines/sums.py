@@ -23,6 +23,7 @@ from genz_ppl.inference.engines.weight_prior import centred
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink
+from genz_ppl.models.features import prior_log_odds
 
 # Items handled at once in the E-step: a panel of features of a block stays in a core's cache.
 BLOCK = 4608
@@ -97,12 +98,15 @@ class LinearGaussian(ClosedForm):
             gram += uncertain
             constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
+        log_odds, level = prior_log_odds(state.error_rates)
+        others, signs = without_diagonal(gram), self.data.signs
 
         def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
             q = columns[:, items]
             field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
-            field.addcmul_(signs[:, items], log_odds)
+            field.addcmul_(signs[:, items], log_odds.unsqueeze(1))
+            if level is not None:
+                field.addcmul_(self.data.there[:, items], level.unsqueeze(1))
             if moves:
                 q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
             else:
@@ -139,28 +143,39 @@ class LinearGaussian(ClosedForm):
         return products, self.observations[:, items] @ q.T
 
     def _keep(self, posterior: Tensor, parts: list[tuple[Tensor, Tensor]]) -> None:
-        n_features, n_targets = posterior.shape[1], self.data.targets.shape[1]
-        known = self.moments[n_targets:]
+        self._counted = (posterior, posterior._version, self._summed(parts))
+
+    def _summed(self, parts: list[tuple[Tensor, Tensor]], certain: bool = False) -> Sums:
+        """From `_products` of all blocks. certain: of numbers and not of probabilities."""
+        n_targets, known = self.data.targets.shape[1], self.moments[self.data.targets.shape[1] :]
         products, crossed = (sum(part) for part in zip(*parts, strict=True))
-        normal = torch.empty(n_features + len(known), n_features + len(known)).to(posterior)
+        n_features = len(products)
+        normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
         normal[:n_features, :n_features] = products.triu() + products.triu(1).T
         normal[:n_features, n_features:] = crossed[n_targets:].T
         normal[n_features:, :n_features] = crossed[n_targets:]
         normal[n_features:, n_features:] = known[:, n_targets:]
-        normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
+        if not certain:
+            normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
         right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
-        sums = Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
-        self._counted = (posterior, posterior._version, sums)
+        return Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
 
     @one_thread()
     def answer_sums(self, state: State) -> Sums:
-        """The sums with E[z | h] = 1/2 + (1 - 2 p_e) s / 2 in place of z, as numbers; kept until the rates change."""
+        """The sums with E[z | h] in place of z, as numbers; kept until the rates change."""
         if self._answered is None or self._answered[0] is not state.error_rates:
-            self._answered = (state.error_rates, self._answer_sums(state))
+            symmetric = state.error_rates.dim() == 1
+            self._answered = (state.error_rates, self._sign_sums(state) if symmetric else self._expected_sums(state))
         return self._answered[1]
 
-    def _answer_sums(self, state: State) -> Sums:
-        """From the sums of the signs s."""
+    def _expected_sums(self, state: State) -> Sums:
+        """Item by item."""
+        columns = state.prior(self.data.answers).T.contiguous()
+        parts = each_block(lambda items, lane: self._products(columns[:, items], items), self.blocks, self.lanes)
+        return self._summed(parts, certain=True)
+
+    def _sign_sums(self, state: State) -> Sums:
+        """From the sums of the signs s, as E[z | h] = 1/2 + (1 - 2 p_e) s / 2."""
         if self._of_signs is None:
             signs = self.data.signs
             self._of_signs = (signs @ signs.T, signs @ self.observations.T)

@@ -1,0 +1,25 @@
+"""Error rates at a posterior: eq. 14 with its prior, of all answers together or of yes and no apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genz_ppl.inference.state import Data, State
+from genz_ppl.models.features import most_probable_error_rate
+
+
+def update_error_rates(state: State, data: Data) -> None:
+    """Eq. 14 under the Beta prior, over the items that have an answer; without any answer a rate stays as it is.
+
+    Of answers yes and no apart it is the same with each of them; then what rates have in common is learned.
+    """
+    state.error_rates = probable_rates(state, data, data.wrong_at(state.error_rates, state.posterior))
+    state.model.features.learn_common(state.error_rates)
+
+
+def probable_rates(state: State, data: Data, wrong: Tensor) -> Tensor:
+    """The rates that are most probable if so many answers are wrong (see `Data.wrong_at`); without any answer as they are."""
+    rates = state.error_rates
+    updated = most_probable_error_rate(wrong, data.answered_at(rates), state.model.features.prior)
+    return torch.where(data.answered.view(-1, *[1] * (rates.dim() - 1)) > 0, updated, rates)
