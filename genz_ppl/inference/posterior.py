@@ -252,9 +252,11 @@ def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_propos
     """
     answered = ~torch.isnan(data.answers)
     unknown = (~answered).sum(1) * np.log(0.5)
-    if rates.ndim == 3:  # of answers yes and no: features side by side that are answered by one of them
-        given = torch.cat([data.answers == 1, data.answers == 0], dim=1)
-        wrong, rates = ((z != data.answers).repeat(1, 1, 2) & given).to(z), np.concatenate([rates[..., 0], rates[..., 1]], axis=1)
+    if rates.ndim == 3:  # of answers yes and no: features side by side that are answered by one of them, or by neither
+        given = torch.cat([data.answers == 1, data.answers == 0, ~answered], dim=1)
+        wrong = (torch.cat([z == 0, z == 1, z == 0], dim=2) & given).to(z)
+        of_yes, of_no = rates[..., 0], rates[..., 1]
+        rates, unknown = np.concatenate([of_yes, of_no, 0.5 * (1 + of_yes - of_no)], axis=1), 0.0 * unknown
     else:
         given, wrong = answered, ((z != data.answers) & answered).to(z)
     count, blocks = given.to(z), []

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.apart import Apart
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.effect_posterior import effect_terms
 from genz_ppl.inference.engines.weight_prior import coefficient_terms
@@ -59,33 +60,23 @@ class Data:
     def _answered_yes(self) -> Tensor:
         return 0.5 * (self.answered + self.signs.sum(1))
 
-    @cached_property
-    def there(self) -> Tensor:
-        """(K, T), rows contiguous: 1 where there is an answer, else 0."""
-        return self.signs.abs()
-
-    def answered_at(self, error_rates: Tensor) -> Tensor:
-        """How many answers each of the error rates is about: (K,), or (K, 2), yes first."""
-        if error_rates.dim() == 1:
-            return self.answered
-        return torch.stack([self._answered_yes, self.answered - self._answered_yes], dim=1)
-
-    @one_thread()
-    def wrong_at(self, error_rates: Tensor, posterior: Tensor) -> Tensor:
-        """How many of them are expected to be wrong, in the same shape, under q(z = 1) = posterior, (T, K)."""
-        if error_rates.dim() == 1:
-            return self.wrong_answers(posterior)
-        sums = [torch.stack([signs, there]) @ q for signs, there, q in zip(self.signs, self.there, posterior.T, strict=True)]
-        difference, total = torch.stack(sums).T if sums else error_rates.T
-        of_yes, of_no = self._answered_yes - 0.5 * (total + difference), 0.5 * (total - difference)
-        return torch.stack([of_yes, of_no], dim=1).clamp_(min=0.0)
-
     @one_thread()
     def wrong_answers(self, posterior: Tensor) -> Tensor:
         """How many answers each feature is expected to have wrong, (K,), under q(z = 1) = posterior, (T, K)."""
         pairs = zip(self.signs, posterior.T, strict=True)
         agreement = [torch.dot(signs, q) for signs, q in pairs]
         return (self._answered_yes - torch.stack(agreement)).clamp_(min=0.0) if agreement else self.answered
+
+    @cached_property
+    def there(self) -> Tensor:
+        """(K, T), rows contiguous: 1 where there is an answer, else 0."""
+        return self.signs.abs()
+
+    def counts(self, error_rates: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected wrong answers, and answers, that each of the rates is about: (K,), or of answers yes and no, (K, 2)."""
+        if error_rates.dim() == 1:
+            return self.wrong_answers(posterior), self.answered
+        return Apart.of(self.signs, posterior).completed(error_rates)
 
     def with_targets(self, targets: Tensor) -> Data:
         """The same items with other targets, (T, D')."""
@@ -225,11 +216,11 @@ def penalty_of(state: State) -> float:
 
 def feature_terms(state: State, data: Data) -> Tensor:
     """E_q log p(z | h) of every feature, summed over items, (K,)."""
-    rates = state.error_rates
-    wrong, answered = data.wrong_at(rates, state.posterior), data.answered_at(rates)
-    terms = wrong * torch.log(rates) + (answered - wrong) * torch.log1p(-rates)
+    if state.error_rates.dim() == 2:
+        return Apart.of(data.signs, state.posterior).log_density(state.error_rates)
+    wrong, rates = data.wrong_answers(state.posterior), state.error_rates
     unanswered = len(data.answers) - data.answered
-    return (terms if terms.dim() == 1 else terms.sum(1)) - math.log(2) * unanswered
+    return wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates) - math.log(2) * unanswered
 
 
 @one_thread()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -24,7 +26,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
 
     n_features: K. error_rate_prior: (a, b) of the Beta prior on every error rate p_e = P(h != z).
     asymmetric: answers yes and no are wrong at rates of their own, P(z = 0 | h = 1) and P(z = 1 | h = 0), and wherever rates are
-    named they are (K, 2), yes first, instead of (K,). Each has the prior Beta(1 + n m, 1 + n (1 - m)), as strong as n = 30 answers
+    named they are (K, 2), yes first, instead of (K,). Each has the prior Beta(1 + n m, 1 + n (1 - m)), as strong as 30 answers
     (or as (a, b), a + b - 2, if that is more), around a rate m that all features have in common, one for yes and one for no;
     m ~ Beta(a, b) is learned.
     Raises OptionError when a or b is not positive.
@@ -33,9 +35,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
     concentration: Tensor
     common: Tensor | None
 
-    def __init__(
-        self, n_features: int, error_rate_prior: tuple[float, float] = (1.0, 9.0), asymmetric: bool = False
-    ) -> None:
+    def __init__(self, n_features: int, error_rate_prior: tuple[float, float] = (1.0, 9.0), asymmetric: bool = False) -> None:
         super().__init__()
         check_error_rate_prior(error_rate_prior)
         self.n_features = n_features
@@ -138,22 +138,39 @@ def check_error_rate_prior(prior: object) -> None:
 def prior_probability(answers: Tensor, error_rates: Tensor) -> Tensor:
     """P(z = 1 | h) of eq. 4: 1 - p_e where h = 1, p_e where h = 0, one half where h is NaN.
 
-    answers: (T, K) of 1, 0, NaN. error_rates: (K,), or (K, 2) of answers yes and no. Returns (T, K).
+    Of answers yes and no apart 1 - p_yes, p_no, and where h is NaN their mean: either answer is as likely.
+    answers: (T, K) of 1, 0, NaN. error_rates: (K,), or (K, 2). Returns (T, K).
     """
     of_yes, of_no = by_answer(error_rates)
     yes = torch.where(answers > 0.5, 1 - of_yes, of_no)
-    return torch.where(torch.isnan(answers), torch.full_like(yes, 0.5), yes)
+    return torch.where(torch.isnan(answers), unanswered_rate(error_rates), yes)
 
 
-def prior_log_odds(error_rates: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Log-odds of P(z = 1 | h) as s slope + s^2 level, s = 1 for the answer yes, -1 for no, 0 for none; (K,) each.
-
-    Symmetric rates, (K,), have no level.
-    """
+def unanswered_rate(error_rates: Tensor) -> Tensor:
+    """P(z = 1) where there is no answer, (K,): halfway between that of the answer yes and that of the answer no."""
     if error_rates.dim() == 1:
-        return -torch.logit(error_rates), None
+        return torch.full_like(error_rates, 0.5)
+    return 0.5 * (1 - error_rates[:, 0] + error_rates[:, 1])
+
+
+class PriorLogOdds(NamedTuple):
+    """Log-odds of P(z = 1 | h) as level + s slope + s^2 bend, s = 1 for the answer yes, -1 for no, 0 for none; (K,) each.
+
+    Symmetric rates have the slope alone.
+    """
+
+    slope: Tensor
+    level: Tensor
+    bend: Tensor | None
+
+
+def prior_log_odds(error_rates: Tensor) -> PriorLogOdds:
+    """error_rates: (K,), or (K, 2) of answers yes and no."""
+    if error_rates.dim() == 1:
+        return PriorLogOdds(-torch.logit(error_rates), torch.zeros_like(error_rates), None)
     of_yes, of_no = -torch.logit(error_rates).T
-    return 0.5 * (of_yes + of_no), 0.5 * (of_yes - of_no)
+    level = torch.logit(unanswered_rate(error_rates))
+    return PriorLogOdds(0.5 * (of_yes + of_no), level, 0.5 * (of_yes - of_no) - level)
 
 
 def by_answer(error_rates: Tensor) -> tuple[Tensor, Tensor]:

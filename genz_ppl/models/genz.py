@@ -20,8 +20,9 @@ class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
     Sites: "p_e" (K,) in the plate "features" (of answers yes and no apart with event shape (2,), beside "p_e_common", see
-    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; a factor "link_prior" where the link has one. Every inference strategy conditions this one program. Build it inside
-    `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.
+    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; a factor "link_prior" where the
+    link has one. Every inference strategy conditions this one program. Build it inside `genz_ppl.inference.isolated`. shortcuts:
+    whether steps derived by hand may stand for this program where they exist.
 
     calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
     weight `share` = 1 / (1 + L), and the rest goes to a site "y_given_answers" at the link's value at E[z | h], with noise of its

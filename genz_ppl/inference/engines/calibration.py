@@ -4,8 +4,8 @@ E[y | h] = b + sum over k of W_k E[z_k | h], with E[z_k | h] = 1/2 + (1 - 2 p_k)
 alone flattens it, and the weights could follow only an M-step later, so that rates would hardly move at all. With
 W_k' = W_k (1 - 2 p_k) / (1 - 2 p_k') and the intercept that belongs to it the mean stays, and only what y says of z pulls.
 
-Of answers yes and no apart E[z_k | h] is 1 - p_yes and p_no: what stays is W_k (1 - p_yes - p_no), and b + W_k p_no. That holds
-where all is answered; what it changes elsewhere, and in what uncertain weights do, is in the value that must not fall.
+Of answers yes and no apart E[z_k | h] is 1 - p_yes and p_no: what stays is W_k (1 - p_yes - p_no), and b + W_k p_no. Only what
+is uncertain about weights then counts for more or less, which is in the value that must not fall.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.rates import probable_rates
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import Data, State, feature_terms
 from genz_ppl.models import LinearLink
 from genz_ppl.models.features import by_answer, mean_rates
 
@@ -45,8 +45,8 @@ def move_error_rates(state: State, data: Data, engine: Observed) -> None:
     """Eq. 14 under the Beta prior with weights that follow, as far as the bound does not fall; in place."""
     if len(state.error_rates) == 0:
         return
-    wrong = data.wrong_at(state.error_rates, state.posterior)
-    aim = probable_rates(state, data, wrong)
+    wrong, answered = data.counts(state.error_rates, state.posterior)
+    aim = probable_rates(state, data, wrong, answered)
     start, present = replace(state), _value(state, data, engine, wrong)
     link = state.model.link
     parameters = [parameter.detach().clone() for parameter in (link.coefficients(), link.intercept, link.covariate_weights)]
@@ -66,8 +66,10 @@ def _value(state: State, data: Data, engine: Observed, wrong: Tensor) -> float:
     model, rates = state.model, state.error_rates
     # With the log density of the Beta prior, whose other terms are constant.
     a, b = (model.features.prior - 1).clamp(min=0)
-    right = data.answered_at(rates) - wrong
-    feature = ((wrong + a) * torch.log(rates) + (right + b) * torch.log1p(-rates)).sum()
+    if model.features.asymmetric:
+        feature = feature_terms(state, data).sum() + (a * torch.log(rates) + b * torch.log1p(-rates)).sum()
+    else:
+        feature = ((wrong + a) * torch.log(rates) + (data.answered - wrong + b) * torch.log1p(-rates)).sum()
     value = model.share * (engine.observation(state) + float(feature))
     if model.features.asymmetric:
         value += (1 - model.share) * engine.marginal(state)

@@ -62,14 +62,14 @@ class ClosedForm:
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         moves, precision = self.moves_now(), self.precision(state)
         self._forget()
-        link, (log_odds, level) = state.model.link, prior_log_odds(state.error_rates)
+        link, log_odds = state.model.link, prior_log_odds(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept = link.intercept.detach()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
-            prior = self.data.signs[:, rows].T * log_odds
-            if level is not None:
-                prior += self.data.there[:, rows].T * level
+            prior = self.data.signs[:, rows].T * log_odds.slope
+            if log_odds.bend is not None:
+                prior += log_odds.level + self.data.there[:, rows].T * log_odds.bend
             covariates = self.data.covariates[rows]
             residual = self.targets[rows] - intercept - covariates @ slopes
             effects = _effects(coefficients, link.modifiers(covariates))

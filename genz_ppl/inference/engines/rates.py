@@ -14,12 +14,12 @@ def update_error_rates(state: State, data: Data) -> None:
 
     Of answers yes and no apart it is the same with each of them; then what rates have in common is learned.
     """
-    state.error_rates = probable_rates(state, data, data.wrong_at(state.error_rates, state.posterior))
+    state.error_rates = probable_rates(state, data, *data.counts(state.error_rates, state.posterior))
     state.model.features.learn_common(state.error_rates)
 
 
-def probable_rates(state: State, data: Data, wrong: Tensor) -> Tensor:
-    """The rates that are most probable if so many answers are wrong (see `Data.wrong_at`); without any answer as they are."""
+def probable_rates(state: State, data: Data, wrong: Tensor, answered: Tensor) -> Tensor:
+    """The rates that are most probable at these `Data.counts`; of a feature without any answer as they are."""
     rates = state.error_rates
-    updated = most_probable_error_rate(wrong, data.answered_at(rates), state.model.features.prior)
+    updated = most_probable_error_rate(wrong, answered, state.model.features.prior)
     return torch.where(data.answered.view(-1, *[1] * (rates.dim() - 1)) > 0, updated, rates)

@@ -23,7 +23,7 @@ from genz_ppl.inference.engines.weight_prior import centred
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink
-from genz_ppl.models.features import prior_log_odds
+from genz_ppl.models.features import mean_rates, prior_log_odds, unanswered_rate
 
 # Items handled at once in the E-step: a panel of features of a block stays in a core's cache.
 BLOCK = 4608
@@ -98,15 +98,14 @@ class LinearGaussian(ClosedForm):
             gram += uncertain
             constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        log_odds, level = prior_log_odds(state.error_rates)
-        others, signs = without_diagonal(gram), self.data.signs
+        log_odds, others, signs = prior_log_odds(state.error_rates), without_diagonal(gram), self.data.signs
 
         def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
             q = columns[:, items]
             field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
-            field.addcmul_(signs[:, items], log_odds.unsqueeze(1))
-            if level is not None:
-                field.addcmul_(self.data.there[:, items], level.unsqueeze(1))
+            field.addcmul_(signs[:, items], log_odds.slope.unsqueeze(1))
+            if log_odds.bend is not None:
+                field.addcmul_(self.data.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
             if moves:
                 q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
             else:
@@ -143,51 +142,41 @@ class LinearGaussian(ClosedForm):
         return products, self.observations[:, items] @ q.T
 
     def _keep(self, posterior: Tensor, parts: list[tuple[Tensor, Tensor]]) -> None:
-        self._counted = (posterior, posterior._version, self._summed(parts))
-
-    def _summed(self, parts: list[tuple[Tensor, Tensor]], certain: bool = False) -> Sums:
-        """From `_products` of all blocks. certain: of numbers and not of probabilities."""
-        n_targets, known = self.data.targets.shape[1], self.moments[self.data.targets.shape[1] :]
+        n_features, n_targets = posterior.shape[1], self.data.targets.shape[1]
+        known = self.moments[n_targets:]
         products, crossed = (sum(part) for part in zip(*parts, strict=True))
-        n_features = len(products)
-        normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
+        normal = torch.empty(n_features + len(known), n_features + len(known)).to(posterior)
         normal[:n_features, :n_features] = products.triu() + products.triu(1).T
         normal[:n_features, n_features:] = crossed[n_targets:].T
         normal[n_features:, :n_features] = crossed[n_targets:]
         normal[n_features:, n_features:] = known[:, n_targets:]
-        if not certain:
-            normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
+        normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
         right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
-        return Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
+        sums = Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
+        self._counted = (posterior, posterior._version, sums)
 
     @one_thread()
     def answer_sums(self, state: State) -> Sums:
         """The sums with E[z | h] in place of z, as numbers; kept until the rates change."""
         if self._answered is None or self._answered[0] is not state.error_rates:
-            symmetric = state.error_rates.dim() == 1
-            self._answered = (state.error_rates, self._sign_sums(state) if symmetric else self._expected_sums(state))
+            self._answered = (state.error_rates, self._answer_sums(state))
         return self._answered[1]
 
-    def _expected_sums(self, state: State) -> Sums:
-        """Item by item."""
-        columns = state.prior(self.data.answers).T.contiguous()
-        parts = each_block(lambda items, lane: self._products(columns[:, items], items), self.blocks, self.lanes)
-        return self._summed(parts, certain=True)
-
-    def _sign_sums(self, state: State) -> Sums:
-        """From the sums of the signs s, as E[z | h] = 1/2 + (1 - 2 p_e) s / 2."""
+    def _answer_sums(self, state: State) -> Sums:
+        """From the sums of the signs s, as E[z | h] is middle + slope s: 1/2 + (1 - 2 p_e) s / 2 where rates are symmetric."""
         if self._of_signs is None:
             signs = self.data.signs
             self._of_signs = (signs @ signs.T, signs @ self.observations.T)
         products, crossed = self._of_signs
         n_features, n_targets = len(products), self.data.targets.shape[1]
-        slope = (0.5 - state.error_rates).unsqueeze(1)
+        middle, slope = unanswered_rate(state.error_rates).unsqueeze(1), (0.5 - mean_rates(state.error_rates)).unsqueeze(1)
         counted = slope * crossed
-        half = 0.5 * counted[:, n_targets : n_targets + 1]
+        half = middle.T * counted[:, n_targets : n_targets + 1]
         known = self.moments[n_targets:]
-        with_known = 0.5 * self.moments[n_targets] + counted
+        with_known = middle * self.moments[n_targets] + counted
         normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
-        normal[:n_features, :n_features] = slope * products * slope.T + half + half.T + 0.25 * len(self.data.targets)
+        normal[:n_features, :n_features] = slope * products * slope.T + half + half.T
+        normal[:n_features, :n_features] += middle * middle.T * len(self.data.targets)
         normal[:n_features, n_features:] = with_known[:, n_targets:]
         normal[n_features:, :n_features] = with_known[:, n_targets:].T
         normal[n_features:, n_features:] = known[:, n_targets:]

@@ -68,10 +68,10 @@ class Evidence(nn.Module):
 def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, samples: int = SAMPLES) -> None:
     """Give a state `uncertainty` that holds draws, (chains, samples, N + K), and its model and error rates their mean.
 
-    With rates of answers yes and no apart N + 2 K. The program is `BayesianGenZ` of `EnumeratedGenZ`: a normal prior on every parameter of link and likelihood, Beta on p_e
-    (of answers yes and no apart around the common rates that the state has).
-    The sampler moves in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError
-    for more than 500 parameters.
+    The program is `BayesianGenZ` of `EnumeratedGenZ`: a normal prior on every parameter of link and likelihood, Beta on p_e. Of
+    answers yes and no apart there are 2 K rates, and their prior is around the common rates that the state has. The sampler moves
+    in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError for more than 500
+    parameters.
     """
     if len(flattened(state.model)) > MOST_CORRELATED:
         raise OptionError(f"posterior: nuts takes models of up to {MOST_CORRELATED} parameters; choose the linear link")
