@@ -112,10 +112,9 @@ def shrinking(default: bool | None = True, panel: str = "", more: str = "") -> A
     return setting(default, words.replace(" (", f"{more} ("), panel)
 
 
-def of_rates(choices: Sequence[str], panel: str = "") -> Any:
-    """The field of whether error rates of answers yes and no are apart."""
-    words = "{choices}: whether answers yes are wrong as often as answers no" + "; auto: by the bound" * ("auto" in choices) + "."
-    return setting("symmetric", words, panel, choices=choices)
+def of_rates(default: str = "symmetric", panel: str = "", more: str = "", choices: Sequence[str] = ERROR_RATE_NAMES) -> Any:
+    """The field of whether error rates of answers yes and no are apart. more: words after the others."""
+    return setting(default, f"{{choices}}: whether answers yes are wrong as often as answers no{more}.", panel, choices=choices)
 
 
 def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:
@@ -206,7 +205,7 @@ class FitSettings:
     shortcuts: bool = setting(True, SHORTCUTS)
     calibration: float = calibrating()
     shrinkage: bool = shrinking()
-    error_rates: str = of_rates(ERROR_RATE_NAMES)
+    error_rates: str = of_rates(more="; auto: both are fitted, and the bound decides")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -227,6 +226,7 @@ PAPER: dict[str, Any] = {
     "smallest_worth": 0.0,
     "calibration": 0.0,
     "shrinkage": False,
+    "error_rates": "symmetric",
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
@@ -271,7 +271,7 @@ class DiscoverSettings:
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
     shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
-    error_rates: str = of_rates(ERROR_RATE_NAMES, MODEL)
+    error_rates: str = of_rates("auto", MODEL, "; auto: by the bound of the last fit, where steps have closed forms")
     direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -393,7 +393,7 @@ class PairSettings:
     )
     calibration: float = calibrating(panel=MODEL)
     shrinkage: bool = shrinking(False, panel=MODEL)
-    error_rates: str = of_rates(ERROR_RATE_NAMES[:2], MODEL)
+    error_rates: str = of_rates(panel=MODEL, choices=ERROR_RATE_NAMES[:2])
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:

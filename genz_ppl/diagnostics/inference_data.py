@@ -53,9 +53,9 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
     Groups: posterior (p_e, beside p_e_by_answer where answers yes and no have rates of their own, the parameters of link and
     likelihood, and unless the link is a network effect, what yes instead of no adds to each target or class, as in the table of
     a run's features), features (z), posterior_predictive (y), log_likelihood (y, one value an item, its features integrated
-    out), observed_data (y), constant_data (answers, covariates). One chain of independent draws, or those of the sampler. A single
-    target has no dimension; z has a group of its own, because summaries and plots of all of `posterior` would drown in a value
-    for every item and feature.
+    out), observed_data (y), constant_data (answers, covariates). One chain of independent draws, or those of the sampler. A
+    single target has no dimension; z has a group of its own, because summaries and plots of all of `posterior` would drown in a
+    value for every item and feature.
     """
     draws = posterior_draws(fitted) if draws is None else draws
     coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts)}

@@ -22,6 +22,7 @@ from genz_ppl.inference.data_checks import (
     in_order,
     matrix,
 )
+from genz_ppl.inference.engines.rates import clearly_better
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state
@@ -218,10 +219,14 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        state = first_state(
-            data, scaling, link, likelihood, settings.error_rate_prior, classes, **model_options(settings, y.shape[1])
-        )
+        kind, options = (link, likelihood, settings.error_rate_prior, classes), model_options(settings, y.shape[1])
+        state = first_state(data, scaling, *kind, **options)
         bounds = strategy.fit(state, data, steps)
+        if settings.error_rates == "auto" and h.shape[1] > 0:
+            apart = first_state(data, scaling, *kind, **options | {"asymmetric": True})
+            others = strategy.fit(apart, data, steps)
+            if clearly_better(bounds[-1].total, others[-1].total, apart, data):
+                state, bounds = apart, others
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())
     last = bounds[-1]

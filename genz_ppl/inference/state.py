@@ -143,6 +143,14 @@ class State:
         """The same point in the paper's model, see `GenZ.plain`."""
         return State(self.model.plain(), self.error_rates.clone(), self.posterior.clone(), effects=self.effects)
 
+    def told_apart(self) -> State:
+        """The same fit where answers yes and answers no of a feature have rates of their own, the same at first."""
+        apart = replace(self.copy(), error_rates=torch.stack([self.error_rates, self.error_rates], dim=1))
+        apart.uncertainty = apart.moments = None
+        apart.model.features.tell_apart()
+        apart.model.features.learn_common(apart.error_rates)
+        return apart
+
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
         n_added = 0 if added is None else added.shape[1]
