@@ -84,6 +84,7 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
     echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
     if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
         echo(best.line(found.n_features))
+    _say_of_rates(run)
     if found.n_features > 0 and not found.helps:
         say(
             "warning: on test items predictions are no better with these questions than without; what was found may be chance: "
@@ -93,6 +94,18 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
         echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+
+
+def _say_of_rates(run: Discovery) -> None:
+    """A note where error rates of answers yes and no are apart and the data do not tell them."""
+    from genz_ppl.inference.rate_spread import rate_spread
+
+    spread = rate_spread(run.fitted()) if "p_yes" in run.features else None
+    if spread is not None and (doubtful := int((~spread.identified).sum())) > 0:
+        say(
+            f"note: of {doubtful} of {len(spread.identified)} questions the targets do not tell how often answers yes are wrong from "
+            "how often answers no are: these rates are mostly the other questions' (docs/error-rates.md; --error-rates symmetric)"
+        )
 
 
 def check_output(path: Path, suffixes: Sequence[str]) -> None:

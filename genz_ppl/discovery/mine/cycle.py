@@ -331,7 +331,8 @@ class Cycle:
 
         Not where a step is training, which would take as long again.
         """
-        if self.settings.error_rates != "auto" or not progress.active or not progress.state.model.has_closed_form:
+        closed = progress.state.model.has_closed_form and self.strategy.training is None
+        if self.settings.error_rates != "auto" or not progress.active or not closed:
             return
         apart, bound = fitted(progress.state.told_apart())
         if clearly_better(progress.bound, bound, apart, self.training_data(progress)):
