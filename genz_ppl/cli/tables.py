@@ -103,8 +103,9 @@ def _say_of_rates(run: Discovery) -> None:
     spread = rate_spread(run.fitted()) if "p_yes" in run.features else None
     if spread is not None and (doubtful := int((~spread.identified).sum())) > 0:
         say(
-            f"note: of {doubtful} of {len(spread.identified)} questions the targets do not tell how often answers yes are wrong from "
-            "how often answers no are: these rates are mostly the other questions' (docs/error-rates.md; --error-rates symmetric)"
+            f"note: of {doubtful} of {len(spread.identified)} questions the targets do not tell how often answers yes are wrong "
+            "from how often answers no are: these rates are mostly the other questions' (docs/error-rates.md; "
+            "--error-rates symmetric)"
         )
 
 
