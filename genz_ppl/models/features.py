@@ -97,7 +97,8 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         """
         a, b = self.prior
         if self.common is not None:
-            return (dist.Beta(a, b).log_prob(error_rates) - torch.log1p(self.strength)).sum()
+            density: Tensor = dist.Beta(a, b).log_prob(error_rates) - torch.log1p(self.strength)
+            return density.sum()
         mode = most_probable_error_rate(torch.zeros(()), torch.zeros(()), self.concentration)
         return (_log_kernel(error_rates, a, b) - _log_kernel(mode, a, b)).sum()
 

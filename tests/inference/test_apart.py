@@ -175,6 +175,7 @@ def test_common_rates_are_the_most_probable_ones() -> None:
     layer.learn_common(rates)
     n = float(layer.strength)
     grid = torch.linspace(1e-6, 1 - 1e-6, 20001).double()
+    assert layer.common is not None
     for column, found in enumerate(layer.common.tolist()):
         prior = dist.Beta(1 + n * grid[:, None], 1 + n * (1 - grid[:, None]))
         density = prior.log_prob(rates[:, column]).sum(1) + 8 * torch.log1p(-grid)

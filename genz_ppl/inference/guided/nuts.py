@@ -84,8 +84,11 @@ def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, sampl
         potential = (potential_by_hand if start.model.has_closed_form else potential_of_program)(start.model, data)
 
         def values(white: Tensor) -> dict[str, Tensor]:
-            links, rates = white[..., : len(centre)], white[..., len(centre) :].unflatten(-1, logits.shape)
-            return {"link_and_noise": centre + links @ root.T, "p_e": logits + RATES_SPREAD * rates}
+            links, rates = white[..., : len(centre)], white[..., len(centre) :]
+            return {
+                "link_and_noise": centre + links @ root.T,
+                "p_e": logits + RATES_SPREAD * rates.view(*white.shape[:-1], *logits.shape),
+            }
 
         def chain() -> Tensor:
             kernel = NUTS(potential_fn=lambda at: potential(values(at["white"])))
