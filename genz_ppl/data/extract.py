@@ -98,8 +98,8 @@ def split_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ..
     return check_split_labels([label(cell) for cell in table.cells(column)], ids, column, table.name)
 
 
-def group_labels(table: Table, column: str, ids: Sequence[str], role: str = "group") -> tuple[str, ...]:
-    """The group of each row. Raises InputError for a missing one. role: of the column, for the message."""
+def names(table: Table, column: str, ids: Sequence[str], role: str = "group") -> tuple[str, ...]:
+    """The name in a column of each row. Raises InputError for a missing one. role: of the column, for the message."""
     labels = []
     for row, cell in enumerate(table.cells(column)):
         name = label(cell)

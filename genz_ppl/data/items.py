@@ -279,9 +279,9 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
         targets=targets,
         covariates=extract.covariates(table, schema.covariates, ids),
         split_labels=None if schema.split is None else extract.split_labels(table, schema.split, ids),
-        group_labels=None if schema.group is None else extract.group_labels(table, schema.group, ids),
+        group_labels=None if schema.group is None else extract.names(table, schema.group, ids),
         name=Path(table.name).name,
-        varying_labels=None if schema.varying is None else extract.group_labels(table, schema.varying, ids, "varying"),
+        varying_labels=None if schema.varying is None else extract.names(table, schema.varying, ids, "varying"),
         index=index,
     )
     if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design

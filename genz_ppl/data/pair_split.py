@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genz_ppl.data.split import LARGEST_SEED, random_split
+from genz_ppl.data.split import check_seed, random_split
 from genz_ppl.errors import OptionError
 from genz_ppl.types import IntArray, Pairs
 
@@ -52,7 +51,7 @@ def split_pairs(
     Raises OptionError for a seed or fraction out of range, if fewer than 2 train or 1 test items are left on a side that is
     split, and if no pair is left to fit with.
     """
-    seed = _checked_seed(seed)
+    seed = check_seed(seed)
     fractions = test_fraction if isinstance(test_fraction, tuple) else (test_fraction, test_fraction)
     if not 0 <= pair_fraction < 1:
         raise OptionError(f"the fraction of held-out pairs must be at least 0 and below 1, not {pair_fraction}")
@@ -89,13 +88,3 @@ def _members(n_items: int, chosen: IntArray) -> NDArray[np.bool_]:
 def _derived(seed: int, stream: int) -> int:
     """A seed of its own for another thing to split."""
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
-
-
-def _checked_seed(seed: int) -> int:
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        raise OptionError(f"--seed must be a whole number, not {seed!r}") from None
-    if not 0 <= value <= LARGEST_SEED:
-        raise OptionError(f"--seed must lie between 0 and {LARGEST_SEED}, not {value}")
-    return value

@@ -77,14 +77,19 @@ def _train_size(n_items: int, test_fraction: float) -> int:
     return round(n_items * (1 - test_fraction))
 
 
-def _generator(seed: int) -> np.random.RandomState:
+def check_seed(seed: int) -> int:
+    """The seed as a whole number. Raises OptionError for none that can be used."""
     try:
         value = operator.index(seed)
     except TypeError:
         raise OptionError(f"--seed must be a whole number, not {seed!r}") from None
     if not 0 <= value <= LARGEST_SEED:
         raise OptionError(f"--seed must lie between 0 and {LARGEST_SEED}, not {value}")
-    return np.random.RandomState(value)  # the documented split: it must not change with numpy's newer generators
+    return value
+
+
+def _generator(seed: int) -> np.random.RandomState:
+    return np.random.RandomState(check_seed(seed))  # the documented split: it must not change with numpy's newer generators
 
 
 def _checked(train: IntArray, test: IntArray, way_out: str) -> Split:

@@ -128,8 +128,8 @@ def apart(n_items: int, steps: int, batches: Batches, beside: int) -> int:
     """The most calls for so many answers about one wording at a time, got in so many steps; beside: wordings in a call."""
     steps = min(steps * batches.kinds, n_items)
     # Items that other answers break up make a call for each pattern of what is known, shared by the wordings beside each other.
-    groups = range(1, min(beside, _MOST_CARE) + 1)
-    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in groups)
+    sizes = range(1, min(beside, _MOST_CARE) + 1)
+    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in sizes)
     return min(n_items, (n_items + steps * (batches.items - 1)) // batches.items + math.ceil(steps * broken))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genz_ppl.data import Items
 from genz_ppl.errors import InputError
-from genz_ppl.inference.varying import indicators
+from genz_ppl.models.effects import indicators
 
 
 def covariates_of(items: Items, levels: Sequence[str]) -> Tensor:

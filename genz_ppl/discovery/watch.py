@@ -40,12 +40,16 @@ def in_notebook() -> bool:
 
 
 class Watched:
-    """A view that is shown while a block runs. shown: None for where stderr is a terminal, and in a notebook."""
+    """A view that is shown while a block runs. shown: None for where stderr is a terminal, and in a notebook.
+
+    tell: is given lines of words where nothing is shown; log: JSON objects.
+    """
 
     _lines: list[str]
 
-    def __init__(self, shown: bool | None = None) -> None:
+    def __init__(self, shown: bool | None = None, tell: Tell | None = None, log: Tell | None = None) -> None:
         self.shown = (in_notebook() or sys.stderr.isatty()) if shown is None else shown
+        self._tell, self._log = None if self.shown else tell, log
         self._live: Live | None = None
         self._cell, self._seen = None, 0.0
 
@@ -69,6 +73,14 @@ class Watched:
             self._seen = time.monotonic()
             self._cell.update(self._page(), raw=True)
 
+    def say(self, line: str, entry: str) -> None:
+        """Look, then tell the line and log the entry."""
+        self.look()
+        if self._tell is not None:
+            self._tell(line)
+        if self._log is not None:
+            self._log(entry)
+
     def view(self) -> Group:
         """What is on the screen now."""
         raise NotImplementedError
@@ -84,8 +96,7 @@ class Watched:
 class Display(Watched):
     """Shows every step of a run; pass it as `on_step` and use it as a context.
 
-    shown: see `Watched`. clock: seconds, for the times. first: what happens before the first step. tell: is given a line of words
-    after every step where nothing is shown; log: one JSON object after every step.
+    shown, tell, log: see `Watched`, after every step. clock: seconds, for the times. first: what happens before the first step.
     """
 
     def __init__(
@@ -96,8 +107,7 @@ class Display(Watched):
         tell: Tell | None = None,
         log: Tell | None = None,
     ) -> None:
-        super().__init__(shown)
-        self._tell, self._log = None if self.shown else tell, log
+        super().__init__(shown, tell, log)
         self._clock, self._start = clock, clock()
         self._first: tuple[int, float] | None = None
         self._steps = self._planned = 0
@@ -109,11 +119,7 @@ class Display(Watched):
             self._first = (progress.step, self._clock())
         self._lines = [position(progress, settings), last_change(progress)]
         self._answers = ""
-        self.look()
-        if self._tell is not None:
-            self._tell(step_line(progress, settings))
-        if self._log is not None:
-            self._log(step_entry(progress, settings))
+        self.say(step_line(progress, settings), step_entry(progress, settings))
 
     def answers(self, known: int, wanted: int) -> None:
         """What a served model has answered of the present questions; pass it as `on_answers`."""

@@ -29,8 +29,8 @@ from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.user_units import user_parameters
-from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
+from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
 from genz_ppl.settings import CALIBRATION, FitSettings, check_number
@@ -189,7 +189,7 @@ def fit(
     answers: (T, K) of 1, 0 and NaN (no answer; a column of NaN alone is a free feature). targets: (T, D) or (T,), NaN
     where missing. covariates: (T, P) or None. numpy arrays, torch tensors or DataFrames. n_classes: of categorical targets,
     if more than occur. device: where the E- and M-steps run, "cpu" or "cuda"; results are on the CPU. varying: (T,), the group of
-    each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.inference.varying`; links linear
+    each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.models.effects`; links linear
     and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what
     `pyro.infer.SVI` trains the guides of svi and structured with, by default `TraceLocalExpectation_ELBO` and `GuideOptimiser`.
     The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results

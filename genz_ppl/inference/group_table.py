@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.inference.engines.effect_posterior import group_means
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
 from genz_ppl.inference.user_units import user_parameters
@@ -34,13 +33,13 @@ def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
         return None
     whole = state.model.likelihood.n_locations == len(scaling.target_spread)
     spread = scaling.target_spread if whole else torch.ones(link.n_targets, dtype=torch.float64)
-    variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.n_unpooled), float("nan"), dtype=torch.float64)
-    if state.effects is not None:
-        variance = state.effects.diagonal(dim1=2, dim2=3)
+    variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.columns.n_own), float("nan"), dtype=torch.float64)
+    if state.group_covariance is not None:
+        variance = state.group_covariance.diagonal(dim1=2, dim2=3)
     sd = variance.sqrt().transpose(1, 2) * spread
     per_covariate = scaling.covariate_spread[:, None]
     return GroupEffects(
-        level=(group_means(link)[:, 0] * spread).numpy(),
+        level=(link.group_effects().detach()[:, 0] * spread).numpy(),
         level_sd=sd[:, 0].numpy(),
         slopes=np.asarray(user_parameters(state, scaling)["group_effects"][:, 1:]),
         slopes_sd=(sd[:, 1:] / per_covariate).numpy(),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.choose import engine_for
-from genz_ppl.inference.engines.exact import MOST_FEATURES, items_of, sum_over_assignments
+from genz_ppl.inference.engines.exact import MOST_FEATURES, sum_over_assignments
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
@@ -20,6 +20,7 @@ from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.weight_posterior import add_uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray, IntArray
 
 DRAWS = 200
@@ -207,14 +208,15 @@ def _replicated(state: State, items: FittedItems, rates: FloatArray, seed: int) 
 def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> FloatArray:
     """log p(y | h, x) of every draw and item, (S, T), for standardised targets.
 
-    A calibrated model was fitted to this density itself, `GenZ.given_answers`; of others the features are summed out.
+    A calibrated model was fitted to this density itself, at f(E[z | h], x); of others the features are summed out.
     """
     n_items, n_features = data.answers.shape
     model = state.model
     if model.marginal is not None:
         prior = state.prior(data.answers)
-        given = [drawn.given_answers(prior, data.covariates, data.targets) for drawn in _models(state, len(rates), seed)]
-        return torch.stack([expected.log_prob(observed) for expected, observed in given]).numpy()
+        models = _models(state, len(rates), seed)
+        given = [log_density_at(model.marginal, drawn.link(prior, data.covariates), data.targets) for drawn in models]
+        return torch.stack(given).numpy()
     width = 1 if model.is_quadratic else n_features + model.likelihood.n_locations
     if n_features <= MOST_FEATURES and n_items * 2**n_features * width * len(rates) <= MOST_WORK:
         pairs = zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True)
@@ -225,7 +227,7 @@ def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> F
     blocks = []
     for start in range(0, n_items, size):
         rows = slice(start, start + size)
-        part, q = items_of(data, rows), state.posterior[rows]
+        part, q = data.items(rows), state.posterior[rows]
         z, log_proposal = _proposed(q, state.prior(part.answers), generator)
         blocks.append(_averaged(state, part, rates, z, log_proposal, seed))
     return torch.cat(blocks, dim=1).numpy()
@@ -263,7 +265,6 @@ def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_propos
     for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
         log_prior = wrong @ torch.logit(rate) + count @ torch.log1p(-rate) + unknown
         with pyro.validation_enabled(False):
-            observation, observed = model.observation(z, data.covariates, data.targets)
-            density = observation.log_prob(observed)
+            density = model.log_density(z, data.covariates, data.targets)
         blocks.append(torch.logsumexp(density + log_prior - log_proposal, 0) - np.log(len(z)))
     return torch.stack(blocks)

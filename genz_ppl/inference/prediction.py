@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.effect_posterior import effect_variance
 from genz_ppl.inference.engines.exact import bit_table
+from genz_ppl.inference.engines.group_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import drawn_models
 from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
+from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray
 
 DRAWS = 400
@@ -119,7 +120,7 @@ def doubt_of(state: State, x: Tensor) -> Tensor | None:
     link = state.model.link
     if link.pooling is None:
         return None
-    return effect_variance(link, x, state.effects if state.uncertainty is None else None).sqrt()
+    return effect_variance(link, x, state.group_covariance if state.uncertainty is None else None).sqrt()
 
 
 def _some(doubt: Tensor | None, rows: slice) -> Tensor | None:
@@ -160,15 +161,13 @@ def log_predictive_density(
 def _log_densities(model: GenZ, z: Tensor, data: Data, doubt: Tensor | None) -> Tensor:
     """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
     link, likelihood = model.link, model.likelihood
-    if type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None:
-        # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
-        still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
-        error = (z @ (link.weights / likelihood.scale)).sub_(still)
-        constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
-        density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
-    else:
-        observation, observed = model.observed_at(_location(model, z, data.covariates, doubt), data.targets)
-        density = observation.log_prob(observed)
+    if not (type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None):
+        return log_density_at(likelihood, _location(model, z, data.covariates, doubt), data.targets)
+    # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
+    still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
+    error = (z @ (link.weights / likelihood.scale)).sub_(still)
+    constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
+    density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
     return density
 
 
@@ -185,6 +184,6 @@ def _draws(state: State, prior: Tensor, seed: int) -> Iterator[tuple[slice, Iter
 
 
 def _with_models(state: State, z: Tensor, seed: int) -> Iterator[tuple[GenZ, Tensor]]:
-    groups = 1 if state.uncertainty is None else PARAMETER_DRAWS
-    models = drawn_models(state.model, state.uncertainty, groups, seed + 1)
-    return zip(models, z.chunk(groups), strict=True)
+    n_models = 1 if state.uncertainty is None else PARAMETER_DRAWS
+    models = drawn_models(state.model, state.uncertainty, n_models, seed + 1)
+    return zip(models, z.chunk(n_models), strict=True)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.least_squares import least_squares
+from genz_ppl.inference.group_spread import effect_spread
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.varying import effect_spread, pooling_of, with_effects
 from genz_ppl.models import FeatureLayer, GenZ
+from genz_ppl.models.effects import pooling_of, with_effects
 from genz_ppl.models.features import prior_probability
 from genz_ppl.models.known_likelihoods import LIKELIHOODS
 from genz_ppl.models.likelihoods import Likelihood

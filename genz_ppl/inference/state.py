@@ -12,8 +12,8 @@ from torch import Tensor
 
 from genz_ppl.inference.apart import Apart
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
-from genz_ppl.inference.engines.effect_posterior import effect_terms
-from genz_ppl.inference.engines.weight_prior import coefficient_terms
+from genz_ppl.inference.engines.coefficient_posterior import coefficient_terms
+from genz_ppl.inference.engines.group_posterior import effect_terms
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
@@ -104,8 +104,8 @@ class State:
     """A fitted (or starting) model. error_rates: (K,), or (K, 2) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
-    in training; effects: the covariance of group effects, (G, D, 1 + P, 1 + P), see `effect_posterior`, and
-    coefficient_covariance: that of the features' coefficients, (D, K M, K M), see `weight_prior`, after steps in closed form;
+    in training; group_covariance: of the effects of groups, (G, D, 1 + P, 1 + P), see `group_posterior`, and
+    coefficient_covariance: of the features' coefficients, (D, K M, K M), see `coefficient_posterior`, after steps in closed form;
     else None.
     """
 
@@ -114,7 +114,7 @@ class State:
     posterior: Tensor
     uncertainty: Uncertainty | None = None
     moments: Moments | None = None
-    effects: Tensor | None = None
+    group_covariance: Tensor | None = None
     coefficient_covariance: Tensor | None = None
 
     @property
@@ -135,13 +135,13 @@ class State:
     def to(self, device: torch.device) -> State:
         """The state with all tensors on a device; the model itself moves. Not for states of a guide."""
         self.model.to(device)
-        effects, covariance = (None if part is None else part.to(device) for part in (self.effects, self.coefficient_covariance))
-        rates, posterior = self.error_rates.to(device), self.posterior.to(device)
-        return State(self.model, rates, posterior, effects=effects, coefficient_covariance=covariance)
+        known = (self.group_covariance, self.coefficient_covariance)
+        covariances = (None if part is None else part.to(device) for part in known)
+        return State(self.model, self.error_rates.to(device), self.posterior.to(device), None, None, *covariances)
 
     def plain(self) -> State:
         """The same point in the paper's model, see `GenZ.plain`."""
-        return State(self.model.plain(), self.error_rates.clone(), self.posterior.clone(), effects=self.effects)
+        return State(self.model.plain(), self.error_rates.clone(), self.posterior.clone(), group_covariance=self.group_covariance)
 
     def told_apart(self) -> State:
         """The same fit where answers yes and answers no of a feature have rates of their own, the same at first."""
@@ -162,7 +162,7 @@ class State:
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
         rates = torch.cat([self.error_rates[kept], rates])
-        return State(model, rates, posterior.clone(), None, moments, self.effects, self._covariance_of(kept, n_added))
+        return State(model, rates, posterior.clone(), None, moments, self.group_covariance, self._covariance_of(kept, n_added))
 
     def _covariance_of(self, kept: list[int], n_added: int) -> Tensor | None:
         """That of the coefficients of the features `kept`; those of new ones are known to be 0, until the next M-step."""
@@ -215,8 +215,8 @@ def bound_of(state: State, data: Data, observation: float, marginal: float = 0.0
 def penalty_of(state: State) -> float:
     """What priors of error rates, weights and group effects take from the bound."""
     penalty = float(state.model.penalty(state.error_rates))
-    if state.effects is not None:
-        penalty += effect_terms(state.model.link, state.effects)
+    if state.group_covariance is not None:
+        penalty += effect_terms(state.model.link, state.group_covariance)
     if state.coefficient_covariance is not None:
         penalty += coefficient_terms(state.model.link, state.coefficient_covariance)
     return penalty

@@ -46,7 +46,7 @@ class Strategy(Protocol):
     def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
         """Fit a state that ends with a free feature; the bound, and what the guide has of it, (T,): the mining signal."""
 
-    def climbs(self, model: GenZ) -> bool:
+    def adopts_trials(self, model: GenZ) -> bool:
         """Whether trial states, fitted by exact coordinate updates, are states that this strategy would have made."""
 
     @property
@@ -86,7 +86,7 @@ class Coordinate:
         bound = self.refit(state, data, steps).total
         return bound, last_posterior(self.guide(state, data), data)
 
-    def climbs(self, model: GenZ) -> bool:
+    def adopts_trials(self, model: GenZ) -> bool:
         """Where eq. 11 is taken in exact expectation."""
         return model.is_mixture
 
@@ -124,7 +124,7 @@ class Enumerated:
         bound = self.refit(state, data, steps).total
         return bound, last_posterior(self.guide(state, data), data)
 
-    def climbs(self, model: GenZ) -> bool:
+    def adopts_trials(self, model: GenZ) -> bool:
         """Never: trial states have factorised posteriors."""
         return False
 
@@ -178,7 +178,7 @@ class Guided:
             return bound, guide.conditional((state.posterior > 0.5).to(state.posterior))
         return bound, last_posterior(guide, data)
 
-    def climbs(self, model: GenZ) -> bool:
+    def adopts_trials(self, model: GenZ) -> bool:
         """Never: a guide in training learns on by itself."""
         return False
 

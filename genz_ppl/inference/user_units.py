@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.effect_posterior import group_means, spread_of
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
@@ -29,9 +28,9 @@ def _user_parameters(state: State, scaling: Scaling) -> dict[str, FloatArray]:
         columns, n_covariates = link.covariate_weights.detach() * spread, len(scaling.covariate_spread)
         slopes = columns[:n_covariates] / scaling.covariate_spread[:, None]
         if scaling.n_groups:
-            parameters["group_effects"] = _group_effects(group_means(link) * spread, scaling)
+            parameters["group_effects"] = _group_effects(link.group_effects().detach() * spread, scaling)
             units = torch.cat([torch.ones(1).to(spread), scaling.covariate_spread])
-            parameters["group_spread"] = (spread_of(link) / units).unsqueeze(1) * spread
+            parameters["group_spread"] = link.priors()["group_effects"].spread / units.unsqueeze(1) * spread
         weights = link.weights.detach() * spread
         if isinstance(link, InteractionLink):
             products = link.interactions.detach() * spread

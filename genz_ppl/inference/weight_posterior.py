@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from genz_ppl.inference.engines.exact import items_of
 from genz_ppl.inference.guided.observation import Observation
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, Uncertainty, set_parameters
@@ -151,7 +150,7 @@ class ExpectedDensity:
         with pyro.validation_enabled(False):
             for start in range(0, len(self.data.targets), size):
                 rows = slice(start, start + size)
-                part = items_of(self.data, rows)
+                part = self.data.items(rows)
                 parameters = {f"model.{name}": value for name, value in shaped(self.model, self.untied(values)).items()}
                 density = functional_call(self.observation, parameters, (draws[:, rows], part.covariates, part.targets))
                 yield self.model.share * density.mean(0).sum()

@@ -8,7 +8,9 @@ from genz_ppl.models.gaussian import GaussianLikelihood, IsotropicLikelihood, Lo
 from genz_ppl.models.genz import GenZ
 from genz_ppl.models.known_likelihoods import LIKELIHOODS, add_likelihood, name_of
 from genz_ppl.models.likelihoods import Likelihood, ScaleMixtureLikelihood
-from genz_ppl.models.links import LINKS, InteractionLink, LinearLink, Link, NeuralLink, add_link
+from genz_ppl.models.links import LINKS, InteractionLink, LinearLink, Link, add_link
+from genz_ppl.models.network import NeuralLink
+from genz_ppl.models.priors import released
 from genz_ppl.models.robust import LaplaceLikelihood, StudentTLikelihood
 
 __all__ = [
@@ -35,4 +37,5 @@ __all__ = [
     "add_likelihood",
     "add_link",
     "name_of",
+    "released",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genz_ppl.models.genz import GenZ
+from genz_ppl.models.priors import is_held
 
 # Standard deviation of the normal prior of a likelihood's unconstrained parameters: a factor of seven either way.
 LIKELIHOOD_SPREAD = 2.0
@@ -68,7 +69,7 @@ class BayesianGenZ(PyroModule):  # type: ignore[misc]
     ) -> Tensor:
         """See `GenZ.forward`."""
         values = pyro.sample("link_and_noise", dist.Normal(self.centre, self.spread).to_event(1))
-        # The link's prior is part of that of the parameters; and these are drawn here, not learned.
-        with poutine.block(hide=["link_prior"], hide_types=["param"]):
+        # The link's priors are part of that of the parameters; and these are drawn here, not learned.
+        with poutine.block(hide_fn=lambda message: message["type"] == "param" or is_held(message)):
             drawn: Tensor = functional_call(self.model, shaped(self.model, values), (answers, covariates, targets, batch_size))
         return drawn

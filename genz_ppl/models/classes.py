@@ -51,10 +51,6 @@ class BernoulliLikelihood(Likelihood):
         """With the share p of ones: their standard deviation, the root of p (1 - p), over p (1 - p), the slope of the share."""
         return 1 / size_of(targets)
 
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """base: (D,), what the link's value is added to."""
-        return {"base": self.base.clone()}
-
 
 @add_likelihood
 class CategoricalLikelihood(Likelihood):
@@ -128,7 +124,3 @@ class CategoricalLikelihood(Likelihood):
     def unit_of_working(self, targets: Tensor) -> Tensor:
         """As with two classes, for each of them."""
         return 1 / size_of(self.comparable(targets))
-
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """base: (D C,), what the link's value is added to."""
-        return {"base": self.base.flatten().clone()}

@@ -58,10 +58,6 @@ class PoissonLikelihood(Likelihood):
         """The standard deviation of log(1 + y)."""
         return size_of(torch.log1p(targets))
 
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """base: (D,), what the link's value is added to."""
-        return {"base": self.base.clone()}
-
 
 @add_likelihood
 class NegativeBinomialLikelihood(PoissonLikelihood):
@@ -86,7 +82,3 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
         self.concentration = torch.where(excess > 0, mean**2 / excess.clamp(min=1e-12), MOST_CONCENTRATED).clamp(
             1e-3, MOST_CONCENTRATED
         )
-
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """base: (D,); concentration: (D,)."""
-        return {**super().parameters_in_units(spread), "concentration": self.concentration.detach()}

@@ -33,11 +33,6 @@ class GaussianLikelihood(ScaleMixtureLikelihood):
         """loc: (..., D)."""
         return dist.Normal(loc, self.scale)
 
-    def start(self, targets: Tensor, observed: Tensor) -> None:
-        """The noise starts as all of the variance of y."""
-        centre = mean_of(targets, observed)
-        self.update((targets - centre) ** 2, observed)
-
     def update(self, squared_error: Tensor, observed: Tensor) -> bool:
         """Eq. 13: the mean squared error of every target."""
         self.scale = mean_of(squared_error, observed).clamp(min=SMALLEST_VARIANCE).sqrt()
@@ -57,10 +52,6 @@ class GaussianLikelihood(ScaleMixtureLikelihood):
     def residual(self, loc: Tensor, targets: Tensor) -> Tensor:
         """(y - f) / scale, 0 where y is missing."""
         return torch.nan_to_num((targets - loc) / self.scale).detach()
-
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """scale: (D,), a standard deviation."""
-        return {"scale": self.scale.detach() * spread}
 
 
 @add_likelihood
@@ -120,10 +111,6 @@ class LowRankGaussianLikelihood(Likelihood):
         """(y - f) over the total standard deviation of each target, 0 where y is missing."""
         spread = (self.scale**2 + (self.factor**2).sum(1)).sqrt()
         return torch.nan_to_num((targets - loc) / spread).detach()
-
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """scale: (D,), the standard deviation that is each target's own; factor: (D, R)."""
-        return {"scale": self.scale.detach() * spread, "factor": self.factor.detach() * spread[:, None]}
 
 
 class ObservedPart(dist.TorchDistribution):  # type: ignore[misc]

@@ -20,9 +20,11 @@ class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
     Sites: "p_e" (K,) in the plate "features" (of answers yes and no apart with event shape (2,), beside "p_e_common", see
-    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; a factor "link_prior" where the
-    link has one. Every inference strategy conditions this one program. Build it inside `genz_ppl.inference.isolated`. shortcuts:
-    whether steps derived by hand may stand for this program where they exist.
+    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; and the link's `priors`, normal
+    ones: "weights" (K, D) where they have one, "interactions" (K, P, D), and "group_effects" (G, 1 + P, D). Those are held at the
+    link's parameters, as in all fits whose parameters are points; `released` makes them latent. Every inference strategy
+    conditions this one program. Build it inside `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may
+    stand for this program where they exist.
 
     calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
     weight `share` = 1 / (1 + L), and the rest goes to a site "y_given_answers" at the link's value at E[z | h], with noise of its
@@ -64,42 +66,35 @@ class GenZ(PyroModule):  # type: ignore[misc]
         """
         with poutine.scale(scale=self.share):
             error_rates = self.features()
-        if self.link.penalised:
-            pyro.factor("link_prior", self.link.penalty())
+        link = self.link.sampled()
         with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
             h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
             given = None if targets is None else pyro.subsample(targets, event_dim=1)
             prior = prior_probability(h, error_rates)
             with poutine.scale(scale=self.share):
-                z = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
-                observation, observed = self.observation(z, x, given)
+                observation, observed = observed_at(self.likelihood, link(self.drawn(prior), x), given)
                 y: Tensor = pyro.sample("y", observation, obs=observed)
             if self.marginal is not None and given is not None:
                 with poutine.scale(scale=1 - self.share):
-                    expected, observed = self.given_answers(prior, x, given)
+                    expected, observed = observed_at(self.marginal, link(prior, x), given)
                     pyro.sample("y_given_answers", expected, obs=observed)
             return y
 
-    def given_answers(self, prior: Tensor, covariates: Tensor, targets: Tensor) -> tuple[dist.Distribution, Tensor | None]:
-        """p(y | f(E[z | h], x)) with noise of its own and the targets, as `observation`. prior: E[z | h], (T, K)."""
-        assert self.marginal is not None
-        return observed_at(self.marginal, self.link(prior, covariates), targets)
+    def drawn(self, prior: Tensor) -> Tensor:
+        """The site "z" inside the plate of items. prior: P(z = 1 | h), (B, K)."""
+        z: Tensor = pyro.sample("z", dist.Bernoulli(prior).to_event(1))
+        return z
 
-    def observation(self, z: Tensor, covariates: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-        """p(y | z, x) with missing entries integrated out, and the targets with those entries filled in.
-
-        z: (..., T, K). Returns a distribution with batch shape (..., T) and event shape (D,), and (T, D) or None.
-        """
-        return self.observed_at(self.link(z, covariates), targets)
+    def log_density(self, z: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
+        """log p(y | z, x) of every item, missing entries integrated out. z: (..., T, K); targets: (T, D). Returns (..., T)."""
+        return log_density_at(self.likelihood, self.link(z, covariates), targets)
 
     def loss(self, location: Tensor, targets: Tensor, likelihood: Likelihood | None = None) -> Tensor:
         """Mean over target entries of -log p(y | f) at the link's value f, (T, L): what gradient M-steps lower.
 
         likelihood: None for that of y given z.
         """
-        distribution, observed = observed_at(likelihood or self.likelihood, location, targets)
-        mean: Tensor = -distribution.log_prob(observed).mean() / targets.shape[1]
-        return mean
+        return -log_density_at(likelihood or self.likelihood, location, targets).mean() / targets.shape[1]
 
     @property
     def is_mixture(self) -> bool:
@@ -127,10 +122,6 @@ class GenZ(PyroModule):  # type: ignore[misc]
         penalty: Tensor = self.share * of_rates + self.link.penalty().detach()
         return penalty
 
-    def observed_at(self, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
-        """`observation` at the link's value, (..., T, L)."""
-        return observed_at(self.likelihood, location, targets)
-
 
 def observed_at(likelihood: Likelihood, location: Tensor, targets: Tensor | None) -> tuple[dist.Distribution, Tensor | None]:
     """p(y | f) at f, (..., T, L), with missing entries integrated out, and the targets with those entries filled in."""
@@ -141,3 +132,10 @@ def observed_at(likelihood: Likelihood, location: Tensor, targets: Tensor | None
         filled = torch.where(missing, torch.zeros_like(targets), targets)
         return likelihood.distribution(location, ~missing), filled
     return likelihood.distribution(location), targets
+
+
+def log_density_at(likelihood: Likelihood, location: Tensor, targets: Tensor) -> Tensor:
+    """log p(y | f) of every item at f, (..., T, L), missing entries integrated out. Returns (..., T)."""
+    distribution, observed = observed_at(likelihood, location, targets)
+    density: Tensor = distribution.log_prob(observed)
+    return density

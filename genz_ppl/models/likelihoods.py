@@ -128,8 +128,15 @@ class Likelihood(PyroModule):  # type: ignore[misc]
         return residual
 
     def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """The likelihood's parameters for targets that were divided by `spread`, (D,), before fitting."""
-        return {}
+        """Buffers and parameters by name, (D,) each as a rule, for targets that were divided by `spread`, (D,), before fitting.
+
+        A `scale`, and a `factor` of scales, are in the units of the targets; others have none.
+        """
+        values = {name: buffer.flatten().clone() for name, buffer in self.named_buffers()}
+        values |= {name: getattr(self, name).detach() for name in self._pyro_params}
+        for name in values.keys() & {"scale", "factor"}:
+            values[name] = values[name] * spread.view(-1, *[1] * (values[name].dim() - 1))
+        return values
 
 
 class ScaleMixtureLikelihood(Likelihood):
@@ -142,6 +149,10 @@ class ScaleMixtureLikelihood(Likelihood):
     sees_errors = True
     #: Whether the precision depends on e; if not, the likelihood is a Gaussian.
     robust: ClassVar[bool] = True
+
+    def start(self, targets: Tensor, observed: Tensor) -> None:
+        """The noise starts as all of y."""
+        self.update((targets - mean_of(targets, observed)) ** 2, observed)
 
     def error_log_density(self, squared_error: Tensor) -> Tensor:
         """log p as a function of e, (T, D)."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.func import functional_call
 
+from genz_ppl.models.effects import Columns
+from genz_ppl.models.priors import Prior, sampled
 from genz_ppl.settings import LINK_NAMES
 
 # Standard deviation of the prior of products of features and covariates.
@@ -86,21 +86,30 @@ class Link(PyroModule):  # type: ignore[misc]
         """M, how many coefficients a feature has for each target, as far as they can be told apart."""
         return 1
 
-    @property
-    def penalised(self) -> bool:
-        """Whether `penalty` is ever below 0."""
-        return False
+    def priors(self) -> dict[str, Prior]:
+        """What has a prior where parameters are points, too, by the names of the sites in the Pyro program."""
+        return {}
+
+    def placed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters, by name, that values of the sites of `priors` stand for."""
+        return dict(values)
+
+    def sampled(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Run the sites of `priors`; returns `forward` at their values."""
+        values = sampled(self.priors())
+        return (lambda z, x: functional_call(self, self.placed(values), (z, x))) if values else self
+
+    def penalty(self) -> Tensor:
+        """Log density at the sites of `priors` relative to its mode; a scalar, never above 0."""
+        return sum((prior.penalty() for prior in self.priors().values()), torch.zeros((), dtype=torch.float64))
 
     def prior_spread(self, name: str) -> float | Tensor:
         """Standard deviation of the normal prior of a parameter in Bayesian fits; targets and covariates are standardised.
 
         A tensor, for entries that differ, broadcasts against the parameter.
         """
-        return 1.0
-
-    def penalty(self) -> Tensor:
-        """Log prior of the parameters where points have one, too, relative to its mode; a scalar, never above 0."""
-        return torch.zeros((), dtype=torch.float64)
+        prior = self.priors().get(name)
+        return 1.0 if prior is None else prior.spread
 
 
 @add_link
@@ -108,11 +117,11 @@ class LinearLink(Link):
     """y = z W + b + x C (eq. 17). weights: (K, D); intercept: (D,); covariate_weights: (P, D).
 
     pooling: (P,), prior precision of the weights of each covariate, 0 for none; those with one come last: they are the
-    effects of groups (`genz_ppl.inference.varying`). None: no covariate weight has a prior.
+    effects of groups (`genz_ppl.models.effects`). None: no covariate weight has a prior.
 
     shrinkage: (K,), prior precision of the weights of each feature, for all targets, learned by
-    `genz_ppl.inference.engines.weight_prior`; None, as a new link has it: weights have no prior, or the same normal prior of
-    precision `weak`, if that is above 0. See `shrunk`.
+    `genz_ppl.inference.engines.coefficient_posterior`; None, as a new link has it: weights have no prior, or the same normal
+    prior of precision `weak`, if that is above 0. See `shrunk`.
     """
 
     name = "linear"
@@ -130,7 +139,7 @@ class LinearLink(Link):
     ) -> None:
         super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
         self.register_buffer("shrinkage", None)
-        self.n_unpooled = n_covariates if pooling is None else int((pooling == 0).sum())
+        self.columns = Columns.of(n_covariates, pooling)
         self.weights = nn.Parameter(torch.zeros(n_features, n_targets, dtype=torch.float64))
         self.intercept = nn.Parameter(torch.zeros(n_targets, dtype=torch.float64))
         self.covariate_weights = nn.Parameter(torch.zeros(n_covariates, n_targets, dtype=torch.float64))
@@ -139,34 +148,50 @@ class LinearLink(Link):
         """z: (..., K); covariates: (..., P). Returns (..., D)."""
         return z @ self.weights + covariates @ self.covariate_weights + self.intercept
 
-    @property
-    def penalised(self) -> bool:
-        """See `Link.penalised`."""
-        return self.pooling is not None or self.shrinkage is not None or self.weak > 0
-
     def shrunk(self) -> LinearLink:
         """This link, its features' weights with a prior of spread 1."""
         self.shrinkage = self.intercept.new_ones(self.n_features)
         return self
 
+    @property
+    def weight_precision(self) -> Tensor | None:
+        """(K,): prior precision of the weights of each feature, or None where they have no prior."""
+        if self.shrinkage is None and self.weak > 0:
+            return self.intercept.new_full((self.n_features,), self.weak)
+        return self.shrinkage
+
+    def group_effects(self) -> Tensor:
+        """By how much intercept and covariate weights differ in each group, (G, 1 + P, D)."""
+        return self.columns.effects(self.covariate_weights)
+
+    @property
+    def group_precision(self) -> Tensor:
+        """The prior's precision of the intercepts and slopes of groups, (1 + P,)."""
+        assert self.pooling is not None
+        return self.columns.precision(self.pooling)
+
+    def priors(self) -> dict[str, Prior]:
+        """See `Link.priors`: "weights", (K, D), and "group_effects", (G, 1 + P, D), where they have one."""
+        found = {}
+        if self.weight_precision is not None:
+            found["weights"] = Prior(self.weights, self.weight_precision.unsqueeze(1))
+        if self.pooling is not None:
+            found["group_effects"] = Prior(self.group_effects(), self.group_precision.unsqueeze(1))
+        return found
+
+    def placed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Link.placed`."""
+        found = dict(values)
+        if "group_effects" in found:
+            own = self.covariate_weights[: self.columns.n_own]
+            found["covariate_weights"] = self.columns.weights(own, found.pop("group_effects"))
+        return found
+
     def prior_spread(self, name: str) -> float | Tensor:
         """See `Link.prior_spread`."""
-        if name == "weights" and self.shrinkage is not None:
-            return self.shrinkage.rsqrt().unsqueeze(1)
-        if name == "weights" and self.weak > 0:
-            return float(self.weak**-0.5)
         if name != "covariate_weights" or self.pooling is None:
-            return 1.0
+            return super().prior_spread(name)
         return torch.where(self.pooling > 0, self.pooling, 1.0).rsqrt().unsqueeze(1)
-
-    def penalty(self) -> Tensor:
-        """See `Link.penalty`."""
-        penalty, prior = super().penalty().to(self.intercept.device), self.ridge()
-        if prior is not None:
-            penalty = penalty - 0.5 * (prior.unsqueeze(2) * self.coefficients() ** 2).sum()
-        if self.pooling is not None:
-            penalty = penalty - 0.5 * (self.pooling @ self.covariate_weights**2).sum()
-        return penalty
 
     def fresh(self) -> LinearLink:
         """See `Link.fresh`."""
@@ -189,9 +214,7 @@ class LinearLink(Link):
 
     def ridge(self) -> Tensor | None:
         """(K, M): prior precision of each coefficient of each feature, or None where no coefficient has a prior."""
-        if self.shrinkage is None:
-            return self.weights.new_full((self.n_features, 1), self.weak) if self.weak > 0 else None
-        return self.shrinkage.unsqueeze(1)
+        return None if self.weight_precision is None else self.weight_precision.unsqueeze(1)
 
     def coefficients(self) -> Tensor:
         """(K, M, D): the effect of feature k on item t is the sum over m of modifiers[t, m] coefficients[k, m]."""
@@ -227,42 +250,34 @@ class InteractionLink(LinearLink):
 
     name = "interaction"
 
-    def __init__(
-        self,
-        n_features: int,
-        n_targets: int,
-        n_covariates: int = 0,
-        training_plan: TrainingPlan | None = None,
-        pooling: Tensor | None = None,
-    ) -> None:
-        super().__init__(n_features, n_targets, n_covariates, training_plan, pooling)
-        self.interactions = nn.Parameter(torch.zeros(n_features, self.n_unpooled, n_targets, dtype=torch.float64))
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        shape = (self.n_features, self.columns.n_own, self.n_targets)
+        self.interactions = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
     def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
         """z: (..., K); covariates: (..., P). Returns (..., D)."""
         total = super().forward(z, covariates)
-        for p in range(self.n_unpooled):
+        for p in range(self.columns.n_own):
             total = total + covariates[..., p, None] * (z @ self.interactions[:, p])
         return total
 
-    @property
-    def penalised(self) -> bool:
-        """See `Link.penalised`."""
-        return True
-
-    def prior_spread(self, name: str) -> float | Tensor:
-        """See `Link.prior_spread`."""
-        return INTERACTION_SPREAD if name == "interactions" else super().prior_spread(name)
+    def priors(self) -> dict[str, Prior]:
+        """See `LinearLink.priors`; and "interactions", (K, P, D)."""
+        return {
+            **super().priors(),
+            "interactions": Prior(self.interactions, self.interactions.new_tensor(INTERACTION_SPREAD**-2)),
+        }
 
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""
-        ridge = self.interactions.new_full((self.n_features, 1 + self.n_unpooled), INTERACTION_SPREAD**-2)
-        ridge[:, 0] = self.weak if self.shrinkage is None else self.shrinkage
+        ridge = self.interactions.new_full((self.n_features, 1 + self.columns.n_own), INTERACTION_SPREAD**-2)
+        ridge[:, 0] = 0.0 if self.weight_precision is None else self.weight_precision
         return ridge
 
     def modifiers(self, covariates: Tensor) -> Tensor:
         """[1, x], (T, 1 + P)."""
-        return torch.cat([super().modifiers(covariates), covariates[:, : self.n_unpooled]], dim=1)
+        return torch.cat([super().modifiers(covariates), covariates[:, : self.columns.n_own]], dim=1)
 
     def coefficients(self) -> Tensor:
         """[W, V], (K, 1 + P, D)."""
@@ -273,78 +288,3 @@ class InteractionLink(LinearLink):
         """See `LinearLink.set_solution`."""
         super().set_solution(coefficients, intercept, covariate_weights)
         self.interactions.copy_(coefficients[:, 1:])
-
-
-@add_link
-class NeuralLink(Link):
-    """A network with two hidden layers (64 and 32 ReLU units, dropout 0.1), trained as the paper's.
-
-    That is Adam with learning rate 1e-3 for 100 epochs in batches of 32. Dropout is off outside training.
-    """
-
-    name = "neural"
-
-    def __init__(
-        self,
-        n_features: int,
-        n_targets: int,
-        n_covariates: int = 0,
-        training_plan: TrainingPlan | None = None,
-        hidden: tuple[int, int] = (64, 32),
-        dropout: float = 0.1,
-    ) -> None:
-        plan = training_plan or TrainingPlan(epochs=100, batch_size=32, learning_rate=1e-3)
-        super().__init__(n_features, n_targets, n_covariates, plan)
-        self.hidden, self.dropout = hidden, dropout
-        sizes = (n_features + n_covariates, *hidden, n_targets)
-        linear = PyroModule[nn.Linear]
-        with warnings.catch_warnings():
-            # Before its first feature a run without covariates has no inputs; that is meant.
-            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-            layers = [linear(before, after, dtype=torch.float64) for before, after in pairwise(sizes)]
-        self.network = PyroModule[nn.Sequential](*layers)
-        if sizes[0] == 0:
-            # torch then starts the biases at 0, where no ReLU has a gradient: features added later could never matter.
-            nn.init.uniform_(self.network[0].bias, -1.0, 1.0)
-
-    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
-        """z: (..., K); covariates: (..., P). Returns (..., D)."""
-        return self.function()(z, covariates)
-
-    def function(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """See `Link.function`: Pyro's bookkeeping for each parameter is done once, not at every call."""
-        layers = [(layer.weight, layer.bias) for layer in self.network if isinstance(layer, nn.Linear)]
-        dropout, training = self.dropout, self.training
-
-        def apply(z: Tensor, covariates: Tensor) -> Tensor:
-            # Answers are centred: a first layer that sees -1/2 and 1/2 trains faster and treats yes and no alike.
-            values = torch.cat([z - 0.5, covariates.expand(*z.shape[:-1], -1)], dim=-1)
-            for weight, bias in layers[:-1]:
-                values = functional.dropout(functional.relu(functional.linear(values, weight, bias)), dropout, training)
-            return functional.linear(values, *layers[-1])
-
-        return apply
-
-    def fresh(self) -> NeuralLink:
-        """See `Link.fresh`."""
-        return self._resized(self.n_features)
-
-    def prior_spread(self, name: str) -> float | Tensor:
-        """As wide as the usual start of weights before ReLUs, so that activations keep their size."""
-        parameter = self.get_parameter(name)
-        return float((2.0 / max(1, parameter.shape[1])) ** 0.5) if parameter.dim() == 2 else 1.0
-
-    def _resized(self, n_features: int) -> NeuralLink:
-        return NeuralLink(n_features, self.n_targets, self.n_covariates, self.training_plan, self.hidden, self.dropout)
-
-    def with_columns(self, kept: list[int], n_added: int) -> NeuralLink:
-        """See `Link.with_columns`."""
-        link = self._resized(len(kept) + n_added)
-        columns = [*kept, *range(self.n_features, self.n_features + self.n_covariates)]
-        places = [*range(len(kept)), *range(len(kept) + n_added, len(kept) + n_added + self.n_covariates)]
-        state = {name: value.clone() for name, value in self.state_dict().items()}
-        first = state["network.0.weight"].new_zeros(self.hidden[0], len(kept) + n_added + self.n_covariates)
-        first[:, places] = state["network.0.weight"][:, columns]
-        state["network.0.weight"] = first
-        link.load_state_dict(state)
-        return link

@@ -98,8 +98,4 @@ def by_function(function: Function, called: str) -> type[Likelihood]:
         def working(self, targets: Tensor) -> Tensor:
             return targets if self.standardised else unit_size(targets)
 
-        def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-            values = {argument: getattr(self, argument).detach() for argument in starts}
-            return {argument: value * spread if argument == "scale" else value for argument, value in values.items()}
-
     return ByFunction

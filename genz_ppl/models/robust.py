@@ -66,10 +66,6 @@ class StudentTLikelihood(ScaleMixtureLikelihood):
         precision: Tensor = (degrees + 1) / (degrees * self.scale**2 + squared_error)
         return precision
 
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """scale: (D,); degrees_of_freedom: (D,)."""
-        return {"scale": self.scale.detach() * spread, "degrees_of_freedom": self.degrees_of_freedom.detach()}
-
 
 def _log_density(squared_error: Tensor, scale: Tensor, degrees: Tensor) -> Tensor:
     constant = torch.lgamma((degrees + 1) / 2) - torch.lgamma(degrees / 2) - 0.5 * torch.log(math.pi * degrees * scale**2)
@@ -91,10 +87,6 @@ class LaplaceLikelihood(ScaleMixtureLikelihood):
         """loc: (..., D)."""
         return dist.Laplace(loc, self.scale)
 
-    def start(self, targets: Tensor, observed: Tensor) -> None:
-        """The noise starts as all of y."""
-        self.update((targets - mean_of(targets, observed)) ** 2, observed)
-
     def update(self, squared_error: Tensor, observed: Tensor) -> bool:
         """The mean of sqrt(e), less a trifle for errors below SHARPEST (see `error_log_density`)."""
         mean = mean_of(squared_error.sqrt(), observed).clamp(min=SMALLEST_VARIANCE**0.5)
@@ -111,10 +103,6 @@ class LaplaceLikelihood(ScaleMixtureLikelihood):
         """1 / (scale sqrt(e)), (T, D)."""
         precision: Tensor = 1 / (self.scale * _distance(squared_error, self.scale))
         return precision
-
-    def parameters_in_units(self, spread: Tensor) -> dict[str, Tensor]:
-        """scale: (D,), the mean absolute error."""
-        return {"scale": self.scale.detach() * spread}
 
 
 def _distance(squared_error: Tensor, scale: Tensor) -> Tensor:

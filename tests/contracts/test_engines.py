@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pyro import poutine
+from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.density import observation_log_density
 from genz_ppl.inference.engines.exact import exact_posterior
+from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import Data, State, penalty_of
 from genz_ppl.models import LIKELIHOODS, LINKS
+from genz_ppl.models.effects import indicators
 from genz_ppl.models.robust import SHARPEST
 
 ITEMS, TARGETS, COVARIATES, CLASSES = 40, 2, 1, 3
@@ -23,8 +29,13 @@ KINDS = list(itertools.product(LINKS, LIKELIHOODS))
 EXPECTATIONS = ("auto", "mode", "sample")
 
 
-def problem(link: str, likelihood: str, n_features: int = 3, missing: bool = False) -> tuple[State, Data]:
-    """A model with effects, fitted to nothing yet, and targets of its likelihood's kind. Call inside `isolated`."""
+def problem(
+    link: str, likelihood: str, n_features: int = 3, missing: bool = False, calibration: float | None = None
+) -> tuple[State, Data]:
+    """A model with effects, fitted to nothing yet, and targets of its likelihood's kind. Call inside `isolated`.
+
+    calibration: also give weights a prior, let intercept and slope vary by four groups, and calibrate the model so.
+    """
     random = np.random.default_rng(3)
     truth = (random.random((ITEMS, n_features)) < 0.5).astype(np.float64)
     values = truth @ random.normal(size=(n_features, TARGETS)) + 0.5 * random.normal(size=(ITEMS, TARGETS))
@@ -38,8 +49,15 @@ def problem(link: str, likelihood: str, n_features: int = 3, missing: bool = Fal
         values[3:9, 0] = np.nan
     answers = torch.from_numpy(np.where(random.random(truth.shape) < 0.2, 1 - truth, truth))
     targets, covariates = torch.from_numpy(values), torch.from_numpy(random.normal(size=(ITEMS, COVARIATES)))
-    data = Scaling.of(targets, covariates, LIKELIHOODS[likelihood]).data(answers, covariates, targets)
-    state = start_state(build_model(n_features, TARGETS, COVARIATES, link, likelihood, n_classes=CLASSES), data)
+    scaling, priors = Scaling.of(targets, covariates, LIKELIHOODS[likelihood]), calibration is not None
+    if priors:
+        groups = indicators([str(t % 4) for t in range(ITEMS)], ["0", "1", "2", "3"])
+        scaling = replace(scaling, effect_spread=torch.tensor([[0.5, 0.2]] * 4, dtype=torch.float64))
+        covariates = torch.cat([covariates, groups], dim=1)
+    data = scaling.data(answers, covariates, targets)
+    sizes = (n_features, TARGETS, data.covariates.shape[1])
+    kind: dict[str, Any] = {"link": link, "likelihood": likelihood, "n_classes": CLASSES, "pooling": scaling.pooling}
+    state = start_state(build_model(*sizes, **kind, calibration=calibration or 0.0, shrinkage=priors), data)
     with torch.no_grad():
         for parameter in state.model.link.parameters():
             parameter.add_(0.3 * torch.from_numpy(random.normal(size=tuple(parameter.shape))))
@@ -112,3 +130,65 @@ def test_exact_is_had_where_the_model_says_so(link: str, likelihood: str) -> Non
         if not state.model.has_closed_form:
             with pytest.raises(OptionError, match="expectation: 'exact' needs the linear or interaction link"):
                 engine_for(state.model, data, "exact")
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("calibration", [0.0, 3.0])
+@pytest.mark.parametrize("likelihood", ["gaussian", "isotropic"])
+@pytest.mark.parametrize("link", ["linear", "interaction"])
+def test_the_m_step_ends_where_the_programs_density_is_highest(
+    link: str, likelihood: str, calibration: float, missing: bool
+) -> None:
+    """In expectation over q, by its sites: y, y given the answers, and the priors of weights, products and group effects."""
+    with isolated(0):
+        state, data = problem(link, likelihood, missing=missing, calibration=calibration)
+        engine, program = engine_for(state.model, data), ThroughProgram(data)
+        engine.maximise(state)
+        engine.sweep(state)
+        held = state.copy()
+        engine.maximise(state)
+        found = state.model.link  # in one step with these, noise and spreads move on
+        held.model.link.set_solution(found.coefficients(), found.intercept, found.covariate_weights)
+        total = torch.zeros((), dtype=torch.float64)
+        for number, (z, weight) in enumerate(program.weighted(held.posterior)):
+            density, others = program.densities(held, z)
+            total = total + (weight * density).sum() + (others if number == 0 else 0)
+        names = {name for name, prior in held.model.link.priors().items() if name != "interactions"}
+        gradients = torch.autograd.grad(total, list(held.model.link.parameters()))
+    assert names == {"weights", "group_effects"}
+    for gradient in gradients:
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+@pytest.mark.parametrize("link", ["linear", "interaction"])
+def test_what_priors_take_from_the_bound_is_the_divergence_from_the_programs_sites(
+    link: str, likelihood: str, missing: bool
+) -> None:
+    with isolated(0):
+        state, data = problem(link, likelihood, missing=missing, calibration=0.0)
+        engine_for(state.model, data).maximise(state)
+        state.model.link.shrinkage = torch.full((3,), 2.5, dtype=torch.float64)  # one spread: its own prior takes nothing
+        nodes = poutine.trace(state.model).get_trace(data.answers, data.covariates, data.targets).nodes
+        parameters = state.model.link
+        spreads = {name: nodes[name]["fn"].base_dist.scale for name in parameters.priors()}
+        coefficients, effects = parameters.coefficients().detach(), parameters.group_effects().detach()
+        taken = penalty_of(state) - float(state.model.features.penalty(state.error_rates))
+    spread = torch.cat([spreads["weights"].unsqueeze(1), *([spreads["interactions"]] if link == "interaction" else [])], dim=1)
+    assert state.coefficient_covariance is not None
+    assert state.group_covariance is not None
+    expected = 0.0
+    for d in range(TARGETS):
+        covariance = state.coefficient_covariance[d]
+        expected -= divergence(coefficients[..., d].flatten(), covariance, spread[..., d].flatten())
+        for g in range(4):
+            expected -= divergence(effects[g, :, d], state.group_covariance[g, d], spreads["group_effects"][g, :, d])
+    assert taken == pytest.approx(expected, rel=1e-9)
+
+
+def divergence(mean: Tensor, covariance: Tensor, spread: Tensor) -> float:
+    """KL(N(mean, covariance) || N(0, spread^2))."""
+    normal = torch.distributions.MultivariateNormal
+    q, p = normal(mean, covariance), normal(torch.zeros_like(mean), torch.diag(spread**2))
+    return float(torch.distributions.kl_divergence(q, p))

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from genz_ppl.inference import fit, isolated
 from genz_ppl.inference.engines.calibration import move_error_rates
+from genz_ppl.inference.engines.coefficient_posterior import STRENGTH
 from genz_ppl.inference.engines.coordinate import coordinate, em_step, measured
 from genz_ppl.inference.engines.sums import closed_form_for
-from genz_ppl.inference.engines.weight_prior import STRENGTH
+from genz_ppl.inference.guided.enumerated import EnumeratedGenZ
 from genz_ppl.inference.start import Scaling, build_model, first_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GaussianLikelihood
@@ -191,7 +192,12 @@ def test_the_program_has_both_densities_by_their_shares(simulate: Any) -> None:
     assert {name: trace.nodes[name]["scale"] for name in ("p_e", "z", "y", "y_given_answers")} == pytest.approx(
         {"p_e": 0.25, "z": 0.25, "y": 0.25, "y_given_answers": 0.75}
     )
-    assert float(trace.nodes["link_prior"]["fn"].log_factor.detach()) == pytest.approx(float(state.model.link.penalty().detach()))
+    with isolated(0):
+        enumerated = poutine.trace(EnumeratedGenZ(state.model)).get_trace(data.answers, data.covariates, data.targets)
+    for name in ("weights", "y", "y_given_answers"):
+        assert enumerated.nodes[name]["scale"] == trace.nodes[name]["scale"]
+    assert trace.nodes["weights"]["scale"] == 1.0
+    assert trace.nodes["weights"]["value"] is state.model.link.weights
     with isolated(0):
         drawn = poutine.trace(state.model).get_trace(data.answers, data.covariates)
     assert drawn.nodes["y"]["value"].shape == data.targets.shape

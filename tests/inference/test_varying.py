@@ -13,7 +13,8 @@ from plain import PLAIN
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.varying import effect_spread, indicators, levels_of, pooling_of, with_effects
+from genz_ppl.inference.group_spread import effect_spread
+from genz_ppl.models.effects import indicators, levels_of, pooling_of, with_effects
 from genz_ppl.types import FloatArray
 
 GROUPS = 30

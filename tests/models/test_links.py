@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genz_ppl.inference import isolated
 from genz_ppl.models import LINKS, InteractionLink, LinearLink, NeuralLink
+from genz_ppl.models.effects import pooling_of
 from genz_ppl.models.links import Link, TrainingPlan
 
 CLOSED = [name for name, kind in LINKS.items() if issubclass(kind, LinearLink)]
@@ -137,12 +138,13 @@ def test_prior_of_the_parameters_is_a_normal_one(name: str) -> None:
     """`penalty` is relative to its mode, and for links that are linear in z what `ridge` says of the coefficients."""
     with isolated(0):
         link = randomised(LINKS[name](3, 2, 2))
-        found, penalised = link.penalty().detach(), link.penalised
+        found, names = link.penalty().detach(), set(link.priors())
         assert found.shape == ()
-        assert (float(found) < 0) == penalised
+        assert names == ({"interactions"} if name == "interaction" else set())
+        assert (float(found) < 0) == bool(names)
         if isinstance(link, LinearLink):
             ridge, coefficients = link.ridge(), link.coefficients()
-            assert (ridge is not None) == penalised
+            assert (ridge is not None) == bool(names)
             cost = 0.0 if ridge is None else 0.5 * float((ridge.unsqueeze(2) * coefficients**2).sum().detach())
             assert float(found) == pytest.approx(-cost, rel=1e-12)
         with torch.no_grad():
@@ -153,23 +155,24 @@ def test_prior_of_the_parameters_is_a_normal_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [LinearLink, InteractionLink])
-def test_pooled_covariates_have_a_prior_and_no_products(kind: type[LinearLink]) -> None:
+def test_group_effects_have_a_prior_and_no_products(kind: type[LinearLink]) -> None:
+    """One covariate of its own and two groups: columns [x, group 1, group 2, group 1 times x, group 2 times x]."""
     with isolated(0):
-        pooling = torch.tensor([0.0, 4.0, 4.0, 25.0], dtype=torch.float64)
-        link = randomised(kind(3, 2, 4, pooling=pooling))
+        pooling = pooling_of(torch.tensor([0.5, 0.2], dtype=torch.float64), 2)
+        link = randomised(kind(3, 2, 5, pooling=pooling))
         assert isinstance(link, LinearLink)
-        assert link.penalised
-        assert link.modifiers(numbers(5, 4)).shape[1] == (2 if kind is InteractionLink else 1)
-        slopes = link.covariate_weights.detach().numpy()
-        density = stats.norm(0.0, np.array([[0.5], [0.5], [0.2]])).logpdf
-        expected = (density(slopes[1:]) - density(0.0)).sum()
-        products = link.penalty().detach() + 0.5 * float(pooling @ link.covariate_weights.detach().square().sum(1))
-        if kind is LinearLink:
-            assert float(link.penalty().detach()) == pytest.approx(expected, rel=1e-9)
-        else:
-            assert float(products) == pytest.approx(-50 * float(link.interactions.detach().square().sum()), rel=1e-9)
+        assert link.modifiers(numbers(5, 5)).shape[1] == (2 if kind is InteractionLink else 1)
+        columns, effects = link.covariate_weights.detach(), link.group_effects().detach()
+        assert torch.equal(effects, torch.stack([columns[[1, 3]], columns[[2, 4]]]))
+        density = stats.norm(0.0, np.array([[0.5], [0.2]])).logpdf
+        prior = link.priors()["group_effects"]
+        log_prob = float(prior.distribution.log_prob(prior.value).detach())
+        assert log_prob == pytest.approx(density(effects.numpy()).sum(), rel=1e-12)
+        products = 50 * float(link.interactions.detach().square().sum()) if kind is InteractionLink else 0.0
+        expected = (density(effects.numpy()) - density(0.0)).sum() - products
+        assert float(link.penalty().detach()) == pytest.approx(expected, rel=1e-9)
         spread = torch.as_tensor(link.prior_spread("covariate_weights")).flatten().tolist()
-        assert spread == pytest.approx([1.0, 0.5, 0.5, 0.2])
+        assert spread == pytest.approx([1.0, 0.5, 0.5, 0.2, 0.2])
         for other in (link.fresh(), link.with_columns([0, 2], 1)):
             assert other.pooling is not None
             assert torch.equal(other.pooling, pooling)

@@ -84,9 +84,19 @@ def mean_field_bound(world: World, guide: MeanFieldGuide) -> Tensor:
     """The bound, by enumeration."""
     assert guide.logits is not None
     log_q = bernoulli_log(all_values(guide.n_features), guide.logits).sum(-1)
-    bound = (log_q.exp() * (log_joint(world, guide.error_rates) - log_q)).sum() + log_beta(guide.error_rates)
-    penalty: Tensor = world.model.link.penalty()  # of the products in the interaction link
-    return bound + penalty
+    bound: Tensor = (log_q.exp() * (log_joint(world, guide.error_rates) - log_q)).sum() + log_beta(guide.error_rates)
+    return bound + log_normal(world)
+
+
+def log_normal(world: World) -> Tensor:
+    """Of the parameters that have a prior: products, N(0, 0.1^2), and weights in log-odds and logarithms, N(0, 3^2)."""
+    spreads = {"interactions": 0.1} | ({} if world.model.likelihood.standardised else {"weights": 3.0})
+    total = torch.zeros((), dtype=torch.float64)
+    for name, parameter in world.model.link.named_parameters():
+        if name in spreads:
+            density: Any = distributions.Normal(torch.zeros_like(parameter), spreads[name])
+            total = total + density.log_prob(parameter).sum()
+    return total
 
 
 def structured_bound(world: World, guide: StructuredGuide) -> Tensor:
@@ -102,7 +112,7 @@ def structured_bound(world: World, guide: StructuredGuide) -> Tensor:
         logit = torch.zeros_like(joint)
         logit[z[:, 0, k] == 1] = logit[z[:, 0, k] == 0] = yes - no
     log_q = bernoulli_log(z[..., others], guide.logits).sum(-1) + bernoulli_log(z[..., k], logit)
-    return (log_q.exp() * (joint - log_q)).sum() + log_beta(guide.error_rates)
+    return (log_q.exp() * (joint - log_q)).sum() + log_beta(guide.error_rates) + log_normal(world)
 
 
 def parameters_of(*modules: torch.nn.Module) -> dict[str, Tensor]:

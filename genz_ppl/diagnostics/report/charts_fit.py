@@ -91,11 +91,11 @@ def residual_chart(data: ReportData) -> Chart:
     """Distribution of what predictions miss; where y is a class, of its probability by what came."""
     options, rows = [], []
     for column in data.columns:
-        groups = _groups(data, column)
-        edges = _common_edges([values for _, values, _, _ in groups], data.kind == "classes")
+        parts = _parts(data, column)
+        edges = _common_edges([values for _, values, _, _ in parts], data.kind == "classes")
         middle = numbers((edges[:-1] + edges[1:]) / 2)
         traces = []
-        for name, values, colour, dash in groups:
+        for name, values, colour, dash in parts:
             counts = np.histogram(values, edges)[0] / max(1, len(values))
             trace = line(name, middle, numbers(counts), colour, line={"dash": dash, "shape": "hvh"})
             filled = {} if dash == "dot" else {"fill": "tozeroy", "fillcolor": "@@fill"}
@@ -113,7 +113,7 @@ def residual_chart(data: ReportData) -> Chart:
     return chart(title, alt, layout, table, options=options)
 
 
-def _groups(data: ReportData, column: Column) -> list[tuple[str, FloatArray, str, str]]:
+def _parts(data: ReportData, column: Column) -> list[tuple[str, FloatArray, str, str]]:
     found = []
     if data.kind == "classes":
         there = ~np.isnan(column.actual["test"])
@@ -129,10 +129,10 @@ def _groups(data: ReportData, column: Column) -> list[tuple[str, FloatArray, str
     return found
 
 
-def _common_edges(groups: Sequence[FloatArray], unit: bool) -> FloatArray:
+def _common_edges(parts: Sequence[FloatArray], unit: bool) -> FloatArray:
     if unit:
         return np.linspace(0, 1, BINS + 1)
-    values = np.concatenate(groups)
+    values = np.concatenate(parts)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if high - low < 1e-12 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5

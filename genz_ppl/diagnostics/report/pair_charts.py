@@ -14,9 +14,9 @@ from genz_ppl.diagnostics.report.pair_words import location, metric_words
 from genz_ppl.diagnostics.report.words import METRICS, number, shortened
 from genz_ppl.types import FloatArray
 
-# Points of a scatter chart, and groups of pairs whose mean is compared.
+# Points of a scatter chart, and bins of pairs whose mean is compared.
 MOST_POINTS = 2_500
-GROUPS = 10
+BINS = 10
 # Rows and columns of cells with their number written in, at most: more cannot be read on a phone.
 MOST_LABELLED = (14, 8)
 _LINES = {"train": ("@@train", "dot"), "held_out": ("@@test", "solid"), "new_rows": ("@@blue", "solid")}
@@ -135,9 +135,9 @@ def prediction_chart(data: PairReportData) -> Chart:
     options, rows = [], []
     for part, points in sorted(data.points.items(), key=lambda found: found[0] == "train"):
         name = PAIR_PART_NAMES[part][1]
-        groups = _groups(points)
-        rows += [[name, number(n), number(predicted, 4), number(actual, 4)] for predicted, actual, n in groups]
-        options.append({"label": f"pairs {name}", "traces": _prediction_traces(points, groups, classes)})
+        bins = _bins(points)
+        rows += [[name, number(n), number(predicted, 4), number(actual, 4)] for predicted, actual, n in bins]
+        options.append({"label": f"pairs {name}", "traces": _prediction_traces(points, bins, classes)})
     layout = {
         "xaxis": {"title": {"text": "predicted probability of a one" if classes else "predicted"}},
         "yaxis": {"title": {"text": "share of ones" if classes else "actual"}},
@@ -148,10 +148,10 @@ def prediction_chart(data: PairReportData) -> Chart:
     return chart("Calibration" if classes else "Predicted against actual", alt, layout, table, options=options)
 
 
-def _prediction_traces(points: PairPoints, groups: list[tuple[float, float, int]], classes: bool) -> list[dict[str, Any]]:
+def _prediction_traces(points: PairPoints, bins: list[tuple[float, float, int]], classes: bool) -> list[dict[str, Any]]:
     chosen = slice(None, None, 1 + (len(points.actual) - 1) // MOST_POINTS)
     x, y = points.predicted[chosen], points.actual[chosen]
-    means = numbers([group[0] for group in groups]), numbers([group[1] for group in groups])
+    means = numbers([one[0] for one in bins]), numbers([one[1] for one in bins])
     seen = np.array([0.0, 1.0]) if classes else np.concatenate([x, y])
     ends = numbers([seen.min(), seen.max()])
     exact = line("exact", ends, ends, "@@muted", line={"width": 1, "dash": "dash"}, hoverinfo="skip")
@@ -171,10 +171,10 @@ def _prediction_traces(points: PairPoints, groups: list[tuple[float, float, int]
     return [cloud, exact, binned]
 
 
-def _groups(points: PairPoints) -> list[tuple[float, float, int]]:
-    """Mean prediction, mean of what came and number, of groups of as many pairs each in the order of their predictions."""
+def _bins(points: PairPoints) -> list[tuple[float, float, int]]:
+    """Mean prediction, mean of what came and number, of bins of as many pairs each in the order of their predictions."""
     order = np.argsort(points.predicted, kind="stable")
-    parts = [part for part in np.array_split(order, GROUPS) if len(part)]
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
     return [(float(points.predicted[part].mean()), float(points.actual[part].mean()), len(part)) for part in parts]
 
 

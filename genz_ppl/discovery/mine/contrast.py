@@ -38,10 +38,10 @@ def targeted_items(
     features a combination holds few items; items that differ in one feature, then two ..., join until either side has
     `enough` to show (or all have joined). rank: 0 for the worst combination, 1 for the next, ..., and again from the worst.
     """
-    _, group = np.unique(modes, axis=0, return_inverse=True)
-    ranked = np.argsort(-np.bincount(group.ravel(), weights=errors), kind="stable")
+    _, which = np.unique(modes, axis=0, return_inverse=True)
+    ranked = np.argsort(-np.bincount(which.ravel(), weights=errors), kind="stable")
     worst = int(ranked[rank % len(ranked)])
-    combination = modes[np.flatnonzero(group.ravel() == worst)[0]]
+    combination = modes[np.flatnonzero(which.ravel() == worst)[0]]
     distance = (modes != combination).sum(axis=1)
     for radius in range(modes.shape[1] + 1):
         chosen = distance <= radius

@@ -223,7 +223,7 @@ class Cycle:
         """Make a candidate part of the model and ask about it on the test items."""
         progress.pool.setdefault(candidate.text, pack(candidate.answers))
         self.test(progress, candidate.text)
-        if self.climbs(progress):
+        if self.adopts_trials(progress):
             progress.state = candidate.state
         else:
             kept = list(range(progress.state.posterior.shape[1]))
@@ -268,7 +268,7 @@ class Cycle:
             return []
         record = progress.active[removal.feature]
         record.removed_at = progress.step
-        if judge is progress.state and self.climbs(progress):
+        if judge is progress.state and self.adopts_trials(progress):
             progress.state, progress.bound = removal.state, removal.bound
         else:
             kept = [k for k in range(data.answers.shape[1]) if k != removal.feature]
@@ -276,9 +276,9 @@ class Cycle:
             self.refit(progress)
         return [("prune", record.text)]
 
-    def climbs(self, progress: Progress) -> bool:
+    def adopts_trials(self, progress: Progress) -> bool:
         """Whether a judge's trial states are states of this run: closed forms, fitted by coordinate updates."""
-        return self.strategy.climbs(progress.state.model)
+        return self.strategy.adopts_trials(progress.state.model)
 
     def refit(self, progress: Progress) -> None:
         """Fit the model after a change of its features; a guide in training learns on by itself."""
@@ -313,7 +313,7 @@ class Cycle:
         A network that was trained a little at every step of a long run has seen the training items too often.
         """
         data = self.training_data(progress)
-        if self.climbs(progress):
+        if self.adopts_trials(progress):
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
             self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps))
             return

@@ -212,10 +212,10 @@ class Race:
 
     def _ask(self, texts: Sequence[str], items: IntArray) -> None:
         """Ask what is not known yet; wordings with the same gaps in one question."""
-        groups: dict[bytes, list[str]] = {}
+        alike: dict[bytes, list[str]] = {}
         for text in texts:
-            groups.setdefault(asked(self.pool[text])[items].tobytes(), []).append(text)
-        for members in groups.values():
+            alike.setdefault(asked(self.pool[text])[items].tobytes(), []).append(text)
+        for members in alike.values():
             missing = items[~asked(self.pool[members[0]])[items]]
             if len(missing):
                 answers = self.ask(missing.tolist(), members)

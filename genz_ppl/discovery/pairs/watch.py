@@ -34,7 +34,7 @@ class PairWatchers:
 
 
 class PairDisplay(Watched):
-    """Use as a context, and hand `watchers` to the run. tell, log: see `Display`."""
+    """Use as a context, and hand `watchers` to the run. shown, tell, log: see `Watched`, after every stage and step."""
 
     def __init__(
         self,
@@ -43,8 +43,7 @@ class PairDisplay(Watched):
         tell: Tell | None = None,
         log: Tell | None = None,
     ) -> None:
-        super().__init__(shown)
-        self._tell, self._log = None if self.shown else tell, log
+        super().__init__(shown, tell, log)
         self._start, self._done, self._of = time.monotonic(), 0, 1
         self._lines = [first, ""]
 
@@ -57,11 +56,8 @@ class PairDisplay(Watched):
         """After a stage."""
         self._lines = [f"{progress.stage} stages done" if progress.stage else self._lines[0], ""]
         self._done, self._of = 0, 1
-        self.look()
-        if self._tell is not None:
-            self._tell(f"stage {progress.stage} of both sides is {'the last' if progress.status == 'done' else 'done'}")
-        if self._log is not None:
-            self._log(json.dumps({"event": "stage", "stage": progress.stage, "status": progress.status}))
+        line = f"stage {progress.stage} of both sides is {'the last' if progress.status == 'done' else 'done'}"
+        self.say(line, json.dumps({"event": "stage", "stage": progress.stage, "status": progress.status}))
 
     def epoch(self, done: int, of: int, bound: float) -> None:
         """After an epoch of a fit."""
@@ -73,11 +69,7 @@ class PairDisplay(Watched):
         """After a step of a search."""
         self._done, self._of = progress.cycle, settings.cycles
         self._lines[1] = f"searching, cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}"
-        self.look()
-        if self._tell is not None:
-            self._tell(step_line(progress, settings))
-        if self._log is not None:
-            self._log(step_entry(progress, settings))
+        self.say(step_line(progress, settings), step_entry(progress, settings))
 
     def answers(self, known: int, wanted: int) -> None:
         """While a served model is asked."""

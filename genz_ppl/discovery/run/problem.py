@@ -24,8 +24,8 @@ from genz_ppl.inference.prediction import log_predictive_density, predictive_dra
 from genz_ppl.inference.start import Scaling, first_state, pooled_link
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import model_options, strategy_of
-from genz_ppl.inference.varying import indicators, levels_of
 from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
+from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 

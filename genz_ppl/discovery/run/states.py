@@ -106,8 +106,8 @@ def state_tensors(prefix: str, state: State) -> dict[str, Tensor]:
         tensors[f"{prefix}_uncertainty"] = state.uncertainty.root
         if state.uncertainty.draws is not None:
             tensors[f"{prefix}_draws"] = state.uncertainty.draws
-    if state.effects is not None:
-        tensors[f"{prefix}_effects"] = state.effects
+    if state.group_covariance is not None:
+        tensors[f"{prefix}_effects"] = state.group_covariance
     if state.coefficient_covariance is not None:
         tensors[f"{prefix}_coefficient_covariance"] = state.coefficient_covariance
     if state.moments is not None:

@@ -15,15 +15,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.effect_posterior import effect_covariance, effect_variance, learn_spread
-from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
-from genz_ppl.inference.engines.moves import escape, settle
-from genz_ppl.inference.engines.weight_prior import (
+from genz_ppl.inference.engines.coefficient_posterior import (
     coefficient_covariance,
     gram_of_coefficients,
     learn_shrinkage,
     spread_of_location,
 )
+from genz_ppl.inference.engines.group_posterior import effect_covariance, effect_variance, learn_spread
+from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
+from genz_ppl.inference.engines.moves import escape, settle
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models.features import prior_log_odds
 from genz_ppl.models.likelihoods import Likelihood
@@ -102,13 +102,13 @@ class ClosedForm:
         if link.shrinkage is not None:
             state.coefficient_covariance = coefficient_covariance(link, normals)
         if precise is not None:
-            state.effects = effect_covariance(link, covariates, precise)
+            state.group_covariance = effect_covariance(link, covariates, precise)
         self._forget()
         self.update_noise(state)
         if state.coefficient_covariance is not None:
             learn_shrinkage(link, state.coefficient_covariance)
-        if state.effects is not None:
-            learn_spread(link, state.effects)
+        if state.group_covariance is not None:
+            learn_spread(link, state.group_covariance)
 
     @torch.no_grad()
     def update_noise(self, state: State) -> None:
@@ -194,8 +194,8 @@ class ClosedForm:
                 spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
         if state.coefficient_covariance is not None:
             spread += spread_of_location(means, variance, modifiers, state.coefficient_covariance)
-        if state.effects is not None:
-            spread += effect_variance(link, covariates, state.effects)
+        if state.group_covariance is not None:
+            spread += effect_variance(link, covariates, state.group_covariance)
         expected: Tensor = error.square_().add_(spread)
         return expected
 

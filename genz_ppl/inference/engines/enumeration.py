@@ -16,7 +16,6 @@ from genz_ppl.inference.engines.exact import (
     check_enumeration,
     chunks,
     exact_posterior,
-    items_of,
     products_of,
     squared_errors,
     sum_over_assignments,
@@ -65,7 +64,7 @@ def refit_exactly(state: State, data: Data, steps: int) -> Bound:
 
 def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
     check_enumeration(*data.answers.shape)
-    state.effects = None  # points here
+    state.group_covariance = None  # points here
     exact = _tilted(_posterior(state, data), state.posterior)
     _maximise(state, data, exact, share)
     exact = _posterior(state, data)
@@ -156,7 +155,7 @@ def _reweighted_least_squares(model: GenZ, data: Data, exact: ExactPosterior) ->
     moments = torch.cat([torch.ones(len(bits), 1, dtype=bits.dtype), bits, products_of(bits)], dim=1)
     sums = torch.empty(*targets.shape, moments.shape[1], dtype=targets.dtype)
     for rows in chunks(len(targets), len(bits) * (targets.shape[1] + n_features)):
-        error = squared_errors(model, bits, items_of(data, rows))
+        error = squared_errors(model, bits, data.items(rows))
         precision = model.likelihood.precision(error.flatten(0, 1)).view_as(error)
         weights = precision * exact.table[rows].T.unsqueeze(2) * data.observed[rows]
         sums[rows] = weights.movedim(0, 2) @ moments
@@ -213,9 +212,8 @@ def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None
         weights = table[items, rows] / (len(chosen) * data.targets.shape[1])
 
         def loss() -> Tensor:
-            observation, observed = model.observation(z, covariates, targets)
-            value: Tensor = -(observation.log_prob(observed) * weights).sum() - model.link.penalty() / data.targets.numel()
-            return value
+            expected = (model.log_density(z, covariates, targets) * weights).sum()
+            return -expected - model.link.penalty() / data.targets.numel()
 
         return loss
 

@@ -133,7 +133,7 @@ def sum_over_assignments(state: State, data: Data) -> ExactPosterior:
     log_evidence = torch.empty(n_items, dtype=torch.float64)
     state.model.eval()
     for rows in chunks(n_items, width_of(state.model, len(bits))):
-        joint = log_joint(state.model, bits, state.error_rates, items_of(data, rows))
+        joint = log_joint(state.model, bits, state.error_rates, data.items(rows))
         log_evidence[rows] = joint.logsumexp(1)
         table[rows] = joint.softmax(1)
     return ExactPosterior(table, log_evidence)
@@ -156,11 +156,6 @@ def chunks(n_items: int, width: int) -> Iterator[slice]:
     """Slices of the items, with `width` numbers for each held at once."""
     size = max(1, CHUNK // width)
     return (slice(start, start + size) for start in range(0, n_items, size))
-
-
-def items_of(data: Data, rows: slice) -> Data:
-    """The data of some of the items."""
-    return Data(data.answers[rows], data.covariates[rows], data.targets[rows])
 
 
 def products_of(bits: Tensor) -> Tensor:
@@ -186,8 +181,7 @@ def _log_density(model: GenZ, bits: Tensor, data: Data) -> Tensor:
 def program_log_density(model: GenZ, bits: Tensor, data: Data) -> Tensor:
     """As the model's own distribution has it, for any link and likelihood. Returns (B, 2^K)."""
     with pyro.validation_enabled(False):
-        observation, observed = model.observation(_assignments(model, bits, data), data.covariates, data.targets)
-        density: Tensor = observation.log_prob(observed)
+        density = model.log_density(_assignments(model, bits, data), data.covariates, data.targets)
     return density.expand(len(bits), len(data.targets)).T
 
 

@@ -85,7 +85,7 @@ class PlugIn:
             self._closed_form = self._closed_form or closed_form_for(state.model, self.data)
             at_z = State(state.model, state.error_rates, z)
             self._closed_form.maximise(at_z)
-            state.effects = at_z.effects
+            state.group_covariance = at_z.group_covariance
             return
         train(state, z, self.data, 1.0 if self.first else CONTINUED)
         self.first = False
@@ -120,7 +120,7 @@ def train(state: State, z: Tensor, data: Data, share: float) -> None:
 
     def loss_of(location: Callable[[Tensor, Tensor], Tensor], features: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
         loss = model.loss(location(features, covariates), targets)
-        return loss - model.link.penalty() / data.targets.numel() if model.link.penalised else loss
+        return loss - model.link.penalty() / data.targets.numel()
 
     if model.link.adds_up and plan.batch_size is None:
         with one_thread(), pyro.validation_enabled(False):

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.coefficient_posterior import centred
 from genz_ppl.inference.engines.in_turn import update_in_turn
 from genz_ppl.inference.engines.least_squares import solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
-from genz_ppl.inference.engines.weight_prior import centred
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink

@@ -18,7 +18,6 @@ from genz_ppl.inference.engines.exact import (
     check_enumeration,
     chunks,
     exact_posterior,
-    items_of,
     log_prior,
     width_of,
 )
@@ -27,7 +26,7 @@ from genz_ppl.inference.guided.program import scaled_density
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import free_parameters
-from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.models.features import SMALLEST_ERROR_RATE
 
 # Of L-BFGS in one M-step.
 ITERATIONS = 50
@@ -36,7 +35,7 @@ ITERATIONS = 50
 class EnumeratedGenZ(GenZ):
     """The same model with one site for all of an item's features, so that Pyro can sum over it: for a loop of your own.
 
-    Sites: "p_e" (K,) and "link_prior" as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
+    Sites: "p_e" (K,) and those of the link as in `GenZ`; "row", the number of the assignment in `bit_table`, marked for parallel
     enumeration; "z" with event shape (K,), deterministic; "y". With a guide that has no "row", `TraceEnum_ELBO` is exact in z;
     `infer_discrete(program, first_available_dim=-2)` draws from the exact posterior. The parts are those of the model given.
     Raises OptionError for more than 12 features.
@@ -48,23 +47,12 @@ class EnumeratedGenZ(GenZ):
         # One set of modules, names and parameters for both: Pyro refuses modules that have run under another root.
         self.__dict__.update(model.__dict__)
 
-    def forward(
-        self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
-    ) -> Tensor:
-        """As `GenZ.forward`."""
-        error_rates, bits = self.features(), bit_table(self.features.n_features)
-        if self.link.penalised:
-            pyro.factor("link_prior", self.link.penalty())
-        with pyro.plate("items", answers.shape[0], subsample_size=batch_size, dim=-1):
-            h, x = pyro.subsample(answers, event_dim=1), pyro.subsample(covariates, event_dim=1)
-            logits = log_prior(bits, prior_probability(h, error_rates))
-            row = pyro.sample("row", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
-            # While it is summed over, a row has shape (2^K, 1): the same assignments for all items.
-            z = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(h), -1), event_dim=1)
-            observed = None if targets is None else pyro.subsample(targets, event_dim=1)
-            observation, observed = self.observation(z, x, observed)
-            y: Tensor = pyro.sample("y", observation, obs=observed)
-            return y
+    def drawn(self, prior: Tensor) -> Tensor:
+        """See `GenZ.drawn`. While it is summed over, a row has shape (2^K, 1): the same assignments for all items."""
+        bits = bit_table(self.features.n_features)
+        row = pyro.sample("row", dist.Categorical(logits=log_prior(bits, prior)), infer={"enumerate": "parallel"})
+        z: Tensor = pyro.deterministic("z", bits[row].expand(*row.shape[:-1], len(prior), -1), event_dim=1)
+        return z
 
 
 class ExactGuide(Guide):
@@ -123,7 +111,7 @@ def posterior_by_pyro(state: State, data: Data) -> ExactPosterior:
     state.model.eval()
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in chunks(len(data.targets), width_of(state.model, n_rows)):
-            part = items_of(data, rows)
+            part = data.items(rows)
             inputs = (part.answers, part.covariates, part.targets)
             if n_rows > 1:  # there is nothing to sum over otherwise
                 table = elbo.compute_marginals(program, guide, *inputs)["row"].probs.reshape(-1, n_rows)

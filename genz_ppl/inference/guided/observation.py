@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genz_ppl.models import GenZ, Likelihood
-from genz_ppl.models.genz import observed_at
+from genz_ppl.models.genz import log_density_at
 
 
 @torch.no_grad()
@@ -36,9 +36,7 @@ class Observation(nn.Module):
     def forward(self, z: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
         """z: (..., T, K). Returns (..., T)."""
         likelihood = self._given[0] or self.model.likelihood
-        observation, observed = observed_at(likelihood, self.model.link(z, covariates), targets)
-        density: Tensor = observation.log_prob(observed).expand(z.shape[:-1])
-        return density
+        return log_density_at(likelihood, self.model.link(z, covariates), targets).expand(z.shape[:-1])
 
 
 @contextmanager

@@ -25,8 +25,7 @@ def mean_field_bound(state: State, data: Data, seed: int = 0) -> Bound:
     for _ in range(DRAWS):
         uniform = torch.rand(state.posterior.shape, generator=generator, dtype=state.posterior.dtype)
         model = next(models, state.model)
-        observation, observed = model.observation((uniform < state.posterior).to(uniform), data.covariates, data.targets)
-        total += float(observation.log_prob(observed).sum())
+        total += float(model.log_density((uniform < state.posterior).to(uniform), data.covariates, data.targets).sum())
     return bound_of(state, data, total / DRAWS)
 
 
@@ -39,8 +38,7 @@ def structured_bound(state: State, data: Data, guide: StructuredGuide) -> Bound:
     observation = feature = entropy = 0.0
     for _ in range(DRAWS):
         z = q.sample()
-        density, observed = state.model.observation(z, data.covariates, data.targets)
-        observation += float(density.log_prob(observed).sum())
+        observation += float(state.model.log_density(z, data.covariates, data.targets).sum())
         feature += float(torch.log(torch.where(z > 0.5, prior, 1 - prior)).sum())
         entropy -= float(q.log_prob(z).sum())
     penalty = float(state.model.penalty(state.error_rates))

@@ -68,7 +68,7 @@ class Training:
     def go_on_with(self, state: State, data: Data) -> None:
         """Train another state from here, such as the present one after `State.with_columns` or with other answers."""
         self.state, self.data = state, data
-        state.effects = None  # group effects are points, or part of `weights`
+        state.group_covariance = None  # group effects are points, or part of `weights`
         features = state.posterior.shape[1]
         size = self.options.batch_size
         self.batch_size = None if size is None or size >= len(data.targets) else size

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.coefficient_posterior import spread_of_location
 from genz_ppl.inference.engines.coordinate import coordinate
-from genz_ppl.inference.engines.weight_prior import spread_of_location
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms, penalty_of

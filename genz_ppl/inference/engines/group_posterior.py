@@ -11,21 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.varying import SMALLEST_SPREAD, pooling_of
 from genz_ppl.models import LinearLink
-
-
-def group_means(link: LinearLink) -> Tensor:
-    """The means m_g, (G, 1 + P, D)."""
-    n_groups, width = _sizes(link)
-    columns = link.covariate_weights.detach()[link.n_unpooled :]
-    slopes = columns[n_groups:].view(n_groups, width - 1, columns.shape[1])
-    return torch.cat([columns[:n_groups].unsqueeze(1), slopes], dim=1)
-
-
-def spread_of(link: LinearLink) -> Tensor:
-    """The prior's standard deviations of intercepts and slopes, (1 + P,)."""
-    return _prior(link).rsqrt()
+from genz_ppl.models.effects import SMALLEST_SPREAD, pooling_of
 
 
 @torch.no_grad()
@@ -34,12 +21,11 @@ def effect_covariance(link: LinearLink, covariates: Tensor, precision: Tensor) -
 
     covariates: (T, n_covariates) of the model; precision: of the noise, (T, D), 0 where y is missing; R: the prior's.
     """
-    n_groups, width = _sizes(link)
-    own, groups = _parts(link, covariates)
+    own, groups = link.columns.parts(covariates)
     squares = (own.unsqueeze(2) * own.unsqueeze(1)).flatten(1)
     sums = [groups.T @ (column.unsqueeze(1) * squares) for column in precision.T]
-    information = torch.stack(sums, dim=1).view(n_groups, len(sums), width, width)
-    covariance: Tensor = torch.linalg.inv(information + torch.diag(_prior(link)))
+    information = torch.stack(sums, dim=1).view(groups.shape[1], len(sums), own.shape[1], own.shape[1])
+    covariance: Tensor = torch.linalg.inv(information + torch.diag(link.group_precision))
     return covariance
 
 
@@ -49,9 +35,9 @@ def effect_variance(link: LinearLink, covariates: Tensor, covariance: Tensor | N
 
     covariance: S_g, or None where the effects of known groups are points.
     """
-    own, groups = _parts(link, covariates)
+    own, groups = link.columns.parts(covariates)
     unknown = (groups.sum(1) == 0).to(own)
-    open_prior = (unknown * (own**2 @ (1 / _prior(link)))).unsqueeze(1)
+    open_prior = (unknown * (own**2 @ (1 / link.group_precision))).unsqueeze(1)
     if covariance is None:
         return open_prior.expand(len(own), link.n_targets)
     squares = (own.unsqueeze(2) * own.unsqueeze(1)).flatten(1)
@@ -62,33 +48,13 @@ def effect_variance(link: LinearLink, covariates: Tensor, covariance: Tensor | N
 @torch.no_grad()
 def effect_terms(link: LinearLink, covariance: Tensor) -> float:
     """-KL(q(a) || p(a)), without the part that `link.penalty` has: (log det S R - tr S R + 1 + P) / 2, summed."""
-    scaled = covariance.diagonal(dim1=2, dim2=3) * _prior(link)
-    log_det = torch.logdet(covariance) + torch.log(_prior(link)).sum()
+    scaled = covariance.diagonal(dim1=2, dim2=3) * link.group_precision
+    log_det = torch.logdet(covariance) + torch.log(link.group_precision).sum()
     return 0.5 * float((log_det - scaled.sum(2) + scaled.shape[2]).sum())
 
 
 @torch.no_grad()
 def learn_spread(link: LinearLink, covariance: Tensor) -> None:
     """Give the prior the spreads that raise the bound most: s^2 = mean of m^2 + S over groups and targets."""
-    second = group_means(link).square().mean((0, 2)) + covariance.diagonal(dim1=2, dim2=3).mean((0, 1))
+    second = link.group_effects().square().mean((0, 2)) + covariance.diagonal(dim1=2, dim2=3).mean((0, 1))
     link.pooling = pooling_of(second.sqrt().clamp(min=SMALLEST_SPREAD), len(covariance))
-
-
-def _sizes(link: LinearLink) -> tuple[int, int]:
-    """G and 1 + P."""
-    return (link.n_covariates - link.n_unpooled) // (1 + link.n_unpooled), 1 + link.n_unpooled
-
-
-def _prior(link: LinearLink) -> Tensor:
-    """The prior's precision of intercepts and slopes, (1 + P,)."""
-    n_groups, _ = _sizes(link)
-    assert link.pooling is not None
-    start = link.n_unpooled
-    return torch.cat([link.pooling[start : start + 1], link.pooling[start + n_groups : start + n_groups + link.n_unpooled]])
-
-
-def _parts(link: LinearLink, covariates: Tensor) -> tuple[Tensor, Tensor]:
-    """[1, x], (T, 1 + P), and the indicators of groups, (T, G)."""
-    n_groups, _ = _sizes(link)
-    x = covariates[:, : link.n_unpooled]
-    return torch.cat([torch.ones(len(x), 1).to(x), x], dim=1), covariates[:, link.n_unpooled : link.n_unpooled + n_groups]
