@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl.inference.engines.choose import engine_for
-from genz_ppl.inference.engines.coordinate import coordinate, update_error_rates
+from genz_ppl.inference.engines.coordinate import coordinate
+from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State

@@ -35,7 +35,7 @@ INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
 # What of `DiscoverSettings` a run without mining, the 0-shot baseline, can follow.
 BASELINE_SETTINGS = (
     *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "calibration", "shrinkage"),
-    *("direction", "smallest_share"),
+    *("error_rates", "direction", "smallest_share"),
     *("smallest_worth", "refit_steps", "final_steps", "seed", "test_fraction", "device"),
 )
 # Strategies that train a guide: by epochs, and in minibatches if asked.
@@ -48,6 +48,8 @@ MOST_SAMPLED = 10
 CALIBRATION = 5.0
 SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
+ERROR_RATE_NAMES = ("symmetric", "asymmetric", "auto")
+RATES = "{choices}: whether answers yes are wrong as often as answers no"
 ALGORITHM_NAMES = ("targeted", "basic")
 # The panels of `--help`.
 MODEL, SEARCH, FITTING, RUN = "Model", "Search", "Fitting", "Run"
@@ -197,6 +199,7 @@ class FitSettings:
     shortcuts: bool = setting(True, SHORTCUTS)
     calibration: float = calibrating()
     shrinkage: bool = shrinking()
+    error_rates: str = setting("symmetric", f"{RATES}; auto: both are fitted, the bound decides.", choices=ERROR_RATE_NAMES)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -217,6 +220,7 @@ PAPER: dict[str, Any] = {
     "smallest_worth": 0.0,
     "calibration": 0.0,
     "shrinkage": False,
+    "error_rates": "symmetric",
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
@@ -261,6 +265,7 @@ class DiscoverSettings:
     shortcuts: bool = setting(True, SHORTCUTS, MODEL)
     calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
     shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
+    error_rates: str = setting("auto", f"{RATES}; auto: by the last fit's bound (closed forms).", MODEL, choices=ERROR_RATE_NAMES)
     direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
@@ -382,6 +387,7 @@ class PairSettings:
     )
     calibration: float = calibrating(panel=MODEL)
     shrinkage: bool = shrinking(False, panel=MODEL)
+    error_rates: str = setting("symmetric", f"{RATES}.", MODEL, choices=ERROR_RATE_NAMES[:2])
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:

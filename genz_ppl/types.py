@@ -112,3 +112,52 @@ class Pairs:
         if chosen.size == 0 and chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
         return replace(self, rows=self.rows[chosen], columns=self.columns[chosen], values=self.values[chosen])
+
+
+@dataclass(frozen=True)
+class AnswerErrors:
+    """How often answers to some questions are wrong, (K,) each.
+
+    of_yes: P(z = 0 | h = 1), the share of answers yes that are wrong; of_no: P(z = 1 | h = 0), of answers no. prevalence:
+    P(z = 1). The others follow by Bayes' rule: with P(h = 1) = (prevalence - of_no) / (1 - of_yes - of_no) an answer is wrong in
+    all with P(h != z), `overall`, and P(h = 1 | z = 0) is `false_yes`, P(h = 0 | z = 1) `false_no`.
+    """
+
+    of_yes: FloatArray
+    of_no: FloatArray
+    prevalence: FloatArray
+
+    @classmethod
+    def of(cls, rates: FloatArray, prevalence: FloatArray) -> AnswerErrors:
+        """rates: (K,), the same for yes and no, or (K, 2), yes first."""
+        return cls(rates, rates, prevalence) if rates.ndim == 1 else cls(rates[:, 0], rates[:, 1], prevalence)
+
+    @property
+    def said_yes(self) -> FloatArray:
+        """P(h = 1)."""
+        told = 1 - self.of_yes - self.of_no
+        share: FloatArray = np.clip((self.prevalence - self.of_no) / np.where(np.abs(told) > 1e-9, told, np.inf), 0, 1)
+        return share
+
+    @property
+    def overall(self) -> FloatArray:
+        """P(h != z)."""
+        if self.of_yes is self.of_no:
+            return self.of_yes
+        return self.said_yes * self.of_yes + (1 - self.said_yes) * self.of_no
+
+    @property
+    def false_yes(self) -> FloatArray:
+        """P(h = 1 | z = 0): how often the answer is yes where it should be no."""
+        return _share(self.said_yes * self.of_yes, (1 - self.said_yes) * (1 - self.of_no))
+
+    @property
+    def false_no(self) -> FloatArray:
+        """P(h = 0 | z = 1): how often the answer is no where it should be yes."""
+        return _share((1 - self.said_yes) * self.of_no, self.said_yes * (1 - self.of_yes))
+
+
+def _share(part: FloatArray, rest: FloatArray) -> FloatArray:
+    whole = part + rest
+    share: FloatArray = part / np.where(whole > 0, whole, 1.0)
+    return share

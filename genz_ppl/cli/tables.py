@@ -37,6 +37,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
         "90 % interval",
         *(["mostly on", ""] if several else []),
         "p_e",
+        *(["false yes", "false no"] if "false_yes" in features else []),
         "prevalence",
         "gain",
         *life,
@@ -58,14 +59,15 @@ def _row(row: pd.Series, several: bool, life: Sequence[str], unsigned: bool) -> 
     interval = f"{number(row['effect_lower'], 3)} to {number(row['effect_upper'], 3)}" if known else "-"
     mostly = [" ".join(row["strongest"].split()) or "-", _signed(row["strongest_effect"])] if several else []
     effect = number(row["effect"]) if unsigned else _signed(row["effect"])
-    rate = f"<{_SMALLEST_RATE}" if row["p_e"] < _SMALLEST_RATE else number(row["p_e"], 2)
+    names = [name for name in ("p_e", "false_yes", "false_no") if name in row]
+    rates = [f"<{_SMALLEST_RATE}" if row[name] < _SMALLEST_RATE else number(row[name], 2) for name in names]
     prevalence = "-" if row["prevalence"] != row["prevalence"] else f"{row['prevalence']:.2f}"
     return [
         _cell(row["text"]),
         effect,
         interval,
         *mostly,
-        rate,
+        *rates,
         prevalence,
         number(row["gain"]),
         *(_cell(row[one]) for one in life),
@@ -82,6 +84,7 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
     echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
     if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
         echo(best.line(found.n_features))
+    _say_of_rates(run)
     if found.n_features > 0 and not found.helps:
         say(
             "warning: on test items predictions are no better with these questions than without; what was found may be chance: "
@@ -91,6 +94,19 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
         echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+
+
+def _say_of_rates(run: Discovery) -> None:
+    """A note where error rates of answers yes and no are apart and the data do not tell them."""
+    from genz_ppl.inference.rate_spread import rate_spread
+
+    spread = rate_spread(run.fitted()) if "p_yes" in run.features else None
+    if spread is not None and (doubtful := int((~spread.identified).sum())) > 0:
+        say(
+            f"note: of {doubtful} of {len(spread.identified)} questions the targets do not tell how often answers yes are wrong "
+            "from how often answers no are: these rates are mostly the other questions' (docs/error-rates.md; "
+            "--error-rates symmetric)"
+        )
 
 
 def check_output(path: Path, suffixes: Sequence[str]) -> None:

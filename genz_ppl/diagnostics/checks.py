@@ -21,7 +21,8 @@ LEVELS = (0.5, 0.9)
 
 def loose_features(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame:
     """Features that have cut loose from their wording: p_e of at least 0.3, or a 95 % interval that reaches 0.5."""
-    mean, upper = draws.error_rates.mean(0), np.quantile(draws.error_rates, 0.975, axis=0)
+    rates = draws.error_rates if draws.error_rates.ndim == 2 else draws.error_rates.mean(2)  # 0.5: answers say nothing
+    mean, upper = rates.mean(0), np.quantile(rates, 0.975, axis=0)
     table = pd.DataFrame({"feature": fitted.feature_texts, "p_e": mean, "upper": upper})
     chosen = table[(table["p_e"] >= LOOSE) | (table["upper"] >= 0.5)]
     return chosen.sort_values("p_e", ascending=False, kind="stable").reset_index(drop=True)

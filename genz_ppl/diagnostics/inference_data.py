@@ -19,7 +19,7 @@ from genz_ppl.inference.effects import NINE_IN_TEN, effect_draws, feature_effect
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.output import in_one_stroke, not_written
-from genz_ppl.types import FloatArray
+from genz_ppl.types import AnswerErrors, FloatArray
 
 with warnings.catch_warnings():
     # ArviZ announces its version 1.0 at import, which is none of a user's business here.
@@ -32,6 +32,8 @@ LARGEST_SHAPE = 0.7
 # Log likelihoods are rounded to so many digits after the point: of an item without targets, or of one that the model is sure of,
 # draws differ by rounding alone, whose tail has equal numbers in it, and ArviZ's Pareto fit makes NaN of that.
 DIGITS = 12
+# What rates apart are of.
+ANSWERS = ("yes", "no")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ class LeaveOneOut:
 def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) -> Any:
     """An `arviz.InferenceData` of a fit; items, features and targets are named by their ids, texts and columns.
 
-    Groups: posterior (p_e, the parameters of link and likelihood, and unless the link is a network effect, what yes instead of
-    no adds to each target or class, as in the table of a run's features), features (z), posterior_predictive (y), log_likelihood
-    (y, one value an item, its features integrated out), observed_data (y), constant_data (answers, covariates). One chain of
-    independent draws, or those of the sampler. A single target has no dimension; z has a group of its own, because summaries
-    and plots of all of `posterior` would drown in a value for every item and feature.
+    Groups: posterior (p_e, beside p_e_by_answer where answers yes and no have rates of their own, the parameters of link and
+    likelihood, and unless the link is a network effect, what yes instead of no adds to each target or class, as in the table of
+    a run's features), features (z), posterior_predictive (y), log_likelihood (y, one value an item, its features integrated
+    out), observed_data (y), constant_data (answers, covariates). One chain of independent draws, or those of the sampler. A
+    single target has no dimension; z has a group of its own, because summaries and plots of all of `posterior` would drown in a
+    value for every item and feature.
     """
     draws = posterior_draws(fitted) if draws is None else draws
     coords = {"item": list(fitted.item_ids), "feature": _distinct(fitted.feature_texts)}
@@ -62,7 +65,8 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
     coords |= {"group": list(fitted.levels), "term": ["intercept", *coords["covariate"]]}
     likelihood = fitted.state.model.likelihood
     observed = likelihood.comparable(fitted.targets).numpy()
-    posterior: dict[str, Any] = {"p_e": (("feature",), draws.error_rates)}
+    posterior = _rates("", "feature", draws.error_rates, draws.z.mean(axis=1))
+    coords["answer"] = list(ANSWERS)
     for name, value in draws.parameters.items():
         posterior[name] = (_dimensions(name, value), value)
     if "weights" in draws.parameters:
@@ -111,14 +115,24 @@ def pair_inference_data(
         coords["entry"] = ["bias", *(f"dimension {d}" for d in range(1, mean.shape[1]))]
         posterior[f"{name}_embedding"] = ((f"{name}_item", "entry"), mean + sd * random.standard_normal((draws, *mean.shape)))
         if q.shape[1]:
-            features, rates = f"{name}_feature", side.state.error_rates.numpy()
+            features, rates = f"{name}_feature", side.state.error_rates.expand(draws, *side.state.error_rates.shape).numpy()
             posterior[f"{name}_z"] = ((f"{name}_item", features), (random.random((draws, *q.shape)) < q).astype(np.int8))
-            posterior[f"{name}_p_e"] = ((features,), np.broadcast_to(rates, (draws, len(rates))))
+            posterior |= _rates(f"{name}_", features, rates, np.tile(q.mean(axis=0), (draws, 1)))
+            coords["answer"] = list(ANSWERS)
             constant[f"{name}_answers"] = ((f"{name}_item", features), side.answers.numpy())
     groups = {"posterior": _dataset(posterior, coords, 1)}
     if constant:
         groups["constant_data"] = _dataset(constant, coords)
     return arviz.InferenceData(**groups)
+
+
+def _rates(prefix: str, dimension: str, rates: FloatArray, prevalence: FloatArray) -> dict[str, Any]:
+    """p_e of draws of rates, (S, K), and of rates apart, (S, K, 2), those too; prevalence: (S, K)."""
+    if rates.ndim == 2:
+        return {f"{prefix}p_e": ((dimension,), rates)}
+    flat = AnswerErrors.of(rates.reshape(-1, 2), prevalence.ravel())
+    overall = flat.overall.reshape(prevalence.shape)
+    return {f"{prefix}p_e": ((dimension,), overall), f"{prefix}p_e_by_answer": ((dimension, "answer"), rates)}
 
 
 def _dataset(variables: dict[str, tuple[tuple[str, ...], Any]], coords: Mapping[str, list[str]], chains: int = 0) -> Any:

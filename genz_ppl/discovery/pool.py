@@ -78,7 +78,8 @@ def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
     """A calibrated fit to these answers with weights that shrink."""
     with isolated(settings.seed):
         kind = (settings.link, settings.likelihood, settings.error_rate_prior)
-        state = first_state(items.data, items.scaling, *kind, calibration=CALIBRATION, shrinkage=True)
+        apart = items.state.model.features.asymmetric
+        state = first_state(items.data, items.scaling, *kind, calibration=CALIBRATION, shrinkage=True, asymmetric=apart)
         coordinate(state, items.data, STEPS)
     return state
 

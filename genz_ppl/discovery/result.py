@@ -114,8 +114,9 @@ class Discovery:
 
         id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
         interval (see `genz_ppl.inference.effects`; of several targets or classes its size over all of them, with the one that
-        moves most in strongest and strongest_effect); origin; p_e; prevalence; gain: nats that the bound would lose without
-        it; added_at, removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
+        moves most in strongest and strongest_effect); origin; p_e, and where answers yes and no have rates of their own p_yes,
+        p_no, false_yes, false_no (see `AnswerErrors`); prevalence; gain: nats that the bound would lose without it; added_at,
+        removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
         state = self.progress.state
         return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy())

@@ -22,6 +22,7 @@ from genz_ppl.inference.data_checks import (
     in_order,
     matrix,
 )
+from genz_ppl.inference.engines.rates import clearly_better
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state
@@ -33,7 +34,7 @@ from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
 from genz_ppl.settings import CALIBRATION, FitSettings, check_number
-from genz_ppl.types import FloatArray
+from genz_ppl.types import AnswerErrors, FloatArray
 
 if TYPE_CHECKING:
     from genz_ppl.inference.posterior import FittedItems
@@ -46,9 +47,10 @@ MOST_CLASSES = 1000
 class FitResult:
     """A fitted model in numpy terms.
 
-    posterior: (T, K), q(z = 1 | y, h). error_rates: (K,). bounds: (steps,), total over items after every step, in the
-    units of the targets; bound: the last of them. bound_terms: its parts. The total includes the log prior of the error
-    rates relative to its mode, "penalty"; without it it is the bound of eqs. 1-2. levels: the groups of `varying`, sorted.
+    posterior: (T, K), q(z = 1 | y, h). error_rates: (K,), P(h != z); see `answer_errors`. bounds: (steps,), total over items
+    after every step, in the units of the targets; bound: the last of them. bound_terms: its parts. The total includes the log
+    prior of the error rates relative to its mode, "penalty"; without it it is the bound of eqs. 1-2. levels: the groups of
+    `varying`, sorted.
     answer_names, covariate_names: the columns of the DataFrames it was given; () for arrays.
     """
 
@@ -74,6 +76,11 @@ class FitResult:
     def bound(self) -> float:
         """The bound after the last step."""
         return float(self.bounds[-1])
+
+    @property
+    def answer_errors(self) -> AnswerErrors:
+        """How often answers yes and answers no are wrong, and what follows; the same rate unless they were fitted apart."""
+        return self.state.answer_errors
 
     @property
     def parameters(self) -> dict[str, FloatArray]:
@@ -170,6 +177,7 @@ def fit(
     shortcuts: bool = True,
     calibration: float = CALIBRATION,
     shrinkage: bool = True,
+    error_rates: str = "symmetric",
     n_classes: int | None = None,
     device: str = "cpu",
     varying: Any = None,
@@ -192,7 +200,7 @@ def fit(
     likelihood = name_of(likelihood)
     settings = FitSettings(
         *(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size),
-        *(shortcuts, calibration, shrinkage),
+        *(shortcuts, calibration, shrinkage, error_rates),
     )
     h = check_answers(answers)
     y = check_targets(targets, len(h))
@@ -211,16 +219,20 @@ def fit(
             groups = indicators(labels, levels)
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
-        state = first_state(
-            data, scaling, link, likelihood, settings.error_rate_prior, classes, **model_options(settings, y.shape[1])
-        )
+        kind, options = (link, likelihood, settings.error_rate_prior, classes), model_options(settings, y.shape[1])
+        state = first_state(data, scaling, *kind, **options)
         bounds = strategy.fit(state, data, steps)
+        if settings.error_rates == "auto" and h.shape[1] > 0:
+            apart = first_state(data, scaling, *kind, **options | {"asymmetric": True})
+            others = strategy.fit(apart, data, steps)
+            if clearly_better(bounds[-1].total, others[-1].total, apart, data):
+                state, bounds = apart, others
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())
     last = bounds[-1]
     return FitResult(
         posterior=state.posterior.numpy(),
-        error_rates=state.error_rates.numpy(),
+        error_rates=state.answer_errors.overall,
         bounds=np.array([bound.total + shift for bound in bounds]),
         bound_terms=last.shifted(shift),
         settings=settings,

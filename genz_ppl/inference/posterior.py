@@ -91,7 +91,8 @@ class FittedItems:
 class PosteriorDraws:
     """S draws from the posterior of a fit: independent of each other, or those of a sampler, one of the chains after the other.
 
-    state: the fit with its parameters' `uncertainty`, which the draws are from. z: (S, T, K) uint8, from q. error_rates: (S, K).
+    state: the fit with its parameters' `uncertainty`, which the draws are from. z: (S, T, K) uint8, from q. error_rates: (S, K),
+    or (S, K, 2) of answers yes and no apart.
     parameters: of link and likelihood in the user's units, by name as in `FitResult.parameters`, (S, ...). replicated: (S, T, L),
     targets of new items with the same answers and covariates (where y is a class, indicators). log_likelihood: (S, T), log
     p(y_t | h_t, x_t, parameters and error rates of the draw) in the user's units, an item's targets together.
@@ -128,7 +129,8 @@ def posterior_draws(fitted: FittedItems, n: int = DRAWS) -> PosteriorDraws:
     if sampled is None:
         rates = _error_rate_draws(state, z, data.answers.numpy(), random)
     else:
-        rates = sampled.flatten(0, 1)[:, sampled.shape[2] - z.shape[2] :].numpy()
+        size = state.error_rates.shape
+        rates = sampled.flatten(0, 1)[:, sampled.shape[2] - size.numel() :].view(-1, *size).numpy()
     with torch.no_grad(), isolated(seed), one_thread(data.targets.numel() < SMALL):
         parameters = _parameter_draws(state, fitted.scaling, n, seed)
         replicated = _replicated(state, fitted, rates, seed)
@@ -174,11 +176,11 @@ def _feature_draws(q: FloatArray, n: int, random: np.random.Generator) -> np.nda
 
 
 def _error_rate_draws(state: State, z: IntArray | np.ndarray, answers: FloatArray, random: np.random.Generator) -> FloatArray:
-    """From p(p_e | z, h) = Beta(a + wrong, b + right) for each draw of z, (S, K)."""
-    a, b = state.model.features.concentration.tolist()
-    answered = ~np.isnan(answers)
-    wrong = np.stack([((draw != answers) & answered).sum(0) for draw in z])
-    rates: FloatArray = random.beta(a + wrong, b + answered.sum(0) - wrong)
+    """From p(p_e | z, h) = Beta(a + wrong, b + right) for each draw of z, (S, K), or of answers yes and no, (S, K, 2)."""
+    a, b = state.model.features.prior.numpy()
+    given = ~np.isnan(answers)[..., None] if state.error_rates.dim() == 1 else np.stack([answers == 1, answers == 0], axis=2)
+    wrong = np.stack([((draw != answers)[..., None] & given).sum(0) for draw in z]).reshape(len(z), *state.error_rates.shape)
+    rates: FloatArray = random.beta(a + wrong, b + given.sum(0).reshape(wrong.shape[1:]) - wrong)
     return np.clip(rates, SMALLEST_ERROR_RATE, 1 - SMALLEST_ERROR_RATE)
 
 
@@ -251,9 +253,15 @@ def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_propos
     All draws of the parameters use the same z, so that most of the error is common to them and leaves LOO's weights alone.
     """
     answered = ~torch.isnan(data.answers)
-    wrong = ((z != data.answers) & answered).to(z)
     unknown = (~answered).sum(1) * np.log(0.5)
-    count, blocks = answered.to(z), []
+    if rates.ndim == 3:  # of answers yes and no: features side by side that are answered by one of them, or by neither
+        given = torch.cat([data.answers == 1, data.answers == 0, ~answered], dim=1)
+        wrong = (torch.cat([z == 0, z == 1, z == 0], dim=2) & given).to(z)
+        of_yes, of_no = rates[..., 0], rates[..., 1]
+        rates, unknown = np.concatenate([of_yes, of_no, 0.5 * (1 + of_yes - of_no)], axis=1), 0.0 * unknown
+    else:
+        given, wrong = answered, ((z != data.answers) & answered).to(z)
+    count, blocks = given.to(z), []
     for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
         log_prior = wrong @ torch.logit(rate) + count @ torch.log1p(-rate) + unknown
         with pyro.validation_enabled(False):

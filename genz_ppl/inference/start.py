@@ -120,20 +120,22 @@ def build_model(
     shortcuts: bool = True,
     calibration: float = 0.0,
     shrinkage: bool = False,
+    asymmetric: bool = False,
 ) -> GenZ:
     """A fresh model by the names of its parts. Call inside `isolated`.
 
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
-    none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. shrinkage: weights of features
-    have a prior whose spreads are learned. Both hold where the steps of the model have closed forms: elsewhere f(E[z | h]) is
-    not what answers make y to be in the mean. Weights in log-odds and logarithms of counts always have a weak prior: questions
-    that tell classes apart without fail would have infinite ones.
+    none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. asymmetric: see `FeatureLayer`.
+    shrinkage: weights of features have a prior whose spreads are learned. It and calibration hold where the steps of the model
+    have closed forms: elsewhere f(E[z | h]) is not what answers make y to be in the mean. Weights in log-odds and logarithms of
+    counts always have a weak prior: questions that tell classes apart without fail would have infinite ones.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
     kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
     function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
     closed = shortcuts and function.adds_up and observation.sees_errors
-    model = GenZ(FeatureLayer(n_features, error_rate_prior), function, observation, shortcuts, calibration if closed else 0.0)
+    features = FeatureLayer(n_features, error_rate_prior, asymmetric)
+    model = GenZ(features, function, observation, shortcuts, calibration if closed else 0.0)
     if shrinkage and closed:
         model.link.shrunk()
     if function.adds_up and not observation.standardised:
@@ -174,7 +176,7 @@ def first_state(
 
 def start_state(model: GenZ, data: Data) -> State:
     """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
-    rates = torch.full((data.answers.shape[1],), model.features.prior_mean).to(data.answers)
+    rates = model.features.rates(data.answers.shape[1]).to(data.answers)
     for likelihood in (model.likelihood, model.marginal):
         if likelihood is not None:
             likelihood.start(torch.nan_to_num(data.targets), data.observed)

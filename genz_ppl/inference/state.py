@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.apart import Apart
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.coefficient_posterior import coefficient_terms
 from genz_ppl.inference.engines.group_posterior import effect_terms
@@ -18,6 +19,7 @@ from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
 from genz_ppl.models.features import prior_probability
+from genz_ppl.types import AnswerErrors
 
 # Items whose entropy is computed at once: what a block makes on the way stays in cache.
 BLOCK = 2048
@@ -65,6 +67,17 @@ class Data:
         agreement = [torch.dot(signs, q) for signs, q in pairs]
         return (self._answered_yes - torch.stack(agreement)).clamp_(min=0.0) if agreement else self.answered
 
+    @cached_property
+    def there(self) -> Tensor:
+        """(K, T), rows contiguous: 1 where there is an answer, else 0."""
+        return self.signs.abs()
+
+    def counts(self, error_rates: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected wrong answers, and answers, that each of the rates is about: (K,), or of answers yes and no, (K, 2)."""
+        if error_rates.dim() == 1:
+            return self.wrong_answers(posterior), self.answered
+        return Apart.of(self.signs, posterior).completed(error_rates)
+
     def with_targets(self, targets: Tensor) -> Data:
         """The same items with other targets, (T, D')."""
         return replace(self, targets=targets)
@@ -88,7 +101,7 @@ class Data:
 
 @dataclass
 class State:
-    """A fitted (or starting) model. error_rates: (K,); posterior: (T, K), q(z = 1).
+    """A fitted (or starting) model. error_rates: (K,), or (K, 2) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
     in training; group_covariance: of the effects of groups, (G, D, 1 + P, 1 + P), see `group_posterior`, and
@@ -103,6 +116,11 @@ class State:
     moments: Moments | None = None
     group_covariance: Tensor | None = None
     coefficient_covariance: Tensor | None = None
+
+    @property
+    def answer_errors(self) -> AnswerErrors:
+        """How often answers are wrong, for readers."""
+        return AnswerErrors.of(self.error_rates.numpy(), self.posterior.mean(0).numpy())
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -125,6 +143,14 @@ class State:
         """The same point in the paper's model, see `GenZ.plain`."""
         return State(self.model.plain(), self.error_rates.clone(), self.posterior.clone(), group_covariance=self.group_covariance)
 
+    def told_apart(self) -> State:
+        """The same fit where answers yes and answers no of a feature have rates of their own, the same at first."""
+        apart = replace(self.copy(), error_rates=torch.stack([self.error_rates, self.error_rates], dim=1))
+        apart.uncertainty = apart.moments = None
+        apart.model.features.tell_apart()
+        apart.model.features.learn_common(apart.error_rates)
+        return apart
+
     def with_columns(self, kept: list[int], added: Tensor | None = None) -> State:
         """The state for the features `kept`, then new ones with posterior `added`, (T, A), and no effect on y yet."""
         n_added = 0 if added is None else added.shape[1]
@@ -132,7 +158,7 @@ class State:
         features.n_features = len(kept) + n_added
         link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
         model = self.model.resized(features, link)
-        rates = torch.full((n_added,), features.prior_mean).to(self.error_rates)
+        rates = features.rates(n_added).to(self.error_rates)
         posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
         rates = torch.cat([self.error_rates[kept], rates])
@@ -198,6 +224,8 @@ def penalty_of(state: State) -> float:
 
 def feature_terms(state: State, data: Data) -> Tensor:
     """E_q log p(z | h) of every feature, summed over items, (K,)."""
+    if state.error_rates.dim() == 2:
+        return Apart.of(data.signs, state.posterior).log_density(state.error_rates)
     wrong, rates = data.wrong_answers(state.posterior), state.error_rates
     unanswered = len(data.answers) - data.answered
     return wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates) - math.log(2) * unanswered

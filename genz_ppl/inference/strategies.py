@@ -212,6 +212,7 @@ def model_options(settings: FitSettings | DiscoverSettings, n_targets: int) -> d
         "shortcuts": settings.shortcuts,
         "calibration": calibration if by_hand else 0.0,
         "shrinkage": shrinkage and by_hand,
+        "asymmetric": settings.error_rates == "asymmetric",
     }
 
 

@@ -21,7 +21,8 @@ class Uncertainty:
     """Covariance of the unconstrained parameters (a positive scale by its logarithm), in the order of `free_parameters`.
 
     root: (N, N) lower triangular, with root root' the covariance, or (N,) standard deviations where they are independent.
-    draws: of a sampler, (chains, S, N + K), the parameters and then the error rates; None where the posterior is a Gaussian.
+    draws: of a sampler, (chains, S, N + K), the parameters and then the error rates (K, or 2 K side by side); None where the
+    posterior is a Gaussian.
     """
 
     root: Tensor

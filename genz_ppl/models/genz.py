@@ -19,11 +19,12 @@ from genz_ppl.models.links import Link
 class GenZ(PyroModule):  # type: ignore[misc]
     """p_e ~ Beta, z ~ Bernoulli given the answers, y ~ likelihood(link(z, x)).
 
-    Sites: "p_e" (K,) in the plate "features"; "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; and
-    the link's `priors`, normal ones: "weights" (K, D) where they have one, "interactions" (K, P, D), and
-    "group_effects" (G, 1 + P, D). Those are held at the link's parameters, as in all fits whose parameters are points;
-    `released` makes them latent. Every inference strategy conditions this one program. Build it inside
-    `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may stand for this program where they exist.
+    Sites: "p_e" (K,) in the plate "features" (of answers yes and no apart with event shape (2,), beside "p_e_common", see
+    `FeatureLayer`); "z" with event shape (K,) and "y" with event shape (D,) in the plate "items"; and the link's `priors`, normal
+    ones: "weights" (K, D) where they have one, "interactions" (K, P, D), and "group_effects" (G, 1 + P, D). Those are held at the
+    link's parameters, as in all fits whose parameters are points; `released` makes them latent. Every inference strategy
+    conditions this one program. Build it inside `genz_ppl.inference.isolated`. shortcuts: whether steps derived by hand may
+    stand for this program where they exist.
 
     calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
     weight `share` = 1 / (1 + L), and the rest goes to a site "y_given_answers" at the link's value at E[z | h], with noise of its
@@ -111,11 +112,14 @@ class GenZ(PyroModule):  # type: ignore[misc]
         return self.has_closed_form and not self.likelihood.robust
 
     def penalty(self, error_rates: Tensor) -> Tensor:
-        """Log prior of the error rates, (K,), by its share, and of link parameters that have one, relative to its mode.
+        """Log prior of the error rates, (K,) or (K, 2), by its share, and of link parameters that have one, relative to its mode.
 
         Never above 0.
         """
-        penalty: Tensor = self.share * self.features.penalty(error_rates) + self.link.penalty().detach()
+        of_rates = self.features.penalty(error_rates)
+        if self.features.asymmetric:
+            of_rates = of_rates + self.features.common_penalty()
+        penalty: Tensor = self.share * of_rates + self.link.penalty().detach()
         return penalty
 
 

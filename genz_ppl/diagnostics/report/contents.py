@@ -17,6 +17,7 @@ from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_cha
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
+from genz_ppl.models.features import mean_rates
 from genz_ppl.types import FloatArray
 
 EXAMPLES = 3
@@ -101,7 +102,9 @@ def _changes(train: FittedItems, effects: FeatureEffects, kind: str) -> FloatArr
 def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Examples) -> tuple[FeatureFacts, ...]:
     effects = feature_effects(train)
     changes, (effect, lower, upper) = _changes(train, effects, kind), effects.table
-    q, rates = train.state.posterior.numpy(), train.state.error_rates.numpy()
+    q, errors = train.state.posterior.numpy(), train.state.answer_errors
+    rates, loose = errors.overall, mean_rates(train.state.error_rates) >= LOOSE
+    apart = train.state.model.features.asymmetric
     gains = dict(zip(table.loc[table["active"], "text"], table.loc[table["active"], "gain"], strict=True))
     order = np.argsort(-effects.strength, kind="stable")
     found = []
@@ -116,7 +119,8 @@ def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Exa
                 error_rate=float(rates[k]),
                 prevalence=float(q[:, k].mean()),
                 gain=float(gains.get(train.feature_texts[k], float("nan"))),
-                loose=bool(rates[k] >= LOOSE),
+                loose=bool(loose[k]),
+                wrong=(float(errors.of_yes[k]), float(errors.of_no[k])) if apart else (),
                 effect=float(effect[k]),
                 lower=float(lower[k]),
                 upper=float(upper[k]),

@@ -52,6 +52,7 @@ class FeatureFacts:
     """An active feature. effect, lower, upper: as in the table of a run's features (over several columns the strength).
 
     effects, effect_sd: by column, see `genz_ppl.inference.effects`; NaN where not known. changes: of the predictions, by column.
+    wrong: shares of answers yes and of answers no that are, where they were fitted apart.
     """
 
     number: int
@@ -68,6 +69,7 @@ class FeatureFacts:
     changes: tuple[float, ...]
     yes: tuple[Example, ...]
     no: tuple[Example, ...]
+    wrong: tuple[float, ...] = ()
 
     @property
     def strength(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
 from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.engines.rates import clearly_better
 from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.state import Data, State
@@ -314,14 +315,28 @@ class Cycle:
         data = self.training_data(progress)
         if self.adopts_trials(progress):
             progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
+            self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps))
             return
         link = progress.state.model.link.fresh().to(data.targets.device)
         model = progress.state.model.resized(progress.state.model.features, link)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
         steps = None if self.strategy.training is not None else steps_of(model, self.settings.final_steps)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
+        self._perhaps_apart(progress, lambda apart: (apart, self.strategy.fit(apart, data, steps)[-1].total))
         if self.settings.posterior == "nuts":
             add_draws(progress.state, data, self.settings.seed)
+
+    def _perhaps_apart(self, progress: Progress, fitted: Callable[[State], tuple[State, float]]) -> None:
+        """With `error_rates` auto: tell the rates of answers yes and no apart where the bound is clearly better for it.
+
+        Not where a step is training, which would take as long again.
+        """
+        closed = progress.state.model.has_closed_form and self.strategy.training is None
+        if self.settings.error_rates != "auto" or not progress.active or not closed:
+            return
+        apart, bound = fitted(progress.state.told_apart())
+        if clearly_better(progress.bound, bound, apart, self.training_data(progress)):
+            progress.state, progress.bound = apart, bound
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""

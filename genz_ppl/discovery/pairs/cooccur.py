@@ -50,6 +50,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         "error_rate_prior": chosen.error_rate_prior,
         "calibration": chosen.calibration if by_hand else 0.0,
         "shrinkage": chosen.shrinkage and by_hand,
+        "error_rates": chosen.error_rates,
     }
     return chosen, search | shared
 

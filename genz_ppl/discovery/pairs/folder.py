@@ -10,6 +10,7 @@ from pydantic import Field
 
 from genz_ppl.discovery.run.folder import AnyDirectory, RunDirectory
 from genz_ppl.discovery.run.record import PairRecord, Whole, part
+from genz_ppl.discovery.run.tables import rate_columns
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.settings import PairSettings
 from genz_ppl.types import FloatArray
@@ -78,7 +79,8 @@ def pair_features(searches: Mapping[str, pd.DataFrame], fits: Mapping[str, tuple
     for name, table in searches.items():
         (rates, prevalence), active = fits[name], table.active.to_numpy()
         if int(active.sum()) == len(rates):
-            table.loc[active, "p_e"], table.loc[active, "prevalence"] = rates, prevalence
+            for column, values in rate_columns(rates, prevalence).items():
+                table.loc[active, column] = values
         table.insert(0, "side", name)
         parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["side", "id", "text"])

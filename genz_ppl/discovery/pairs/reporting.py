@@ -27,6 +27,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.pairs.prediction import pair_means
 from genz_ppl.inference.pairs.result import weights_of
+from genz_ppl.models.features import mean_rates
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
@@ -135,7 +136,8 @@ def _features(run: PairView, number: int, texts: Mapping[str, str]) -> tuple[tup
     table = run.features
     table = table[(table["side"] == SIDE_NAMES[number]) & table["active"]]
     average, spread, bias = _added(run, number, len(table))
-    q, rates = side.posterior.numpy(), side.error_rates.numpy()
+    q, rates = side.posterior.numpy(), side.answer_errors.overall
+    loose = mean_rates(side.error_rates) >= LOOSE
     gains = table["gain"].to_numpy(dtype=np.float64)
     rank = np.where(np.isnan(average), np.nan_to_num(gains), np.hypot(average, spread))
     order: list[int] = np.argsort(-rank, kind="stable").tolist()
@@ -152,7 +154,7 @@ def _features(run: PairView, number: int, texts: Mapping[str, str]) -> tuple[tup
                 error_rate=float(rates[k]),
                 prevalence=float(q[:, k].mean()),
                 gain=float(gains[k]),
-                loose=bool(rates[k] >= LOOSE),
+                loose=bool(loose[k]),
                 yes=yes,
                 no=no,
             )

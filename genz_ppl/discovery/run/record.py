@@ -68,7 +68,7 @@ class _Made:
 
 
 # How models were fitted before there were such settings.
-_EARLIER: dict[str, Any] = {"calibration": 0.0, "shrinkage": False, "combine": 1}
+_EARLIER: dict[str, Any] = {"calibration": 0.0, "shrinkage": False, "combine": 1, "error_rates": "symmetric"}
 
 
 def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> _Made:

@@ -119,6 +119,8 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
     """The inverse of `state_tensors`. blank: a model of the same kind, any number of features."""
     model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
     model.features.n_features = len(rates)
+    if rates.dim() == 2 and not model.features.asymmetric:  # told apart at the end of the run
+        model.features.tell_apart()
     model.link = model.link.with_columns([], len(rates))
     start = len(prefix) + 1
     model.load_state_dict({name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")})
@@ -151,7 +153,8 @@ def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
     agreed = progress.n_test == n_test and len(known) == len(progress.features) and all(known >= {*each.ids} for each in best)
     for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
         rates, posterior = state.error_rates, state.posterior
-        agreed &= rates.shape == (n_features,) and posterior.shape == (n_train, n_features)
+        apart = (2,) if state.model.features.asymmetric else ()
+        agreed &= rates.shape == (n_features, *apart) and posterior.shape == (n_train, n_features)
         agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
         agreed &= bool(((rates > 0) & (rates < 1)).all()) and _has_its_covariance(state)
     for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):

@@ -12,14 +12,15 @@ import pandas as pd
 from genz_ppl.discovery.run.progress import CURVE, FeatureRecord
 from genz_ppl.discovery.run.state_file import Arrays
 from genz_ppl.output import quoted
-from genz_ppl.types import FloatArray
+from genz_ppl.types import AnswerErrors, FloatArray
 
-#: The columns of the feature table with their types.
-FEATURE_COLUMNS = {
+#: Columns of the feature table where answers yes and no have error rates of their own: see `AnswerErrors`.
+RATE_COLUMNS = ("p_yes", "p_no", "false_yes", "false_no")
+_ALL_COLUMNS = {
     **dict.fromkeys(("id", "text"), "str"),
     **dict.fromkeys(("effect", "effect_lower", "effect_upper"), "float64"),
     "origin": "str",
-    **dict.fromkeys(("p_e", "prevalence", "gain"), "float64"),
+    **dict.fromkeys(("p_e", *RATE_COLUMNS, "prevalence", "gain"), "float64"),
     "added_at": "int64",
     "removed_at": "Int64",
     "active": "bool",
@@ -27,25 +28,41 @@ FEATURE_COLUMNS = {
     "strongest": "str",
     "strongest_effect": "float64",
 }
+#: The columns of every feature table with their types.
+FEATURE_COLUMNS = {name: kind for name, kind in _ALL_COLUMNS.items() if name not in RATE_COLUMNS}
 
 
 def feature_table(features: Sequence[FeatureRecord], rates: FloatArray, posterior: FloatArray) -> pd.DataFrame:
-    """`Discovery.features`: one row a feature, removed ones included; rates, (K,), and posterior, (T, K), are of active ones."""
-    rows = [{**asdict(record), "active": record.active} for record in features]
-    for row in rows:
-        row["p_e"] = row["prevalence"] = float("nan")
+    """`Discovery.features`: one row a feature, removed ones included.
+
+    rates, (K,) or (K, 2), and posterior, (T, K), are of active ones.
+    """
+    found = rate_columns(rates, np.ascontiguousarray(posterior).mean(axis=0))  # of the same layout everywhere: to the last bit
+    rows = [{**asdict(record), "active": record.active, **dict.fromkeys(found, float("nan"))} for record in features]
     active = [row for row in rows if row["active"]]
-    shares = np.ascontiguousarray(posterior).mean(axis=0)  # of the same layout everywhere: to the last bit
-    for row, rate, share in zip(active, rates.tolist(), shares.tolist(), strict=True):
-        row["p_e"], row["prevalence"] = rate, share
-    return pd.DataFrame(rows, columns=list(FEATURE_COLUMNS)).astype(FEATURE_COLUMNS)
+    for name, values in found.items():
+        for row, value in zip(active, values.tolist(), strict=True):
+            row[name] = value
+    columns = _ALL_COLUMNS if "p_yes" in found else FEATURE_COLUMNS
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def rate_columns(rates: FloatArray, prevalence: FloatArray) -> dict[str, FloatArray]:
+    """What a table says of the error rates, (K,) or (K, 2), of features with these prevalences, (K,)."""
+    errors = AnswerErrors.of(rates, prevalence)
+    found = {"p_e": errors.overall, "prevalence": prevalence}
+    if rates.ndim == 2:
+        apart = (errors.of_yes, errors.of_no, errors.false_yes, errors.false_no)
+        found |= dict(zip(RATE_COLUMNS, apart, strict=True))
+    return found
 
 
 def stored_features(features: Sequence[FeatureRecord], arrays: Arrays, prefix: str = "model") -> pd.DataFrame:
     """The same from the arrays of a state file. Raises ValueError where they do not belong together."""
     rates, posterior = arrays[f"{prefix}_error_rates"], arrays[f"{prefix}_posterior"]
     count = sum(record.active for record in features)
-    if rates.shape != (count,) or posterior.shape[1:] != (count,) or not rates.dtype == posterior.dtype == np.float64:
+    sized = rates.shape in ((count,), (count, 2)) and posterior.shape[1:] == (count,)
+    if not sized or not rates.dtype == posterior.dtype == np.float64:
         raise ValueError("its parts do not belong together")
     return feature_table(features, rates, posterior)
 

@@ -25,6 +25,7 @@ from genz_ppl.inference.engines.group_posterior import effect_covariance, effect
 from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle
 from genz_ppl.inference.state import Data, State
+from genz_ppl.models.features import prior_log_odds
 from genz_ppl.models.likelihoods import Likelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
@@ -61,12 +62,14 @@ class ClosedForm:
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         moves, precision = self.moves_now(), self.precision(state)
         self._forget()
-        link, log_odds = state.model.link, -torch.logit(state.error_rates)
+        link, log_odds = state.model.link, prior_log_odds(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept = link.intercept.detach()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
-            prior = self.data.signs[:, rows].T * log_odds
+            prior = self.data.signs[:, rows].T * log_odds.slope
+            if log_odds.bend is not None:
+                prior += log_odds.level + self.data.there[:, rows].T * log_odds.bend
             covariates = self.data.covariates[rows]
             residual = self.targets[rows] - intercept - covariates @ slopes
             effects = _effects(coefficients, link.modifiers(covariates))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State, bound_of
-from genz_ppl.models.features import most_probable_error_rate
 
 
 def coordinate(
@@ -66,10 +64,3 @@ def em_step(state: State, data: Data, engine: Engine) -> None:
         move_error_rates(state, data, engine)
     else:
         update_error_rates(state, data)
-
-
-def update_error_rates(state: State, data: Data) -> None:
-    """Eq. 14 under the Beta prior, over the items that have an answer; without any answer a rate stays as it is."""
-    wrong = data.wrong_answers(state.posterior)
-    updated = most_probable_error_rate(wrong, data.answered, state.model.features.concentration)
-    state.error_rates = torch.where(data.answered > 0, updated, state.error_rates)

@@ -8,7 +8,6 @@ import pyro
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.coordinate import update_error_rates
 from genz_ppl.inference.engines.descent import descend
 from genz_ppl.inference.engines.exact import (
     MOST_FEATURES,
@@ -23,6 +22,7 @@ from genz_ppl.inference.engines.exact import (
 )
 from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.engines.plug_in import CONTINUED
+from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.guided.enumerated import maximise_by_pyro, posterior_by_pyro
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State

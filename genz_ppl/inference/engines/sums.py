@@ -23,6 +23,7 @@ from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink
+from genz_ppl.models.features import mean_rates, prior_log_odds, unanswered_rate
 
 # Items handled at once in the E-step: a panel of features of a block stays in a core's cache.
 BLOCK = 4608
@@ -97,12 +98,14 @@ class LinearGaussian(ClosedForm):
             gram += uncertain
             constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        log_odds, others, signs = -torch.logit(state.error_rates).unsqueeze(1), without_diagonal(gram), self.data.signs
+        log_odds, others, signs = prior_log_odds(state.error_rates), without_diagonal(gram), self.data.signs
 
         def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
             q = columns[:, items]
             field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
-            field.addcmul_(signs[:, items], log_odds)
+            field.addcmul_(signs[:, items], log_odds.slope.unsqueeze(1))
+            if log_odds.bend is not None:
+                field.addcmul_(self.data.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
             if moves:
                 q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
             else:
@@ -154,25 +157,26 @@ class LinearGaussian(ClosedForm):
 
     @one_thread()
     def answer_sums(self, state: State) -> Sums:
-        """The sums with E[z | h] = 1/2 + (1 - 2 p_e) s / 2 in place of z, as numbers; kept until the rates change."""
+        """The sums with E[z | h] in place of z, as numbers; kept until the rates change."""
         if self._answered is None or self._answered[0] is not state.error_rates:
             self._answered = (state.error_rates, self._answer_sums(state))
         return self._answered[1]
 
     def _answer_sums(self, state: State) -> Sums:
-        """From the sums of the signs s."""
+        """From the sums of the signs s, as E[z | h] is middle + slope s: 1/2 + (1 - 2 p_e) s / 2 where rates are symmetric."""
         if self._of_signs is None:
             signs = self.data.signs
             self._of_signs = (signs @ signs.T, signs @ self.observations.T)
         products, crossed = self._of_signs
         n_features, n_targets = len(products), self.data.targets.shape[1]
-        slope = (0.5 - state.error_rates).unsqueeze(1)
+        middle, slope = unanswered_rate(state.error_rates).unsqueeze(1), (0.5 - mean_rates(state.error_rates)).unsqueeze(1)
         counted = slope * crossed
-        half = 0.5 * counted[:, n_targets : n_targets + 1]
+        half = middle.T * counted[:, n_targets : n_targets + 1]
         known = self.moments[n_targets:]
-        with_known = 0.5 * self.moments[n_targets] + counted
+        with_known = middle * self.moments[n_targets] + counted
         normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
-        normal[:n_features, :n_features] = slope * products * slope.T + half + half.T + 0.25 * len(self.data.targets)
+        normal[:n_features, :n_features] = slope * products * slope.T + half + half.T
+        normal[:n_features, :n_features] += middle * middle.T * len(self.data.targets)
         normal[:n_features, n_features:] = with_known[:, n_targets:]
         normal[n_features:, :n_features] = with_known[:, n_targets:].T
         normal[n_features:, n_features:] = known[:, n_targets:]

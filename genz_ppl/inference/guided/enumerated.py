@@ -98,7 +98,7 @@ class PointGuide(Guide):
         return self._point()
 
     def reached(self) -> Tensor:
-        """The rates, (K,); one that runs to its smallest value only nears it, and is put there."""
+        """The rates; one that runs to its smallest value only nears it, and is put there."""
         rates = self.error_rates.detach().clone()
         return torch.where(rates < 3 * SMALLEST_ERROR_RATE, SMALLEST_ERROR_RATE, rates)
 
@@ -135,3 +135,4 @@ def maximise_by_pyro(state: State, data: Data) -> None:
         parameters = [*free_parameters(state.model).values(), *guide.parameters()]
         descend(parameters, lambda: loss(data.answers, data.covariates, data.targets) / data.targets.numel(), ITERATIONS)
     state.error_rates = guide.reached()
+    state.model.features.learn_common(state.error_rates)

@@ -30,7 +30,8 @@ Items = tuple[Tensor, Tensor, Tensor | None]
 class Guide(PyroModule):  # type: ignore[misc]
     """The plates and sites of `GenZ`: "p_e" (K,), a point, in "features"; "z", event shape (K,), in "items".
 
-    error_rates: (K,), where the point starts. A subclass defines `distribution` and `posterior_of`. Build it inside `isolated`.
+    error_rates: (K,), or (K, 2) of answers yes and no apart, where the point starts. A subclass defines `distribution` and
+    `posterior_of`. Build it inside `isolated`.
     """
 
     def __init__(self, error_rates: Tensor) -> None:
@@ -62,7 +63,7 @@ class Guide(PyroModule):  # type: ignore[misc]
         if self.n_features == 0:
             return torch.zeros(0, dtype=torch.float64)
         with pyro.plate("features", self.n_features):
-            point: Tensor = pyro.sample("p_e", dist.Delta(self.error_rates))
+            point: Tensor = pyro.sample("p_e", dist.Delta(self.error_rates, event_dim=self.error_rates.dim() - 1))
         return point
 
 

@@ -67,5 +67,5 @@ def _moved(moments: dict[str, Tensor], link: Link, kept: list[int], n_added: int
     moved = {name: changed.get(name, value) for name, value in moments.items()}
     for name, value in moved.items():
         if name.startswith("guide."):
-            moved[name] = torch.cat([value[kept], value.new_zeros(n_added)])
+            moved[name] = torch.cat([value[kept], value.new_zeros(n_added, *value.shape[1:])])
     return moved

@@ -32,7 +32,7 @@ RATES_SPREAD = 0.5
 
 
 def potential_of_program(model: GenZ, data: Data) -> Potential:
-    """Minus the log joint density of "link_and_noise", (N,), and "p_e" as log-odds, (K,), z summed out, by Pyro."""
+    """Minus the log joint density of "link_and_noise", (N,), and "p_e" as log-odds, (K,) or (K, 2), z summed out, by Pyro."""
     inputs = (data.answers, data.covariates, data.targets)
     _, potential, _, _ = initialize_model(BayesianGenZ(EnumeratedGenZ(model)), inputs, max_plate_nesting=1)
     return potential  # type: ignore[no-any-return]
@@ -40,7 +40,7 @@ def potential_of_program(model: GenZ, data: Data) -> Potential:
 
 def potential_by_hand(model: GenZ, data: Data) -> Potential:
     """The same where log p(y | z, x) was derived by hand, several times faster."""
-    prior, evidence, concentration = BayesianGenZ(model), Evidence(model, data), model.features.concentration
+    prior, evidence, concentration = BayesianGenZ(model), Evidence(model, data), model.features.prior
 
     def potential(at: dict[str, Tensor]) -> Tensor:
         parameters = {f"model.{name}": value for name, value in shaped(model, at["link_and_noise"]).items()}
@@ -68,9 +68,10 @@ class Evidence(nn.Module):
 def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, samples: int = SAMPLES) -> None:
     """Give a state `uncertainty` that holds draws, (chains, samples, N + K), and its model and error rates their mean.
 
-    The program is `BayesianGenZ` of `EnumeratedGenZ`: a normal prior on every parameter of link and likelihood, Beta on p_e.
-    The sampler moves in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError
-    for more than 500 parameters.
+    The program is `BayesianGenZ` of `EnumeratedGenZ`: a normal prior on every parameter of link and likelihood, Beta on p_e. Of
+    answers yes and no apart there are 2 K rates, and their prior is around the common rates that the state has. The sampler moves
+    in units of `weight_posterior`'s Gaussian, where all directions are about as wide. Raises OptionError for more than 500
+    parameters.
     """
     if len(flattened(state.model)) > MOST_CORRELATED:
         raise OptionError(f"posterior: nuts takes models of up to {MOST_CORRELATED} parameters; choose the linear link")
@@ -84,18 +85,21 @@ def add_draws(state: State, data: Data, seed: int, warm_up: int = WARM_UP, sampl
 
         def values(white: Tensor) -> dict[str, Tensor]:
             links, rates = white[..., : len(centre)], white[..., len(centre) :]
-            return {"link_and_noise": centre + links @ root.T, "p_e": logits + RATES_SPREAD * rates}
+            return {
+                "link_and_noise": centre + links @ root.T,
+                "p_e": logits + RATES_SPREAD * rates.view(*white.shape[:-1], *logits.shape),
+            }
 
         def chain() -> Tensor:
             kernel = NUTS(potential_fn=lambda at: potential(values(at["white"])))
-            first = {"white": OVERDISPERSED * torch.randn(len(centre) + len(logits), dtype=centre.dtype)}
+            first = {"white": OVERDISPERSED * torch.randn(len(centre) + logits.numel(), dtype=centre.dtype)}
             run = MCMC(kernel, num_samples=samples, warmup_steps=warm_up, initial_params=first, disable_progbar=True)
             run.run()
             found = values(run.get_samples()["white"])
-            return torch.cat([found["link_and_noise"], torch.sigmoid(found["p_e"])], dim=1)
+            return torch.cat([found["link_and_noise"], torch.sigmoid(found["p_e"]).flatten(1)], dim=1)
 
         drawn = torch.stack([chain() for _ in range(CHAINS)])
     mean = drawn.flatten(0, 1).mean(0)
     set_parameters(state.model, mean[: len(centre)])
-    state.error_rates = mean[len(centre) :].clone()
+    state.error_rates = mean[len(centre) :].clone().view_as(state.error_rates)
     state.uncertainty = Uncertainty.of_draws(drawn, len(centre))

@@ -121,6 +121,7 @@ class Training:
         self.state.model.train()
         total = sum(svi.step(*given) for _ in range(self.batches))
         self.state.model.eval()
+        self.state.model.features.learn_common(self.local.error_rates.detach())
         self.epoch += 1
         self.loss = total / self.batches
         return self.loss

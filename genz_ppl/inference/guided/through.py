@@ -73,8 +73,10 @@ class ThroughProgram:
 
         with pyro.validation_enabled(False):
             descend(list(guide.parameters()), loss, ITERATIONS)
-        answered = self.data.answered > 0
-        state.error_rates = torch.where(answered, guide.reached(), state.error_rates)
+        rates = state.error_rates
+        answered = self.data.answered.view(-1, *[1] * (rates.dim() - 1)) > 0
+        state.error_rates = torch.where(answered, guide.reached(), rates)
+        state.model.features.learn_common(state.error_rates)
 
     @torch.no_grad()
     def observation(self, state: State) -> float:
@@ -96,9 +98,10 @@ class ThroughProgram:
                 yield with_value(z, 0, value), weight * q
 
     def densities(self, state: State, z: Tensor) -> tuple[Tensor, Tensor]:
-        """log p(y | z, x) at z, (N, T, K), by item, (N, T); and the log density of all other sites but z and p_e."""
+        """log p(y | z, x) at z, (N, T, K), by item, (N, T); and the log density of all other sites but z and error rates."""
         with pyro.validation_enabled(False):
             held = poutine.condition(state.model, data={"z": z, "p_e": state.error_rates})
             trace = poutine.trace(held).get_trace(self.data.answers, self.data.covariates, self.data.targets)
-            priors = [scaled_density(node).sum() for node in sample_nodes(trace) if node["name"] not in ("z", "p_e", "y")]
+            others = [node for node in sample_nodes(trace) if node["name"] not in ("z", "p_e", "p_e_common", "y")]
+            priors = [scaled_density(node).sum() for node in others]
             return scaled_density(trace.nodes["y"]).expand(z.shape[:-1]), sum(priors, z.new_zeros(()))

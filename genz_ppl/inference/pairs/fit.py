@@ -88,7 +88,9 @@ def _unused(model: GenZ) -> GenZ:
     for new, old in zip(likelihoods, (model.likelihood, model.marginal), strict=True):
         if old is not None:
             new.load_state_dict(old.state_dict())
-    features = FeatureLayer(model.features.n_features, tuple(model.features.concentration.tolist()))
+    old = model.features
+    features = FeatureLayer(old.n_features, tuple(old.concentration.tolist()), old.asymmetric)
+    features.load_state_dict(old.state_dict())
     link = model.link.with_columns(list(range(model.features.n_features)), 0)
     unused = GenZ(features, link, likelihoods[0], model.shortcuts, model.calibration)
     unused.marginal = None if model.marginal is None else likelihoods[1]

@@ -46,7 +46,7 @@ class SideFit:
             embedding.mean.numpy(),
             embedding.sd.numpy(),
             side.state.posterior.numpy(),
-            side.state.error_rates.numpy(),
+            side.state.answer_errors.overall,
             weights_of(side),
             prior.scale.numpy(),
         )

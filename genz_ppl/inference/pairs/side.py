@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,9 @@ class Side:
         scaling = Scaling.of(embedding.mean, covariates, GaussianLikelihood)
         data = scaling.data(answers, covariates, embedding.mean)
         kind = (settings.link, "gaussian", settings.error_rate_prior)
-        state = first_state(data, scaling, *kind, calibration=settings.calibration, shrinkage=settings.shrinkage)
+        apart = settings.error_rates == "asymmetric"
+        priors: dict[str, Any] = {"calibration": settings.calibration, "shrinkage": settings.shrinkage, "asymmetric": apart}
+        state = first_state(data, scaling, *kind, **priors)
         side = cls(state, scaling, answers, covariates)
         side.explain(embedding, FIRST_STEPS)
         return side

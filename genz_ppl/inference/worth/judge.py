@@ -51,8 +51,8 @@ def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
     kind = link.name if link.adds_up else "linear"
     pooling = ridge_of(link, unit**2)
     sizes = data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1]
-    n_classes = likelihood.n_locations // likelihood.n_targets
-    model = build_model(*sizes, kind, name, (a, b), n_classes=n_classes, pooling=pooling)
+    n_classes, apart = likelihood.n_locations // likelihood.n_targets, state.model.features.asymmetric
+    model = build_model(*sizes, kind, name, (a, b), n_classes=n_classes, pooling=pooling, asymmetric=apart)
     judge = start_state(model.to(data.targets.device), data)
     judge.error_rates = state.error_rates.clone()
     judge.posterior = judge.prior(data.answers)

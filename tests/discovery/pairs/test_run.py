@@ -157,3 +157,19 @@ def test_faults_are_told_before_anything_is_written(sides: Sides, run: CoOccurre
     shutil.copytree(folder_of(run), out)
     with pytest.raises(InputError, match="are not those of the run"):
         resume_cooccur(out, rows, columns, Pairs(pairs.rows, pairs.columns, pairs.values + 1, pairs.n_rows, pairs.n_columns))
+
+
+@pytest.mark.slow
+def test_rates_of_answers_yes_and_no_apart(sides: Sides, tmp_path: Path) -> None:
+    short = {**SETTINGS, "cycles": 1, "cut": 0, "epochs": 5}
+    run = cooccur(*sides, **short, rounds=1, error_rates="asymmetric", out=tmp_path / "run")
+    active = run.features[run.features["active"]]
+    assert len(active) > 0
+    assert active[["p_yes", "p_no", "false_yes", "false_no"]].notna().all(axis=None)
+    loaded = CoOccurrenceRun.load(tmp_path / "run")
+    pd.testing.assert_frame_equal(loaded.features, run.features)
+    assert loaded.state.rows.state.error_rates.shape[1:] == (2,)
+    pairs = list(zip(run.ids[0][:3], run.ids[1][:3], strict=True))
+    pd.testing.assert_frame_equal(loaded.predict(pairs), run.predict(pairs))
+    with pytest.raises(OptionError, match="error_rates: expected one of symmetric, asymmetric, got 'auto'"):
+        cooccur(*sides, **short, error_rates="auto")
