@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from setting_values import setting_value
 
 from genz_ppl.llm.combined import parts_of
@@ -109,11 +110,11 @@ def _conditions(truth: dict[str, Any], frame: pd.DataFrame) -> list[tuple[str, F
     return list(found.values())
 
 
-def _holds(condition: dict[str, Any], frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _holds(condition: dict[str, Any], frame: pd.DataFrame) -> NDArray[np.bool_]:
     column = frame[condition["field"]]
     if condition["is"] is not None:
-        return column.astype(str).isin(condition["is"]).to_numpy()
-    return (column.astype(float) > condition["above"]).to_numpy()
+        return np.asarray(column.astype(str).isin(condition["is"]), dtype=np.bool_)
+    return np.asarray(column.astype(float) > condition["above"], dtype=np.bool_)
 
 
 def _same(condition: tuple[str, FloatArray], question: str, items: Any) -> bool:

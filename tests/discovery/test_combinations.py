@@ -101,7 +101,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run: Discovery, tmp_path: Path) -
 
     with pytest.raises(StopError):
         discover(admissions(), id="key", target="outcome", cycles=2, out=tmp_path / "run", on_step=stop)
-    again = resume(tmp_path / "run", admissions())
+    again = resume(tmp_path / "run", Items.from_frame(admissions(), id="key", target="outcome", classes=True))
     assert again.features.equals(run.features)
 
 

@@ -12,7 +12,9 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.candidates import quick_gains
-from genz_ppl.inference.worth.products import MORE, best_products
+from genz_ppl.inference.worth.chance import chance_gain
+from genz_ppl.inference.worth.judge import missed
+from genz_ppl.inference.worth.products import best_products
 
 
 def problem(n_items: int = 200, n_columns: int = 6, seed: int = 0) -> tuple[State, Data, torch.Tensor]:
@@ -39,10 +41,32 @@ def test_all_pairs_at_once_are_what_each_would_be_alone() -> None:
     products = np.stack([(values[one] * values[other]).numpy() for one, other in pairs], axis=1)
     gains = quick_gains(state, data, products)
     alone = dict(zip(literals, quick_gains(state, data, np.stack([values[one].numpy() for one in literals], 1)), strict=True))
-    better = {pair: gain for pair, gain in zip(pairs, gains, strict=True) if gain > max(alone[pair[0]], alone[pair[1]]) + MORE}
+    margin = chance_gain(12**2 / 2, 2)
+    together = {pair: side_by_side(state, data, [values[one] for one in pair]) for pair in pairs}
+    better = {
+        pair: gain
+        for pair, gain in zip(pairs, gains, strict=True)
+        if gain > max(alone[pair[0]], alone[pair[1]], together[pair]) + margin
+    }
     found = best_products(state, data, answers, 100, 2, 0.02)
     assert {product.factors: pytest.approx(product.gain, rel=1e-6) for product in found} == better
     assert found[0].factors == ((1, False), (3, True))
+
+
+def side_by_side(state: State, data: Data, columns: list[torch.Tensor]) -> float:
+    """Nats that columns add to a fit on the feature and the covariate, by least squares of what is missed."""
+    design = np.column_stack([np.ones(len(columns[0])), state.posterior.numpy(), data.covariates.numpy()])
+    residual = missed(state, data).detach().numpy()
+    more = np.column_stack([design, *(column.numpy() for column in columns)])
+    left = [residual - matrix @ np.linalg.lstsq(matrix, residual, rcond=None)[0] for matrix in (design, more)]
+    explained = ((left[0] ** 2).sum(0) - (left[1] ** 2).sum(0)) / (residual**2).sum(0)
+    return float(-0.5 * len(residual) * np.log1p(-explained).sum())
+
+
+def test_effects_that_add_up_are_no_product() -> None:
+    state, data, answers = problem()
+    y = (answers[:, 0] + answers[:, 2]).unsqueeze(1) + 0.2 * data.targets
+    assert best_products(state, data.with_targets((y - y.mean(0)) / y.std(0)), answers, 5, 3, 0.02) == []
 
 
 def test_three_conditions_are_found() -> None:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.inference.worth.judge import missed
 
-# A product must seem to bring so much more than the best of its factors, in nats.
-MORE = 3.0
 # Products that are tried with one factor more.
 LONGER = 12
 
@@ -32,7 +31,8 @@ def best_products(state: State, data: Data, answers: Tensor, most: int, length: 
     """The products of up to `length` of these columns, (T, N), or their opposites, that explain most: so many, best first.
 
     Each is held against what the model misses as `quick_gains` does; all pairs at once, by one product of matrices for every
-    column of the model and target. smallest_share: of the items that must and must not have it.
+    column of the model and target. What a product adds to its factors side by side must be more than the best of all pairs would
+    add by chance. smallest_share: of the items that must and must not have it.
     """
     if length < 2 or answers.shape[1] < 2:
         return []
@@ -43,11 +43,12 @@ def best_products(state: State, data: Data, answers: Tensor, most: int, length: 
     factors: list[Factors] = [((column % answers.shape[1], column >= answers.shape[1]),) for column in range(literals.shape[1])]
     found: list[Product] = []
     columns, before, names = literals, alone, factors
+    margin = chance_gain(literals.shape[1] ** 2 / 2, field.residual.shape[1])
     for _ in range(length - 1):
         gains = field.gains(columns, literals, smallest_share)
-        gains = torch.where(gains > torch.maximum(before.unsqueeze(1), alone.unsqueeze(0)) + MORE, gains, 0.0)
+        gains = torch.where(gains > torch.maximum(before.unsqueeze(1), alone.unsqueeze(0)) + margin, gains, 0.0)
         best = _distinct(gains, names, factors, LONGER)
-        found += [product for product in best if product.gain > field.gain_together(_factors(product, literals))]
+        found += [product for product in best if product.gain > field.gain_together(_factors(product, literals)) + margin]
         if not best:
             break
         columns = torch.stack([_factors(product, literals).prod(1) for product in best], dim=1)
