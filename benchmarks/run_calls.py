@@ -118,7 +118,8 @@ def report(folder: Path, seed: int, options: dict[str, Any]) -> None:
     print(
         f"| {seed} | all: {last['answers_asked']:.0f} answers, {run.features['active'].sum()} questions, "
         f"cosine {last['test_error']:.3f}, ${last['cost']:.3f} (plan: ${planned.dollars:.2f}, ${planned.typical.dollars:.2f}) "
-        f"| {last['calls']:.0f} | {last['tokens_in']:.0f} | {last['tokens_out']:.0f} | {planned.calls}, {planned.typical.calls} |",
+        f"| {last['calls']:.0f} | {last['tokens_in']:.0f} | {last['tokens_out']:.0f} "
+        f"| {planned.calls}, {planned.typical.calls} |",
         flush=True,
     )
 

@@ -16,7 +16,7 @@ from genz_ppl.discovery.run.record import Brief
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
 from genz_ppl.llm.served.prices import Price, find_price
 from genz_ppl.llm.served.replies import LONGEST_WORDING
-from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described
+from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described, words_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
@@ -117,10 +117,10 @@ class Reckoning:
         count, weights = min(brief.examples, len(self.train)), Weights(self.train, self.served)
         request = Request("suggest", self.served.miner, self.prompts.suggest([""] * count, brief.task, brief.n_questions), 0)
         largest = request.most_tokens_in + weights.most(count)
-        most = Tokens(1, largest, self.limit(WORDS_OUT), largest)
+        most = Tokens(1, largest, self.limit(words_out(brief.n_questions)), largest)
         written = THOUGHTS_OUT + WORDING_OUT * brief.n_questions
         read = JSON_SHARE * request.likely_tokens_in + weights.likely(count)
-        typical = Tokens(1, read, min(self.limit(WORDS_OUT), written))
+        typical = Tokens(1, read, min(self.limit(words_out(brief.n_questions)), written))
         return self.part("suggestions", self.served.miner, self.mining_price, most, typical)
 
     def describing(self) -> Part:
@@ -132,25 +132,29 @@ class Reckoning:
         return self.part("descriptions of images", self.served.miner, self.mining_price, most, typical)
 
     def proposing(self) -> Part:
-        """Wordings for contrasts; those in use may stand in a prompt twice."""
+        """Wordings for contrasts, both ways round in one call where the prompts can; those in use may stand in a prompt twice."""
         settings, weights = self.settings, Weights(self.train, self.served)
         positive = min(settings.exemplars, len(self.train) - 1)
         negative = min(settings.exemplars, len(self.train) - positive)
+        sides, both = polarities(settings), self.prompts.asks_both and polarities(settings) == 2
 
         def shown(known: list[str], tried: int = 0, improved: str = "") -> Request:
             moved = range(1, positive + negative + 1) if improved else ()
             more = [Tried(LONGEST, 1.0, 1.0)] * tried, improved, moved
-            rendered = self.prompts.mine([""] * positive, [""] * negative, known, known, settings.proposals, *more)
+            shared = known[1:] or known if both else known  # both ways round each stands there once, the more in two paragraphs
+            rendered = self.prompts.mine([""] * positive, [""] * negative, shared, known, settings.proposals, *more, both)
             return Request("mine", self.served.miner, rendered, 0)
 
-        calls = self.additions * polarities(settings)
-        usual = polarities(settings) * typically_mined(settings, self.additions)
+        times, n_wordings = (1, 2 * settings.proposals) if both else (sides, settings.proposals)
+        calls, usual = self.additions * times, times * typically_mined(settings, self.additions)
         improved = LONGEST.upper() if settings.refinements else ""
-        largest = shown([LONGEST] * self.features, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
-        read = JSON_SHARE * shown([TYPICAL_WORDING] * (self.features // 4)).likely_tokens_in + weights.likely(positive + negative)
-        written = THOUGHTS_OUT + WORDING_OUT * settings.proposals
-        most = Tokens(calls, calls * largest, calls * self.limit(WORDS_OUT), largest)
-        typical = Tokens(usual, usual * read, usual * min(self.limit(WORDS_OUT), written))
+        longest = [f"{number:x<{LONGEST_WORDING}}" for number in range(self.features)]
+        largest = shown(longest, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
+        likely = shown([f"{TYPICAL_WORDING} {number}" for number in range(self.features // 4)]).likely_tokens_in
+        read = JSON_SHARE * likely + weights.likely(positive + negative)
+        out, written = self.limit(words_out(n_wordings)), THOUGHTS_OUT + WORDING_OUT * n_wordings
+        most = Tokens(calls, calls * largest, calls * out, largest)
+        typical = Tokens(usual, usual * read, usual * min(out, written))
         return self.part("proposals", self.served.miner, self.mining_price, most, typical)
 
     def testing(self, features: int, times: int, kept: float) -> Part:

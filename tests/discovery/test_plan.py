@@ -23,6 +23,7 @@ from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONG
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.prices import find_price
+from genz_ppl.llm.served.prompt_files import built_in
 from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts
@@ -156,21 +157,32 @@ def test_calls_and_tokens_are_those_of_every_call_made_one_by_one(items: Items, 
 def test_proposals_show_items_of_both_groups(items: Items) -> None:
     settings = DiscoverSettings(**SMALL)
     part = by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 2.0))))["proposals"]
-    assert (part.model, part.calls, part.answers) == ("miner", 12, 0)
+    assert (part.model, part.calls, part.answers) == ("miner", 6, 0)
     texts = [item.text for item in items]
-    known = [LONGEST] * most_features(settings)
+    known = [f"{number:x<300}" for number in range(most_features(settings))]
     shown = Prompts.load().mine(
-        texts[:40], texts[40:48], known, known, 3, [Tried(LONGEST, 1.0, 1.0)] * MOST_TRIED
+        texts[:40], texts[40:48], known[1:], known, 3, [Tried(LONGEST, 1.0, 1.0)] * MOST_TRIED, both=True
     )  # as many as there are training items
-    assert part.tokens_in == pytest.approx(12 * Request("mine", "m", shown, 0).most_tokens_in, rel=0.01)
+    assert part.tokens_in == pytest.approx(6 * Request("mine", "m", shown, 0).most_tokens_in, rel=0.01)
     few = plan(items, DiscoverSettings(**SMALL, exemplars=2), ModelSettings(model="m", price=(1.0, 2.0)))
     assert by_name(few)["proposals"].tokens_in < 0.8 * part.tokens_in
     assert by_name(few)["proposals"].typical.tokens_in < 0.7 * part.typical.tokens_in
 
 
+def test_a_prompt_of_ones_own_is_sent_for_either_polarity(items: Items, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(built_in("mine"), encoding="utf-8")
+    both, own = (
+        by_name(plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", price=(1.0, 2.0), prompts=folder)))["proposals"]
+        for folder in (None, str(tmp_path))
+    )
+    assert (both.calls, own.calls) == (6, 12)
+    assert own.tokens_in > 1.9 * both.tokens_in
+    assert own.tokens_out == 2 * both.tokens_out
+
+
 def test_one_question_a_call_with_log_probabilities(items: Items) -> None:
     planned = plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", log_probabilities=True, price=(1.0, 1.0)))
-    assert planned.calls == planned.answers + 12
+    assert planned.calls == planned.answers + 6
 
 
 def test_a_batch_halves_the_price_of_answers_only(items: Items) -> None:
@@ -192,7 +204,7 @@ def test_long_texts_are_cut_as_they_will_be(frame: pd.DataFrame) -> None:
         plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", price=(1.0, 1.0), text_limit=limit))
         for limit in (400, 20_000)
     )
-    items_shown = (cut.answers - 6 * 12) // 6 + 6 * 12 + 12 * 48  # six questions to a call on training items
+    items_shown = (cut.answers - 6 * 12) // 6 + 6 * 12 + 6 * 48  # six questions to a call on training items
     assert whole.tokens_in - cut.tokens_in == pytest.approx(items_shown * (10_000 - 400), rel=0.02)
     typical = whole.typical.tokens_in - cut.typical.tokens_in
     usually = MADE * (items_shown - 6 * 12) + KEPT * 6 * 12
@@ -244,7 +256,7 @@ def test_images_are_described_once_each_or_shown_with_every_question(frame: pd.D
         assert describe[name].typical.tokens_in - none[name].typical.tokens_in == pytest.approx(usual * 400, rel=0.02)
         assert direct[name].tokens_in - none[name].tokens_in == pytest.approx(most * 50_000, rel=0.02)
         assert describe[name].tokens_in - none[name].tokens_in == pytest.approx(most * 4 * WORDS_OUT, rel=0.02)
-    shown = 48 * 2 * most_additions(settings) * 2  # as many exemplars as training items, each with two images, both ways round
+    shown = 48 * 2 * most_additions(settings)  # as many exemplars as training items, each with two images
     assert direct["proposals"].tokens_in - none["proposals"].tokens_in == pytest.approx(shown * 50_000, rel=0.02)
     assert describe["proposals"].tokens_in > none["proposals"].tokens_in
 

@@ -110,7 +110,7 @@ def check(seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in vars(planned.typical).items():
         assert name == "descriptions" or value <= getattr(planned, name), name
     proposals = sum(part.calls for part in planned.parts if part.name in ("proposals", "suggestions"))
-    assert 0 < chat.kinds["mine"] + chat.kinds["suggest"] <= proposals
+    assert 0 < sum(chat.kinds[kind] for kind in ("mine", "mine_both", "suggest")) <= proposals
 
 
 @pytest.mark.parametrize("seed", range(24))

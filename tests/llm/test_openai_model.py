@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fault_server import FaultServer, contains_truth, either, first, hash_truth,
 from genz_ppl.errors import ModelError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.prompt_files import built_in
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, Item
@@ -188,6 +190,35 @@ def test_mining_from_both_sides_with_context(serving: Any) -> None:
             assert user.index("in common") < user.index("It is a house") < user.index("in use already") < user.index("It is old")
         assert "up to 3 " in users[0]
         assert "up to 2 " in users[1]
+
+
+def test_both_polarities_are_asked_for_in_one_call(serving: Any, tmp_path: Path) -> None:
+    said = iter([["It has granite", "It is big"], ["It is of wood"], ["It has granite"], ["It is of wood"]])
+    with FaultServer(truthful_answerer(contains_truth, lambda _: next(said))) as server:
+        model = serving(server.base_url, mining_model="miner")
+        found = model.propose_both(CONTRAST, 3)
+        assert found == (["It has granite", "It is big"], ["It is of wood"])
+        assert serving(server.base_url, mining_model="miner").propose_both(CONTRAST, 3) == found  # from the store
+        assert [kind_of(request.body) for request in server.requests] == ["mine_both"]
+        shown = numbered_lines(server.requests[0].body)
+        assert shown[0] == {1: "brick and granite", 2: "granite", 3: "wood"}
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "mine.txt").write_text(built_in("mine"), encoding="utf-8")
+        own = serving(server.base_url, mining_model="miner", prompts=str(tmp_path / "own"))
+        assert own.propose_both(CONTRAST, 3) == (["It has granite"], ["It is of wood"])
+        assert [kind_of(request.body) for request in server.requests[1:]] == ["mine", "mine"]
+        assert model.propose(CONTRAST.reversed(), 3) == ["It is of wood"]  # what one polarity was told before is found
+        assert server.total == 3
+
+
+def test_more_wordings_have_room_in_a_reply(serving: Any) -> None:
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url)
+        for n in (8, 500):
+            model.propose_both(CONTRAST, n)
+            model.propose(CONTRAST, n)
+        limits = [request.body["max_tokens"] for request in server.requests]
+    assert limits == [4000, 4000, 1000 + 30 * 1000, 1000 + 30 * 500]
 
 
 def test_mining_without_context_says_nothing_of_it(serving: Any) -> None:

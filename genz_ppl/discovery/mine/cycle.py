@@ -167,16 +167,16 @@ class Cycle:
 
     def wordings(self, contrast: Contrast) -> dict[str, int]:
         """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1."""
-        asked: list[tuple[int, Contrast]] = []
-        if self.settings.polarity in ("both", "positive"):
-            asked.append((1, contrast))
-        if self.settings.polarity in ("both", "negative"):
-            asked.append((-1, contrast.reversed()))
-        lists = [
-            [(text, side) for text in self.oracle.propose(one, self.settings.proposals)]
-            for side, one in asked
-            if one.positive and one.negative
-        ]
+        if not contrast.positive or not contrast.negative:
+            return {}
+        n, polarity = self.settings.proposals, self.settings.polarity
+        if polarity == "both":
+            positive, negative = self.oracle.propose_both(contrast, n)
+        elif polarity == "positive":
+            positive, negative = self.oracle.propose(contrast, n), []
+        else:
+            positive, negative = [], self.oracle.propose(contrast.reversed(), n)
+        lists = [[(text, 1) for text in positive], [(text, -1) for text in negative]]
         # The best of either side first: which of the two is easier to word is not known.
         turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
         sides: dict[str, int] = {}

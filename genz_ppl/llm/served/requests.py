@@ -111,4 +111,9 @@ def most_out(n_items: int, n_features: int) -> int:
     return LEAST_OUT + ITEM_OUT * n_items + FEATURE_OUT * n_features + ANSWER_OUT * n_items * n_features
 
 
+def words_out(n_wordings: int) -> int:
+    """The most tokens of a reply with so many wordings, thoughts included."""
+    return max(WORDS_OUT, LEAST_OUT + FEATURE_OUT * n_wordings)
+
+
 _ASK_FOR_SCHEMA = "\n\nReply with one JSON object and nothing else. Its JSON schema: "
