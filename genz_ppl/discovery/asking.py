@@ -23,13 +23,23 @@ _MOST_CARE = 60
 
 @dataclass(frozen=True)
 class Batches:
-    """How questions are cut into calls. items, features: the most in one. kinds: of items, which never share a call. twins:
-    items that say the same as another, whose answers may be known already and so break up a call."""
+    """How questions are cut into calls. items: the most in one that asks a single question, two of them, ..., and so many as it
+    asks at the most. kinds: of items, which never share a call. twins: items that say the same as another, whose answers may be
+    known already and so break up a call."""
 
-    items: int
-    features: int
+    items: tuple[int, ...]
     kinds: int = 1
     twins: int = 0
+
+    @property
+    def features(self) -> int:
+        """The most questions in a call."""
+        return len(self.items)
+
+    @property
+    def size(self) -> int:
+        """The most items in a call about one question, and so in any."""
+        return self.items[0]
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,14 @@ class Asked:
 
 def together(n_items: int, n_features: int, batches: Batches, weigh: Weigh) -> Asked:
     """All these questions at once, nothing of them known."""
-    rows, columns = cuts(n_items, batches.items), cuts(n_features, batches.features)
-    if n_items > 1:  # each further kind of item may leave one more call that is not full
-        rows += [(1, min(n_items, batches.items))] * (batches.kinds - 1)
-    shapes = tuple(Shape(some * others, items, features) for some, items in rows for others, features in columns)
+    shapes: tuple[Shape, ...] = ()
+    columns = cuts(n_features, batches.features)
+    for others, features in columns:
+        size = batches.items[features - 1]
+        rows = cuts(n_items, size)
+        if n_items > 1:  # each further kind of item may leave one more call that is not full
+            rows += [(1, min(n_items, size))] * (batches.kinds - 1)
+        shapes += tuple(Shape(some * others, items, features) for some, items in rows)
     parts = sum(others for others, _ in columns)
     return Asked(n_items * n_features, n_items * parts, parts * weigh(n_items), shapes)
 
@@ -106,7 +120,7 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
     every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
     answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
     calls = min(calls, apart(every, steps, batches, beside))
-    return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.items), beside if batches.twins else 1),))
+    return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.size), beside if batches.twins else 1),))
 
 
 def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
@@ -121,16 +135,16 @@ def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches:
     parts = math.ceil(min(WAVE, wordings) / beside)
     answers, items = (wordings - 1) * last + n_items, parts * ((len(waves) - 1) * last + n_items)
     weight = parts * ((len(waves) - 1) * weigh(last) + weigh(n_items))
-    return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.items), beside),))
+    return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.size), beside),))
 
 
 def apart(n_items: int, steps: int, batches: Batches, beside: int) -> int:
     """The most calls for so many answers about one wording at a time, got in so many steps; beside: wordings in a call."""
     steps = min(steps * batches.kinds, n_items)
     # Items that other answers break up make a call for each pattern of what is known, shared by the wordings beside each other.
-    sizes = range(1, min(beside, _MOST_CARE) + 1)
-    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in sizes)
-    return min(n_items, (n_items + steps * (batches.items - 1)) // batches.items + math.ceil(steps * broken))
+    groups = range(1, min(beside, _MOST_CARE) + 1)
+    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in groups)
+    return min(n_items, (n_items + steps * (batches.size - 1)) // batches.size + math.ceil(steps * broken))
 
 
 def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[tuple[int, int, int]]:

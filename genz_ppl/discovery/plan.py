@@ -28,7 +28,7 @@ def plan(
     n_train, n_test = len(split.train), len(split.test)
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
-    answers = most_asked(settings, additions, wordings, n_train, Batches(1, 1), lambda count: 0.0).answers
+    answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
     answers += additions * min(settings.combine, wordings) * n_test
     wordings *= additions
     if brief is not None:

@@ -16,7 +16,18 @@ from genz_ppl.discovery.run.record import Brief
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
 from genz_ppl.llm.served.prices import Price, find_price
 from genz_ppl.llm.served.replies import LONGEST_WORDING
-from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described, words_out
+from genz_ppl.llm.served.requests import (
+    ANSWER_OUT,
+    FEATURE_OUT,
+    ITEM_OUT,
+    LEAST_OUT,
+    WORDS_OUT,
+    Request,
+    described,
+    is_short,
+    most_items,
+    words_out,
+)
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
@@ -86,7 +97,9 @@ class Reckoning:
         self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
         described_items = [described(item, served) for item in items]
         kinds = set(described_items)
-        self.batches = Batches(served.most_items, served.most_features, len(kinds), twins(self.train))
+        short = all(is_short(item, served) for item in items)
+        most = tuple(most_items(served, 1 + count, short) for count in range(served.most_features))
+        self.batches = Batches(most, len(kinds), twins(self.train))
         self.kinds = sorted(kinds)
         self.said = SAID_OUT * sum(described_items) / len(items)
         self.price = find_price(served.model, served.price, served.base_url)
@@ -179,7 +192,9 @@ class Reckoning:
         written = LEAST_OUT * asked.calls + ITEM_OUT * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
-        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(self.batches.items)
+        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(
+            most_items(self.served, 1, short=True)
+        )
         return Tokens(asked.calls, read, written, largest).times(self.served.draws)
 
     def typical_of(self, asked: Asked) -> Tokens:

@@ -67,7 +67,7 @@ def fit(genz: Any, houses: Path) -> Any:
     """`genz fit houses.csv` into out/ with the store beside it."""
 
     def call(server: FaultServer, *more: object, out: str = "out") -> Any:
-        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite")
+        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite", "--items-per-call", 10)
         return genz("fit", houses.name, "--id", "id", "--target", "price", "--out", out, *where, *SHORT, *more)
 
     return call

@@ -24,7 +24,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.prompt_files import built_in
-from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_items, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
@@ -124,9 +124,10 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
         answers += len(rows) * len(features)
         for _ in range(served.draws):
             for start in range(0, len(features), served.features_per_call):
-                for first in range(0, len(rows), served.items_per_call):
-                    texts = [items[int(row)].text for row in rows[first : first + served.items_per_call]]
-                    asked = features[start : start + served.features_per_call]
+                asked = features[start : start + served.features_per_call]
+                size = most_items(served, len(asked), short=True)
+                for first in range(0, len(rows), size):
+                    texts = [items[int(row)].text for row in rows[first : first + size]]
                     read += Request("extract", "m", prompts.extract(texts, asked, described=False), 0).most_tokens_in
                     written += most_out(len(texts), len(asked))
                     calls += 1
@@ -137,6 +138,7 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
     "options",
     [
         {},
+        {"features_per_call": 4},
         {"items_per_call": 48, "features_per_call": 6},
         {"items_per_call": 7, "features_per_call": 4, "draws": 2},
         {"items_per_call": 1, "features_per_call": 1},
@@ -240,7 +242,7 @@ def with_images(frame: pd.DataFrame, folder: Path) -> Items:
 def test_images_are_described_once_each_or_shown_with_every_question(frame: pd.DataFrame, tmp_path: Path) -> None:
     items, settings = with_images(frame, tmp_path), DiscoverSettings(**SMALL)
     none, describe, direct = (
-        by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 1.0), images=way)))
+        by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 1.0), images=way, items_per_call=10)))
         for way in ("none", "describe", "direct")
     )
     assert set(none) == set(direct) == set(describe) - {"descriptions of images"}

@@ -68,7 +68,7 @@ def settings_of(random: np.random.Generator) -> tuple[dict[str, Any], dict[str, 
         **{"inner_steps": 1, "refit_steps": 1, "final_steps": 1},
     }
     served = {
-        **{"items_per_call": one(1, 2, 5, 10, 40), "features_per_call": one(1, 2, 8), "draws": one(1, 1, 1, 3)},
+        **{"items_per_call": one(None, None, 1, 2, 5, 40), "features_per_call": one(1, 2, 5, 16), "draws": one(1, 1, 1, 3)},
         "describe_above": one(0, 40, 300),
         **{"max_output_tokens": one(None, None, 500), "log_probabilities": one(False, False, False, True)},
         **{"price": (3.0, 15.0), "base_url": "http://localhost:1/v1", "workers": 2},

@@ -25,7 +25,7 @@ from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.replies import own_words, parse_both, parse_wordings
-from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, most_out, words_out
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, is_short, most_items, most_out, words_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
@@ -114,14 +114,18 @@ class OpenAIModel:
         """(items, features by draws) of answers about items of one kind, none of them twice. texts: what is shown of them."""
         questions = [self._question(feature, draw, described) for feature in features for draw in range(self.settings.draws)]
         hashes = [item_hash(item, self.settings.images != "none") for item in items]
+        short = all(is_short(item, self.settings) for item in items)
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             rendered = self.prompts.extract([texts[t] for t in asked], [questions[k].feature for k in about], described)
             out = most_out(len(asked), len(about))
             return self._request("extract", rendered, out, self._pictures([items[t] for t in asked]))
 
+        def size(n_features: int) -> int:
+            return most_items(self.settings, n_features, short)
+
         async def extract() -> FloatArray:
-            extraction = Extraction(self.caller, hashes, questions, render, self.failures, self.progress)
+            extraction = Extraction(self.caller, hashes, questions, render, size, self.failures, self.progress)
             if self.settings.batch:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
