@@ -58,7 +58,7 @@ def test_a_table_of_calls_tokens_and_dollars(genz: Any, table: Path) -> None:
     assert calls[:4] == [2, 2 * 3 + 5 * 9 + 12 + 1, 2, 2 + 64 + 2]
     assert 2 < calls[4] < 40
     unscreened = genz("plan", table.name, *SHORT, *SERVED, "--screen", "0", "--json")
-    assert [part["calls"] for part in json.loads(unscreened.out)["parts"]] == [2, 8, 2]
+    assert [part["calls"] for part in json.loads(unscreened.out)["parts"]] == [2, 4, 2]
     assert files(table.parent) == before
 
 

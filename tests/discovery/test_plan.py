@@ -241,9 +241,9 @@ def with_images(frame: pd.DataFrame, folder: Path) -> Items:
 
 def test_images_are_described_once_each_or_shown_with_every_question(frame: pd.DataFrame, tmp_path: Path) -> None:
     items, settings = with_images(frame, tmp_path), DiscoverSettings(**SMALL)
+    served: dict[str, Any] = {"model": "m", "mining_model": "miner", "price": (1.0, 1.0), "items_per_call": 10}
     none, describe, direct = (
-        by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 1.0), images=way, items_per_call=10)))
-        for way in ("none", "describe", "direct")
+        by_name(plan(items, settings, ModelSettings(**served, images=way))) for way in ("none", "describe", "direct")
     )
     assert set(none) == set(direct) == set(describe) - {"descriptions of images"}
     described = describe["descriptions of images"]
