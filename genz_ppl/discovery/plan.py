@@ -29,7 +29,7 @@ def plan(
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
-    answers += additions * min(settings.combine, wordings) * n_test
+    answers += (features if settings.test_at_end else additions) * min(settings.combine, wordings) * n_test
     wordings *= additions
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions

@@ -39,8 +39,8 @@ LONGEST = "x" * LONGEST_WORDING
 # Tokens of typical replies, by live runs: what is said of an item, the frame of a feature, one answer; thoughts before wordings,
 # one wording; the description of an image. And tokens that are read for each that plain text of the length would have.
 SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_SHARE = 12, 15, 1, 120, 12, 400, 1.2
-# Of a typical run: the share of its additions that keep a wording that is new to the test items; of the questions of a baseline,
-# those that are neither too rare, too common nor repetitions.
+# Of a typical run: the share of its additions that keep a wording that is new to the test items, and of the most features those
+# that it ends with; of the questions of a baseline, those that are neither too rare, too common nor repetitions.
 KEPT, USABLE = 0.5, 0.9
 # Sums of many fractions are off by less.
 ROUNDING = 1e-6
@@ -114,7 +114,11 @@ class Reckoning:
         most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
         typical = typically_asked(self.settings, self.additions, n, self.batches, weights.likely)
         yield self.answering("answers, training", most, typical)
-        yield self.testing(self.settings.combine, self.additions, KEPT)
+        parts = self.settings.combine
+        if self.settings.test_at_end:
+            yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
+        else:
+            yield self.testing(parts, self.additions, parts, KEPT * self.additions)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -123,7 +127,7 @@ class Reckoning:
         weights, n = Weights(self.train, self.served), len(self.train)
         most, typical = (together(n, brief.n_questions, self.batches, weigh) for weigh in (weights.most, weights.likely))
         yield self.answering("answers, training", most, typical)
-        yield self.testing(brief.n_questions, 1, USABLE)
+        yield self.testing(brief.n_questions, 1, brief.n_questions, USABLE)
 
     def suggesting(self, brief: Brief) -> Part:
         """One call, which shows some training items."""
@@ -170,11 +174,11 @@ class Reckoning:
         typical = Tokens(usual, usual * read, usual * min(out, written))
         return self.part("proposals", self.served.miner, self.mining_price, most, typical)
 
-    def testing(self, features: int, times: int, kept: float) -> Part:
-        """So many features at a time, or parts of one, about all test items; kept: the share of them in a typical run."""
+    def testing(self, features: int, times: int, usual: int, usually: float) -> Part:
+        """So many features, or parts of some, at a time about all test items, so often; usual, usually: in a typical run."""
         weights, n = Weights(self.test, self.served), len(self.test)
         most = together(n, features, self.batches, weights.most).times(times)
-        typical = together(n, features, self.batches, weights.likely).times(times * kept)
+        typical = together(n, usual, self.batches, weights.likely).times(usually)
         return self.answering("answers, test", most, typical)
 
     def answering(self, name: str, most: Asked, typical: Asked) -> Part:

@@ -182,6 +182,17 @@ def test_a_prompt_of_ones_own_is_sent_for_either_polarity(items: Items, tmp_path
     assert own.tokens_out == 2 * both.tokens_out
 
 
+def test_test_items_may_be_asked_about_once(items: Items) -> None:
+    """With all questions of the end, of which there are no more than at any time."""
+    along, at_end = (
+        by_name(plan(items, DiscoverSettings(**SMALL, test_at_end=late), SERVED))["answers, test"] for late in (False, True)
+    )
+    assert (along.calls, along.answers) == (6, 6 * 12)
+    assert (at_end.calls, at_end.answers) == (1, most_features(DiscoverSettings(**SMALL)) * 12) == (1, 48)
+    assert at_end.typical.calls == 1
+    assert at_end.typical.answers == 24
+
+
 def test_one_question_a_call_with_log_probabilities(items: Items) -> None:
     planned = plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", log_probabilities=True, price=(1.0, 1.0)))
     assert planned.calls == planned.answers + 6
