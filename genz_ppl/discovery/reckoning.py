@@ -29,7 +29,7 @@ from genz_ppl.llm.served.requests import (
     words_out,
 )
 from genz_ppl.llm.served.settings import ModelSettings
-from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
+from genz_ppl.llm.served.templates import MOST_LISTED, Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Item, Tried
 
@@ -88,10 +88,14 @@ class Weights:
 
 
 class Reckoning:
-    """What is asked in a run, part by part. additions: times a feature is looked for; features: the most at a time."""
+    """What is asked in a run, part by part. additions: times a feature is looked for at the most; usual: where each time one is
+    found; features: the most at a time."""
 
-    def __init__(self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, features: int) -> None:
-        self.items, self.settings, self.served, self.additions, self.features = items, settings, served, additions, features
+    def __init__(
+        self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, usual: int, features: int
+    ) -> None:
+        self.items, self.settings, self.served = items, settings, served
+        self.additions, self.usual, self.features = additions, usual, features
         self.prompts = Prompts.load(served.prompts)
         split = items.split_indices(settings.seed, settings.test_fraction)
         self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
@@ -112,13 +116,13 @@ class Reckoning:
         wordings, n = self.settings.proposals * polarities(self.settings), len(self.train)
         weights = Weights(self.train, self.served)
         most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
-        typical = typically_asked(self.settings, self.additions, n, self.batches, weights.likely)
+        typical = typically_asked(self.settings, self.usual, n, self.batches, weights.likely)
         yield self.answering("answers, training", most, typical)
         parts = self.settings.combine
         if self.settings.test_at_end:
             yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
         else:
-            yield self.testing(parts, self.additions, parts, KEPT * self.additions)
+            yield self.testing(parts, self.additions, parts, KEPT * self.usual)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -163,7 +167,7 @@ class Reckoning:
             return Request("mine", self.served.miner, rendered, 0)
 
         times, n_wordings = (1, 2 * settings.proposals) if both else (sides, settings.proposals)
-        calls, usual = self.additions * times, times * typically_mined(settings, self.additions)
+        calls, usual = self.additions * times, times * typically_mined(settings, self.usual)
         improved = LONGEST.upper() if settings.refinements else ""
         longest = [f"{number:x<{LONGEST_WORDING}}" for number in range(self.features)]
         largest = shown(longest, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
@@ -191,14 +195,17 @@ class Reckoning:
     def most_of(self, asked: Asked) -> Tokens:
         """The limits of calls, as the caps of a run reckon."""
         frames = [self.request(shape, LONGEST).most_tokens_in for shape in asked.shapes]
-        read = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True)) + asked.weight
+        parts = [self.parts_of_frame(shape) for shape in asked.shapes]
+        full = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True))
+        filled = sum(shape.calls * first for shape, (first, _) in zip(asked.shapes, parts, strict=True))
+        filled += asked.items * max((each for _, each in parts), default=0.0)
+        read = min(full, filled) + asked.weight
         features = sum(shape.calls * shape.features for shape in asked.shapes)
         written = LEAST_OUT * asked.calls + ITEM_OUT * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
-        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(
-            most_items(self.served, 1, short=True)
-        )
+        most = most_items(self.served, 1, short=True)
+        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(most)
         return Tokens(asked.calls, read, written, largest).times(self.served.draws)
 
     def typical_of(self, asked: Asked) -> Tokens:
@@ -210,6 +217,16 @@ class Reckoning:
         written = said + FRAME_OUT * features + YES_OUT * asked.answers
         limit = (self.served.max_output_tokens or math.inf) * asked.calls
         return Tokens(asked.calls, read, min(written, limit), 0.0, min(said, limit)).times(self.served.draws)
+
+    def parts_of_frame(self, shape: Shape) -> tuple[float, float]:
+        """The most tokens of a call with so few items as may be, and those that each further one brings whatever it says.
+
+        Numbers with more digits bring more, up to where schemas name them no longer.
+        """
+        few, ends = min(shape.items, 2), {shape.items, min(shape.items, MOST_LISTED)}
+        first = self.request(Shape(1, few, shape.features), LONGEST).most_tokens_in
+        each = [(self.request(Shape(1, n, shape.features), LONGEST).most_tokens_in - first) / (n - few) for n in ends if n > few]
+        return first, max(each, default=0.0)
 
     def request(self, shape: Shape, wording: str) -> Request:
         """A call of this form about items that say nothing; the longer prompt where one item may be asked about alone."""

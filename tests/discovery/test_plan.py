@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.asking import MADE
+from genz_ppl.discovery.asking import MADE, Batches, Shape, raced
 from genz_ppl.discovery.discover import discover
+from genz_ppl.discovery.mine.rounds import doubling
 from genz_ppl.discovery.mine.tried import MOST_TRIED
-from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan
-from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST
+from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan, usual_additions
+from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST, Reckoning
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.prices import find_price
@@ -101,6 +103,24 @@ def test_additions_and_features_by_hand(options: dict[str, Any], additions: int,
     assert (most_additions(settings), most_features(settings)) == (additions, features)
 
 
+@pytest.mark.parametrize(
+    ("options", "usual"),
+    [
+        ({}, 50),
+        ({"max_features": 12}, 5 + 5 + 5 + 3 + 6 * 2),
+        ({"max_features": 12, "updates": 1, "refinements": 2}, 30 + 10 * 3),
+        ({"max_features": 3, "cycles": 1}, 3),
+        ({"max_features": 1, "cut": 5}, 1),  # one feature is never cut
+        ({"max_features": 4, "add": 2, "cut": 0}, 4),
+        ({"max_features": 5, "cycles": 10**9}, 5 + 2 * (10**9 - 1)),
+        ({"max_features": 10**9, "cycles": 10**9}, 5 * 10**9),
+    ],
+)
+def test_usual_additions_by_hand(options: dict[str, Any], usual: int) -> None:
+    settings = DiscoverSettings(**options)
+    assert usual_additions(settings) == usual <= most_additions(settings) + 3 * (options.get("cut") == 0)
+
+
 def test_a_model_on_this_machine_makes_no_calls(items: Items) -> None:
     planned = plan(items, DiscoverSettings(**SMALL))
     assert (planned.items, planned.training_items, planned.test_items) == (60, 48, 12)
@@ -154,6 +174,32 @@ def test_calls_and_tokens_are_those_of_every_call_made_one_by_one(items: Items, 
         assert read <= part.tokens_in <= 1.03 * read  # numbers of two digits have one more, and one item alone another prompt
         assert part.dollars == pytest.approx((part.tokens_in + 2 * written) / 1e6, rel=1e-6)
         assert part.model == "m"
+
+
+@pytest.mark.parametrize(("items_per_call", "features"), [(40, 1), (13, 3), (250, 1), (500, 2), (2, 1), (1, 1)])
+def test_a_call_reads_no_more_than_its_first_items_and_the_others(items: Items, items_per_call: int, features: int) -> None:
+    """Whatever its size, so that items may be counted apart from calls."""
+    reckoning = Reckoning(items, DiscoverSettings(), ModelSettings(model="m", items_per_call=items_per_call), 1, 1, 1)
+    first, each = reckoning.parts_of_frame(Shape(1, items_per_call, features))
+    few = min(items_per_call, 2)
+    for count in range(1, items_per_call + 1):
+        read = reckoning.request(Shape(1, count, features), LONGEST).most_tokens_in
+        assert read <= first + each * max(0, count - few) + 1e-6, count
+
+
+@given(st.integers(1, 60), st.integers(1, 400), st.integers(1, 50), st.integers(1, 2), st.data())
+def test_what_is_known_before_a_race_makes_no_more_calls_of_it(
+    first: int, last: int, size: int, kinds: int, data: st.DataObject
+) -> None:
+    """Rounds that are smaller for it, or passed over and made up for in the next."""
+    sizes, calls, done = doubling(first, last, 400), 0, 0
+    for after in sizes:
+        missing = data.draw(st.integers(0, after - done))
+        if missing:
+            of_kind = data.draw(st.integers(0, missing)) if kinds == 2 else 0
+            calls += sum(math.ceil(part / size) for part in (of_kind, missing - of_kind))
+            done = after
+    assert calls <= raced(sizes, Batches((size,), kinds), 1)
 
 
 def test_proposals_show_items_of_both_groups(items: Items) -> None:

@@ -22,7 +22,8 @@ from genz_ppl.types import Tried
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("[\x80-\x9f\u2028\u2029]")  # JSON leaves them as they are, and some readers end a line there
-_MOST_LISTED = 200  # numbers in a schema; servers limit them, and the reply is checked anyway
+#: Numbers in a schema; servers limit them, and the reply is checked anyway.
+MOST_LISTED = 200
 
 # The key of a reply that holds descriptions of items; a prompt that names it asks for them.
 _DESCRIBED = "characteristics"
@@ -202,8 +203,8 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 def _list(entries: dict[str, Any], least: int = 0, most: int = 10**9) -> dict[str, Any]:
     """An array. Small models go on listing where nothing ends them; long limits would make a large grammar, and are left out."""
-    limits = {"minItems": least} if 0 < least <= _MOST_LISTED else {}
-    if most <= _MOST_LISTED:
+    limits = {"minItems": least} if 0 < least <= MOST_LISTED else {}
+    if most <= MOST_LISTED:
         limits["maxItems"] = most
     return {"type": "array", "items": entries, **limits}
 
@@ -213,4 +214,4 @@ def _integers(allowed: Sequence[int]) -> dict[str, Any]:
 
 
 def _numbers(count: int) -> dict[str, Any]:
-    return _integers(range(1, count + 1)) if count <= _MOST_LISTED else {"type": "integer"}
+    return _integers(range(1, count + 1)) if count <= MOST_LISTED else {"type": "integer"}
