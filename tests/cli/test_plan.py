@@ -38,7 +38,7 @@ def test_a_table_of_calls_tokens_and_dollars(genz: Any, table: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == (
-        "40 items: 32 for training, 8 for testing; at most 2 additions, 12 wordings, 2 features at a time, 400 answers"
+        "40 items: 32 for training, 8 for testing; at most 2 additions, 12 wordings, 2 features at a time, 432 answers"
     )
     rows = {line.split("  ")[0]: line.split("  ")[1:] for line in lines[1:]}
     assert list(rows) == [
@@ -67,7 +67,7 @@ def test_one_line_of_json_says_the_same(genz: Any, table: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     (line,) = outcome.out.splitlines()
     plan = json.loads(line)
-    assert (plan["calls"], plan["answers"], plan["additions"]) == (64, 400, 2)
+    assert (plan["calls"], plan["answers"], plan["additions"]) == (64, 432, 2)
     assert 0 < plan["typical"]["calls"] < 40
     assert plan["dollars"] == pytest.approx((1000 * plan["tokens_in"] + 2000 * plan["tokens_out"]) / 1e6, rel=1e-3)
     assert [part["name"] for part in plan["parts"]] == ["proposals", "answers, training", "answers, test"]

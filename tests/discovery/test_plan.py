@@ -32,7 +32,7 @@ from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, Item, Tried
 
-SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4}
+SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4, "combine": 1}
 SERVED = ModelSettings(model="gpt-4o-mini", price=(1.0, 2.0))
 
 
@@ -236,6 +236,8 @@ def test_test_items_may_be_asked_about_once(items: Items) -> None:
     assert (along.calls, along.answers) == (6, 6 * 12)
     assert (at_end.calls, at_end.answers) == (1, most_features(DiscoverSettings(**SMALL)) * 12) == (1, 48)
     assert at_end.typical.calls == 1
+    combined = by_name(plan(items, DiscoverSettings(**{**SMALL, "combine": 3}, test_at_end=True), SERVED))["answers, test"]
+    assert (combined.calls, combined.answers) == (2, 3 * 48)  # twelve parts, then ten items a call
     assert at_end.typical.answers == 24
 
 

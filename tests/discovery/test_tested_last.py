@@ -21,6 +21,7 @@ from genz_ppl.discovery.run.service import make_settings
 from genz_ppl.discovery.run.states import load_progress, state_bytes
 from genz_ppl.discovery.steps import step_entry, step_line
 from genz_ppl.errors import RunDirectoryError
+from genz_ppl.llm.combined import parts_of
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Item
@@ -41,10 +42,11 @@ class Stopping(RulesModel):
 
 
 def test_it_is_asked_once_and_ends_as_ever(items: Items, recorder: Any) -> None:
-    run, along = discover(items, recorder, **LATE), discover(items, **{**LATE, "test_at_end": False})
+    other = type(recorder)()
+    run, along = (discover(items, model, **{**LATE, "test_at_end": late}) for model, late in ((recorder, True), (other, False)))
     tested = set(run.record.split.test)
     about = [texts for ids, texts in recorder.asked if tested & set(ids)]
-    assert about == [tuple(run.posterior.columns)] != [()]
+    assert about == [tuple(dict.fromkeys(part for text in run.posterior.columns for part in parts_of(text)))] != [()]
     pd.testing.assert_frame_equal(run.features, along.features)
     pd.testing.assert_frame_equal(run.posterior, along.posterior)
     assert run.curve["event"].tolist() == along.curve["event"].tolist()
@@ -53,6 +55,7 @@ def test_it_is_asked_once_and_ends_as_ever(items: Items, recorder: Any) -> None:
     assert run.curve["test_error"][known].tolist() == along.curve["test_error"][known].tolist()
     assert run.summary == along.summary
     assert run.curve["answers_asked"].iloc[-1] <= along.curve["answers_asked"].iloc[-1]
+    assert run.curve["answers_asked"].iloc[-1] - run.curve["answers_asked"].iloc[-2] == len(tested) * len(about[0])
 
 
 def test_it_is_the_default_where_answers_are_paid_for() -> None:
