@@ -318,6 +318,12 @@ class DiscoverSettings:
     )
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
     patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
+    test_at_end: bool | None = setting(
+        None,
+        "Ask about test items once, with all questions of the end, and not after each addition; "
+        "none: with openai:NAME, whose calls are paid for.",
+        SEARCH,
+    )
     reconsider: bool = setting(True, "Let wordings answered earlier compete again at every addition, at no cost.", SEARCH)
     paper: bool = setting(False, "The paper's algorithms: one wording, of what positives share, taken whatever it gains.", SEARCH)
     inner_steps: int = setting(10, "E- and M-steps before mining.", FITTING, low=1)

@@ -15,7 +15,7 @@ from genz_ppl.errors import InputError, OptionError
 from genz_ppl.output import printable
 
 if TYPE_CHECKING:
-    from genz_ppl.llm.served.templates import Prompt
+    from genz_ppl.llm.served.prompt_files import Prompt
 
 Own = Annotated[
     Path | None,
@@ -50,7 +50,7 @@ def prompts(folder: Own = None, write: Write = None, earlier: Earlier = False, c
 
 
 def _write(folder: Path, earlier: bool) -> None:
-    from genz_ppl.llm.served.templates import EARLIER, NAMES, SUFFIX, built_in
+    from genz_ppl.llm.served.prompt_files import EARLIER, NAMES, SUFFIX, built_in
 
     files = {folder / f"{name}{SUFFIX}": built_in(name, earlier) for name in (EARLIER if earlier else NAMES)}
     try:

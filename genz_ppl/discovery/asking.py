@@ -23,13 +23,23 @@ _MOST_CARE = 60
 
 @dataclass(frozen=True)
 class Batches:
-    """How questions are cut into calls. items, features: the most in one. kinds: of items, which never share a call. twins:
-    items that say the same as another, whose answers may be known already and so break up a call."""
+    """How questions are cut into calls. items: the most in one that asks a single question, two of them, ..., and so many as it
+    asks at the most. kinds: of items, which never share a call. twins: items that say the same as another, whose answers may be
+    known already and so break up a call."""
 
-    items: int
-    features: int
+    items: tuple[int, ...]
     kinds: int = 1
     twins: int = 0
+
+    @property
+    def features(self) -> int:
+        """The most questions in a call."""
+        return len(self.items)
+
+    @property
+    def size(self) -> int:
+        """The most items in a call about one question, and so in any."""
+        return self.items[0]
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,14 @@ class Asked:
 
 def together(n_items: int, n_features: int, batches: Batches, weigh: Weigh) -> Asked:
     """All these questions at once, nothing of them known."""
-    rows, columns = cuts(n_items, batches.items), cuts(n_features, batches.features)
-    if n_items > 1:  # each further kind of item may leave one more call that is not full
-        rows += [(1, min(n_items, batches.items))] * (batches.kinds - 1)
-    shapes = tuple(Shape(some * others, items, features) for some, items in rows for others, features in columns)
+    shapes: tuple[Shape, ...] = ()
+    columns = cuts(n_features, batches.features)
+    for others, features in columns:
+        size = batches.items[features - 1]
+        rows = cuts(n_items, size)
+        if n_items > 1:  # each further kind of item may leave one more call that is not full
+            rows += [(1, min(n_items, size))] * (batches.kinds - 1)
+        shapes += tuple(Shape(some * others, items, features) for some, items in rows)
     parts = sum(others for others, _ in columns)
     return Asked(n_items * n_features, n_items * parts, parts * weigh(n_items), shapes)
 
@@ -93,44 +107,61 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
     asked = first_race(settings, wordings, n_items, batches, weigh)
     calls, answers, steps, weight, beside = 0, 0, 0, 0.0, 1
     for count, care, entered in races(settings, n_races - 1, wordings):
-        sizes = race_rounds(settings, n_items, care)
-        last, most = sizes[-1], len(sizes)
+        courses = race_courses(settings, n_items, care)
+        last, most = courses[0][-1], max(map(len, courses))
         beside = min(batches.features, entered if care else WAVE)
-        won = apart(n_items, most + 1, batches, beside)
+        lost, won = (max(raced([*course, *end], batches, beside) for course in courses) for end in ((), (n_items,)))
         # Where none wins, one that was given up before may get the rest of its answers: no more than of a winner, since it has
         # those of all rounds; where twins break up calls, in one more.
-        calls += count * ((entered - 1) * apart(last, most, batches, beside) + won + bool(batches.twins))
+        calls += count * ((entered - 1) * lost + won + bool(batches.twins))
         answers += count * ((entered - 1) * last + n_items)
         weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
         steps += count * (entered * most + 1)
     every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
     answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
     calls = min(calls, apart(every, steps, batches, beside))
-    return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.items), beside if batches.twins else 1),))
+    return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.size), beside if batches.twins else 1),))
 
 
 def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
     """The most of a race before which nothing is known: the wordings of a wave are asked about together."""
     waves = [size for count, size in cuts(wordings, WAVE) for _ in range(count)]
-    last = doubling(FIRST_ROUNDS[0], settings.screen or 1, n_items)[-1]
-    courses = [doubling(first, settings.screen or 1, n_items) for first in FIRST_ROUNDS]
-    steps = [[size - before for before, size in zip([0, *sizes], sizes, strict=False)] for sizes in courses]
+    courses = race_courses(settings, n_items, 0)
+    last, steps = courses[0][-1], [added(sizes) for sizes in courses]
     calls = max(sum(together(step, wave, batches, weigh).calls for wave in waves for step in course) for course in steps)
     calls += together(n_items - last, 1, batches, weigh).calls
     beside = min(WAVE, wordings, batches.features)
     parts = math.ceil(min(WAVE, wordings) / beside)
     answers, items = (wordings - 1) * last + n_items, parts * ((len(waves) - 1) * last + n_items)
     weight = parts * ((len(waves) - 1) * weigh(last) + weigh(n_items))
-    return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.items), beside),))
+    return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.size), beside),))
+
+
+def raced(sizes: list[int], batches: Batches, beside: int) -> int:
+    """The most calls about one wording in a race; sizes: its answers after each round."""
+    # Answers that are there already make a round smaller, or join it to the next, neither of which takes more calls.
+    steps = added(sizes)
+    calls = sum(min(step, math.ceil(step / batches.size) + batches.kinds - 1) for step in steps)
+    return min(sizes[-1], calls + math.ceil(len(steps) * batches.kinds * broken(sizes[-1], batches, beside)))
+
+
+def added(sizes: list[int]) -> list[int]:
+    """By how much each size is larger than the one before; one that is not is left out."""
+    return [size - before for before, size in zip([0, *sizes], sizes, strict=False) if size > before]
 
 
 def apart(n_items: int, steps: int, batches: Batches, beside: int) -> int:
     """The most calls for so many answers about one wording at a time, got in so many steps; beside: wordings in a call."""
     steps = min(steps * batches.kinds, n_items)
-    # Items that other answers break up make a call for each pattern of what is known, shared by the wordings beside each other.
-    sizes = range(1, min(beside, _MOST_CARE) + 1)
-    broken = max(min((1 << features) - 2, batches.twins, n_items) / features for features in sizes)
-    return min(n_items, (n_items + steps * (batches.items - 1)) // batches.items + math.ceil(steps * broken))
+    more = math.ceil(steps * broken(n_items, batches, beside))
+    return min(n_items, (n_items + steps * (batches.size - 1)) // batches.size + more)
+
+
+def broken(n_items: int, batches: Batches, beside: int) -> float:
+    """Further calls for a wording in a step: items that other answers break up make one for each pattern of what is known, shared
+    by the wordings beside each other."""
+    groups = range(1, min(beside, _MOST_CARE) + 1)
+    return max(min((1 << features) - 2, batches.twins, n_items) / features for features in groups)
 
 
 def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[tuple[int, int, int]]:
@@ -143,10 +174,10 @@ def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[t
         yield (1 if number < settled - 1 else n_races - number), care, wordings + close
 
 
-def race_rounds(settings: DiscoverSettings, n_items: int, care: int) -> list[int]:
-    """The rounds of a race in most steps: with how many items it begins depends on how sharp the split is."""
+def race_courses(settings: DiscoverSettings, n_items: int, care: int) -> list[list[int]]:
+    """The rounds that a race may have: with how many items it begins depends on how sharp the split is."""
     last = (settings.screen or 1) * 2**care
-    return max((doubling(first * (2 if care else 1), last, n_items) for first in FIRST_ROUNDS), key=len)
+    return [doubling(first * (2 if care else 1), last, n_items) for first in FIRST_ROUNDS]
 
 
 def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:

@@ -25,7 +25,8 @@ from genz_ppl.types import Contrast, FloatArray, Item
 
 @dataclass(frozen=True)
 class DryContrast:
-    """One contrast. sharpness: of its split, the mean of (2 q - 1)^2 over training items; prompts: one for each polarity."""
+    """One contrast. sharpness: of its split, the mean of (2 q - 1)^2 over training items; prompts: one for either polarity, or
+    one for each."""
 
     contrast: Contrast
     sharpness: float
@@ -82,13 +83,16 @@ def dry_contrasts(
 def rendered(contrast: Contrast, settings: DiscoverSettings, served: ModelSettings) -> tuple[Rendered, ...]:
     """The prompts that ask for wordings of a contrast, one way round or both."""
     prompts = Prompts.load(served.prompts)
+    if not contrast.positive or not contrast.negative:
+        return ()
+    both = settings.polarity == "both" and prompts.asks_both
     sides = {"both": [contrast, contrast.reversed()], "positive": [contrast], "negative": [contrast.reversed()]}
+    asked = [contrast] if both else sides[settings.polarity]
 
     def texts(items: Sequence[Item]) -> list[str]:
         return [cut_text(item.text, served.text_limit) for item in items]
 
     return tuple(
-        prompts.mine(texts(one.positive), texts(one.negative), one.context, one.existing, settings.proposals)
-        for one in sides[settings.polarity]
-        if one.positive and one.negative
+        prompts.mine(texts(one.positive), texts(one.negative), one.context, one.existing, settings.proposals, both=both)
+        for one in asked
     )

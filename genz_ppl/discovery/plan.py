@@ -28,8 +28,8 @@ def plan(
     n_train, n_test = len(split.train), len(split.test)
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
-    answers = most_asked(settings, additions, wordings, n_train, Batches(1, 1), lambda count: 0.0).answers
-    answers += additions * min(settings.combine, wordings) * n_test
+    answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
+    answers += (features if settings.test_at_end else additions) * min(settings.combine, wordings) * n_test
     wordings *= additions
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
@@ -37,9 +37,13 @@ def plan(
     outline = Plan(len(items), n_train, n_test, additions, features, wordings, round(answers))
     if model_settings is None:
         return outline
-    reckoning = Reckoning(items, settings, model_settings, additions, features)
+    reckoning = Reckoning(items, settings, model_settings, additions, min(additions, usual_additions(settings)), features)
     parts = reckoning.parts() if brief is None else reckoning.baseline_parts(brief)
     return replace(outline, parts=tuple(part for part in parts if part.calls))
+
+
+# Cycles that are gone through one by one.
+_CYCLES = 1000
 
 
 def most_additions(settings: DiscoverSettings) -> int:
@@ -48,6 +52,19 @@ def most_additions(settings: DiscoverSettings) -> int:
     if most is not None and settings.updates == settings.refinements == 0 and (settings.cut == 0 or most == 1):
         cycles = min(cycles, most)  # nothing is ever taken out, so each cycle but the last fills a place for good
     return cycles * (settings.add + settings.updates + settings.refinements)
+
+
+def usual_additions(settings: DiscoverSettings) -> int:
+    """The same where each time one is found: with a limit to the features there is no room for more at times."""
+    most, active, found = settings.max_features, 0, [0]
+    if most is None:
+        return most_additions(settings)
+    while len(found) <= min(settings.cycles, most + 1, _CYCLES):  # then it goes on as it went last
+        fresh = min(settings.add, most - active)
+        found.append(fresh)
+        active = active + fresh - min(settings.cut, active + fresh - 1)
+    left = settings.cycles - len(found) + 1
+    return sum(found) + left * found[-1] + settings.cycles * (settings.updates + settings.refinements)
 
 
 def most_features(settings: DiscoverSettings) -> int:

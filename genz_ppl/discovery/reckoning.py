@@ -16,9 +16,20 @@ from genz_ppl.discovery.run.record import Brief
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
 from genz_ppl.llm.served.prices import Price, find_price
 from genz_ppl.llm.served.replies import LONGEST_WORDING
-from genz_ppl.llm.served.requests import ANSWER_OUT, FEATURE_OUT, ITEM_OUT, LEAST_OUT, WORDS_OUT, Request, described
+from genz_ppl.llm.served.requests import (
+    ANSWER_OUT,
+    FEATURE_OUT,
+    ITEM_OUT,
+    LEAST_OUT,
+    WORDS_OUT,
+    Request,
+    described,
+    is_short,
+    most_items,
+    words_out,
+)
 from genz_ppl.llm.served.settings import ModelSettings
-from genz_ppl.llm.served.templates import Prompts, as_line, cut_text
+from genz_ppl.llm.served.templates import MOST_LISTED, Prompts, as_line, cut_text
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Item, Tried
 
@@ -28,8 +39,8 @@ LONGEST = "x" * LONGEST_WORDING
 # Tokens of typical replies, by live runs: what is said of an item, the frame of a feature, one answer; thoughts before wordings,
 # one wording; the description of an image. And tokens that are read for each that plain text of the length would have.
 SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_SHARE = 12, 15, 1, 120, 12, 400, 1.2
-# Of a typical run: the share of its additions that keep a wording that is new to the test items; of the questions of a baseline,
-# those that are neither too rare, too common nor repetitions.
+# Of a typical run: the share of its additions that keep a wording that is new to the test items, and of the most features those
+# that it ends with; of the questions of a baseline, those that are neither too rare, too common nor repetitions.
 KEPT, USABLE = 0.5, 0.9
 # Sums of many fractions are off by less.
 ROUNDING = 1e-6
@@ -77,16 +88,22 @@ class Weights:
 
 
 class Reckoning:
-    """What is asked in a run, part by part. additions: times a feature is looked for; features: the most at a time."""
+    """What is asked in a run, part by part. additions: times a feature is looked for at the most; usual: where each time one is
+    found; features: the most at a time."""
 
-    def __init__(self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, features: int) -> None:
-        self.items, self.settings, self.served, self.additions, self.features = items, settings, served, additions, features
+    def __init__(
+        self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, usual: int, features: int
+    ) -> None:
+        self.items, self.settings, self.served = items, settings, served
+        self.additions, self.usual, self.features = additions, usual, features
         self.prompts = Prompts.load(served.prompts)
         split = items.split_indices(settings.seed, settings.test_fraction)
         self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
         described_items = [described(item, served) for item in items]
         kinds = set(described_items)
-        self.batches = Batches(served.most_items, served.most_features, len(kinds), twins(self.train))
+        short = all(is_short(item, served) for item in items)
+        most = tuple(most_items(served, 1 + count, short) for count in range(served.most_features))
+        self.batches = Batches(most, len(kinds), twins(self.train))
         self.kinds = sorted(kinds)
         self.said = SAID_OUT * sum(described_items) / len(items)
         self.price = find_price(served.model, served.price, served.base_url)
@@ -99,9 +116,13 @@ class Reckoning:
         wordings, n = self.settings.proposals * polarities(self.settings), len(self.train)
         weights = Weights(self.train, self.served)
         most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
-        typical = typically_asked(self.settings, self.additions, n, self.batches, weights.likely)
+        typical = typically_asked(self.settings, self.usual, n, self.batches, weights.likely)
         yield self.answering("answers, training", most, typical)
-        yield self.testing(self.settings.combine, self.additions, KEPT)
+        parts = self.settings.combine
+        if self.settings.test_at_end:
+            yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
+        else:
+            yield self.testing(parts, self.additions, parts, KEPT * self.usual)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -110,17 +131,17 @@ class Reckoning:
         weights, n = Weights(self.train, self.served), len(self.train)
         most, typical = (together(n, brief.n_questions, self.batches, weigh) for weigh in (weights.most, weights.likely))
         yield self.answering("answers, training", most, typical)
-        yield self.testing(brief.n_questions, 1, USABLE)
+        yield self.testing(brief.n_questions, 1, brief.n_questions, USABLE)
 
     def suggesting(self, brief: Brief) -> Part:
         """One call, which shows some training items."""
         count, weights = min(brief.examples, len(self.train)), Weights(self.train, self.served)
         request = Request("suggest", self.served.miner, self.prompts.suggest([""] * count, brief.task, brief.n_questions), 0)
         largest = request.most_tokens_in + weights.most(count)
-        most = Tokens(1, largest, self.limit(WORDS_OUT), largest)
+        most = Tokens(1, largest, self.limit(words_out(brief.n_questions)), largest)
         written = THOUGHTS_OUT + WORDING_OUT * brief.n_questions
         read = JSON_SHARE * request.likely_tokens_in + weights.likely(count)
-        typical = Tokens(1, read, min(self.limit(WORDS_OUT), written))
+        typical = Tokens(1, read, min(self.limit(words_out(brief.n_questions)), written))
         return self.part("suggestions", self.served.miner, self.mining_price, most, typical)
 
     def describing(self) -> Part:
@@ -132,32 +153,36 @@ class Reckoning:
         return self.part("descriptions of images", self.served.miner, self.mining_price, most, typical)
 
     def proposing(self) -> Part:
-        """Wordings for contrasts; those in use may stand in a prompt twice."""
+        """Wordings for contrasts, both ways round in one call where the prompts can; those in use may stand in a prompt twice."""
         settings, weights = self.settings, Weights(self.train, self.served)
         positive = min(settings.exemplars, len(self.train) - 1)
         negative = min(settings.exemplars, len(self.train) - positive)
+        sides, both = polarities(settings), self.prompts.asks_both and polarities(settings) == 2
 
         def shown(known: list[str], tried: int = 0, improved: str = "") -> Request:
             moved = range(1, positive + negative + 1) if improved else ()
             more = [Tried(LONGEST, 1.0, 1.0)] * tried, improved, moved
-            rendered = self.prompts.mine([""] * positive, [""] * negative, known, known, settings.proposals, *more)
+            shared = known[1:] or known if both else known  # both ways round each stands there once, the more in two paragraphs
+            rendered = self.prompts.mine([""] * positive, [""] * negative, shared, known, settings.proposals, *more, both)
             return Request("mine", self.served.miner, rendered, 0)
 
-        calls = self.additions * polarities(settings)
-        usual = polarities(settings) * typically_mined(settings, self.additions)
+        times, n_wordings = (1, 2 * settings.proposals) if both else (sides, settings.proposals)
+        calls, usual = self.additions * times, times * typically_mined(settings, self.usual)
         improved = LONGEST.upper() if settings.refinements else ""
-        largest = shown([LONGEST] * self.features, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
-        read = JSON_SHARE * shown([TYPICAL_WORDING] * (self.features // 4)).likely_tokens_in + weights.likely(positive + negative)
-        written = THOUGHTS_OUT + WORDING_OUT * settings.proposals
-        most = Tokens(calls, calls * largest, calls * self.limit(WORDS_OUT), largest)
-        typical = Tokens(usual, usual * read, usual * min(self.limit(WORDS_OUT), written))
+        longest = [f"{number:x<{LONGEST_WORDING}}" for number in range(self.features)]
+        largest = shown(longest, MOST_TRIED, improved).most_tokens_in + weights.most(positive + negative)
+        likely = shown([f"{TYPICAL_WORDING} {number}" for number in range(self.features // 4)]).likely_tokens_in
+        read = JSON_SHARE * likely + weights.likely(positive + negative)
+        out, written = self.limit(words_out(n_wordings)), THOUGHTS_OUT + WORDING_OUT * n_wordings
+        most = Tokens(calls, calls * largest, calls * out, largest)
+        typical = Tokens(usual, usual * read, usual * min(out, written))
         return self.part("proposals", self.served.miner, self.mining_price, most, typical)
 
-    def testing(self, features: int, times: int, kept: float) -> Part:
-        """So many features at a time, or parts of one, about all test items; kept: the share of them in a typical run."""
+    def testing(self, features: int, times: int, usual: int, usually: float) -> Part:
+        """So many features, or parts of some, at a time about all test items, so often; usual, usually: in a typical run."""
         weights, n = Weights(self.test, self.served), len(self.test)
         most = together(n, features, self.batches, weights.most).times(times)
-        typical = together(n, features, self.batches, weights.likely).times(times * kept)
+        typical = together(n, usual, self.batches, weights.likely).times(usually)
         return self.answering("answers, test", most, typical)
 
     def answering(self, name: str, most: Asked, typical: Asked) -> Part:
@@ -170,12 +195,17 @@ class Reckoning:
     def most_of(self, asked: Asked) -> Tokens:
         """The limits of calls, as the caps of a run reckon."""
         frames = [self.request(shape, LONGEST).most_tokens_in for shape in asked.shapes]
-        read = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True)) + asked.weight
+        parts = [self.parts_of_frame(shape) for shape in asked.shapes]
+        full = sum(shape.calls * frame for shape, frame in zip(asked.shapes, frames, strict=True))
+        filled = sum(shape.calls * first for shape, (first, _) in zip(asked.shapes, parts, strict=True))
+        filled += asked.items * max((each for _, each in parts), default=0.0)
+        read = min(full, filled) + asked.weight
         features = sum(shape.calls * shape.features for shape in asked.shapes)
         written = LEAST_OUT * asked.calls + ITEM_OUT * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
-        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(self.batches.items)
+        most = most_items(self.served, 1, short=True)
+        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(most)
         return Tokens(asked.calls, read, written, largest).times(self.served.draws)
 
     def typical_of(self, asked: Asked) -> Tokens:
@@ -187,6 +217,16 @@ class Reckoning:
         written = said + FRAME_OUT * features + YES_OUT * asked.answers
         limit = (self.served.max_output_tokens or math.inf) * asked.calls
         return Tokens(asked.calls, read, min(written, limit), 0.0, min(said, limit)).times(self.served.draws)
+
+    def parts_of_frame(self, shape: Shape) -> tuple[float, float]:
+        """The most tokens of a call with so few items as may be, and those that each further one brings whatever it says.
+
+        Numbers with more digits bring more, up to where schemas name them no longer.
+        """
+        few, ends = min(shape.items, 2), {shape.items, min(shape.items, MOST_LISTED)}
+        first = self.request(Shape(1, few, shape.features), LONGEST).most_tokens_in
+        each = [(self.request(Shape(1, n, shape.features), LONGEST).most_tokens_in - first) / (n - few) for n in ends if n > few]
+        return first, max(each, default=0.0)
 
     def request(self, shape: Shape, wording: str) -> Request:
         """A call of this form about items that say nothing; the longer prompt where one item may be asked about alone."""

@@ -35,7 +35,7 @@ def position(progress: Progress, settings: DiscoverSettings) -> str:
     metric = METRICS.get(row["metric"], row["metric"].replace("_", " "))
     return (
         f"cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}, {metric}: "
-        f"train {number(row['train_error'])}, test {number(row['test_error'])}"
+        f"train {number(row['train_error'])}" + ("" if math.isnan(row["test_error"]) else f", test {number(row['test_error'])}")
     )
 
 

@@ -13,7 +13,11 @@ from genz_ppl.types import Contrast, Item
 
 @runtime_checkable
 class FoundationModel(Protocol):
-    """Answers yes/no questions about items and words new ones. No base class is needed."""
+    """Answers yes/no questions about items and words new ones. No base class is needed.
+
+    A model that has `propose_both(contrast, n)` is asked for what either group has at once: two lists as of `propose`, for the
+    contrast and for its reverse.
+    """
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
         """Answer every feature about every item: (len(items), len(features)) of 1., 0. and NaN (no valid answer)."""

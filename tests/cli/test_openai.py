@@ -67,7 +67,7 @@ def fit(genz: Any, houses: Path) -> Any:
     """`genz fit houses.csv` into out/ with the store beside it."""
 
     def call(server: FaultServer, *more: object, out: str = "out") -> Any:
-        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite")
+        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite", "--items-per-call", 10)
         return genz("fit", houses.name, "--id", "id", "--target", "price", "--out", out, *where, *SHORT, *more)
 
     return call
@@ -148,7 +148,7 @@ def test_faults_change_nothing_but_the_number_of_calls(genz: Any, fit: Any, unin
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cap", "low", "high"), [("--max-calls", 4, 1000), ("--max-cost", 0.012, 10), ("--max-tokens", 12_000, 10**7)]
+    ("cap", "low", "high"), [("--max-calls", 4, 1000), ("--max-cost", 0.0145, 10), ("--max-tokens", 10_500, 10**7)]
 )
 def test_a_cap_ends_the_run_and_more_goes_on(genz: Any, fit: Any, uninterrupted: Any, cap: str, low: float, high: float) -> None:
     with FaultServer(TRUE) as server:

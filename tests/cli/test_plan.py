@@ -38,7 +38,7 @@ def test_a_table_of_calls_tokens_and_dollars(genz: Any, table: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == (
-        "40 items: 32 for training, 8 for testing; at most 2 additions, 12 wordings, 2 features at a time, 400 answers"
+        "40 items: 32 for training, 8 for testing; at most 2 additions, 12 wordings, 2 features at a time, 432 answers"
     )
     rows = {line.split("  ")[0]: line.split("  ")[1:] for line in lines[1:]}
     assert list(rows) == [
@@ -53,12 +53,12 @@ def test_a_table_of_calls_tokens_and_dollars(genz: Any, table: Path) -> None:
     ]
     calls = [int(next(filter(None, cells)).split()[0]) for name, cells in list(rows.items())[1:7]]
     # A race of two waves of wordings, 12 and 12 and 8 items; then one of six wordings, asked about one by one, whose calls the
-    # answers to items that say the same may break up: 5 + 6 for each, 6 + 8 for the winner, one more for the rest of the
-    # answers to a wording of the pool.
-    assert calls[:4] == [4, 2 * 5 + 5 * 11 + 14 + 1, 2, 4 + 80 + 2]
+    # answers to items that say the same may break up: 3 + 6 for each, one more for the rest of the answers to a wording of
+    # the pool.
+    assert calls[:4] == [2, 2 * 3 + 6 * 9 + 1, 1, 2 + 61 + 1]
     assert 2 < calls[4] < 40
     unscreened = genz("plan", table.name, *SHORT, *SERVED, "--screen", "0", "--json")
-    assert [part["calls"] for part in json.loads(unscreened.out)["parts"]] == [4, 8, 2]
+    assert [part["calls"] for part in json.loads(unscreened.out)["parts"]] == [2, 4, 1]
     assert files(table.parent) == before
 
 
@@ -67,7 +67,7 @@ def test_one_line_of_json_says_the_same(genz: Any, table: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     (line,) = outcome.out.splitlines()
     plan = json.loads(line)
-    assert (plan["calls"], plan["answers"], plan["additions"]) == (86, 400, 2)
+    assert (plan["calls"], plan["answers"], plan["additions"]) == (64, 432, 2)
     assert 0 < plan["typical"]["calls"] < 40
     assert plan["dollars"] == pytest.approx((1000 * plan["tokens_in"] + 2000 * plan["tokens_out"]) / 1e6, rel=1e-3)
     assert [part["name"] for part in plan["parts"]] == ["proposals", "answers, training", "answers, test"]

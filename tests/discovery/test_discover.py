@@ -259,6 +259,32 @@ def test_items_without_a_target(frame: pd.DataFrame) -> None:
         discover(Items.from_frame(frame, text=["colour"], require_target=False))
 
 
+class _Both(RulesModel):
+    """Rules that are asked for both polarities at once. reply: what is said in place of what they find."""
+
+    def __init__(self, reply: Any = None) -> None:
+        self.asked, self.alone, self.reply = 0, 0, reply
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        self.alone += 1
+        return super().propose(contrast, n)
+
+    def propose_both(self, contrast: Contrast, n: int) -> Any:
+        self.asked += 1
+        found = RulesModel.propose(self, contrast, n), RulesModel.propose(self, contrast.reversed(), n)
+        return found if self.reply is None else self.reply
+
+
+def test_a_model_that_can_is_asked_for_both_polarities_at_once(items: Items) -> None:
+    both = _Both()
+    apart, at_once = discover(items, **QUICK), discover(items, both, **QUICK)
+    assert at_once.features["text"].tolist() == apart.features["text"].tolist() != []
+    assert both.alone == 0
+    assert 2 * both.asked == 2 * at_once.curve["proposals_asked"].iloc[-1] == apart.curve["proposals_asked"].iloc[-1]
+    discover(items, both, **QUICK, polarity="negative")
+    assert both.alone > 0
+
+
 class _Odd(RulesModel):
     """Replies with something that is no reply."""
 
@@ -279,6 +305,8 @@ class _Odd(RulesModel):
         (_Odd(answer="yes"), r"answer\(\): expected an array"),
         (_Odd(proposal="colour is red"), r"propose\(\): expected a list of texts, got str"),
         (_Odd(proposal=[1]), r"propose\(\): expected a list of texts"),
+        (_Both(["colour is red"]), r"propose_both\(\): expected two lists of texts, got list"),
+        (_Both((["colour is red"], "size")), r"propose_both\(\): expected a list of texts, got str"),
         (_Odd(proposal=["is it nice?"]), "the foundation model failed: "),
     ],
 )

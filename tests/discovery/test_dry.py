@@ -15,6 +15,7 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.discover import discover
 from genz_ppl.discovery.dry import dry_contrasts
 from genz_ppl.discovery.run.service import make_settings
+from genz_ppl.llm.served.prompt_files import built_in
 from genz_ppl.llm.served.settings import ModelSettings
 
 SHORT: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 0, "exemplars": 5, "proposals": 3, "seed": 4}
@@ -27,19 +28,26 @@ def test_the_first_contrast_is_that_of_the_run(items: Items, recorder: Any, more
     asked = recorder.contrasts[0][0]
     (one,) = found
     assert asked in (one.contrast, one.contrast.reversed())
-    assert len(one.prompts) == (1 if "polarity" in more else 2)
+    (prompt,) = one.prompts
+    assert prompt.name == ("mine" if "polarity" in more else "mine_both")
     assert 0 < one.sharpness <= 1
 
 
-def test_its_prompts_are_sent_to_the_letter(items: Items, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own", [False, True], ids=["built in", "own"])
+def test_its_prompts_are_sent_to_the_letter(items: Items, own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
-    (one,) = dry_contrasts(items, make_settings("openai:m", SHORT), 1, ModelSettings(model="m"))
+    if own:
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "mine.txt").write_text(built_in("mine", earlier=True), encoding="utf-8")
+    given: dict[str, Any] = {"prompts": str(tmp_path / "own")} if own else {}
+    (one,) = dry_contrasts(items, make_settings("openai:m", SHORT), 1, ModelSettings(model="m", **given))
+    assert len(one.prompts) == (2 if own else 1)
     with FaultServer(truthful_answerer(hash_truth)) as server, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an unknown price
-        settings = {"base_url": server.base_url}
+        settings = {"base_url": server.base_url, **given}
         discover(items, "openai:m", model_settings=settings, store=tmp_path / "store.sqlite", **SHORT)
-        bodies = [request.body for request in server.requests if kind_of(request.body) == "mine"]
-    sent = [[message["content"] for message in body["messages"]] for body in bodies[:2]]
+        bodies = [request.body for request in server.requests if kind_of(request.body).startswith("mine")]
+    sent = [[message["content"] for message in body["messages"]] for body in bodies[: len(one.prompts)]]
     assert sent == [[prompt.system, prompt.user] for prompt in one.prompts]
 
 

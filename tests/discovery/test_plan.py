@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +16,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.asking import MADE
+from genz_ppl.discovery.asking import MADE, Batches, Shape, raced
 from genz_ppl.discovery.discover import discover
+from genz_ppl.discovery.mine.rounds import doubling
 from genz_ppl.discovery.mine.tried import MOST_TRIED
-from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan
-from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST
+from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan, usual_additions
+from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST, Reckoning
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.prices import find_price
-from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_out
+from genz_ppl.llm.served.prompt_files import built_in
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, most_items, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, Item, Tried
 
-SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4}
+SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4, "combine": 1}
 SERVED = ModelSettings(model="gpt-4o-mini", price=(1.0, 2.0))
 
 
@@ -100,6 +103,24 @@ def test_additions_and_features_by_hand(options: dict[str, Any], additions: int,
     assert (most_additions(settings), most_features(settings)) == (additions, features)
 
 
+@pytest.mark.parametrize(
+    ("options", "usual"),
+    [
+        ({}, 50),
+        ({"max_features": 12}, 5 + 5 + 5 + 3 + 6 * 2),
+        ({"max_features": 12, "updates": 1, "refinements": 2}, 30 + 10 * 3),
+        ({"max_features": 3, "cycles": 1}, 3),
+        ({"max_features": 1, "cut": 5}, 1),  # one feature is never cut
+        ({"max_features": 4, "add": 2, "cut": 0}, 4),
+        ({"max_features": 5, "cycles": 10**9}, 5 + 2 * (10**9 - 1)),
+        ({"max_features": 10**9, "cycles": 10**9}, 5 * 10**9),
+    ],
+)
+def test_usual_additions_by_hand(options: dict[str, Any], usual: int) -> None:
+    settings = DiscoverSettings(**options)
+    assert usual_additions(settings) == usual <= most_additions(settings) + 3 * (options.get("cut") == 0)
+
+
 def test_a_model_on_this_machine_makes_no_calls(items: Items) -> None:
     planned = plan(items, DiscoverSettings(**SMALL))
     assert (planned.items, planned.training_items, planned.test_items) == (60, 48, 12)
@@ -123,9 +144,10 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
         answers += len(rows) * len(features)
         for _ in range(served.draws):
             for start in range(0, len(features), served.features_per_call):
-                for first in range(0, len(rows), served.items_per_call):
-                    texts = [items[int(row)].text for row in rows[first : first + served.items_per_call]]
-                    asked = features[start : start + served.features_per_call]
+                asked = features[start : start + served.features_per_call]
+                size = most_items(served, len(asked), short=True)
+                for first in range(0, len(rows), size):
+                    texts = [items[int(row)].text for row in rows[first : first + size]]
                     read += Request("extract", "m", prompts.extract(texts, asked, described=False), 0).most_tokens_in
                     written += most_out(len(texts), len(asked))
                     calls += 1
@@ -136,6 +158,7 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
     "options",
     [
         {},
+        {"features_per_call": 4},
         {"items_per_call": 48, "features_per_call": 6},
         {"items_per_call": 7, "features_per_call": 4, "draws": 2},
         {"items_per_call": 1, "features_per_call": 1},
@@ -153,24 +176,74 @@ def test_calls_and_tokens_are_those_of_every_call_made_one_by_one(items: Items, 
         assert part.model == "m"
 
 
+@pytest.mark.parametrize(("items_per_call", "features"), [(40, 1), (13, 3), (250, 1), (500, 2), (2, 1), (1, 1)])
+def test_a_call_reads_no_more_than_its_first_items_and_the_others(items: Items, items_per_call: int, features: int) -> None:
+    """Whatever its size, so that items may be counted apart from calls."""
+    reckoning = Reckoning(items, DiscoverSettings(), ModelSettings(model="m", items_per_call=items_per_call), 1, 1, 1)
+    first, each = reckoning.parts_of_frame(Shape(1, items_per_call, features))
+    few = min(items_per_call, 2)
+    for count in range(1, items_per_call + 1):
+        read = reckoning.request(Shape(1, count, features), LONGEST).most_tokens_in
+        assert read <= first + each * max(0, count - few) + 1e-6, count
+
+
+@given(st.integers(1, 60), st.integers(1, 400), st.integers(1, 50), st.integers(1, 2), st.data())
+def test_what_is_known_before_a_race_makes_no_more_calls_of_it(
+    first: int, last: int, size: int, kinds: int, data: st.DataObject
+) -> None:
+    """Rounds that are smaller for it, or passed over and made up for in the next."""
+    sizes, calls, done = doubling(first, last, 400), 0, 0
+    for after in sizes:
+        missing = data.draw(st.integers(0, after - done))
+        if missing:
+            of_kind = data.draw(st.integers(0, missing)) if kinds == 2 else 0
+            calls += sum(math.ceil(part / size) for part in (of_kind, missing - of_kind))
+            done = after
+    assert calls <= raced(sizes, Batches((size,), kinds), 1)
+
+
 def test_proposals_show_items_of_both_groups(items: Items) -> None:
     settings = DiscoverSettings(**SMALL)
     part = by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 2.0))))["proposals"]
-    assert (part.model, part.calls, part.answers) == ("miner", 12, 0)
+    assert (part.model, part.calls, part.answers) == ("miner", 6, 0)
     texts = [item.text for item in items]
-    known = [LONGEST] * most_features(settings)
+    known = [f"{number:x<300}" for number in range(most_features(settings))]
     shown = Prompts.load().mine(
-        texts[:40], texts[40:48], known, known, 3, [Tried(LONGEST, 1.0, 1.0)] * MOST_TRIED
+        texts[:40], texts[40:48], known[1:], known, 3, [Tried(LONGEST, 1.0, 1.0)] * MOST_TRIED, both=True
     )  # as many as there are training items
-    assert part.tokens_in == pytest.approx(12 * Request("mine", "m", shown, 0).most_tokens_in, rel=0.01)
+    assert part.tokens_in == pytest.approx(6 * Request("mine", "m", shown, 0).most_tokens_in, rel=0.01)
     few = plan(items, DiscoverSettings(**SMALL, exemplars=2), ModelSettings(model="m", price=(1.0, 2.0)))
     assert by_name(few)["proposals"].tokens_in < 0.8 * part.tokens_in
     assert by_name(few)["proposals"].typical.tokens_in < 0.7 * part.typical.tokens_in
 
 
+def test_a_prompt_of_ones_own_is_sent_for_either_polarity(items: Items, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(built_in("mine"), encoding="utf-8")
+    both, own = (
+        by_name(plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", price=(1.0, 2.0), prompts=folder)))["proposals"]
+        for folder in (None, str(tmp_path))
+    )
+    assert (both.calls, own.calls) == (6, 12)
+    assert own.tokens_in > 1.9 * both.tokens_in
+    assert own.tokens_out == 2 * both.tokens_out
+
+
+def test_test_items_may_be_asked_about_once(items: Items) -> None:
+    """With all questions of the end, of which there are no more than at any time."""
+    along, at_end = (
+        by_name(plan(items, DiscoverSettings(**SMALL, test_at_end=late), SERVED))["answers, test"] for late in (False, True)
+    )
+    assert (along.calls, along.answers) == (6, 6 * 12)
+    assert (at_end.calls, at_end.answers) == (1, most_features(DiscoverSettings(**SMALL)) * 12) == (1, 48)
+    assert at_end.typical.calls == 1
+    combined = by_name(plan(items, DiscoverSettings(**{**SMALL, "combine": 3}, test_at_end=True), SERVED))["answers, test"]
+    assert (combined.calls, combined.answers) == (2, 3 * 48)  # twelve parts, then ten items a call
+    assert at_end.typical.answers == 24
+
+
 def test_one_question_a_call_with_log_probabilities(items: Items) -> None:
     planned = plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", log_probabilities=True, price=(1.0, 1.0)))
-    assert planned.calls == planned.answers + 12
+    assert planned.calls == planned.answers + 6
 
 
 def test_a_batch_halves_the_price_of_answers_only(items: Items) -> None:
@@ -192,7 +265,7 @@ def test_long_texts_are_cut_as_they_will_be(frame: pd.DataFrame) -> None:
         plan(items, DiscoverSettings(**SMALL), ModelSettings(model="m", price=(1.0, 1.0), text_limit=limit))
         for limit in (400, 20_000)
     )
-    items_shown = (cut.answers - 6 * 12) // 6 + 6 * 12 + 12 * 48  # six questions to a call on training items
+    items_shown = (cut.answers - 6 * 12) // 6 + 6 * 12 + 6 * 48  # six questions to a call on training items
     assert whole.tokens_in - cut.tokens_in == pytest.approx(items_shown * (10_000 - 400), rel=0.02)
     typical = whole.typical.tokens_in - cut.typical.tokens_in
     usually = MADE * (items_shown - 6 * 12) + KEPT * 6 * 12
@@ -227,9 +300,9 @@ def with_images(frame: pd.DataFrame, folder: Path) -> Items:
 
 def test_images_are_described_once_each_or_shown_with_every_question(frame: pd.DataFrame, tmp_path: Path) -> None:
     items, settings = with_images(frame, tmp_path), DiscoverSettings(**SMALL)
+    served: dict[str, Any] = {"model": "m", "mining_model": "miner", "price": (1.0, 1.0), "items_per_call": 10}
     none, describe, direct = (
-        by_name(plan(items, settings, ModelSettings(model="m", mining_model="miner", price=(1.0, 1.0), images=way)))
-        for way in ("none", "describe", "direct")
+        by_name(plan(items, settings, ModelSettings(**served, images=way))) for way in ("none", "describe", "direct")
     )
     assert set(none) == set(direct) == set(describe) - {"descriptions of images"}
     described = describe["descriptions of images"]
@@ -244,7 +317,7 @@ def test_images_are_described_once_each_or_shown_with_every_question(frame: pd.D
         assert describe[name].typical.tokens_in - none[name].typical.tokens_in == pytest.approx(usual * 400, rel=0.02)
         assert direct[name].tokens_in - none[name].tokens_in == pytest.approx(most * 50_000, rel=0.02)
         assert describe[name].tokens_in - none[name].tokens_in == pytest.approx(most * 4 * WORDS_OUT, rel=0.02)
-    shown = 48 * 2 * most_additions(settings) * 2  # as many exemplars as training items, each with two images, both ways round
+    shown = 48 * 2 * most_additions(settings)  # as many exemplars as training items, each with two images
     assert direct["proposals"].tokens_in - none["proposals"].tokens_in == pytest.approx(shown * 50_000, rel=0.02)
     assert describe["proposals"].tokens_in > none["proposals"].tokens_in
 

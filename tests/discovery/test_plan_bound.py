@@ -12,10 +12,9 @@ import pytest
 from counting_chat import CountingChat
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.asking import FIRST_ROUNDS, race_rounds
+from genz_ppl.discovery.asking import race_courses
 from genz_ppl.discovery.baseline import baseline, brief_and_settings
 from genz_ppl.discovery.discover import discover
-from genz_ppl.discovery.mine.rounds import doubling
 from genz_ppl.discovery.mine.screening import Race
 from genz_ppl.discovery.plan import Plan, plan
 from genz_ppl.discovery.run.service import make_settings
@@ -62,13 +61,14 @@ def settings_of(random: np.random.Generator) -> tuple[dict[str, Any], dict[str, 
             "polarity": one("both", "both", "negative"),
         },
         **{"exemplars": one(2, 5, 40), "screen": one(None, 0, 3, 10, 15, 30, 80)},
+        "test_at_end": one(None, None, False),
         **{"splits": one(1, 2), "patience": one(1, 2, 4, 6)},
         **{"max_features": one(None, None, 1, 3), "reconsider": one(True, True, False)},
         **{"algorithm": one("targeted", "basic"), "smallest_gain": one(None, 0.0, -1e9), "seed": int(random.integers(99))},
         **{"inner_steps": 1, "refit_steps": 1, "final_steps": 1},
     }
     served = {
-        **{"items_per_call": one(1, 2, 5, 10, 40), "features_per_call": one(1, 2, 8), "draws": one(1, 1, 1, 3)},
+        **{"items_per_call": one(None, None, 1, 2, 5, 40), "features_per_call": one(1, 2, 5, 16), "draws": one(1, 1, 1, 3)},
         "describe_above": one(0, 40, 300),
         **{"max_output_tokens": one(None, None, 500), "log_probabilities": one(False, False, False, True)},
         **{"price": (3.0, 15.0), "base_url": "http://localhost:1/v1", "workers": 2},
@@ -110,7 +110,7 @@ def check(seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in vars(planned.typical).items():
         assert name == "descriptions" or value <= getattr(planned, name), name
     proposals = sum(part.calls for part in planned.parts if part.name in ("proposals", "suggestions"))
-    assert 0 < chat.kinds["mine"] + chat.kinds["suggest"] <= proposals
+    assert 0 < sum(chat.kinds[kind] for kind in ("mine", "mine_both", "suggest")) <= proposals
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -122,10 +122,7 @@ def test_no_run_uses_more_than_its_plan(seed: int, tmp_path: Path, monkeypatch: 
 def test_a_race_has_no_more_rounds_than_planned(screen: int, sharpness: float, care: int) -> None:
     settings = DiscoverSettings(screen=screen)
     race = Race({}, np.zeros(400), np.arange(400), lambda *_: np.zeros((0, 0)), screen, 0.0, (), care, sharpness)
-    sizes = [size for size, _ in race.rounds]
-    assert sizes in [doubling(first * (2 if care else 1), screen * 2**care, 400) for first in FIRST_ROUNDS]
-    assert len(sizes) <= len(race_rounds(settings, 400, care))
-    assert sizes[-1] == race_rounds(settings, 400, care)[-1]
+    assert [size for size, _ in race.rounds] in race_courses(settings, 400, care)
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.types import FloatArray, Item
 
+# Ten items by eight questions, so that a world of some dozen items takes several calls.
+CALLS: dict[str, Any] = {"items_per_call": 10, "features_per_call": 8}
 KEY = "sk-planted-0123456789"
 Pairs = list[tuple[str, str]]
 
@@ -55,7 +57,7 @@ class Serving:
         return self.folder / "answers.sqlite"
 
     def __call__(self, base_url: str, *, run: str | None = None, fresh: bool = True, **settings: Any) -> OpenAIModel:
-        given: dict[str, Any] = {"model": "m", "base_url": base_url, "timeout": 5.0, "workers": 4, **settings}
+        given: dict[str, Any] = {"model": "m", "base_url": base_url, "timeout": 5.0, "workers": 4, **CALLS, **settings}
         model = OpenAIModel(ModelSettings(**given), self.path, run=run, fresh=fresh)
         self.made.append(model)
         return model

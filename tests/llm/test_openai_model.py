@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from fault_server import FaultServer, contains_truth, either, first, hash_truth,
 from genz_ppl.errors import ModelError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.model import OpenAIModel
+from genz_ppl.llm.served.prompt_files import built_in
+from genz_ppl.llm.served.requests import is_short, most_items, most_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, Item
@@ -39,6 +42,51 @@ def test_answers_in_as_few_calls_as_they_fit_in(serving: Any, world: Any, asked:
         assert {request.body["model"] for request in server.requests} == {"m"}
         assert model.spent.calls == 10
         assert model.spent.tokens_in > 0
+
+
+@pytest.mark.parametrize(
+    ("length", "n_items", "n_features", "sizes"),
+    [
+        (20, 90, 1, [40, 40, 10]),
+        (20, 60, 4, [30, 30]),
+        (20, 20, 16, [10, 10]),
+        (301, 25, 1, [10, 10, 5]),  # described first
+        (20, 25, 18, [10, 10, 5, 25]),  # sixteen questions, and two
+    ],
+)
+def test_short_items_are_asked_about_together(serving: Any, length: int, n_items: int, n_features: int, sizes: list[int]) -> None:
+    items = [Item(str(number), f"house {number} ".ljust(length, "x")) for number in range(n_items)]
+    with FaultServer(truthful_answerer(hash_truth)) as server:
+        model = serving(server.base_url, workers=1, items_per_call=None, features_per_call=16)
+        answers = model.answer(items, [f"feature {number}" for number in range(n_features)])
+        assert [len(numbered_lines(request.body)[0]) for request in server.requests] == sizes
+    assert not np.isnan(answers).any()
+
+
+@pytest.mark.parametrize("limit", [None, 500, 3000, 20_000])
+@pytest.mark.parametrize("short", [True, False])
+def test_a_call_has_no_more_items_than_its_reply_has_room_for(limit: int | None, short: bool) -> None:
+    settings = ModelSettings(max_output_tokens=limit)
+    sizes = [most_items(settings, count, short) for count in range(1, 17)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size == 10 or most_out(size, count) <= min(4096, limit or 4096) for count, size in enumerate(sizes, start=1))
+    assert {most_items(ModelSettings(items_per_call=70), count, short) for count in range(1, 17)} == {70}
+    assert most_items(ModelSettings(log_probabilities=True), 1, short) == 1
+
+
+@pytest.mark.parametrize(
+    ("item", "settings", "short"),
+    [
+        (Item("a", "x" * 300), {}, True),
+        (Item("a", "x" * 301), {}, False),
+        (Item("a", "x" * 301), {"describe_above": 1000}, False),
+        (Item("a", "x"), {"describe_above": 0}, False),
+        (Item("a", "x", images=(Path("a.jpg"),)), {}, False),
+        (Item("a", "x", images=(Path("a.jpg"),)), {"images": "none"}, True),
+    ],
+)
+def test_what_a_short_item_is(item: Item, settings: dict[str, Any], short: bool) -> None:
+    assert is_short(item, ModelSettings(**settings)) == short
 
 
 def test_no_more_calls_at_a_time_than_workers(serving: Any, world: Any) -> None:
@@ -188,6 +236,35 @@ def test_mining_from_both_sides_with_context(serving: Any) -> None:
             assert user.index("in common") < user.index("It is a house") < user.index("in use already") < user.index("It is old")
         assert "up to 3 " in users[0]
         assert "up to 2 " in users[1]
+
+
+def test_both_polarities_are_asked_for_in_one_call(serving: Any, tmp_path: Path) -> None:
+    said = iter([["It has granite", "It is big"], ["It is of wood"], ["It has granite"], ["It is of wood"]])
+    with FaultServer(truthful_answerer(contains_truth, lambda _: next(said))) as server:
+        model = serving(server.base_url, mining_model="miner")
+        found = model.propose_both(CONTRAST, 3)
+        assert found == (["It has granite", "It is big"], ["It is of wood"])
+        assert serving(server.base_url, mining_model="miner").propose_both(CONTRAST, 3) == found  # from the store
+        assert [kind_of(request.body) for request in server.requests] == ["mine_both"]
+        shown = numbered_lines(server.requests[0].body)
+        assert shown[0] == {1: "brick and granite", 2: "granite", 3: "wood"}
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "mine.txt").write_text(built_in("mine"), encoding="utf-8")
+        own = serving(server.base_url, mining_model="miner", prompts=str(tmp_path / "own"))
+        assert own.propose_both(CONTRAST, 3) == (["It has granite"], ["It is of wood"])
+        assert [kind_of(request.body) for request in server.requests[1:]] == ["mine", "mine"]
+        assert model.propose(CONTRAST.reversed(), 3) == ["It is of wood"]  # what one polarity was told before is found
+        assert server.total == 3
+
+
+def test_more_wordings_have_room_in_a_reply(serving: Any) -> None:
+    with FaultServer(TRUE) as server:
+        model = serving(server.base_url)
+        for n in (8, 500):
+            model.propose_both(CONTRAST, n)
+            model.propose(CONTRAST, n)
+        limits = [request.body["max_tokens"] for request in server.requests]
+    assert limits == [4000, 4000, 1000 + 30 * 1000, 1000 + 30 * 500]
 
 
 def test_mining_without_context_says_nothing_of_it(serving: Any) -> None:

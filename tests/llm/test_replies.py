@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from genz_ppl.errors import GenzError
-from genz_ppl.llm.served.replies import LONGEST_REPLY, InvalidReplyError, find_object, parse_extract, parse_wordings
+from genz_ppl.llm.served.replies import LONGEST_REPLY, InvalidReplyError, find_object, parse_both, parse_extract, parse_wordings
 from genz_ppl.types import IntArray
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6))
@@ -262,6 +262,20 @@ def test_wordings_are_cleaned_and_in_order(key: str, rest: dict[str, str]) -> No
         "only one",
         "\U0001f3e0",
     ]
+
+
+def test_wordings_both_ways_round() -> None:
+    sides = {"positive": [" a  pool", "A POOL", "a garden", "old"], "negative": ["new", "a garden", ""]}
+    assert parse_both(json.dumps({"description": "", **sides}), 2) == (["a pool", "a garden"], ["new", "a garden"])
+    one_side = {"description": "", "positive": [], "negative": ["new"]}
+    assert parse_both(json.dumps(one_side), 3) == ([], ["new"])
+    for wrong in (
+        {**one_side, "negative": [" "]},
+        {"description": "", "positive": ["a house"]},
+        {**one_side, "characteristics": ["a house"]},
+        {**one_side, "positive": "a house"},
+    ):
+        check_refused(lambda wrong=wrong: parse_both(json.dumps(wrong), 3))  # type: ignore[misc]
 
 
 @given(wordings=st.lists(PROSE, max_size=8), n=st.integers(1, 8))

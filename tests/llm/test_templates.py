@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genz_ppl.errors import OptionError
+from genz_ppl.llm.served.prompt_files import EARLIER, NAMES, built_in
 from genz_ppl.llm.served.replies import parse_wordings
-from genz_ppl.llm.served.templates import EARLIER, NAMES, Prompts, Rendered, built_in, cut_text
+from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
 from genz_ppl.types import Tried
 
 BUILT_IN = Prompts.load()
@@ -100,6 +101,7 @@ def test_no_placeholder_is_left() -> None:
         BUILT_IN.extract(["a"], ["f"], described=False),
         BUILT_IN.extract(["a", "b"], ["f"], described=False),
         BUILT_IN.mine(["a"], ["b"], ["c"], ["d"], 6),
+        BUILT_IN.mine(["a"], ["b"], ["c"], ["d"], 6, both=True),
         BUILT_IN.suggest(["a"], "predict the price", 50),
         BUILT_IN.describe(),
     )
@@ -124,6 +126,30 @@ def test_the_other_polarity_is_the_reversed_contrast() -> None:
     back = BUILT_IN.mine(["b"], ["a"], [], [], 1)
     swapped = forth.user.replace('"text": "a"', '"text": "?"').replace('"text": "b"', '"text": "a"')
     assert back.user == swapped.replace('"text": "?"', '"text": "b"')
+
+
+def test_both_polarities_show_the_same_once() -> None:
+    one, both = (
+        BUILT_IN.mine(["a", "b"], ["c"], ["shared"], ["shared", "d", "cat"], 6, [Tried("loud", 0.5, 0.25)], "cat", [2], way)
+        for way in (False, True)
+    )
+    assert both.system == one.system
+    assert both.name == both.schema_name == "mine_both"
+    assert both.user.split("Which characteristic")[0] == one.user.split("Which characteristic")[0].replace(
+        '{"feature": 2, "text": "shared"}\n{"feature": 3, "text": "d"}', '{"feature": 2, "text": "d"}'
+    )
+    assert "up to 6 different characteristics of the positive group and up to 6 of the negative group" in both.user
+
+
+@pytest.mark.parametrize(
+    ("own", "asks_both"), [((), True), (("mine",), False), (("mine_both",), True), (("mine", "mine_both"), True)]
+)
+def test_a_prompt_of_ones_own_is_asked_either_way_round(tmp_path: Path, own: tuple[str, ...], asks_both: bool) -> None:
+    for name in own:
+        write(tmp_path, name, built_in(name).replace("step by step", "well"))
+    prompts = Prompts.load(tmp_path if own else None)
+    assert prompts.asks_both == asks_both
+    assert ("Think well" in prompts.by_name["mine_both"].user) == bool(own)
 
 
 def test_paragraphs_with_nothing_to_show_are_left_out() -> None:
@@ -176,6 +202,7 @@ def objects_of(schema: Any) -> list[dict[str, Any]]:
         (BUILT_IN.extract(["a"], ["f", "g"]), [["characteristics", "answers"], ["feature", "applies"]]),
         (BUILT_IN.extract(["a", "b", "c"], ["f", "g"]), [["characteristics", "features"], ["feature", "matched_items"]]),
         (BUILT_IN.mine(["a"], ["b"], [], [], 6), [["description", "characteristics"]]),
+        (BUILT_IN.mine(["a"], ["b"], [], [], 6, both=True), [["description", "positive", "negative"]]),
         (BUILT_IN.suggest(["a"], "t", 6), [["thoughts", "questions"]]),
         (BUILT_IN.extract(["a"], ["f"], described=False), [["answers"], ["feature", "applies"]]),
         (BUILT_IN.extract(["a", "b"], ["f"], described=False), [["features"], ["feature", "matched_items"]]),
@@ -352,7 +379,9 @@ def test_prompts_of_the_version_before_still_work(tmp_path: Path) -> None:
     earlier = Prompts.load(tmp_path)
     assert {earlier.by_name[name].version.split("-")[0] for name in EARLIER} == {"1"}
     assert {BUILT_IN.by_name[name].version.split("-")[0] for name in EARLIER} == {"2"}
-    assert not earlier.shows_tried
+    assert not earlier.shows_tried("mine")
+    assert BUILT_IN.shows_tried("mine")
+    assert BUILT_IN.shows_tried("mine_both")
     shown = earlier.mine(["a"], ["b"], [], ["in use", "now"], 6, [Tried("x", 0.5, 0.5)], "now", [2])
     assert shown == earlier.mine(["a"], ["b"], [], ["in use", "now"], 6)
     assert '{"feature": 2, "text": "now"}' in shown.user.split("\n")

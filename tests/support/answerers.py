@@ -12,7 +12,7 @@ Body = dict[str, Any]
 Answerer = Callable[[Body], str]
 Truth = Callable[[str, str], "bool | None"]
 
-KINDS = ("extract_one", "extract_many", "mine", "suggest", "describe")
+KINDS = ("extract_one", "extract_many", "mine", "mine_both", "suggest", "describe")
 DATA = re.compile(r'\{"(item|feature)": \d+, "text": |\{"task": ')
 DEFAULT_WORDINGS = ("Does it have a garden?", "Is it near a station?", "Was it renovated?", "Does it have a view?")
 
@@ -85,6 +85,8 @@ def kind_of(body: Body) -> str:
         return "extract_one"
     if '"questions"' in mentioned:
         return "suggest"
+    if '"positive"' in mentioned:
+        return "mine_both"
     items, features = numbered_lines(body)
     if images(body) and not features:
         return "describe"
@@ -122,11 +124,11 @@ def truthful_answerer(
         kind = kind_of(body)
         if kind == "describe":
             return description(body) if callable(description) else description
-        if kind in ("mine", "suggest"):
-            found = wordings(body) if callable(wordings) else wordings
-            if kind == "suggest":
-                return json.dumps({"questions": list(found)})
-            return json.dumps({"description": "as the texts say", "characteristics": list(found)})
+        if kind in ("mine", "mine_both", "suggest"):
+            lists = [list(wordings(body) if callable(wordings) else wordings) for _ in range(2 if kind == "mine_both" else 1)]
+            keys = {"mine": ["characteristics"], "mine_both": ["positive", "negative"], "suggest": ["questions"]}[kind]
+            thoughts = {} if kind == "suggest" else {"description": "as the texts say"}
+            return json.dumps(thoughts | dict(zip(keys, lists, strict=True)))
         items, features = numbered_lines(body)
         return json.dumps((extract_one if kind == "extract_one" else extract_many)(items, features))
 

@@ -242,7 +242,7 @@ def with_images(text: str, *urls: str) -> dict[str, Any]:
 
 
 def test_kinds_of_requests() -> None:
-    for kind in ("extract_one", "extract_many", "mine", "suggest", "describe"):
+    for kind in ("extract_one", "extract_many", "mine", "mine_both", "suggest", "describe"):
         assert kind_of(chat(["a"], ["b"], kind)) == kind
     assert kind_of(with_system("x", ["a"], ["b"])) == "extract_one"
     assert kind_of(with_system("x", ["a", "b"], ["b"])) == "extract_many"
@@ -250,6 +250,7 @@ def test_kinds_of_requests() -> None:
     assert kind_of(with_system('{"feature": 1, "applies": 0}', ["a"], ["b"])) == "extract_one"
     assert kind_of(with_system('{"questions": ["..."]}', ["a"], [])) == "suggest"
     assert kind_of(with_system('{"characteristics": ["..."]}', ["a"], ["known"])) == "mine"
+    assert kind_of(with_system('{"positive": ["..."], "negative": ["..."]}', ["a"], ["known"])) == "mine_both"
     assert kind_of(with_system('{"characteristics": ["..."]}', ['"matched_items"'], ['"applies"'])) == "mine"
     assert kind_of(with_images("Describe the listing image in detail.", "data:x")) == "describe"
 

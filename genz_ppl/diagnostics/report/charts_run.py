@@ -43,7 +43,8 @@ def learning_curve(data: ReportData) -> Chart:
     """Errors and number of features by step; triangles up where a feature came, down where one went."""
     steps = data.steps
     x = list(range(len(steps)))
-    test, train = numbers([s.test_error for s in steps]), numbers([s.train_error for s in steps])
+    test, train, known = (numbers([getattr(s, name) for s in steps]) for name in ("test_error", "train_error", "known_error"))
+    unseen = {"mode": "lines+markers"} if None in test else {}
     best, most = _baseline_error(data), max(len(s.active) for s in steps)
     traces = [
         {
@@ -53,9 +54,9 @@ def learning_curve(data: ReportData) -> Chart:
             "line": {"color": "@@soft", "width": 1, "shape": "hv"},
         },
         line("training items", x, train, "@@train", line={"dash": "dot"}, hovertemplate="train %{y}<extra></extra>"),
-        line("unseen items", x, test, "@@test", hovertemplate="unseen %{y}<extra></extra>"),
-        _marks("added", [i for i, s in enumerate(steps) if s.added], test, "triangle-up", "@@blue", data),
-        _marks("removed", [i for i, s in enumerate(steps) if s.removed and not s.added], test, "triangle-down", "@@red", data),
+        line("unseen items", x, test, "@@test", hovertemplate="unseen %{y}<extra></extra>", **unseen),
+        _marks("added", [i for i, s in enumerate(steps) if s.added], known, "triangle-up", "@@blue", data),
+        _marks("removed", [i for i, s in enumerate(steps) if s.removed and not s.added], known, "triangle-down", "@@red", data),
     ]
     if best is not None:
         ends = [0, max(1, len(steps) - 1)]
@@ -127,7 +128,7 @@ def _baseline_error(data: ReportData) -> float | None:
 
 def baseline_chart(data: ReportData) -> Chart:
     """Error on unseen items by number of questions: of this run and of the baseline as it is pruned."""
-    by_count: dict[int, float] = {len(step.active): step.test_error for step in data.steps}
+    by_count = {len(step.active): step.test_error for step in data.steps if not math.isnan(step.test_error)}
     own = sorted(by_count.items())
     other = sorted(data.facts.baseline)
     traces = [

@@ -63,7 +63,7 @@ def save_figures(data: ReportData, folder: Path) -> list[Path]:
 def learning_curve(axes: Any, steps: Sequence[Step], metric: str, baseline: Sequence[tuple[int, float]] = ()) -> None:
     """Errors by change, additions and removals marked, number of features on the right, the baseline's best as a line."""
     x = np.arange(len(steps))
-    test = np.array([step.test_error for step in steps])
+    test, known = (np.array([getattr(step, name) for step in steps]) for name in ("test_error", "known_error"))
     added = [i for i, step in enumerate(steps) if step.added]
     removed = [i for i, step in enumerate(steps) if step.removed and not step.added]
     right = axes.twinx()
@@ -74,9 +74,9 @@ def learning_curve(axes: Any, steps: Sequence[Step], metric: str, baseline: Sequ
     axes.set_zorder(right.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.plot(x, [step.train_error for step in steps], color=TEAL, linestyle=":", label="train")
-    axes.plot(x, test, color=INK, label="test")
-    axes.plot(added, test[added], linestyle="", marker="^", color=BLUE, markersize=4.5, label="added")
-    axes.plot(removed, test[removed], linestyle="", marker="v", color=RED, markersize=4.5, label="removed")
+    axes.plot(x, test, color=INK, marker="o" if np.isnan(test).any() else None, markersize=3, label="test")
+    axes.plot(added, known[added], linestyle="", marker="^", color=BLUE, markersize=4.5, label="added")
+    axes.plot(removed, known[removed], linestyle="", marker="v", color=RED, markersize=4.5, label="removed")
     if baseline:
         errors = [error for _, error in baseline]
         best = max(errors) if metric == "cosine" else min(errors)

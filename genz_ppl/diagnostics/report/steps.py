@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +16,7 @@ class Step:
     """One step of a run and the features after it, oldest first. added, removed: what it changed.
 
     event: "start", "add", "prune", "update" (one out, one in), "return" (to the best model so far) or "final".
+    test_error: NaN where the test items were not asked about yet.
     """
 
     step: int
@@ -25,6 +27,11 @@ class Step:
     active: tuple[str, ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
+
+    @property
+    def known_error(self) -> float:
+        """On test items, or, where that is not known, on training items."""
+        return self.train_error if math.isnan(self.test_error) else self.test_error
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def _step_words(data: ReportData, step: Step) -> str:
     what = _EVENTS[step.event]
     if step.event == "add" and len(step.added) > 1:
         what = f"Added {counted(len(step.added), 'question')}"
-    errors = f"{number(step.test_error)} on unseen items, {number(step.train_error)} on training items"
+    unseen = "" if math.isnan(step.test_error) else f"{number(step.test_error)} on unseen items, "
+    errors = f"{unseen}{number(step.train_error)} on training items"
     return f"{what} (cycle {step.cycle}): {counted(len(step.active), 'question')}, {metric_name(data)} {errors}."
 
 

@@ -167,16 +167,16 @@ class Cycle:
 
     def wordings(self, contrast: Contrast) -> dict[str, int]:
         """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1."""
-        asked: list[tuple[int, Contrast]] = []
-        if self.settings.polarity in ("both", "positive"):
-            asked.append((1, contrast))
-        if self.settings.polarity in ("both", "negative"):
-            asked.append((-1, contrast.reversed()))
-        lists = [
-            [(text, side) for text in self.oracle.propose(one, self.settings.proposals)]
-            for side, one in asked
-            if one.positive and one.negative
-        ]
+        if not contrast.positive or not contrast.negative:
+            return {}
+        n, polarity = self.settings.proposals, self.settings.polarity
+        if polarity == "both":
+            positive, negative = self.oracle.propose_both(contrast, n)
+        elif polarity == "positive":
+            positive, negative = self.oracle.propose(contrast, n), []
+        else:
+            positive, negative = [], self.oracle.propose(contrast.reversed(), n)
+        lists = [[(text, 1) for text in positive], [(text, -1) for text in negative]]
         # The best of either side first: which of the two is easier to word is not known.
         turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
         sides: dict[str, int] = {}
@@ -220,9 +220,10 @@ class Cycle:
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
-        """Make a candidate part of the model and ask about it on the test items."""
+        """Make a candidate part of the model and, unless that is left to the end, ask about it on the test items."""
         progress.pool.setdefault(candidate.text, pack(candidate.answers))
-        self.test(progress, candidate.text)
+        if not self.settings.test_at_end:
+            self.test(progress, [candidate.text])
         if self.adopts_trials(progress):
             progress.state = candidate.state
         else:
@@ -234,15 +235,16 @@ class Cycle:
         progress.features.append(record)
         self.refit(progress)
 
-    def test(self, progress: Progress, text: str) -> None:
-        """Have the answers of the test items to a question; of a combination, to the parts that have none yet."""
+    def test(self, progress: Progress, texts: Sequence[str]) -> None:
+        """Have the answers of the test items to questions; of combinations, to the parts that have none yet; all at once."""
         known = progress.test_pool
-        missing = [part for part in parts_of(text) if part not in known]
+        missing = list(dict.fromkeys(part for text in texts for part in parts_of(text) if part not in known))
         for part, column in zip(missing, self.oracle.answer(self.test_items, missing).T if missing else [], strict=True):
             known[part] = pack(column)
-        if text not in known:
-            columns = answers_by_parts([text], lambda parts: np.stack([unpack(known[part]) for part in parts], axis=1))
-            known[text] = pack(columns[:, 0])
+        for text in texts:
+            if text not in known:
+                columns = answers_by_parts([text], lambda parts: np.stack([unpack(known[part]) for part in parts], axis=1))
+                known[text] = pack(columns[:, 0])
 
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
         """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back (as
@@ -297,13 +299,14 @@ class Cycle:
             progress.best = replace(now, state=progress.state.copy())
 
     def finish(self, progress: Progress) -> list[Event]:
-        """One step of the end: back to the best model, out with features not worth keeping, then the last fit."""
+        """One step of the end: back to the best model, out with features not worth keeping, then test questions and last fit."""
         if not progress.settled:
             self.restore_best(progress)
             progress.settled = True
         events = self.prune(progress, priced=True) if progress.active and self.settings.smallest_worth != 0 else []
         if events:
             return events
+        self.test(progress, [record.text for record in progress.active])
         self.last_fit(progress)
         return [("final", "")]
 

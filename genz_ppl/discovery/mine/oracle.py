@@ -43,7 +43,18 @@ class Oracle:
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings for one contrast, best first."""
-        return [text for text in self._wordings("propose", self.completed(contrast), n) if text not in contrast.existing][:n]
+        return _new(self._wordings("propose", self.completed(contrast), n), contrast)[:n]
+
+    def propose_both(self, contrast: Contrast, n: int) -> tuple[list[str], list[str]]:
+        """The same of a contrast and of its reverse: at once from a model that has `propose_both`, else one after the other."""
+        if not callable(getattr(self.model, "propose_both", None)):
+            return self.propose(contrast, n), self.propose(contrast.reversed(), n)
+        self.counters.proposals_asked += 1
+        reply = self._call("propose_both", self.completed(contrast), n)
+        if not isinstance(reply, list | tuple) or len(reply) != 2:
+            raise ModelError(f"the model's propose_both(): expected two lists of texts, got {type(reply).__name__}")
+        positive, negative = (_new(_texts("propose_both", one), contrast)[:n] for one in reply)
+        return positive, negative
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """Up to n distinct, non-empty wordings from a description of a task."""
@@ -61,10 +72,7 @@ class Oracle:
 
     def _wordings(self, method: str, *arguments: Any) -> list[str]:
         self.counters.proposals_asked += 1
-        reply = self._call(method, *arguments)
-        if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
-            raise ModelError(f"the model's {method}(): expected a list of texts, got {type(reply).__name__}")
-        return [text for text in dict.fromkeys(" ".join(text.split()) for text in reply) if text]
+        return _texts(method, self._call(method, *arguments))
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
@@ -88,6 +96,17 @@ class Oracle:
             self.counters.tokens_in, self.counters.tokens_out = spent.tokens_in, spent.tokens_out
         else:
             self.counters.calls += 1
+
+
+def _texts(method: str, reply: Any) -> list[str]:
+    """The distinct texts of a list, white space put right."""
+    if not isinstance(reply, list | tuple) or not all(isinstance(text, str) for text in reply):
+        raise ModelError(f"the model's {method}(): expected a list of texts, got {type(reply).__name__}")
+    return [text for text in dict.fromkeys(" ".join(text.split()) for text in reply) if text]
+
+
+def _new(texts: list[str], contrast: Contrast) -> list[str]:
+    return [text for text in texts if text not in contrast.existing]
 
 
 def _as_floats(reply: Any) -> FloatArray | None:

@@ -118,21 +118,24 @@ class Problem:
         return progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
 
     def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
-        """Scores on the training and the test items; the test targets are used here and below and nowhere else."""
+        """Scores on the training and the test items; the test targets are used here and below and nowhere else.
+
+        NaN on test items that were not asked about all features yet.
+        """
         metric = progress.state.model.likelihood.metric
         train, test = (scores(*values, metric) for values in self.predictions(progress))
-        return train, test
+        return train, test if progress.tested else _unknown(test)
 
     def measured(self, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
         """All that is measured on the training and the test items: `measures`, "log_likelihood", the mean over items of
-        log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables.
+        log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables. As in `evaluate`.
         """
         state, results = on_cpu(progress), []
         for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
             density = log_predictive_density(state, self.scaling, *side, self.settings.seed)
             found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
             results.append(found | self._tables(state, *values, *side[:2]))
-        return results[0], results[1]
+        return results[0], results[1] if progress.tested else _unknown(results[1])
 
     def _tables(
         self, state: State, targets: FloatArray, predicted: FloatArray, answers: Tensor, covariates: Tensor
@@ -163,6 +166,11 @@ class Problem:
     def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
         answers = (progress.train_answers, progress.test_answers)
         return [(torch.from_numpy(known), *side) for known, side in zip(answers, self.sides, strict=True)]
+
+
+def _unknown(found: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of these as NaN, without tables."""
+    return {name: float("nan") for name, value in found.items() if isinstance(value, float)}
 
 
 def on_cpu(progress: Progress) -> State:

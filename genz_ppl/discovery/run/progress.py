@@ -90,14 +90,13 @@ class Progress:
     """A run at a step boundary.
 
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
-    pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid
-    answer) and -2 (not asked); test_pool: the same on the
-    test items, for wordings that were kept at least once. splits: those last shown, (T,) each, from 0 to 255. cycle_start: the
-    places in the pool of the features that the cycle began with. best: the step with the highest bound, less the price of its
-    features, so far. The counts that end in _done, and added_in_cycle: where in its cycle the run is. failures:
-    additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures so far.
-    settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a dictionary;
-    unit: what effects are in, see `Discovery.unit`.
+    pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid answer) and -2 (not asked); test_pool:
+    the same on the test items, for wordings that were kept at least once (with `DiscoverSettings.test_at_end`, in the end).
+    splits: those last shown, (T,) each, from 0 to 255. cycle_start: the places in the pool of the features that the cycle began
+    with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
+    added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
+    screened (see `Race`), from the most failures so far. settled: its cycles are over and it is back at the best model. outcome:
+    at the end, a `Summary` of the whole as a dictionary; unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
@@ -138,8 +137,13 @@ class Progress:
         return self._columns(self.pool, len(self.state.posterior))
 
     @property
+    def tested(self) -> bool:
+        """Whether the test items were asked about all active features."""
+        return all(record.text in self.test_pool for record in self.active)
+
+    @property
     def test_answers(self) -> NDArray[np.float64]:
-        """Answers to the active features on the test items, (U, K)."""
+        """Answers to the active features on the test items, (U, K); NaN where they are not asked about yet."""
         return self._columns(self.test_pool, self.n_test)
 
     def to(self, device: torch.device) -> None:
@@ -151,7 +155,8 @@ class Progress:
             self.best.state = self.best.state.to(device)
 
     def _columns(self, pool: dict[str, NDArray[np.int8]], n_items: int) -> NDArray[np.float64]:
-        columns = [unpack(pool[record.text]) for record in self.active]
+        unknown = np.full(n_items, -1, dtype=np.int8)
+        columns = [unpack(pool.get(record.text, unknown)) for record in self.active]
         return np.stack(columns, axis=1) if columns else np.zeros((n_items, 0))
 
 

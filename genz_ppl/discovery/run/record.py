@@ -67,8 +67,11 @@ class _Made:
         return core_schema.no_info_after_validator_function(self.make, handler.generate_schema(self.form), serialization=written)
 
 
-# How models were fitted before there were such settings.
-_EARLIER: dict[str, Any] = {"calibration": 0.0, "shrinkage": False, "combine": 1, "error_rates": "symmetric"}
+# What was done before there were such settings.
+_EARLIER: dict[str, Any] = {
+    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
+    **{"combine": 1, "test_at_end": False},
+}
 
 
 def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> _Made:
@@ -258,7 +261,7 @@ class RunRecord(AnyRecord):
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
         """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are."""
         known = dict(zip(self.contents.train, progress.train_answers, strict=True))
-        if all(record.text in progress.test_pool for record in progress.active):
+        if progress.tested:
             known |= zip(self.contents.test, progress.test_answers, strict=True)
         found = [known.get(name) for name in content_hashes(items)]
         unknown = np.full(len(progress.active), np.nan)

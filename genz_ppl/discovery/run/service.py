@@ -127,7 +127,9 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
         settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
     presets = PAPER if settings.get("paper") else FREE if name == "rules" else {}
     chosen = DiscoverSettings(model=name, **(presets | settings))
-    return chosen if chosen.screen is not None else replace(chosen, screen=SCREENED if is_served(name) else 0)
+    paid = is_served(name)
+    screen = (SCREENED if paid else 0) if chosen.screen is None else chosen.screen
+    return replace(chosen, screen=screen, test_at_end=paid if chosen.test_at_end is None else chosen.test_at_end)
 
 
 def name_of(model: str | FoundationModel) -> str:

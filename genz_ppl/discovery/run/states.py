@@ -66,7 +66,8 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             best=best,
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
-        _check_sizes(progress, len(record.split.train), len(record.split.test))
+        untested = bool(record.settings.test_at_end) and progress.status != "done"
+        _check_sizes(progress, len(record.split.train), len(record.split.test), untested)
     except UNREADABLE as error:
         raise directory.unreadable(error) from None
     progress.seconds = progress.curve[-1]["seconds"]
@@ -147,8 +148,11 @@ def _has_its_covariance(state: State) -> bool:
     return covariance.shape == (link.n_targets, size, size) and covariance.dtype == torch.float64
 
 
-def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
-    """Raise ValueError unless features, answers and states of a run on so many items belong together."""
+def _check_sizes(progress: Progress, n_train: int, n_test: int, untested: bool) -> None:
+    """Raise ValueError unless features, answers and states of a run on so many items belong together.
+
+    untested: the test items need not have been asked about yet.
+    """
     known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
     agreed = progress.n_test == n_test and len(known) == len(progress.features) and all(known >= {*each.ids} for each in best)
     for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
@@ -159,7 +163,7 @@ def _check_sizes(progress: Progress, n_train: int, n_test: int) -> None:
         agreed &= bool(((rates > 0) & (rates < 1)).all()) and _has_its_covariance(state)
     for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
-        agreed &= pool.keys() >= {record.text for record in progress.active}
+    agreed &= progress.pool.keys() >= {record.text for record in progress.active} and (untested or progress.tested)
     agreed &= all(split.shape == (n_train,) and split.dtype == np.uint8 for split in progress.splits)
     if not agreed:
         raise ValueError("its parts do not belong together, or not to these items")

@@ -56,8 +56,8 @@ class Job:
 class Extraction:
     """One request for answers: items (by content hash) by questions, run to its end by `run`.
 
-    render: the call that asks some questions (positions) about some items (positions). failures counts answers given up, by
-    reason. progress is told (answers known, answers wanted).
+    render: the call that asks some questions (positions) about some items (positions); size: the most items of one that asks so
+    many questions. failures counts answers given up, by reason. progress is told (answers known, answers wanted).
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class Extraction:
         items: Sequence[bytes],
         questions: Sequence[Question],
         render: Callable[[Sequence[int], Sequence[int]], Request],
+        size: Callable[[int], int],
         failures: Counter[str],
         progress: Progress | None = None,
     ) -> None:
-        self.caller, self.items, self.questions, self.render, self.failures = caller, items, questions, render, failures
+        self.caller, self.items, self.questions, self.failures = caller, items, questions, failures
+        self.render, self.size = render, size
         self.store: AnswerStore = caller.store
         self.progress = progress or (lambda done, wanted: None)
         self.values: FloatArray
@@ -126,21 +128,23 @@ class Extraction:
 
     def jobs(self) -> Iterator[Job]:
         """The unknown questions, as many as fit in a call at a time; items with the same gaps go together."""
-        settings = self.caller.settings
         for draw in sorted({question.draw for question in self.questions}):
             columns = [k for k, question in enumerate(self.questions) if question.draw == draw]
-            for part in _chunks(columns, settings.most_features):
+            for part in _chunks(columns, self.caller.settings.most_features):
                 gaps = ~self.known[:, part]
-                yield from self._rectangles(part, gaps, settings.most_items)
+                yield from self._rectangles(part, gaps, self.size)
 
-    def _rectangles(self, part: Sequence[int], gaps: np.ndarray, size: int, rows: Sequence[int] | None = None) -> Iterator[Job]:
+    @staticmethod
+    def _rectangles(
+        part: Sequence[int], gaps: np.ndarray, size: Callable[[int], int], rows: Sequence[int] | None = None
+    ) -> Iterator[Job]:
         patterns: dict[bytes, list[int]] = {}
         for position, row in enumerate(gaps):
             if row.any():
                 patterns.setdefault(row.tobytes(), []).append(position if rows is None else rows[position])
         for pattern, members in patterns.items():
             asked = tuple(itertools.compress(part, np.frombuffer(pattern, dtype=bool)))
-            for some in _chunks(members, size):
+            for some in _chunks(members, size(len(asked))):
                 yield Job(tuple(some), asked)
 
     async def _work(self) -> None:
@@ -209,7 +213,7 @@ class Extraction:
 
     def _shaped(self, job: Job, wanted: set[tuple[int, int]], held: bool) -> Iterator[Job]:
         gaps = np.array([[(t, k) in wanted for k in job.questions] for t in job.items])
-        for part in self._rectangles(job.questions, gaps, len(job.items), job.items):
+        for part in self._rectangles(job.questions, gaps, lambda _: len(job.items), job.items):
             yield Job(part.items, part.questions, held)
 
     def _pairs(self, job: Job) -> dict[Pair, tuple[int, int]]:

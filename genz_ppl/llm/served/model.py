@@ -24,8 +24,8 @@ from genz_ppl.llm.served.extraction import Extraction, Progress
 from genz_ppl.llm.served.keys import canonical, data_address, digest, image_hash, item_hash
 from genz_ppl.llm.served.loop_thread import LoopThread
 from genz_ppl.llm.served.prices import find_price
-from genz_ppl.llm.served.replies import own_words, parse_wordings
-from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, most_out
+from genz_ppl.llm.served.replies import own_words, parse_both, parse_wordings
+from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, is_short, most_items, most_out, words_out
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
@@ -114,14 +114,18 @@ class OpenAIModel:
         """(items, features by draws) of answers about items of one kind, none of them twice. texts: what is shown of them."""
         questions = [self._question(feature, draw, described) for feature in features for draw in range(self.settings.draws)]
         hashes = [item_hash(item, self.settings.images != "none") for item in items]
+        short = all(is_short(item, self.settings) for item in items)
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             rendered = self.prompts.extract([texts[t] for t in asked], [questions[k].feature for k in about], described)
             out = most_out(len(asked), len(about))
             return self._request("extract", rendered, out, self._pictures([items[t] for t in asked]))
 
+        def size(n_features: int) -> int:
+            return most_items(self.settings, n_features, short)
+
         async def extract() -> FloatArray:
-            extraction = Extraction(self.caller, hashes, questions, render, self.failures, self.progress)
+            extraction = Extraction(self.caller, hashes, questions, render, size, self.failures, self.progress)
             if self.settings.batch:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
@@ -134,23 +138,36 @@ class OpenAIModel:
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n wordings of what the positive items share and the negative ones lack (Fig. 2 of the paper)."""
+        found: list[str] = self._mined("mine", contrast, n, lambda reply: parse_wordings(reply, n))
+        return found
+
+    def propose_both(self, contrast: Contrast, n: int) -> tuple[list[str], list[str]]:
+        """The same of a contrast and of its reverse, in one call; by a user's own prompt `mine` in two."""
+        if not self.prompts.asks_both:
+            return self.propose(contrast, n), self.propose(contrast.reversed(), n)
+        positive, negative = self._mined("mine_both", contrast, n, lambda reply: parse_both(reply, n))
+        return positive, negative
+
+    def _mined(self, name: str, contrast: Contrast, n: int, read: Callable[[str], Any]) -> Any:
+        """What `read` finds in the reply to a prompt for wordings."""
         positive, negative = self._texts(contrast.positive), self._texts(contrast.negative)
+        both = name == "mine_both"
 
         def render(part: Part) -> Request:
             shown = some(positive, part), some(negative, part)
             items = [*some(contrast.positive, part), *some(contrast.negative, part)]
             moved = [number for number, item in enumerate(items, start=1) if item.id in contrast.moved]
             known = contrast.context, contrast.existing
-            rendered = self.prompts.mine(*shown, *known, n, contrast.tried, contrast.improved, moved)
-            pictures = self._pictures(items)
-            return self._request("mine", rendered, WORDS_OUT, pictures)
+            rendered = self.prompts.mine(*shown, *known, n, contrast.tried, contrast.improved, moved, both)
+            return self._request("mine", rendered, words_out(2 * n if both else n), self._pictures(items))
 
         groups: list[object] = [positive, negative, list(contrast.context), list(contrast.existing)]
-        if self.prompts.shows_tried and (contrast.tried or contrast.improved):
+        if self.prompts.shows_tried(name) and (contrast.tried or contrast.improved):
             sides = [*contrast.positive, *contrast.negative]
             moved = [place for place, item in enumerate(sides) if item.id in contrast.moved]
             groups += [[list(astuple(one)) for one in contrast.tried], contrast.improved, moved]
-        return self._worded("mine", [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])], render, n)
+        asked = [groups, n, *self._picture_hashes([*contrast.positive, *contrast.negative])]
+        return self._worded(name, asked, render, read)
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """Up to n questions from a description of the task and some items, none of whose targets is shown."""
@@ -158,9 +175,11 @@ class OpenAIModel:
 
         def render(part: Part) -> Request:
             rendered, pictures = self.prompts.suggest(some(texts, part), task, n), self._pictures(some(items, part))
-            return self._request("suggest", rendered, WORDS_OUT, pictures)
+            return self._request("suggest", rendered, words_out(n), pictures)
 
-        return self._worded("suggest", [texts, task, n, *self._picture_hashes(items)], render, n)
+        asked = [texts, task, n, *self._picture_hashes(items)]
+        found: list[str] = self._worded("suggest", asked, render, lambda reply: parse_wordings(reply, n))
+        return found
 
     def error_rates(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(features),) how often an answer is wrong, as far as repeated draws contradict each other; no call is made.
@@ -203,10 +222,10 @@ class OpenAIModel:
             draw,
         )
 
-    def _worded(self, name: str, asked: object, render: Callable[[Part], Request], n: int) -> list[str]:
+    def _worded(self, name: str, asked: object, render: Callable[[Part], Request], read: Callable[[str], Any]) -> Any:
+        """What `read` finds in the reply to a prompt, stored as JSON."""
         key = digest([name, self._sampling(name), asked])
-        text = self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(parse_wordings(reply, n))))
-        return [str(wording) for wording in json.loads(text)]
+        return json.loads(self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(read(reply)))))
 
     def _sampling(self, name: str) -> list[object]:
         """What decides the miner's words besides what it is shown."""

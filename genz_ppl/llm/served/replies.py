@@ -4,13 +4,14 @@ one item    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0},
 many items  {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}
             where the items are short, "characteristics" need not be there
 wordings    {"description": "...", "characteristics": ["...", ...]} or {"thoughts": "...", "questions": ["...", ...]}
+both ways   {"description": "...", "positive": ["...", ...], "negative": ["...", ...]}
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -80,6 +81,12 @@ class _Characteristics(_Strict):
     characteristics: Annotated[list[str], FailFast()]
 
 
+class _BothSides(_Strict):
+    description: str
+    positive: Annotated[list[str], FailFast()]
+    negative: Annotated[list[str], FailFast()]
+
+
 class _Questions(_Strict):
     thoughts: str = ""
     questions: Annotated[list[str], FailFast()]
@@ -120,14 +127,33 @@ def parse_wordings(text: str, n: int) -> list[str]:
     """
     value = _load(text)
     found = _read(_Questions, value).questions if "questions" in value else _read(_Characteristics, value).characteristics
+    return _some(_cleaned(found))[:n]
+
+
+def parse_both(text: str, n: int) -> tuple[list[str], list[str]]:
+    """The same of a reply to `Prompts.mine` both ways round: what the positive items share, and what the negative ones do.
+
+    Each list is as in `parse_wordings`, but one may be empty.
+    """
+    found = _read(_BothSides, _load(text))
+    positive, negative = _cleaned(found.positive)[:n], _cleaned(found.negative)[:n]
+    _some([*positive, *negative])
+    return positive, negative
+
+
+def _cleaned(found: Sequence[str]) -> list[str]:
     wordings: dict[str, str] = {}
     for wording in found:
         cleaned = " ".join(_CONTROL.sub(" ", wording).split())[:LONGEST_WORDING].rstrip()
         if cleaned and not _HALF_LETTER.search(cleaned):
             wordings.setdefault(cleaned.casefold(), cleaned)
+    return list(wordings.values())
+
+
+def _some(wordings: list[str]) -> list[str]:
     if not wordings:
         raise InvalidReplyError("no wording in it")
-    return list(wordings.values())[:n]
+    return wordings
 
 
 def after_thinking(text: str) -> str:

@@ -22,6 +22,11 @@ ALTERNATIVES = 5
 REPLY_BYTES, TOKEN_BYTES, CERTAIN_TOKEN_BYTES = 2**20, 64, 2048
 # The most tokens of a reply: at the least; for every item described, feature listed and answer given; of wordings, descriptions.
 LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
+# What a call has room for where the user does not say: items that are long, short ones, answers about those; and the tokens that
+# any model may write.
+LONG_ITEMS, SHORT_ITEMS, ANSWERS, ANY_REPLY = 10, 40, 120, 4096
+# Characters of an item that is long.
+LONG = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +111,36 @@ def described(item: Item, settings: ModelSettings) -> bool:
     return min(len(item.text), settings.text_limit) > settings.describe_above
 
 
+def is_short(item: Item, settings: ModelSettings) -> bool:
+    """Whether many like it are judged in one call: it has few words, is not described first, and is not seen in images."""
+    seen = bool(item.images) and settings.images != "none"
+    return len(item.text) <= LONG and not seen and not described(item, settings)
+
+
+def most_items(settings: ModelSettings, n_features: int, short: bool) -> int:
+    """The most items in one call with so many features; short: all of them are, see `is_short`.
+
+    As many as a reply has room for that any model may give, since the prompt is read in every call; but not so many judgements
+    at once that a model loses its place among them.
+    """
+    if settings.log_probabilities:
+        return 1
+    if settings.items_per_call is not None:
+        return settings.items_per_call
+    if not short:
+        return LONG_ITEMS
+    room = (settings.max_output_tokens or ANY_REPLY) - LEAST_OUT - FEATURE_OUT * n_features
+    return max(LONG_ITEMS, min(SHORT_ITEMS, ANSWERS // n_features, room // (ITEM_OUT + ANSWER_OUT * n_features)))
+
+
 def most_out(n_items: int, n_features: int) -> int:
     """The most tokens of a reply with so many features judged for so many items."""
     return LEAST_OUT + ITEM_OUT * n_items + FEATURE_OUT * n_features + ANSWER_OUT * n_items * n_features
+
+
+def words_out(n_wordings: int) -> int:
+    """The most tokens of a reply with so many wordings, thoughts included."""
+    return max(WORDS_OUT, LEAST_OUT + FEATURE_OUT * n_wordings)
 
 
 _ASK_FOR_SCHEMA = "\n\nReply with one JSON object and nothing else. Its JSON schema: "

@@ -58,8 +58,13 @@ class ModelSettings:
     base_url: str | None = setting(
         None, "Any OpenAI-compatible server; none: OpenAI's. The key: OPENAI_API_KEY.", SERVED_MODEL, metavar="URL"
     )
-    items_per_call: int = setting(10, "The most items in one call.", SERVED_MODEL, low=1)
-    features_per_call: int = setting(8, "The most questions in one call.", SERVED_MODEL, low=1)
+    items_per_call: int | None = setting(
+        None,
+        "The most items in one call; none: 10, or up to 40 if all are short (300 characters, no images) and questions few.",
+        SERVED_MODEL,
+        low=1,
+    )
+    features_per_call: int = setting(16, "The most questions in one call.", SERVED_MODEL, low=1)
     draws: int = setting(1, "Times each question is asked; the majority counts.", SERVED_MODEL, low=1)
     log_probabilities: bool = setting(False, "One question a call, with P(yes) kept beside the answer.", SERVED_MODEL)
     images: str = setting(
@@ -129,13 +134,8 @@ class ModelSettings:
             check_number("price", value, 0, whole=False)
 
     @property
-    def most_items(self) -> int:
-        """Items in one call: log-probabilities can be read for a single question only."""
-        return 1 if self.log_probabilities else self.items_per_call
-
-    @property
     def most_features(self) -> int:
-        """Features in one call."""
+        """Features in one call: log-probabilities can be read for a single question only."""
         return 1 if self.log_probabilities else self.features_per_call
 
     @property
