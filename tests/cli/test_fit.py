@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import FREE, DiscoverSettings
 
 BITS = ("--algorithm", "basic", "--cycles", "1", "--add", "9", "--cut", "0")
 
@@ -29,7 +29,8 @@ def test_fit_finds_what_made_the_target(fit: Any, table: Path) -> None:
     assert record["source"] == str(table)
     assert record["status"] == "done"
     assert record["settings"]["cycles"] == 1
-    assert record["settings"]["proposals"] == DiscoverSettings().proposals  # not given
+    assert record["settings"]["proposals"] == FREE["proposals"]  # not given
+    assert record["settings"]["patience"] == DiscoverSettings().patience
 
 
 def test_long_questions_are_not_cut_off_when_piped(fit: Any, frame: pd.DataFrame, table: Path) -> None:

@@ -77,8 +77,9 @@ def test_what_counts_is_the_gain_above_the_price(
 ) -> None:
     ranked = [candidate(gains[0], FREE), candidate(gains[1], RARE)]
     progress = progress_of("interaction", 1)
+    progress.pool["any"] = np.ones(9, dtype=np.int8)
     cycle = Cycle.__new__(Cycle)
-    cycle.settings = DiscoverSettings()
+    cycle.settings = DiscoverSettings(combine=1)
     monkeypatch.setattr(cycle, "usable", lambda progress, texts: list(texts))
     monkeypatch.setattr(cycle, "ranked", lambda *_: ranked)
     best = cycle.best_candidate(progress, Data(torch.zeros(9, 1), torch.zeros(9, 1), torch.zeros(9, 1)), ["any"])
