@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -19,13 +19,16 @@ from genz_ppl.types import FloatArray, Item
 
 # Questions whose products are looked at, those that tell most first, and combinations that get a full refit.
 FACTORS, FINALISTS = 64, 4
+Counts = Callable[[list[str]], FloatArray]
 
 
-def combinations(settings: DiscoverSettings, progress: Progress, judge: State, data: Data) -> dict[str, FloatArray]:
+def combinations(
+    settings: DiscoverSettings, progress: Progress, judge: State, data: Data, counts: Counts
+) -> dict[str, FloatArray]:
     """The combinations that tell most of what the judge's model misses, (T,) answers each; by least squares, the best first.
 
     Of questions that have answers on all training items, in use or not, every pair with or without "not" is tried, and the best
-    ones with a third.
+    ones with a third. counts: how many wordings each of some texts was chosen from.
     """
     used = {record.text for record in progress.active}
     simple = [text for text, entry in progress.pool.items() if asked(entry).all() and parse(text) is None]
@@ -36,7 +39,8 @@ def combinations(settings: DiscoverSettings, progress: Progress, judge: State, d
     chosen = finalists(quick_gains(judge, data, answers), answers, answers[:, :0], FACTORS)
     texts, answers = [texts[index] for index in chosen], answers[:, chosen]
     columns = torch.from_numpy(answers).to(data.targets.device)
-    products = best_products(judge, data, columns, FINALISTS, settings.combine, settings.smallest_share)
+    tried = counts(texts).tolist()
+    products = best_products(judge, data, columns, FINALISTS, settings.combine, settings.smallest_share, tried)
     found = {}
     for product in products:
         combination = _worded(product, texts)

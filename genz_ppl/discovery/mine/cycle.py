@@ -194,7 +194,8 @@ class Cycle:
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
         found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts})
         if self.settings.combine > 1:
-            found += self.ranked(progress, judge, judged, combinations(self.settings, progress, judge, judged))
+            put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
+            found += self.ranked(progress, judge, judged, put)
         excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
         return best if best is not None and most > 0 and best.gain >= least else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -27,12 +29,21 @@ class Product:
 
 
 @torch.no_grad()
-def best_products(state: State, data: Data, answers: Tensor, most: int, length: int, smallest_share: float) -> list[Product]:
+def best_products(
+    state: State,
+    data: Data,
+    answers: Tensor,
+    most: int,
+    length: int,
+    smallest_share: float,
+    searched: Sequence[float] | None = None,
+) -> list[Product]:
     """The products of up to `length` of these columns, (T, N), or their opposites, that explain most: so many, best first.
 
     Each is held against what the model misses as `quick_gains` does; all pairs at once, by one product of matrices for every
     column of the model and target. What a product adds to its factors side by side must be more than the best of all pairs would
-    add by chance. smallest_share: of the items that must and must not have it.
+    add by chance. smallest_share: of the items that must and must not have it. searched: how many questions each column was
+    chosen from, (N,); a set of values that was picked from thousands fits by chance beside much else.
     """
     if length < 2 or answers.shape[1] < 2:
         return []
@@ -43,12 +54,17 @@ def best_products(state: State, data: Data, answers: Tensor, most: int, length: 
     factors: list[Factors] = [((column % answers.shape[1], column >= answers.shape[1]),) for column in range(literals.shape[1])]
     found: list[Product] = []
     columns, before, names = literals, alone, factors
-    margin = chance_gain(literals.shape[1] ** 2 / 2, field.residual.shape[1])
+    pairs, n_values = literals.shape[1] ** 2 / 2, field.residual.shape[1]
+    margin = chance_gain(pairs, n_values)
     for _ in range(length - 1):
         gains = field.gains(columns, literals, smallest_share)
         gains = torch.where(gains > torch.maximum(before.unsqueeze(1), alone.unsqueeze(0)) + margin, gains, 0.0)
         best = _distinct(gains, names, factors, LONGER)
-        found += [product for product in best if product.gain > field.gain_together(_factors(product, literals)) + margin]
+        for product in best:
+            choices = 1.0 if searched is None else prod(searched[column] for column, _ in product.factors)
+            beside = field.gain_together(_factors(product, literals))
+            if product.gain > beside + chance_gain(pairs * choices, n_values):
+                found.append(product)
         if not best:
             break
         columns = torch.stack([_factors(product, literals).prod(1) for product in best], dim=1)
