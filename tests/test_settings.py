@@ -9,7 +9,8 @@ import pytest
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.settings import ModelSettings
-from genz_ppl.settings import DiscoverSettings, FitSettings, PairSettings, settings_of
+from genz_ppl.setting_fields import settings_of
+from genz_ppl.settings import DiscoverSettings, FitSettings, PairSettings
 
 KINDS = (DiscoverSettings, FitSettings, PairSettings, ModelSettings)
 

@@ -11,7 +11,8 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.pair_sources import NOTHING, open_sides, pair_source, reopen_sides
 from genz_ppl.cli.progress import LogJson, followed, tables_wanted
-from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
+from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import DiscoverSettings, PairSettings
 
 if TYPE_CHECKING:
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun

@@ -12,7 +12,8 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable, say
 from genz_ppl.cli.progress import LogJson, followed, tables_wanted
-from genz_ppl.settings import AUTO, RUN, DiscoverSettings, check_number
+from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import AUTO, RUN, DiscoverSettings
 
 if TYPE_CHECKING:
     from genz_ppl.data import Items

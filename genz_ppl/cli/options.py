@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 import typer
 
 from genz_ppl.cli.config import load_config
-from genz_ppl.settings import RUN, DiscoverSettings, Setting, settings_of, shown_default
+from genz_ppl.setting_fields import Setting, settings_of, shown_default
+from genz_ppl.settings import RUN, DiscoverSettings
 
 _COLUMNS = "Columns"
 _TYPES = (int, float, bool, str)

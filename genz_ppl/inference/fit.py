@@ -33,7 +33,8 @@ from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
 from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
-from genz_ppl.settings import CALIBRATION, FitSettings, check_number
+from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import CALIBRATION, FitSettings
 from genz_ppl.types import AnswerErrors, FloatArray
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from genz_ppl.discovery.watch import Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
-from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
+from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import Pairs
 
 # Settings of a search that the two-item model decides by itself.

@@ -29,7 +29,8 @@ from genz_ppl.data.values import readable
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import DiscoverSettings, PairSettings, check_number
+from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import FloatArray, Item
 
 #: The form of a run's folder that this version writes; those without a number are of form 1.

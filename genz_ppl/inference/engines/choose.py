@@ -9,7 +9,8 @@ from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.state import Data
 from genz_ppl.models import GenZ
-from genz_ppl.settings import EXPECTATION_NAMES, check_choice
+from genz_ppl.setting_fields import check_choice
+from genz_ppl.settings import EXPECTATION_NAMES
 
 
 def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool = True, joint_moves: bool = True) -> Engine:

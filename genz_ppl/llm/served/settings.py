@@ -10,7 +10,7 @@ from typing import Any
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.address import server_address
-from genz_ppl.settings import check_fields, check_number, documented, setting
+from genz_ppl.setting_fields import check_fields, check_number, documented, setting
 
 SERVED = "openai"
 # The two names of the most tokens of a reply.
