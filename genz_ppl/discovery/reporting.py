@@ -9,11 +9,27 @@ import numpy as np
 
 from genz_ppl.data import Items
 from genz_ppl.diagnostics.checks import measured
-from genz_ppl.diagnostics.measures import measures
+from genz_ppl.diagnostics.measures import kind_of, measures
 from genz_ppl.diagnostics.report.contents import report_contents
 from genz_ppl.diagnostics.report.facts import ReportData, RunFacts
+from genz_ppl.diagnostics.summary import Ceiling
+from genz_ppl.discovery.ceiling import ceiling_of
+from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.discovery.view import RunView
+from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.llm.similarity.embedding import missing, open_encoder
+
+
+def ceiling_beside(test: FittedItems, items: Items, record: RunRecord, n_steps: int) -> Ceiling | None:
+    """The ceiling of a run of so many steps on these items; test: its test items. See `ceiling_of`."""
+    encode = open_encoder().directions if missing() is None else None
+    with isolated(test.seed):
+        predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
+    targets, kind = explained(items, record.settings.direction), kind_of(test.state.model.likelihood)
+    return ceiling_of(items, record.split_of(items), targets, predicted, kind, test.seed, n_steps, encode)
 
 
 def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:

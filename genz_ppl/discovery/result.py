@@ -13,9 +13,7 @@ import torch
 
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
-from genz_ppl.diagnostics.measures import kind_of
 from genz_ppl.diagnostics.summary import Ceiling, Summary
-from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
 from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
@@ -24,7 +22,7 @@ from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.pool import Pool, pool_of
 from genz_ppl.discovery.prediction_table import group_table, prediction_table
 from genz_ppl.discovery.ratings.rated_run import RatedRun
-from genz_ppl.discovery.reporting import gather
+from genz_ppl.discovery.reporting import ceiling_beside, gather
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.problem import fitted_items
@@ -33,7 +31,6 @@ from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.run.states import load_progress, scaling_of
 from genz_ppl.discovery.run.tables import curve_table, feature_table
-from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.discovery.watch import OnAnswers, Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.effects import feature_effects, unit_of
@@ -41,10 +38,9 @@ from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
-from genz_ppl.inference.prediction import predict, predictive_mean
+from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.similarity.embedding import missing, open_encoder
 from genz_ppl.models import GenZ
 from genz_ppl.types import FloatArray
 
@@ -82,8 +78,7 @@ class Discovery:
         `genz_ppl.resume`, for predictions.
         """
         directory = RunDirectory(Path(out))
-        record = directory.record()
-        if (progress := load_progress(directory, record)) is None:
+        if (progress := load_progress(directory, record := directory.record())) is None:
             raise directory.not_begun()
         return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
 
@@ -142,15 +137,7 @@ class Discovery:
         noted = None if self.directory is None else self.directory.noted("ceiling")
         if noted is not None or self._items is None or not any(item.fields for item in self._items):
             return None if noted is None else Ceiling(**noted)
-        test, items = self.fitted(self._items, "test"), self._items
-        likelihood, encode = test.state.model.likelihood, None
-        if missing() is None:
-            encode = open_encoder().directions
-        with isolated(test.seed):
-            predicted = predictive_mean(test.state, test.scaling, test.answers, test.covariates, test.seed)
-        targets, kind = explained(items, self.record.settings.direction), kind_of(likelihood)
-        steps, split = self.progress.step, self.record.split_of(items)
-        found = ceiling_of(items, split, targets, predicted, kind, test.seed, steps, encode)
+        found = ceiling_beside(self.fitted(self._items, "test"), self._items, self.record, self.progress.step)
         if self.directory is not None and found is not None:
             self.directory.note("ceiling", asdict(found))
         return found
@@ -241,9 +228,8 @@ class Discovery:
         closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
 
         item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors:
-        from `genz_ppl.discovery.ratings.rated_run.RatedRun.recorded(run)`, once for many updates; without it the ratings are
-        read again from where the run had them, which takes seconds to minutes.
+        table with the columns user and rating; users by their numbers in the data set. factors: `RatedRun.recorded(run)`, once
+        for many updates; without it the ratings are read again from where the run had them, which takes seconds to minutes.
         Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
         """
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)

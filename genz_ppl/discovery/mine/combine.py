@@ -7,13 +7,14 @@ from math import prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genz_ppl.discovery.mine.oracle import Oracle
-from genz_ppl.discovery.run.progress import Progress, asked, unpack
+from genz_ppl.discovery.run.progress import Progress, asked, pack, unpack
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.candidates import finalists, is_balanced, quick_gains
 from genz_ppl.inference.worth.products import Product, best_products
-from genz_ppl.llm.combined import Combination, conjunction, parse
+from genz_ppl.llm.combined import Combination, answers_by_parts, conjunction, parse, parts_of
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray, Item
 
@@ -47,6 +48,17 @@ def combinations(
         if combination.is_readable and combination.text not in progress.pool:
             found[combination.text] = combination.answer(answers[:, [texts.index(part.text) for part in combination.parts]])
     return {text: values for text, values in found.items() if is_balanced(values, settings.smallest_share)}
+
+
+def complete(pool: dict[str, NDArray[np.int8]], texts: Sequence[str], ask: Callable[[list[str]], FloatArray]) -> None:
+    """Put texts into a pool; asked about are their parts that are not in it yet, all at once."""
+    missing = list(dict.fromkeys(part for text in texts for part in parts_of(text) if part not in pool))
+    for part, column in zip(missing, ask(missing).T if missing else [], strict=True):
+        pool[part] = pack(column)
+    for text in texts:
+        if text not in pool:
+            columns = answers_by_parts([text], lambda parts: np.stack([unpack(pool[part]) for part in parts], axis=1))
+            pool[text] = pack(columns[:, 0])
 
 
 def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_pool: int) -> FloatArray:

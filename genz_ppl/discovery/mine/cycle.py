@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.combine import combinations, searched
+from genz_ppl.discovery.mine.combine import combinations, complete, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
@@ -26,7 +26,6 @@ from genz_ppl.inference.worth.candidates import Candidate, better_start, is_bala
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of, steps_of
 from genz_ppl.inference.worth.prune import least_useful
-from genz_ppl.llm.combined import answers_by_parts, parts_of
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -237,15 +236,8 @@ class Cycle:
         self.refit(progress)
 
     def test(self, progress: Progress, texts: Sequence[str]) -> None:
-        """Have the answers of the test items to questions; of combinations, to the parts that have none yet; all at once."""
-        known = progress.test_pool
-        missing = list(dict.fromkeys(part for text in texts for part in parts_of(text) if part not in known))
-        for part, column in zip(missing, self.oracle.answer(self.test_items, missing).T if missing else [], strict=True):
-            known[part] = pack(column)
-        for text in texts:
-            if text not in known:
-                columns = answers_by_parts([text], lambda parts: np.stack([unpack(known[part]) for part in parts], axis=1))
-                known[text] = pack(columns[:, 0])
+        """Have the answers of the test items to questions."""
+        complete(progress.test_pool, texts, lambda missing: self.oracle.answer(self.test_items, missing))
 
     def prune(self, progress: Progress, priced: bool = False) -> list[Event]:
         """Algorithm 3: take out the feature whose removal costs the bound least; none that was cut before and came back (as
