@@ -118,7 +118,7 @@ Raw = Annotated[
 Id = Annotated[str | None, _column("--id", "The column of unique ids.")]
 Target = Annotated[
     list[str] | None,
-    _column("--target", "A column to explain: numbers, or classes with --likelihood bernoulli or categorical; repeatable."),
+    _column("--target", "A column to explain: numbers or classes; repeatable."),
 ]
 Covariate = Annotated[list[str] | None, _column("--covariate", "A column of numbers given to the link; repeatable.")]
 Text = Annotated[
