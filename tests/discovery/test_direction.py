@@ -69,7 +69,7 @@ def test_the_length_of_a_vector_does_not_matter(table: pd.DataFrame, targets: Fl
 
 @pytest.mark.slow
 def test_answers_count_as_facts(table: pd.DataFrame, targets: FloatArray) -> None:
-    run = discover(items_of(targets, table), direction=True, **QUICK)
+    run = discover(items_of(targets, table), direction=True, combine=1, **QUICK)
     active = run.features[run.features["active"]]
     assert active["p_e"].max() < 1e-3
     q = run.posterior.to_numpy()

@@ -53,6 +53,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         "shrinkage": chosen.shrinkage and by_hand,
         "error_rates": chosen.error_rates,
         "test_at_end": search.get("test_at_end"),
+        "combine": search.get("combine", DiscoverSettings.combine),
     }
     return chosen, search | shared
 
