@@ -98,9 +98,12 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
 
 def _say_of_rates(run: Discovery) -> None:
     """A note where error rates of answers yes and no are apart and the data do not tell them."""
-    from genz_ppl.inference.rate_spread import rate_spread
+    from genz_ppl.inference.engines.rate_spread import rate_spread
 
-    spread = rate_spread(run.fitted()) if "p_yes" in run.features else None
+    if "p_yes" not in run.features:
+        return
+    fitted = run.fitted()
+    spread = rate_spread(fitted.state, fitted.data)
     if spread is not None and (doubtful := int((~spread.identified).sum())) > 0:
         say(
             f"note: of {doubtful} of {len(spread.identified)} questions the targets do not tell how often answers yes are wrong "

@@ -9,11 +9,12 @@ import numpy as np
 from genz_ppl.diagnostics.measures import class_measures, class_targets, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.progress import Progress
-from genz_ppl.inference.effects import feature_effects, unit_of
+from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
-from genz_ppl.inference.worth.judge import judge_of, steps_of
+from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.models import Likelihood
 from genz_ppl.types import FloatArray
@@ -40,7 +41,7 @@ def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, p
     targets, predicted: (U, L) of the test items: a column that is not explained there is none that a feature moves.
     """
     found, names = feature_effects(fitted), fitted.column_names
-    progress.unit = unit_of(fitted.state.model)
+    progress.unit = fitted.state.model.effect_unit
     several = range(len(names) if len(names) > 1 else 0)
     explained = [column for column in several if r2(targets[:, [column]], predicted[:, [column]]) > 0]
     for k, (record, *values) in enumerate(zip(progress.active, *found.table, strict=True)):

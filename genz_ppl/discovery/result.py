@@ -33,7 +33,7 @@ from genz_ppl.discovery.run.states import load_progress, scaling_of
 from genz_ppl.discovery.run.tables import curve_table, feature_table
 from genz_ppl.discovery.watch import OnAnswers, Watchers
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.effects import feature_effects, unit_of
+from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.isolation import isolated
@@ -119,7 +119,7 @@ class Discovery:
     @property
     def unit(self) -> str:
         """What `effect` in `features` is in: "log-odds", "log rate", "sd" of several targets; "" for the target's own unit."""
-        return unit_of(self.progress.state.model)
+        return str(self.progress.state.model.effect_unit)
 
     @property
     def coefficients(self) -> pd.DataFrame:

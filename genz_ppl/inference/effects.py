@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.least_squares import root_of_inverse
-from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, drawn_models
-from genz_ppl.models import GenZ
 from genz_ppl.models.bayesian import flattened
-from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
 # Standard deviations on either side of a mean that hold nine in ten.
@@ -60,29 +58,21 @@ class FeatureEffects:
         return size, np.maximum(size - width, 0.0), size + width
 
 
-def unit_of(model: GenZ) -> str:
-    """What effects are in: "log-odds", "log rate", "sd" of several targets; "" for what predictions are in."""
-    if model.likelihood.standardised:
-        return "sd" if model.likelihood.n_locations > 1 else ""
-    unit = "log-odds" if model.likelihood.name in CLASS_LIKELIHOODS else "log rate"
-    return unit if model.link.adds_up else ""
-
-
 def feature_effects(fitted: FittedItems) -> FeatureEffects:
     """The effects of all features of a fit, deterministic for the same fit."""
     model = fitted.state.model
+    spread = np.asarray(fitted.scaling.spread_of(model.likelihood.n_locations).numpy(), dtype=np.float64)
     if not fitted.feature_texts:
-        nothing = np.zeros((0, model.likelihood.n_locations))
-        return FeatureEffects(nothing, nothing, _units(fitted))
+        nothing = np.zeros((0, len(spread)))
+        return FeatureEffects(nothing, nothing, spread)
     with torch.no_grad(), isolated(fitted.seed):
-        if not model.link.adds_up:
-            mean = np.array([mean_change(fitted, k) for k in range(len(fitted.feature_texts))])
-            mean = mean.reshape(-1, model.likelihood.n_locations)
-            return FeatureEffects(mean, np.full(mean.shape, np.nan), _units(fitted))
-        spread = _units(fitted)
-        mean = centred(fitted, model.link.coefficients()[:, 0].numpy()) * spread
-        exact = fitted.state.uncertainty is None and model.has_closed_form
-        return FeatureEffects(mean, (_sd(fitted) if exact else _drawn_sd(fitted)) * spread, spread)
+        effects = model.link.effects()
+        if effects is None:
+            mean = mean_changes(fitted)
+            return FeatureEffects(mean, np.full(mean.shape, np.nan), spread)
+        known = _sd(fitted) if fitted.state.uncertainty is None else None
+        sd = _drawn_sd(fitted) if known is None else known
+        return FeatureEffects(centred(fitted, effects.numpy()) * spread, sd * spread, spread)
 
 
 def effect_draws(fitted: FittedItems, parameters: Mapping[str, FloatArray]) -> FloatArray:
@@ -91,13 +81,6 @@ def effect_draws(fitted: FittedItems, parameters: Mapping[str, FloatArray]) -> F
     if "interactions" in parameters:
         weights = weights + np.einsum("p,skpd->skd", fitted.scaling.covariate_centre.numpy(), parameters["interactions"])
     return centred(fitted, weights)
-
-
-def _units(fitted: FittedItems) -> FloatArray:
-    """(L,): what one unit of the link's value is of the target."""
-    likelihood = fitted.state.model.likelihood
-    spread = fitted.scaling.target_spread.numpy() if likelihood.standardised else np.ones(likelihood.n_locations)
-    return np.asarray(spread, dtype=np.float64)
 
 
 def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
@@ -110,13 +93,16 @@ def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
     return found
 
 
-def _sd(fitted: FittedItems) -> FloatArray:
-    """(K, L) from the normal equations: the precision of a target's weights, all others unknown, too."""
-    state, data = fitted.state, fitted.data
+def _sd(fitted: FittedItems) -> FloatArray | None:
+    """(K, L) from the engine's information: the precision of a target's weights, all others unknown, too; None without it."""
+    state = fitted.state
+    information = engine_for(state.model, fitted.data).information(state)
+    if information is None:
+        return None
     coefficients = state.model.link.coefficients()
     n_features, size = len(coefficients), coefficients.shape[:2].numel()
     found = []
-    for normal in closed_form_for(state.model, data).normal_equations(state):
+    for normal in information:
         root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
         found.append(root[:, 0].square().sum(-1).sqrt())
     return torch.stack(found, dim=1).numpy() if found else np.zeros((n_features, 0))
@@ -135,15 +121,21 @@ def _drawn_sd(fitted: FittedItems) -> FloatArray:
     return sd
 
 
+def mean_changes(fitted: FittedItems) -> FloatArray:
+    """(K, L): `mean_change` of every feature. Call inside `isolated`."""
+    n_features = len(fitted.feature_texts)
+    changes = [mean_change(fitted, k) for k in range(n_features)]
+    return np.array(changes).reshape(n_features, fitted.state.model.likelihood.n_locations)
+
+
 def mean_change(fitted: FittedItems, k: int) -> FloatArray:
-    """(L,): the change of predictions from no to yes to feature k, averaged over items. Call inside `isolated`.
+    """(L,): the change of predictions from no to yes to feature k, averaged over `MOST_ITEMS` at most. Call inside `isolated`.
 
     The same draws of the other features on both sides, so that only this one makes the difference.
     """
     state = fitted.state
     rows = np.arange(len(fitted.item_ids))
-    if not state.model.has_closed_form:
-        rows = rows[:: 1 + (len(rows) - 1) // MOST_ITEMS]
+    rows = rows[:: 1 + (len(rows) - 1) // MOST_ITEMS]
     rates = state.error_rates.clone()
     rates[k] = NEVER
     certain = replace(state, error_rates=rates)

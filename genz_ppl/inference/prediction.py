@@ -50,9 +50,8 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
     prior, x = state.prior(answers), scaling.covariates(covariates)
     state.model.eval()
     with torch.no_grad(), isolated(seed):
-        if state.model.has_closed_form:
-            location = state.model.link(prior, x)
-        else:
+        location = state.model.expected(prior, x)
+        if location is None:
             # Noise of draws would put items in an order of which nothing is known.
             known, place = torch.unique(torch.cat([prior, x, x.new_zeros(len(x), 1)], dim=1), dim=0, return_inverse=True)
             n_features = prior.shape[1]

@@ -98,6 +98,10 @@ class Scaling:
             return values
         return self.target_centre + self.target_spread * values
 
+    def spread_of(self, n_locations: int) -> Tensor:
+        """What one unit of each of the link's values is of the target, (L,): 1 of classes, whose values have no unit."""
+        return self.target_spread if n_locations == len(self.target_spread) else torch.ones(n_locations).to(self.target_spread)
+
     def density_shift(self, targets: Tensor) -> Tensor:
         """What turns a log density of standardised targets into one of the user's, per item, (T,)."""
         return -((~torch.isnan(targets)) * torch.log(self.target_spread)).sum(1)
@@ -126,21 +130,17 @@ def build_model(
 
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
     none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. asymmetric: see `FeatureLayer`.
-    shrinkage: weights of features have a prior whose spreads are learned. It and calibration hold where the steps of the model
-    have closed forms: elsewhere f(E[z | h]) is not what answers make y to be in the mean. Weights in log-odds and logarithms of
-    counts always have a weak prior: questions that tell classes apart without fail would have infinite ones.
+    shrinkage: see `GenZ.shrunk`. Weights in log-odds and logarithms of counts always have a weak prior: questions that tell
+    classes apart without fail would have infinite ones.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
     kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
     function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
-    closed = shortcuts and function.adds_up and observation.sees_errors
     features = FeatureLayer(n_features, error_rate_prior, asymmetric)
-    model = GenZ(features, function, observation, shortcuts, calibration if closed else 0.0)
-    if shrinkage and closed:
-        model.link.shrunk()
-    if function.adds_up and not observation.standardised:
-        model.link.weak = WEAK_SPREAD**-2
-    return model
+    if not observation.standardised:
+        function.weak = WEAK_SPREAD**-2
+    model = GenZ(features, function, observation, shortcuts, calibration)
+    return model.shrunk() if shrinkage else model
 
 
 def pooled_link(name: str) -> type[LinearLink]:

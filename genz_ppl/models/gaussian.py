@@ -49,6 +49,10 @@ class GaussianLikelihood(ScaleMixtureLikelihood):
         precision: Tensor = self.scale**-2
         return precision
 
+    def lost_by_growth(self, growth: Tensor, count: Tensor) -> Tensor:
+        """See `ScaleMixtureLikelihood.lost_by_growth`: with a new scale for every target."""
+        return (0.5 * count * torch.log1p(2 * growth / count.clamp(min=1))).sum(1)
+
     def residual(self, loc: Tensor, targets: Tensor) -> Tensor:
         """(y - f) / scale, 0 where y is missing."""
         return torch.nan_to_num((targets - loc) / self.scale).detach()
@@ -71,6 +75,10 @@ class IsotropicLikelihood(GaussianLikelihood):
         variance = mean_of(squared_error.reshape(-1, 1), observed.reshape(-1, 1)).clamp(min=SMALLEST_VARIANCE)
         self.scale = variance.sqrt().expand(self.n_targets).clone()
         return True
+
+    def lost_by_growth(self, growth: Tensor, count: Tensor) -> Tensor:
+        """See `ScaleMixtureLikelihood.lost_by_growth`: with one new scale."""
+        return super().lost_by_growth(growth.sum(1, keepdim=True), count.sum().unsqueeze(0))
 
 
 @add_likelihood

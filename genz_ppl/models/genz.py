@@ -29,7 +29,8 @@ class GenZ(PyroModule):  # type: ignore[misc]
     calibration, L: with L > 0 the targets are explained twice, and each item counts once. Densities of p_e, z and y have the
     weight `share` = 1 / (1 + L), and the rest goes to a site "y_given_answers" at the link's value at E[z | h], with noise of its
     own, `marginal`. What the answers alone predict then stays right, and error rates do not grow to explain what features leave
-    out (docs/error-rates.md). L = 0 is the paper's model.
+    out (docs/error-rates.md). L = 0 is the paper's model, and that of parts without closed forms: elsewhere f(E[z | h]) is not
+    what answers make y to be in the mean.
     """
 
     def __init__(
@@ -37,8 +38,8 @@ class GenZ(PyroModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.features, self.link, self.likelihood, self.shortcuts = features, link, likelihood, shortcuts
-        self.calibration = calibration
-        self.marginal: Likelihood | None = copy.deepcopy(likelihood) if calibration > 0 else None
+        self.calibration = calibration if self.has_closed_form else 0.0
+        self.marginal: Likelihood | None = copy.deepcopy(likelihood) if self.calibration > 0 else None
 
     @property
     def share(self) -> float:
@@ -50,6 +51,12 @@ class GenZ(PyroModule):  # type: ignore[misc]
         model = GenZ(features, link, copy.deepcopy(self.likelihood), self.shortcuts, self.calibration)
         model.marginal = copy.deepcopy(self.marginal)
         return model
+
+    def shrunk(self) -> GenZ:
+        """This model; where steps have closed forms, the weights of features have a prior whose spreads are learned."""
+        if self.has_closed_form:
+            self.link.shrunk()
+        return self
 
     def plain(self) -> GenZ:
         """The paper's model with copies of this one's parts: not calibrated, weights without a prior."""
@@ -95,6 +102,15 @@ class GenZ(PyroModule):  # type: ignore[misc]
         likelihood: None for that of y given z.
         """
         return -log_density_at(likelihood or self.likelihood, location, targets).mean() / targets.shape[1]
+
+    @property
+    def effect_unit(self) -> str:
+        """What effects are in: "log-odds", "log rate", "sd" of several targets; "" for what predictions are in."""
+        return self.likelihood.unit if self.link.adds_up or self.likelihood.standardised else ""
+
+    def expected(self, prior: Tensor, covariates: Tensor) -> Tensor | None:
+        """E[y | h, x] in closed form, (T, L); None where z must be summed out. prior: (T, K), E[z | h]."""
+        return self.link(prior, covariates) if self.has_closed_form else None
 
     @property
     def is_mixture(self) -> bool:

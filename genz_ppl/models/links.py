@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genz_ppl.models.effects import Columns
+from genz_ppl.models.effects import Columns, effects_in_units
 from genz_ppl.models.priors import Prior, sampled
 from genz_ppl.settings import LINK_NAMES
-
-# Standard deviation of the prior of products of features and covariates.
-INTERACTION_SPREAD = 0.1
 
 LINKS: dict[str, type[Link]] = {}
 Kind = TypeVar("Kind", bound="type[Link]")
@@ -50,6 +47,8 @@ class Link(PyroModule):  # type: ignore[misc]
     name: ClassVar[str]
     #: Whether the value is linear in the features: their effects add up.
     adds_up: ClassVar[bool] = False
+    #: Prior precision of the weights of features in log-odds and logarithms, if above 0; a network has no such weights.
+    weak: float = 0.0
     pooling: Tensor | None
 
     def __init__(
@@ -80,6 +79,39 @@ class Link(PyroModule):  # type: ignore[misc]
     def with_columns(self, kept: list[int], n_added: int) -> Link:
         """A link for the features `kept` (positions, in that order) and `n_added` new ones that so far have no effect."""
         raise TypeError(f"{type(self).__name__} must define with_columns(kept, n_added)")
+
+    @property
+    def ranked_by(self) -> str:
+        """The link by which a model that is refitted for every wording ranks them."""
+        return self.name if self.adds_up else "linear"
+
+    def effects(self) -> Tensor | None:
+        """(K, L), what yes instead of no adds to the value where covariates are at their means; None where that depends on the
+        other features."""
+        return None
+
+    def mean(self, q: Tensor, covariates: Tensor) -> Tensor:
+        """What stands for E f(z, x), z ~ Bernoulli(q), (T, L): the value at the modes, unless it is linear in the features."""
+        return self.function()((q > 0.5).to(q), covariates)
+
+    def variance(self, q: Tensor, covariates: Tensor) -> Tensor:
+        """That of f(z, x) about `mean`, (T, L): none at the modes."""
+        return q.new_zeros(len(q), self.n_targets)
+
+    def moments(self, q: Tensor, covariates: Tensor, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of f(z, x), (T, L) each, over so many draws of z ~ Bernoulli(q); exact where f is linear in z."""
+        generator, function = torch.Generator().manual_seed(seed), self.function()
+        drawn = [function((torch.rand(q.shape, generator=generator, dtype=q.dtype) < q).to(q), covariates) for _ in range(draws)]
+        return torch.stack(drawn).mean(0), torch.stack(drawn).var(0, unbiased=False)
+
+    def parameters_in_units(
+        self, location: Callable[[Tensor], Tensor], spread: Tensor, covariate_centre: Tensor, covariate_spread: Tensor
+    ) -> dict[str, Tensor]:
+        """Parameters for targets and covariates as they were before they were standardised.
+
+        location: brings values to the targets' units; spread: (L,), of the targets. Those of a network stay as they are.
+        """
+        return {f"link.{name}": value.detach() for name, value in self.named_parameters()}
 
     @property
     def n_modifiers(self) -> int:
@@ -127,7 +159,6 @@ class LinearLink(Link):
     name = "linear"
     adds_up = True
     shrinkage: Tensor | None
-    weak: float = 0.0
 
     def __init__(
         self,
@@ -203,6 +234,40 @@ class LinearLink(Link):
         link.weak = self.weak
         return link
 
+    def effects(self) -> Tensor:
+        """See `Link.effects`."""
+        weights: Tensor = self.weights
+        return weights
+
+    def mean(self, q: Tensor, covariates: Tensor) -> Tensor:
+        """See `Link.mean`: E f(z, x)."""
+        return self.function()(q, covariates)
+
+    def variance(self, q: Tensor, covariates: Tensor) -> Tensor:
+        """See `Link.variance`: that of f(z, x)."""
+        effects = torch.einsum("nm,kme->nke", self.modifiers(covariates), self.coefficients())
+        return torch.einsum("nk,nke->ne", q * (1 - q), effects**2)
+
+    def moments(self, q: Tensor, covariates: Tensor, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+        """See `Link.moments`: without draws."""
+        return self.mean(q, covariates), self.variance(q, covariates)
+
+    def parameters_in_units(
+        self, location: Callable[[Tensor], Tensor], spread: Tensor, covariate_centre: Tensor, covariate_spread: Tensor
+    ) -> dict[str, Tensor]:
+        """See `Link.parameters_in_units`: weights, intercept, covariate_weights; with groups group_effects and group_spread."""
+        found = {}
+        slopes = self.covariate_weights.detach()[: self.columns.n_own] * spread / covariate_spread[:, None]
+        if self.pooling is not None:
+            effects = self.group_effects().detach() * spread
+            found["group_effects"] = effects_in_units(effects, covariate_centre, covariate_spread)
+            units = torch.cat([torch.ones(1).to(spread), covariate_spread])
+            found["group_spread"] = self.priors()["group_effects"].spread / units.unsqueeze(1) * spread
+        found["weights"] = self.weights.detach() * spread
+        found["intercept"] = location(self.intercept.detach()) - covariate_centre @ slopes
+        found["covariate_weights"] = slopes
+        return found
+
     @property
     def n_modifiers(self) -> int:
         """See `Link.n_modifiers`."""
@@ -237,54 +302,3 @@ class LinearLink(Link):
         if self.shrinkage is not None:
             link.shrinkage = torch.cat([self.shrinkage[kept], self.shrinkage.new_ones(n_added)])
         return link
-
-
-@add_link
-class InteractionLink(LinearLink):
-    """Linear plus products: y = z W + b + x C + sum over k, p of z_k x_p V_kp. interactions, V: (K, P, D).
-
-    An upgraded kitchen is worth more in a larger house. The other parameters are those of `LinearLink`. Products have a prior,
-    N(0, 0.1^2) for standardised targets and covariates, in point fits too: without it every feature brings P more numbers
-    to fit, and a run with many features follows the noise. There are no products with effects of groups.
-    """
-
-    name = "interaction"
-
-    def __init__(self, *sizes: Any, **options: Any) -> None:
-        super().__init__(*sizes, **options)
-        shape = (self.n_features, self.columns.n_own, self.n_targets)
-        self.interactions = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
-
-    def forward(self, z: Tensor, covariates: Tensor) -> Tensor:
-        """z: (..., K); covariates: (..., P). Returns (..., D)."""
-        total = super().forward(z, covariates)
-        for p in range(self.columns.n_own):
-            total = total + covariates[..., p, None] * (z @ self.interactions[:, p])
-        return total
-
-    def priors(self) -> dict[str, Prior]:
-        """See `LinearLink.priors`; and "interactions", (K, P, D)."""
-        return {
-            **super().priors(),
-            "interactions": Prior(self.interactions, self.interactions.new_tensor(INTERACTION_SPREAD**-2)),
-        }
-
-    def ridge(self) -> Tensor:
-        """See `LinearLink.ridge`."""
-        ridge = self.interactions.new_full((self.n_features, 1 + self.columns.n_own), INTERACTION_SPREAD**-2)
-        ridge[:, 0] = 0.0 if self.weight_precision is None else self.weight_precision
-        return ridge
-
-    def modifiers(self, covariates: Tensor) -> Tensor:
-        """[1, x], (T, 1 + P)."""
-        return torch.cat([super().modifiers(covariates), covariates[:, : self.columns.n_own]], dim=1)
-
-    def coefficients(self) -> Tensor:
-        """[W, V], (K, 1 + P, D)."""
-        return torch.cat([self.weights.unsqueeze(1), self.interactions], dim=1)
-
-    @torch.no_grad()
-    def set_solution(self, coefficients: Tensor, intercept: Tensor, covariate_weights: Tensor) -> None:
-        """See `LinearLink.set_solution`."""
-        super().set_solution(coefficients, intercept, covariate_weights)
-        self.interactions.copy_(coefficients[:, 1:])

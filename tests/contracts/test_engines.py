@@ -126,6 +126,7 @@ def test_exact_is_had_where_the_model_says_so(link: str, likelihood: str) -> Non
     with isolated(0):
         state, data = problem(link, likelihood)
         assert engine_for(state.model, data).exact == state.model.has_closed_form
+        assert (engine_for(state.model, data).information(state) is not None) == state.model.has_closed_form
         assert not engine_for(state.model, data, "mode").exact
         if not state.model.has_closed_form:
             with pytest.raises(OptionError, match="expectation: 'exact' needs the linear or interaction link"):
@@ -158,6 +159,40 @@ def test_the_m_step_ends_where_the_programs_density_is_highest(
     assert names == {"weights", "group_effects"}
     for gradient in gradients:
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("calibration", [0.0, 3.0])
+@pytest.mark.parametrize("link", ["linear", "interaction"])
+def test_information_is_how_the_programs_density_bends(link: str, calibration: float, missing: bool) -> None:
+    """Of coefficients, intercept and slopes of every target, in expectation over q."""
+    with isolated(0):
+        state, data = problem(link, "gaussian", missing=missing, calibration=calibration)
+        engine, program = engine_for(state.model, data), ThroughProgram(data)
+        engine.maximise(state)
+        information = engine.information(state)
+        assert information is not None
+        total = torch.zeros((), dtype=torch.float64)
+        for number, (z, weight) in enumerate(program.weighted(state.posterior)):
+            density, others = program.densities(state, z)
+            total = total + (weight * density).sum() + (others if number == 0 else 0)
+        parts = dict(state.model.link.named_parameters())
+        names = ["weights", *(["interactions"] if link == "interaction" else []), "intercept", "covariate_weights"]
+        first = torch.autograd.grad(total, [parts[name] for name in names], create_graph=True)
+        for d, found in enumerate(information):
+            slopes = of_target(dict(zip(names, first, strict=True)), d)
+            bends = []
+            for slope in slopes:
+                second = torch.autograd.grad(slope, [parts[name] for name in names], retain_graph=True)
+                bends.append(-of_target(dict(zip(names, second, strict=True)), d))
+            torch.testing.assert_close(found, torch.stack(bends), rtol=1e-8, atol=1e-8)
+
+
+def of_target(values: dict[str, Tensor], d: int) -> Tensor:
+    """(N,): values of all that enters a target linearly, in the order of the engines' equations."""
+    weights = values["weights"][:, None, d]
+    coefficients = torch.cat([weights, values["interactions"][..., d]], dim=1) if "interactions" in values else weights
+    return torch.cat([coefficients.flatten(), values["intercept"][d : d + 1], values["covariate_weights"][:, d]])
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -11,8 +11,9 @@ import pytest
 from genz_ppl import Discovery, Items, discover
 from genz_ppl.discovery.resume import resume
 from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
-from genz_ppl.inference.worth.judge import judge_of, steps_of
+from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.llm.combined import parts_of
 from genz_ppl.llm.rules.model import RulesModel

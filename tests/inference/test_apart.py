@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
 
-from genz_ppl.inference import fit, isolated
+from genz_ppl.inference import FitResult, fit, isolated
 from genz_ppl.inference.apart import Apart
 from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.coordinate import coordinate, em_step, measured
 from genz_ppl.inference.engines.exact import bit_table, exact_posterior, log_evidence, sum_over_assignments
+from genz_ppl.inference.engines.potential import potential_by_hand, potential_of_program
+from genz_ppl.inference.engines.rate_spread import RateSpread, rate_spread
 from genz_ppl.inference.engines.rates import probable_rates
 from genz_ppl.inference.engines.sums import closed_form_for
-from genz_ppl.inference.guided.nuts import add_draws, potential_by_hand, potential_of_program
+from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.posterior import _averaged, _proposed, posterior_draws
-from genz_ppl.inference.rate_spread import rate_spread
 from genz_ppl.inference.state import Data, State, feature_terms
 from genz_ppl.inference.strategies import Coordinate
 from genz_ppl.models import features as features_module
@@ -319,17 +320,22 @@ def test_what_users_ask_for_follows_by_bayes_rule() -> None:
     assert AnswerErrors.of(together, np.full(5, 0.3)).overall is together
 
 
+def spread_of(found: FitResult, answers: FloatArray, targets: FloatArray) -> RateSpread | None:
+    fitted = found.fitted(answers, targets)
+    return rate_spread(fitted.state, fitted.data)
+
+
 def test_with_one_noisy_target_the_data_do_not_tell_them_apart() -> None:
     known = []
     for n_targets, noise in ((1, 3.0), (4, 1.0)):
         answers, _, targets = world(3, 0.15, 0.03, n_features=3, n_targets=n_targets, noise=noise)
-        spread = rate_spread(fit(answers, targets, **APART).fitted(answers, targets))
+        spread = spread_of(fit(answers, targets, **APART), answers, targets)
         assert spread is not None
         known.append(spread)
     assert not bool(known[0].identified.any())
     assert bool(known[1].identified.all())
     answers, _, targets = world(3, 0.15, 0.03, n_items=200)
-    assert rate_spread(fit(answers, targets).fitted(answers, targets)) is None
+    assert spread_of(fit(answers, targets), answers, targets) is None
 
 
 @pytest.mark.slow
@@ -338,7 +344,7 @@ def test_spreads_of_rates_are_how_far_they_are_from_the_truth() -> None:
     for seed in range(6):
         answers, _, targets = world(seed, 0.15, 0.05, n_items=1000, n_features=3, noise=1.0)
         found = fit(answers, targets, **APART)
-        spread = rate_spread(found.fitted(answers, targets))
+        spread = spread_of(found, answers, targets)
         assert spread is not None
         off.append(found.answer_errors.of_yes - found.answer_errors.of_no - 0.1)
         sizes.append(spread.difference.numpy())

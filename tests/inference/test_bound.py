@@ -17,7 +17,7 @@ from genz_ppl.inference import FitResult, fit
 from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import bound_of
-from genz_ppl.models.links import INTERACTION_SPREAD
+from genz_ppl.models.interaction import INTERACTION_SPREAD
 from genz_ppl.models.robust import SHARPEST
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plain import PLAIN
 
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change, unit_of
+from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
 
@@ -48,7 +48,7 @@ def test_numbers_have_the_effects_of_least_squares(linear: tuple[FittedItems, Fi
     by_hand = np.sqrt(np.diag(np.linalg.inv(normal)))[:2, None] * result.parameters["scale"]
     np.testing.assert_allclose(found.sd, by_hand, rtol=1e-6)
     np.testing.assert_allclose(found.spread, targets.std(axis=0), rtol=1e-9)
-    assert unit_of(fitted.state.model) == "sd"
+    assert fitted.state.model.effect_unit == "sd"
 
 
 def test_the_table_over_several_targets_is_of_the_norm(linear: tuple[FittedItems, FitResult, Array]) -> None:
@@ -103,7 +103,7 @@ def test_of_many_classes_effects_are_against_their_mean() -> None:
     assert found.mean[0].argmax() == 2
     assert fitted.column_names == ("0 is 0", "0 is 1", "0 is 2")
     assert (found.sd > 0).all()
-    assert unit_of(fitted.state.model) == "log-odds"
+    assert fitted.state.model.effect_unit == "log-odds"
 
 
 def test_a_network_has_mean_changes_without_an_interval() -> None:
@@ -114,7 +114,7 @@ def test_a_network_has_mean_changes_without_an_interval() -> None:
         np.testing.assert_array_equal(found.mean[0], mean_change(fitted, 0))
     assert np.isnan(found.sd).all()
     assert np.isnan(found.table[1]).all()
-    assert unit_of(fitted.state.model) == ""
+    assert fitted.state.model.effect_unit == ""
 
 
 def test_without_features_there_are_none() -> None:

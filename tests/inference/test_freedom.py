@@ -12,7 +12,7 @@ from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.prune import least_useful
-from genz_ppl.models.links import INTERACTION_SPREAD
+from genz_ppl.models.interaction import INTERACTION_SPREAD
 
 
 def problem(seed: int, n_items: int, rare: int, n_targets: int = 1) -> Data:

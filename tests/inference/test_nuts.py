@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.exact import bit_table, log_evidence, log_joint
-from genz_ppl.inference.guided.nuts import add_draws, potential_by_hand, potential_of_program
+from genz_ppl.inference.engines.potential import potential_by_hand, potential_of_program
+from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models.bayesian import flattened

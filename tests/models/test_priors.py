@@ -17,8 +17,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from genz_ppl.inference import isolated
+from genz_ppl.inference.engines.potential import potential_of_program
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ
-from genz_ppl.inference.guided.nuts import potential_of_program
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data
 from genz_ppl.models import BayesianGenZ, FeatureLayer, GaussianLikelihood, GenZ, InteractionLink, LinearLink, released

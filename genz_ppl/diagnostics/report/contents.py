@@ -13,7 +13,7 @@ from genz_ppl.diagnostics.measures import ClassTarget, class_targets, kind_of
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of
-from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_change, unit_of
+from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_changes
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
@@ -40,7 +40,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
         facts=facts,
         kind=kind,
         link=str(train.state.model.link.name),
-        unit="" if kind == "numbers" else unit_of(train.state.model),
+        unit="" if kind == "numbers" else train.state.model.effect_unit,
         metric=str(facts.curve["metric"].iloc[-1]),
         target_names=train.target_names,
         covariate_names=train.covariate_names,
@@ -93,10 +93,10 @@ class _Examples:
 
 def _changes(train: FittedItems, effects: FeatureEffects, kind: str) -> FloatArray:
     """(K, L), what yes instead of no changes predictions by: the effects, where they are not on another scale."""
-    if kind == "numbers" or not train.state.model.link.adds_up:
+    if kind == "numbers" or not train.state.model.effect_unit:
         return effects.mean
     with isolated(train.seed):
-        return np.array([mean_change(train, k) for k in range(len(effects.mean))]).reshape(effects.mean.shape)
+        return mean_changes(train)
 
 
 def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Examples) -> tuple[FeatureFacts, ...]:

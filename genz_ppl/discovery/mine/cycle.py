@@ -16,6 +16,7 @@ from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.rates import clearly_better
 from genz_ppl.inference.guided.guides import Guide
@@ -24,7 +25,7 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
-from genz_ppl.inference.worth.judge import judge_of, steps_of
+from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Protocol
+
+from torch import Tensor
 
 from genz_ppl.inference.state import State
 
@@ -28,4 +31,12 @@ class Engine(Protocol):
         """The observation term of the bound, E_q log p(y | z), summed over items."""
 
     def marginal(self, state: State) -> float:
-        """log p(y | f(E[z | h])) of a calibrated model, summed over items; 0 of others."""
+        """log p(y | f(E[z | h])) of a calibrated model, summed over items; 0 of others: only models with closed forms are."""
+        return 0.0
+
+    def information(self, state: State) -> Iterator[Tensor] | None:
+        """Minus the second derivative of the bound by coefficients, intercept and slopes of each target, (N, N).
+
+        None where that is not known, so that only refits and draws tell what these quantities are worth.
+        """
+        return None

@@ -1,4 +1,4 @@
-"""Which engine moves a model on its data: the one place that asks what link and likelihood are."""
+"""Which engine moves a model on its data, and how often: the one place that asks what link and likelihood are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from genz_ppl.inference.state import Data
 from genz_ppl.models import GenZ
 from genz_ppl.setting_fields import check_choice
 from genz_ppl.settings import EXPECTATION_NAMES
+
+# Of the steps of a refit so many parts are left out where an M-step is a descent, and where it is the training of a network.
+DESCENT, TRAINING = 3, 5
 
 
 def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool = True, joint_moves: bool = True) -> Engine:
@@ -30,3 +33,8 @@ def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool =
     if expectation in ("exact", "auto") and model.has_closed_form:
         return closed_form_for(model, data, joint_moves)
     return PlugIn(data, mode=expectation != "sample", first=first)
+
+
+def steps_of(model: GenZ, wanted: int) -> int:
+    """E- and M-steps of a refit: fewer where an M-step is training."""
+    return wanted if model.has_closed_form else max(1, wanted // (DESCENT if model.link.adds_up else TRAINING))

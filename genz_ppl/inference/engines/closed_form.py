@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.coefficient_posterior import (
     coefficient_covariance,
     gram_of_coefficients,
@@ -34,7 +35,7 @@ BLOCK = 1024
 FEW_TARGETS = 4
 
 
-class ClosedForm:
+class ClosedForm(Engine):
     """E- and M-step with every expectation under the factorised q in closed form.
 
     joint_moves: also move two features of an item at once where that raises its bound, after steps 3, 6, 12, 24 ...:
@@ -203,8 +204,8 @@ class ClosedForm:
         """Errors are of parameters and posteriors that change."""
         self._squared_error = self._marginal_error = None
 
-    def normal_equations(self, state: State) -> Iterator[Tensor]:
-        """Left sides of the normal equations of each target, with its noise: minus the second derivative of the bound."""
+    def information(self, state: State) -> Iterator[Tensor]:
+        """See `Engine.information`: left sides of the normal equations of each target, with its noise."""
         yield from self.equations(state)[0]
 
     def observation(self, state: State) -> float:

@@ -10,6 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
 from genz_ppl.inference.engines.descent import descend
@@ -21,7 +22,7 @@ from genz_ppl.inference.state import Data, State
 CONTINUED = 0.05
 
 
-class PlugIn:
+class PlugIn(Engine):
     """E- and M-step that see q only through one assignment z of every item.
 
     mode: whether z is the mode of q (the paper's choice) or drawn from it. first: the first M-step of a fit trains for
@@ -102,10 +103,6 @@ class PlugIn:
         self._assignment = None
         state.model.eval()
         return float(observation_log_density(state.model, z, state.error_rates, self.data).sum())
-
-    def marginal(self, state: State) -> float:
-        """0: only models with closed forms are calibrated."""
-        return 0.0
 
 
 def train(state: State, z: Tensor, data: Data, share: float) -> None:

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.descent import descend, off_their_limits
 from genz_ppl.inference.guided.conditional import assignments, with_value
 from genz_ppl.inference.guided.enumerated import PointGuide
@@ -21,7 +22,7 @@ from genz_ppl.models.bayesian import free_parameters
 ITERATIONS = 20
 
 
-class ThroughProgram:
+class ThroughProgram(Engine):
     """Expectations under the factorised q as sums over assignments of the features, each a run of the program.
 
     Exact up to 11 features; with more, over 256 draws that are the same at every call. M-steps are L-BFGS's.
@@ -83,10 +84,6 @@ class ThroughProgram:
         """E_q log p(y | z), summed over items."""
         state.model.eval()
         return sum(float((weight * self.densities(state, z)[0]).sum()) for z, weight in self.weighted(state.posterior))
-
-    def marginal(self, state: State) -> float:
-        """0: models without shortcuts are not calibrated."""
-        return 0.0
 
     def weighted(self, posterior: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Assignments of all features, (N, T, K), and their probabilities under q, (N, T)."""

@@ -88,10 +88,9 @@ class Side:
     def _parts(self) -> list[tuple[float, Tensor, Tensor]]:
         """What speaks for the embeddings, standardised: shares, locations (N, E) and precisions (E,)."""
         model, posterior, x = self.state.model.eval(), self.state.posterior, self.scaling.covariates(self.covariates)
-        z = posterior if model.has_closed_form else (posterior > 0.5).to(posterior)
-        parts = [(model.share, model.link.function()(z, x), model.likelihood.scale**-2)]
+        parts = [(model.share, model.link.mean(posterior, x), model.likelihood.scale**-2)]
         if model.marginal is not None:
-            expected = model.link.function()(self.state.prior(self.answers), x)
+            expected = model.link.mean(self.state.prior(self.answers), x)
             parts.append((1 - model.share, expected, model.marginal.scale**-2))
         return parts
 
@@ -115,15 +114,13 @@ class Side:
         for share, own, precision in self._parts():
             total -= 0.5 * share * float((precision * (own - location) ** 2).sum())
             total += 0.5 * len(q) * share * float(torch.log(precision / combined).sum())
-        if model.has_closed_form:
+        spreads = [model.link.variance(q, blank.covariates), torch.zeros_like(location)]
+        if state.coefficient_covariance is not None:
             modifiers = model.link.modifiers(blank.covariates)
-            effects = torch.einsum("nm,kme->nke", modifiers, model.link.coefficients())
-            spreads = [torch.einsum("nk,nke->ne", q * (1 - q), effects**2), torch.zeros_like(location)]
-            if state.coefficient_covariance is not None:
-                spreads[0] += spread_of_location(q, q * (1 - q), modifiers, state.coefficient_covariance)
-                spreads[1] += spread_of_location(state.prior(self.answers), None, modifiers, state.coefficient_covariance)
-            for (share, _, precision), spread in zip(self._parts(), spreads, strict=False):
-                total -= 0.5 * share * float((spread * precision).sum())
+            spreads[0] += spread_of_location(q, q * (1 - q), modifiers, state.coefficient_covariance)
+            spreads[1] += spread_of_location(state.prior(self.answers), None, modifiers, state.coefficient_covariance)
+        for (share, _, precision), spread in zip(self._parts(), spreads, strict=False):
+            total -= 0.5 * share * float((spread * precision).sum())
         return total
 
     @torch.no_grad()
@@ -133,20 +130,6 @@ class Side:
         Exact for a link linear in z; else over `draws` of z. answers: (N', K); covariates: (N', P).
         """
         state, scaling = self.state, self.scaling
-        state.model.eval()
-        prior, x = state.prior(answers), scaling.covariates(covariates)
-        noise = state.model.likelihood.scale**2
-        if state.model.has_closed_form:
-            link = state.model.link
-            mean = link.function()(prior, x)
-            effects = torch.einsum("nm,kme->nke", link.modifiers(x), link.coefficients())
-            variance = torch.einsum("nk,nke->ne", prior * (1 - prior), effects**2)
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            function = state.model.link.function()
-            drawn = [
-                function((torch.rand(prior.shape, generator=generator, dtype=prior.dtype) < prior).to(prior), x)
-                for _ in range(draws)
-            ]
-            mean, variance = torch.stack(drawn).mean(0), torch.stack(drawn).var(0, unbiased=False)
+        noise = state.model.eval().likelihood.scale ** 2
+        mean, variance = state.model.link.moments(state.prior(answers), scaling.covariates(covariates), draws, seed)
         return Embedding(scaling.location(mean), (variance + noise).sqrt() * scaling.target_spread)

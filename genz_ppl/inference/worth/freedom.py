@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.least_squares import root_of_inverse
-from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.state import Data, State
 
 
@@ -13,7 +13,7 @@ from genz_ppl.inference.state import Data, State
 def freedoms(state: State, data: Data) -> list[list[float]] | None:
     """Shares in [0, 1] in which data and not the prior decide the coefficients of each feature, (K, ...); their sum counts them.
 
-    None if no coefficient has a prior, or without closed forms: then all are 1. state: fitted. With N the
+    None if no coefficient has a prior, or where the engine has no information: then all are 1. state: fitted. With N the
     left side of a target's normal equations and R the prior precisions of the M coefficients of feature k, these are the
     eigenvalues of I - R^1/2 (N^-1)_kk R^1/2: of one minus posterior over prior variance, all other coefficients unknown, too.
 
@@ -21,9 +21,8 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     without an effect the best spread is at its limit 0 in half of all data sets, and twice the gain is chi-square with one
     degree of freedom in the others (at most: with few targets less).
     """
-    link = state.model.link
-    ridge = link.ridge() if state.model.has_closed_form else None
-    if ridge is None:
+    link, information = state.model.link, engine_for(state.model, data).information(state)
+    if information is None or (ridge := link.ridge()) is None:
         return None
     n_features, n_modifiers = state.posterior.shape[1], ridge.shape[1]
     if n_features == 0:
@@ -31,7 +30,7 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     spreads = [] if link.shrinkage is None else [torch.ones(n_features, 1).to(ridge)]
     first = len(spreads)  # products beside weights whose spread is learned
     shares = list(spreads)
-    for normal in closed_form_for(state.model, data).normal_equations(state) if n_modifiers > first else ():
+    for normal in information if n_modifiers > first else ():
         root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)[:, first:]
         scaled = root * ridge[:, first:].sqrt().unsqueeze(2)
         taken = torch.linalg.eigvalsh(scaled @ scaled.mT)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.start import build_model, ridge_of, start_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import GenZ
 
 
 def missed(state: State, data: Data) -> Tensor:
@@ -20,35 +20,22 @@ def missed(state: State, data: Data) -> Tensor:
     return residual
 
 
-# Of the steps of a refit so many parts are left out where an M-step is a descent, and where it is the training of a network.
-DESCENT, TRAINING = 3, 5
-
-
-def steps_of(model: GenZ, wanted: int) -> int:
-    """E- and M-steps of a refit: fewer where an M-step is training."""
-    return wanted if model.has_closed_form else max(1, wanted // (DESCENT if model.link.adds_up else TRAINING))
-
-
 def judge_of(state: State, data: Data, steps: int) -> tuple[State, Data]:
-    """The state itself where it can be refitted without training; else a model of the same features with a linear link.
+    """The state itself, or a model of the same features with the link and likelihood by which its own are ranked.
 
     Without shortcuts always the state itself.
 
     It ranks wordings and removals: refitting a network for each would cost minutes, and its training noise and its appetite
-    for any column would drown the differences. Numbers without closed forms are ranked by least squares on
-    `Likelihood.working`; counts and classes, where a network is the link, too, are not: to squared errors a few questions
-    explain all of an indicator, and gains come to thousands of nats.
+    for any column would drown the differences. Least squares explain numbers as in `Likelihood.working`.
     """
     link, likelihood = state.model.link, state.model.likelihood
-    if state.model.has_closed_form or not state.model.shortcuts or (link.adds_up and not likelihood.standardised):
+    kind, name = link.ranked_by, likelihood.ranked_by
+    if not state.model.shortcuts or (kind, name) == (link.name, likelihood.name):
         return state, data
-    name, unit = "gaussian", float(likelihood.unit_of_working(data.targets).mean())
-    if likelihood.sees_errors or not likelihood.standardised:
-        name = likelihood.name
-    else:
+    unit = float(likelihood.unit_of_working(data.targets).mean())
+    if name != likelihood.name:
         data = data.with_targets(likelihood.working(data.targets))
     a, b = state.model.features.concentration.tolist()
-    kind = link.name if link.adds_up else "linear"
     pooling = ridge_of(link, unit**2)
     sizes = data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1]
     n_classes, apart = likelihood.n_locations // likelihood.n_targets, state.model.features.asymmetric

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.least_squares import root_of_inverse
-from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
 
 # Removals refitted, the most promising first: the best of all was among them in 97 to 99 of 100 random problems.
@@ -52,44 +52,38 @@ def least_useful(
 
     prices: (K,), nats that the removal of each feature counts for besides.
 
-    Only the features that cost least by `removal_losses` are refitted, or all of them: if exhaustive, and where the steps
-    have no closed form.
+    Only the features that cost least by `removal_losses` are refitted, or all of them: if exhaustive, and where the engine has
+    no information.
     """
     saved = torch.zeros_like(state.error_rates) if prices is None else prices
-    features = None
-    if not exhaustive and state.model.has_closed_form and len(state.error_rates) > FINALISTS:
-        features = (removal_losses(state, data) - saved).argsort(stable=True)[:FINALISTS].tolist()
+    quick = not exhaustive and len(state.error_rates) > FINALISTS
+    losses = removal_losses(state, data) if quick else None
+    features = None if losses is None else (losses - saved).argsort(stable=True)[:FINALISTS].tolist()
     return max(
         removals(state, data, steps, expectation, features), key=lambda removal: removal.bound + float(saved[removal.feature])
     )
 
 
 @torch.no_grad()
-def removal_losses(state: State, data: Data) -> Tensor:
+def removal_losses(state: State, data: Data) -> Tensor | None:
     """What the bound loses with each feature, (K,), if the others' posteriors stay and all weights and the noise adapt.
 
-    state: fitted. With N the normal equations' left side over the noise and w the weights of feature k for a target, half its
-    squared error over the noise grows by w' ((N^-1)_kk)^-1 w / 2, from one inverse for all features.
+    None where the engine has no information. state: fitted. With N the normal equations' left side over the noise and w the
+    weights of feature k for a target, half its squared error over the noise grows by w' ((N^-1)_kk)^-1 w / 2, from one inverse
+    for all features.
     """
+    information = engine_for(state.model, data).information(state)
+    if information is None:
+        return None
     coefficients = state.model.link.coefficients()
     n_features, size = len(coefficients), coefficients.shape[:2].numel()
     growth = []
-    for target, normal in enumerate(closed_form_for(state.model, data).normal_equations(state)):
+    for target, normal in enumerate(information):
         root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
         stiffness = torch.linalg.pinv(root @ root.mT, hermitian=True)
         weights = coefficients[:, :, target].unsqueeze(1)
         growth.append(0.5 * (weights @ stiffness @ weights.mT).flatten())
-    lost = _with_adapted_noise(torch.stack(growth, dim=1), state, data)
+    lost: Tensor = state.model.likelihood.lost_by_growth(torch.stack(growth, dim=1), data.observed.sum(0))
     entropy = [entropy_of(state.posterior[:, k : k + 1]) for k in range(n_features)]
     penalty = [float(state.model.features.penalty(state.error_rates[k : k + 1])) for k in range(n_features)]
     return lost + feature_terms(state, data) + torch.tensor(entropy).to(lost) + torch.tensor(penalty).to(lost)
-
-
-def _with_adapted_noise(growth: Tensor, state: State, data: Data) -> Tensor:
-    """Loss of the observation term, (K,), from the growth of squared errors over twice the noise, (K, D)."""
-    likelihood, count = state.model.likelihood, data.observed.sum(0)
-    if likelihood.robust:
-        return growth.sum(1)
-    if likelihood.shared_scale:
-        growth, count = growth.sum(1, keepdim=True), count.sum().unsqueeze(0)
-    return (0.5 * count * torch.log1p(2 * growth / count.clamp(min=1))).sum(1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.sums import closed_form_for
-from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.inference.state import Data, State
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RateSpread:
 
 
 @torch.no_grad()
-def rate_spread(fitted: FittedItems) -> RateSpread | None:
+def rate_spread(state: State, data: Data) -> RateSpread | None:
     """How well the data know rates apart; None where they are not, and for links and noise without closed forms.
 
     From the scores of every item, d log p(y_t | h_t) = E_q d log p(y_t, z_t | h_t), by both rates of a feature and all that may
@@ -38,7 +38,6 @@ def rate_spread(fitted: FittedItems) -> RateSpread | None:
     their products is the covariance. Where a wrong answer looks like noise, as it does with one target that is noisy, the rates
     trade with these, and their spreads are large.
     """
-    state, data = fitted.state, fitted.data
     if not state.model.features.asymmetric or not state.model.has_closed_form:
         return None
     q, link, engine, rates = state.posterior, state.model.link, closed_form_for(state.model, data), state.error_rates
