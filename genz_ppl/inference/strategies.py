@@ -11,7 +11,8 @@ from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate, refit
-from genz_ppl.inference.engines.enumeration import MOST_FEATURES, check_enumeration, enumerate_fit, refit_exactly
+from genz_ppl.inference.engines.enumeration import enumerate_fit, refit_exactly
+from genz_ppl.inference.engines.exact import MOST_FEATURES, check_enumeration
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, ExactGuide
 from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from made_films import write_films
 
 from genz_ppl.cli.app import run
-from genz_ppl.diagnostics.report import coldstart as coldstart_figure
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,7 @@ def test_wrong_options(genz: Any, films: Path, options: tuple[object, ...], expe
 
 
 def test_without_plotly(genz: Any, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(coldstart_figure, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     done = genz("coldstart", "run", "--html", "cold.html")
     assert (done.code, done.message) == (
         2,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from genz_ppl.inference.engines.enumeration import exact_posterior
+from genz_ppl.inference.engines.exact import exact_posterior
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model
 from genz_ppl.inference.state import Data, State

@@ -20,18 +20,12 @@ from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines import enumeration, exact
-from genz_ppl.inference.engines.enumeration import (
-    ExactPosterior,
-    bit_table,
-    check_enumeration,
-    enumerate_fit,
-    exact_posterior,
-    refit_exactly,
-)
+from genz_ppl.inference.engines.enumeration import enumerate_fit, refit_exactly
+from genz_ppl.inference.engines.exact import ExactPosterior, bit_table, check_enumeration, exact_posterior
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, posterior_by_pyro
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
-from genz_ppl.inference.state import Bound, Data, State
+from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LIKELIHOODS
 
 
@@ -351,9 +345,8 @@ def test_em_ends_where_the_evidence_is_stationary(likelihood: str, link: str) ->
 
 def test_bound_is_the_evidence_and_its_terms_are_those_of_equations_1_and_2() -> None:
     state, data = problem(12, "student_t", 4, n_items=30)
-    seen: dict[int, Bound] = {}
-    bounds = enumerate_fit(state, data, 3, on_step=seen.__setitem__)
-    assert list(seen.items()) == list(enumerate(bounds))
+    bounds = enumerate_fit(state, data, 3)
+    assert len(bounds) == 3
     bound = bounds[-1]
     table, evidence, observation = brute_force(state, data)
     assert bound.total == pytest.approx(evidence.sum() + float(state.model.penalty(state.error_rates)), rel=1e-9)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import html
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from genz_ppl.errors import OptionError
-from genz_ppl.output import in_one_stroke
+from genz_ppl.diagnostics.report.page import check_page, needed, save_page
 
-INSTALL = "pip install 'genz-ppl[report]'"
 # Column, name in the legend, colour as red, green, blue.
 CURVES = (
     ("both", "prediction and ratings", "11,114,104"),
@@ -23,26 +20,14 @@ CURVES = (
 
 def check_destination(path: Path) -> None:
     """Raise OptionError unless the figure can be written to `path` and plotly is installed."""
-    _plotly()
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise OptionError(f"--html {path}: expected a name that ends with .html")
-    if path.is_dir():
-        raise OptionError(f"--html {path}: expected a file, found a folder; choose another name")
-    if not path.parent.is_dir():
-        raise OptionError(f"--html {path}: there is no folder {path.parent}; make it first")
+    needed("plotly", "--html")
+    check_page(path, "--html")
 
 
 def write_figure(table: pd.DataFrame, sentence: str, path: Path) -> None:
     """The curves of `ColdStart.table` with their bands, and a sentence above. Raises OptionError as `check_destination`."""
     check_destination(path)
-    page = _page(_plotly(), traces(table), sentence)
-    try:
-        with in_one_stroke(path) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OptionError(
-            f"--html {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
-        ) from None
+    save_page(_page(traces(table), sentence), path, "--html")
 
 
 def traces(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -59,7 +44,7 @@ def traces(table: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _page(plotly: Any, curves: list[dict[str, Any]], sentence: str) -> str:
+def _page(curves: list[dict[str, Any]], sentence: str) -> str:
     layout = {
         "template": {},
         "xaxis": {"title": {"text": "ratings"}, "type": "log", "dtick": 1},
@@ -70,7 +55,7 @@ def _page(plotly: Any, curves: list[dict[str, Any]], sentence: str) -> str:
         "height": 540,
     }
     figure = {"data": curves, "layout": layout}
-    drawn = plotly.to_html(
+    drawn = needed("plotly.io").to_html(
         figure, include_plotlyjs=True, full_html=False, div_id="coldstart", validate=False, config={"displayModeBar": False}
     )
     words = html.escape(f"{sentence[:1].upper()}{sentence[1:]}.")
@@ -85,10 +70,3 @@ def _page(plotly: Any, curves: list[dict[str, Any]], sentence: str) -> str:
 
 def _rounded(values: pd.Series[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
-
-
-def _plotly() -> Any:
-    try:
-        return import_module("plotly.io")
-    except ImportError:
-        raise OptionError(f"--html: needs plotly, which is not installed; run: {INSTALL}") from None

@@ -65,14 +65,24 @@ def page_of(
     return page.lstrip()
 
 
-def save_page(page: str, path: Path) -> None:
+def check_page(path: Path, what: str = "report") -> None:
+    """Raise OptionError unless a page can be written to `path`. what: the page, as messages name it."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OptionError(f"{what} {path}: expected a name that ends with .html; choose another name")
+    if path.is_dir():
+        raise OptionError(f"{what} {path}: expected a file, found a folder; choose another name")
+    if not path.parent.is_dir():
+        raise OptionError(f"{what} {path}: there is no folder {path.parent}; make it first")
+
+
+def save_page(page: str, path: Path, what: str = "report") -> None:
     """Replace the file in one stroke. Raises OptionError where it cannot be written."""
     try:
         with in_one_stroke(path) as partial:
             partial.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise OptionError(
-            f"report {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
+            f"{what} {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from genz_ppl.diagnostics.checks import LEVELS
 from genz_ppl.diagnostics.report.charts_run import charts, score_rows
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
-from genz_ppl.diagnostics.report.page import needed, page_of, save_page, setting
+from genz_ppl.diagnostics.report.page import check_page, needed, page_of, save_page, setting
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.report.words import (
     STOPPED,
@@ -35,19 +35,13 @@ _EVENTS = {
     "return": "Back to the best list",
     "final": "Last fit",
 }
-SUFFIXES = (".html", ".htm")
 
 
 def check_destination(path: Path, figures: str | Path | None = None) -> None:
     """Raise OptionError unless the report can be written to `path`, figures to that folder, and what it takes is installed."""
     for module in ("jinja2", "plotly", *(() if figures is None else ("matplotlib",))):
         needed(module)
-    if path.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"report {path}: expected a name that ends with .html; choose another name")
-    if path.is_dir():
-        raise OptionError(f"report {path}: expected a file, found a folder; choose another name")
-    if not path.parent.is_dir():
-        raise OptionError(f"report {path}: there is no folder {path.parent}; make it first")
+    check_page(path)
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise OptionError(f"figures {figures}: expected a folder, found a file; choose another name")
 

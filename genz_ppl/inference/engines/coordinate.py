@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
@@ -21,7 +19,6 @@ def coordinate(
     expectation: str = "auto",
     first: bool = True,
     joint_moves: bool = True,
-    on_step: Callable[[int, Bound], None] | None = None,
 ) -> list[Bound]:
     """Fit `state` in place by alternating E- and M-steps; returns the bound after every step.
 
@@ -31,11 +28,9 @@ def coordinate(
     engine = engine_for(state.model, data, expectation, first, joint_moves)
     with one_thread(engine.short):
         engine.maximise(state)
-        for step in range(steps):
+        for _ in range(steps):
             em_step(state, data, engine)
             bounds.append(measured(state, data, engine))
-            if on_step is not None:
-                on_step(step, bounds[-1])
     return bounds
 
 

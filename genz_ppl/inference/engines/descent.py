@@ -1,16 +1,47 @@
-"""L-BFGS: for parameters that move a smooth function of few numbers."""
+"""M-steps by gradients: L-BFGS, for parameters that move a smooth function of few numbers, and Adam for networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pyro
 import torch
 from pyro.distributions import constraints
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from genz_ppl.inference.isolation import one_thread
+from genz_ppl.models import GenZ
+
 # Log-odds of a place in an interval from which gradients still lead anywhere.
 FREE = 3.0
+# Share of a link's epochs that an M-step trains for when the one before it has just done so.
+CONTINUED = 0.05
+
+
+def raised(
+    model: GenZ, n_items: int, loss_of: Callable[[Tensor], Callable[[], Tensor]], share: float, device: torch.device | None = None
+) -> None:
+    """Train link and likelihood. loss_of: what is to fall, of some of the items by position, as a function of the parameters.
+
+    share: how much of the link's own number of epochs to run. A link that adds up effects is trained on all items by L-BFGS,
+    for at most so many iterations: it needs few, and never ends above where it started; others by Adam, in minibatches.
+    """
+    plan, parameters = model.link.training_plan, [*model.link.parameters(), *model.likelihood.parameters()]
+    epochs = max(1, round(plan.epochs * share))
+    with one_thread(), pyro.validation_enabled(False):
+        if model.link.adds_up and plan.batch_size is None:
+            descend(parameters, loss_of(torch.arange(n_items, device=device)), epochs)
+            return
+        optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
+        model.train()
+        for _ in range(epochs):
+            order = torch.randperm(n_items, device=device)
+            for chosen in order.split(plan.batch_size or n_items):
+                optimiser.zero_grad()
+                loss_of(chosen)().backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+    model.eval()
 
 
 def descend(parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor], iterations: int) -> None:

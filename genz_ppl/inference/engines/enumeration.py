@@ -4,39 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pyro
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.descent import descend
+from genz_ppl.inference.engines.descent import CONTINUED, raised
 from genz_ppl.inference.engines.exact import (
-    MOST_FEATURES,
     ExactPosterior,
-    bit_table,
     check_enumeration,
     chunks,
-    exact_posterior,
     products_of,
     squared_errors,
     sum_over_assignments,
 )
 from genz_ppl.inference.engines.least_squares import least_squares
-from genz_ppl.inference.engines.plug_in import CONTINUED
 from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.guided.enumerated import maximise_by_pyro, posterior_by_pyro
-from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
-
-__all__ = [
-    "MOST_FEATURES",
-    "ExactPosterior",
-    "bit_table",
-    "check_enumeration",
-    "enumerate_fit",
-    "exact_posterior",
-    "refit_exactly",
-]
 
 # Where (item, assignment) pairs are listed one by one, those of smaller probability are left out, and so are the least
 # probable beyond MOST_ENTRIES numbers (32 MB an array).
@@ -44,7 +28,7 @@ SMALLEST = 1e-9
 MOST_ENTRIES = 2**22
 
 
-def enumerate_fit(state: State, data: Data, steps: int, on_step: Callable[[int, Bound], None] | None = None) -> list[Bound]:
+def enumerate_fit(state: State, data: Data, steps: int, share: float = 1.0) -> list[Bound]:
     """Fit `state` in place by EM with exact posteriors; returns the bound after every step.
 
     It starts with an M-step for link and likelihood at the state's own posterior. A step is an M-step for link, likelihood and
@@ -52,17 +36,8 @@ def enumerate_fit(state: State, data: Data, steps: int, on_step: Callable[[int, 
     the new table, which serves the next step. So its `total` is the exact log evidence, sum_t log p(y_t | h_t), plus the
     penalty. With links linear in the features it never falls (beyond MOST_ENTRIES, up to what the pairs left out weigh); with
     others, trained by Adam, it may. The state's posterior becomes the marginals of the last table.
-    Raises as `exact_posterior` does.
+    share: how much of its own number of epochs a link is trained for in the first M-step. Raises as `exact_posterior` does.
     """
-    return _fit(state, data, steps, 1.0, on_step)
-
-
-def refit_exactly(state: State, data: Data, steps: int) -> Bound:
-    """Fit `state` in place from where it stands and return the bound at the end only."""
-    return _fit(state, data, steps, CONTINUED, None)[-1]
-
-
-def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[int, Bound], None] | None) -> list[Bound]:
     check_enumeration(*data.answers.shape)
     state.group_covariance = None  # points here
     exact = _tilted(_posterior(state, data), state.posterior)
@@ -70,7 +45,7 @@ def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[
     exact = _posterior(state, data)
     state.posterior = exact.marginals
     bounds = [] if steps > 0 else [_bound(state, data, exact)]
-    for step in range(steps):
+    for _ in range(steps):
         if state.model.shortcuts:
             _maximise(state, data, exact, CONTINUED)
             update_error_rates(state, data)
@@ -79,9 +54,12 @@ def _fit(state: State, data: Data, steps: int, share: float, on_step: Callable[[
         exact = _posterior(state, data)
         state.posterior = exact.marginals
         bounds.append(_bound(state, data, exact))
-        if on_step is not None:
-            on_step(step, bounds[-1])
     return bounds
+
+
+def refit_exactly(state: State, data: Data, steps: int) -> Bound:
+    """Fit `state` in place from where it stands and return the bound at the end only."""
+    return enumerate_fit(state, data, steps, CONTINUED)[-1]
 
 
 def _posterior(state: State, data: Data) -> ExactPosterior:
@@ -199,11 +177,9 @@ def _update_at_pairs(model: GenZ, data: Data, exact: ExactPosterior) -> None:
 def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
     """Gradient M-step on the mean over target entries of the expectation of -log p(y | z, x), less the link's log prior.
 
-    share: of the link's own number of epochs. A link linear in the features is trained on all items by L-BFGS, for at most so
-    many iterations: it needs few, and never ends above where it started. Others by Adam as in `plug_in.train`, in batches
-    of items with all of their assignments.
+    See `raised`; in batches of items with all of their assignments.
     """
-    plan, bits, table = model.link.training_plan, exact.bits, _pairs(model, exact)
+    bits, table = exact.bits, _pairs(model, exact)
 
     def loss_of(chosen: Tensor) -> Callable[[], Tensor]:
         items, rows = table[chosen].nonzero(as_tuple=True)
@@ -217,19 +193,4 @@ def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None
 
         return loss
 
-    parameters = [*model.link.parameters(), *model.likelihood.parameters()]
-    epochs, size = max(1, round(plan.epochs * share)), plan.batch_size or len(table)
-    model.train()
-    with one_thread(), pyro.validation_enabled(False):
-        if model.link.adds_up:
-            descend(parameters, loss_of(torch.arange(len(table))), epochs)
-        else:
-            optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
-            for _ in range(epochs):
-                order = torch.randperm(len(table))
-                for start in range(0, len(table), size):
-                    chosen = order[start : start + size]
-                    optimiser.zero_grad()
-                    loss_of(chosen)().backward()  # type: ignore[no-untyped-call]
-                    optimiser.step()
-    model.eval()
+    raised(model, len(table), loss_of, share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import pyro
@@ -13,13 +13,10 @@ from torch import Tensor
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
-from genz_ppl.inference.engines.descent import descend
+from genz_ppl.inference.engines.descent import CONTINUED, raised
 from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
-
-# Share of a link's epochs that an M-step trains for when the one before it has just done so.
-CONTINUED = 0.05
 
 
 class PlugIn(Engine):
@@ -106,35 +103,16 @@ class PlugIn(Engine):
 
 
 def train(state: State, z: Tensor, data: Data, share: float) -> None:
-    """Gradient M-step: -log p(y | z, x) less the link's log prior, over the link's and the likelihood's parameters.
+    """Gradient M-step, see `raised`: -log p(y | z, x) less the link's log prior falls."""
+    model = state.model
+    function = cache(model.link.function)  # made at the first call, when the link is in training
 
-    share: how much of the link's own number of epochs to run. A link that adds up effects is trained on all items by L-BFGS,
-    for at most so many iterations: it needs few, and never ends above where it started; others by Adam, in minibatches.
-    """
-    model, plan = state.model, state.model.link.training_plan
-    parameters = [*model.link.parameters(), *model.likelihood.parameters()]
-    epochs = max(1, round(plan.epochs * share))
+    def loss_of(chosen: Tensor) -> Callable[[], Tensor]:
+        features, covariates, targets = z[chosen], data.covariates[chosen], data.targets[chosen]
 
-    def loss_of(location: Callable[[Tensor, Tensor], Tensor], features: Tensor, covariates: Tensor, targets: Tensor) -> Tensor:
-        loss = model.loss(location(features, covariates), targets)
-        return loss - model.link.penalty() / data.targets.numel()
+        def loss() -> Tensor:
+            return model.loss(function()(features, covariates), targets) - model.link.penalty() / data.targets.numel()
 
-    if model.link.adds_up and plan.batch_size is None:
-        with one_thread(), pyro.validation_enabled(False):
-            descend(parameters, lambda: loss_of(model.link.function(), z, data.covariates, data.targets), epochs)
-        return
-    optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate, fused=True)
-    rows = len(z) if plan.batch_size is None else plan.batch_size
-    model.train()
-    with one_thread(), pyro.validation_enabled(False):
-        location = model.link.function()
-        for _ in range(epochs):
-            order = torch.randperm(len(z), device=z.device)
-            features, covariates, targets = z[order], data.covariates[order], data.targets[order]
-            for start in range(0, len(z), rows):
-                batch = slice(start, start + rows)
-                loss = loss_of(location, features[batch], covariates[batch], targets[batch])
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-    model.eval()
+        return loss
+
+    raised(model, len(z), loss_of, share, z.device)
