@@ -44,7 +44,7 @@ def unquoted(text: str) -> str:
 def not_written(what: str, error: OSError) -> OptionError:
     """What to say where a file cannot be written by what can simply be asked for again."""
     reason = error.strerror or " ".join(str(error).split())
-    return OptionError(f"{what}: cannot be written ({reason}); check space and permissions, and give the command again")
+    return OptionError(f"{what}: cannot be written ({reason}); check space and permissions, and give it again")
 
 
 @contextmanager

@@ -70,23 +70,15 @@ def _same(flag: str, metavar: str) -> Any:
     return typer.Option(flag, metavar=metavar, help="As it is in DIR.", rich_help_panel=_CONFIRMED, show_default=False)
 
 
-# What a run directory that is not known as the user's own may ask for only when it is given again.
-SameModel = Annotated[str | None, _same("--model", "NAME")]
-SameColumnModel = Annotated[str | None, _same("--column-model", "NAME")]
-SameBaseUrl = Annotated[str | None, _same("--base-url", "URL")]
-SamePrompts = Annotated[str | None, _same("--prompts", "DIR")]
-SameStore = Annotated[Path | None, _same("--store", "FILE")]
-
-
-# The same as options of a command, with its caps and the like.
+# What a run directory that is not known as the user's own may ask for only when it is given again; with its caps and the like.
 SAME = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-    for name, annotation in (
-        ("model", SameModel),
-        ("column_model", SameColumnModel),
-        ("base_url", SameBaseUrl),
-        ("prompts", SamePrompts),
-        ("store", SameStore),
+    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, _same(flag, metavar)])
+    for name, kind, flag, metavar in (
+        ("model", str, "--model", "NAME"),
+        ("column_model", str, "--column-model", "NAME"),
+        ("base_url", str, "--base-url", "URL"),
+        ("prompts", str, "--prompts", "DIR"),
+        ("store", Path, "--store", "FILE"),
     )
 ]
 

@@ -64,8 +64,8 @@ def takes(*added: Parameter) -> Callable[[Command], Command]:
     return decorate
 
 
-def _column(flag: str, text: str) -> Any:
-    return typer.Option(flag, help=text, metavar="COLUMN", rich_help_panel=_COLUMNS, show_default=False)
+def _column(name: str, text: str) -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", help=text, metavar="COLUMN", rich_help_panel=_COLUMNS, show_default=False)
 
 
 def pair(text: str) -> tuple[float, float]:
@@ -115,29 +115,6 @@ Raw = Annotated[
     bool, typer.Option("--raw", help="In csv, no apostrophe before texts that begin as a formula of a spreadsheet would.")
 ]
 
-Id = Annotated[str | None, _column("--id", "The column of unique ids.")]
-Target = Annotated[
-    list[str] | None,
-    _column("--target", "A column to explain: numbers or classes; repeatable."),
-]
-Covariate = Annotated[list[str] | None, _column("--covariate", "A column of numbers given to the link; repeatable.")]
-Text = Annotated[
-    list[str] | None,
-    _column(
-        "--text",
-        'A column a model reads, repeatable, or one template "{title} ({year})"; all but id, target and split if not given.',
-    ),
-]
-Image = Annotated[list[str] | None, _column("--image", "A column of image paths; repeatable.")]
-Split = Annotated[str | None, _column("--split", 'A column of "train" and "test".')]
-Varying = Annotated[
-    str | None, _column("--varying", "Intercept and covariate weights vary by this column's values, partially pooled.")
-]
-AsText = Annotated[list[str] | None, _column("--as-text", "A column read as text, whatever it looks like; repeatable.")]
-AsNumber = Annotated[list[str] | None, _column("--as-number", "A column read as numbers, whatever it looks like; repeatable.")]
-Drop = Annotated[list[str] | None, _column("--drop", "A column that is not read; repeatable.")]
-Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
-
 OtherDevice = Annotated[
     str | None,
     typer.Option(
@@ -152,18 +129,22 @@ OtherDevice = Annotated[
 Seed = of(DiscoverSettings, "seed")[0].annotation
 SETTINGS = of(DiscoverSettings)
 COLUMNS = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-    for name, annotation in (
-        ("id", Id),
-        ("target", Target),
-        ("covariate", Covariate),
-        ("text", Text),
-        ("image", Image),
-        ("split", Split),
-        ("group", Group),
-        ("varying", Varying),
-        ("as_text", AsText),
-        ("as_number", AsNumber),
-        ("drop", Drop),
+    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, _column(name, text)])
+    for name, kind, text in (
+        ("id", str | None, "The column of unique ids."),
+        ("target", list[str] | None, "A column to explain: numbers or classes; repeatable."),
+        ("covariate", list[str] | None, "A column of numbers given to the link; repeatable."),
+        (
+            "text",
+            list[str] | None,
+            'A column a model reads, repeatable, or one template "{title} ({year})"; all but id, target and split if not given.',
+        ),
+        ("image", list[str] | None, "A column of image paths; repeatable."),
+        ("split", str | None, 'A column of "train" and "test".'),
+        ("group", str | None, "Rows of one group stay on one side of the split."),
+        ("varying", str | None, "Intercept and covariate weights vary by this column's values, partially pooled."),
+        ("as_text", list[str] | None, "A column read as text, whatever it looks like; repeatable."),
+        ("as_number", list[str] | None, "A column read as numbers, whatever it looks like; repeatable."),
+        ("drop", list[str] | None, "A column that is not read; repeatable."),
     )
 ]

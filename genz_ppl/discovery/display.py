@@ -9,7 +9,7 @@ from io import BytesIO
 import pandas as pd
 
 from genz_ppl.diagnostics.report.steps import steps_of
-from genz_ppl.diagnostics.report.words import METRICS, counted, listed, number
+from genz_ppl.diagnostics.report.words import counted, listed, metric_words, number
 from genz_ppl.discovery.view import RunView
 
 # Columns of the feature table that a notebook need not show, and the most rows of it.
@@ -21,7 +21,7 @@ def one_line(run: RunView) -> str:
     """How many questions explain what, how well beside none of them, and where the run is."""
     first, last = run.curve.iloc[0], run.curve.iloc[-1]
     count, metric = int(last["n_features"]), str(last["metric"])
-    errors = f"{METRICS.get(metric, metric.replace('_', ' '))} {number(last['test_error'])} on test items"
+    errors = f"{metric_words(metric)} {number(last['test_error'])} on test items"
     return (
         f"{counted(count, 'question')} {'explains' if count == 1 else 'explain'} {listed(run.schema.target)}; {errors} "
         f"({number(first['test_error'])} without questions), {number(last['train_error'])} on training items"

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from genz_ppl.diagnostics.report.words import METRICS, number
+from genz_ppl.diagnostics.report.words import metric_words, number
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.output import plural
 from genz_ppl.settings import DiscoverSettings
@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 def position(progress: Progress, settings: DiscoverSettings) -> str:
     """Where a run is and how well its model does."""
     row = progress.curve[-1]
-    metric = METRICS.get(row["metric"], row["metric"].replace("_", " "))
+    metric = metric_words(row["metric"])
     return (
         f"cycle {progress.cycle} of {settings.cycles}, {plural(len(progress.active), 'feature')}, {metric}: "
         f"train {number(row['train_error'])}" + ("" if math.isnan(row["test_error"]) else f", test {number(row['test_error'])}")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from genz_ppl.inference.engines.choose import engine_for
-from genz_ppl.inference.engines.least_squares import root_of_inverse
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
 from genz_ppl.inference.prediction import predictive_mean
@@ -95,17 +94,8 @@ def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
 
 def _sd(fitted: FittedItems) -> FloatArray | None:
     """(K, L) from the engine's information: the precision of a target's weights, all others unknown, too; None without it."""
-    state = fitted.state
-    information = engine_for(state.model, fitted.data).information(state)
-    if information is None:
-        return None
-    coefficients = state.model.link.coefficients()
-    n_features, size = len(coefficients), coefficients.shape[:2].numel()
-    found = []
-    for normal in information:
-        root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
-        found.append(root[:, 0].square().sum(-1).sqrt())
-    return torch.stack(found, dim=1).numpy() if found else np.zeros((n_features, 0))
+    roots = engine_for(fitted.state.model, fitted.data).coefficient_roots(fitted.state)
+    return None if roots is None else torch.stack([root[:, 0].square().sum(-1).sqrt() for root in roots], dim=1).numpy()
 
 
 def _drawn_sd(fitted: FittedItems) -> FloatArray:

@@ -22,6 +22,8 @@ from genz_ppl.models.links import LINKS, LinearLink, Link, TrainingPlan
 
 # Standard deviation of the prior of weights in log-odds and logarithms.
 WEAK_SPREAD = 3.0
+# Log-odds of a split one standard deviation from its middle.
+SHARPNESS = 10.0
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def linear_residual(posterior: Tensor, data: Data, targets: Tensor, ridge: Tenso
 
 
 @one_thread()  # a decomposition of a tall matrix: on two threads, with one core taken, it takes forty times as long
-def leading_split(residual: Tensor, sharpness: float = 10.0, rank: int = 0) -> Tensor:
+def leading_split(residual: Tensor, rank: int = 0) -> Tensor:
     """A soft binary split of the items along the leading direction of their whitened residuals.
 
     residual: (T, D), NaN where missing. rank: 0 for the first such direction, 1 for the second, up to D - 1.
@@ -224,4 +226,4 @@ def leading_split(residual: Tensor, sharpness: float = 10.0, rank: int = 0) -> T
     _, _, directions = torch.linalg.svd(white, full_matrices=False)
     direction = directions[rank] * torch.where(directions[rank].sum() < 0, -1.0, 1.0)
     score = white @ direction
-    return torch.sigmoid(sharpness * score / _positive(score.std(unbiased=False)))
+    return torch.sigmoid(SHARPNESS * score / _positive(score.std(unbiased=False)))

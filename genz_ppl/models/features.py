@@ -71,10 +71,10 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
             return self.concentration
         return 1 + self.strength * torch.stack([self.common, 1 - self.common])
 
-    def rates(self, n_features: int, value: float | None = None) -> Tensor:
-        """As many features' rates, all at one value (None: the prior's mean)."""
+    def rates(self, n_features: int) -> Tensor:
+        """As many features' rates, all at the prior's mean."""
         size = (n_features, 2) if self.asymmetric else (n_features,)
-        return torch.full(size, self.prior_mean if value is None else value).to(self.concentration)
+        return torch.full(size, self.prior_mean).to(self.concentration)
 
     def forward(self) -> Tensor:
         """Sample the site "p_e" and return it, (K,) or (K, 2) float64. Without features there is no site.

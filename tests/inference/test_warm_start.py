@@ -56,7 +56,9 @@ def test_parts_one_by_one_are_all_at_once(world: tuple[WarmStart, GaussianPoster
     warm, prior, sums, _ = world
     known, before = prior, np.zeros(3)
     for count in range(19):
-        known = warm.one_more(known, count, before, sums[count] - before, 20.0)
+        # Of the N - n ratings to come each has mean (y - s_n) / (N - n): g ~ N((y - s_n) / (N - n), C (N - n - 1) / (N - n)).
+        left = 20.0 - count
+        known = known.update(np.eye(3) / left, sums[count] - before + before / left, (left - 1) / left * warm.spread)
         before = sums[count]
         at_once = warm.given(prior, count + 1, sums[count], 20.0)
         np.testing.assert_allclose(known.mean, at_once.mean, atol=1e-9)

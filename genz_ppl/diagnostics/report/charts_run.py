@@ -14,7 +14,7 @@ from genz_ppl.diagnostics.report.charts_classes import calibration_chart, confus
 from genz_ppl.diagnostics.report.charts_fit import check_chart, dimension_chart, effect_chart, fit_chart, residual_chart
 from genz_ppl.diagnostics.report.charts_groups import group_chart
 from genz_ppl.diagnostics.report.facts import ReportData
-from genz_ppl.diagnostics.report.words import METRICS, metric_name, number, percent
+from genz_ppl.diagnostics.report.words import metric_words, number, percent
 from genz_ppl.output import plural
 
 
@@ -63,7 +63,7 @@ def learning_curve(data: ReportData) -> Chart:
         traces.append(line("baseline, best", ends, [best, best], "@@purple", line={"dash": "dash"}, hoverinfo="skip"))
     layout = {
         "xaxis": {"title": {"text": "change to the list of questions"}, **_whole(len(steps))},
-        "yaxis": {"title": {"text": escaped(metric_name(data))}, "rangemode": "normal", "zeroline": False},
+        "yaxis": {"title": {"text": escaped(metric_words(data.metric))}, "rangemode": "normal", "zeroline": False},
         "yaxis2": {
             "title": {"text": "questions"},
             "overlaying": "y",
@@ -75,9 +75,9 @@ def learning_curve(data: ReportData) -> Chart:
         },
         "hovermode": "x unified",
     }
-    first, last = steps[0], steps[-1]
+    first, last, metric = steps[0], steps[-1], metric_words(data.metric)
     alt = (
-        f"Learning curve over {len(steps) - 1} changes: {metric_name(data)} on unseen items goes from {number(first.test_error)} "
+        f"Learning curve over {len(steps) - 1} changes: {metric} on unseen items goes from {number(first.test_error)} "
         f"to {number(last.test_error)}, on training items from {number(first.train_error)} to {number(last.train_error)}, "
         f"with {plural(len(last.active), 'question')} at the end."
     )
@@ -137,9 +137,9 @@ def baseline_chart(data: ReportData) -> Chart:
     ]
     layout = {
         "xaxis": {"title": {"text": "number of questions"}, "rangemode": "tozero", **_whole(max(n for n, _ in own + other))},
-        "yaxis": {"title": {"text": escaped(metric_name(data))}},
+        "yaxis": {"title": {"text": escaped(metric_words(data.metric))}},
     }
-    alt = f"{metric_name(data)} on unseen items by number of questions, this run against the baseline."
+    alt = f"{metric_words(data.metric)} on unseen items by number of questions, this run against the baseline."
     theirs = dict(other)
     rows = [[number(n), number(by_count.get(n, math.nan)), number(theirs.get(n, math.nan))] for n in sorted({*by_count, *theirs})]
     return chart("Against the baseline", alt, layout, table_of(("questions", "this run", "baseline"), rows), traces=traces)
@@ -181,4 +181,4 @@ def score_rows(data: ReportData) -> list[list[str]]:
     def shown(name: str, side: str) -> str:
         return (percent if "accuracy" in name else number)(data.facts.scores[side].get(name, math.nan))
 
-    return [[METRICS.get(name, name.replace("_", " ")), *(shown(name, side) for side in sides)] for name in names]
+    return [[metric_words(name), *(shown(name, side) for side in sides)] for name in names]

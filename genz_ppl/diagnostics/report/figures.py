@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
 from genz_ppl.diagnostics.report.steps import Step
-from genz_ppl.diagnostics.report.words import METRICS, shortened
+from genz_ppl.diagnostics.report.words import metric_words, shortened
 from genz_ppl.inference.effects import NINE_IN_TEN
 
 BLUE, RED, TEAL, INK, GREY, PURPLE = "#1d5fc4", "#b3261e", "#0b7268", "#1b2330", "#8a919e", "#6d3bd1"
@@ -84,7 +84,7 @@ def learning_curve(axes: Any, steps: Sequence[Step], metric: str, baseline: Sequ
     for axis in (axes.xaxis, right.yaxis):
         axis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("change to the list of features")
-    axes.set_ylabel(METRICS.get(metric, metric.replace("_", " ")))
+    axes.set_ylabel(metric_words(metric))
     axes.legend(loc="best", ncols=2)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from genz_ppl.diagnostics.report.words import clean, number, percent, shortened
 from genz_ppl.errors import OptionError
-from genz_ppl.output import in_one_stroke
+from genz_ppl.output import in_one_stroke, not_written
 
 INSTALL = "pip install 'genz-ppl[report]'"
 
@@ -81,9 +81,7 @@ def save_page(page: str, path: Path, what: str = "report") -> None:
         with in_one_stroke(path) as partial:
             partial.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise OptionError(
-            f"{what} {path}: cannot be written ({error.strerror}); check space and permissions, and give it again"
-        ) from None
+        raise not_written(f"{what} {path}", error) from None
 
 
 def setting(value: Any) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.report.charts_run import cost_chart
 from genz_ppl.diagnostics.report.pair_facts import PAIR_PART_NAMES, PairPoints, PairReportData
-from genz_ppl.diagnostics.report.pair_words import location, metric_words
-from genz_ppl.diagnostics.report.words import METRICS, number, shortened
+from genz_ppl.diagnostics.report.pair_words import location
+from genz_ppl.diagnostics.report.words import METRICS, metric_words, number, shortened
 from genz_ppl.types import FloatArray
 
 # Points of a scatter chart, and bins of pairs whose mean is compared.
@@ -106,7 +106,7 @@ def stage_chart(data: PairReportData) -> Chart:
         shown.append((part, name, errors))
     layout = {
         "xaxis": {"type": "category", "title": {"text": "fit, and features of rows + columns"}},
-        "yaxis": {"title": {"text": escaped(metric_words(data))}},
+        "yaxis": {"title": {"text": escaped(metric_words(data.metric))}},
         "hovermode": "x unified",
     }
     headings = ("stage", "features of the rows", "of the columns", "bound", *(name for _, name, _ in shown))
@@ -121,7 +121,7 @@ def stage_chart(data: PairReportData) -> Chart:
         for i, row in enumerate(curve)
     ]
     ends = [f"{name} from {number(_finite(e[0]))} to {number(_finite(e[-1]))}" for _, name, e in shown]
-    alt = f"{metric_words(data)} of pairs by stage: {', '.join(ends)}."
+    alt = f"{metric_words(data.metric)} of pairs by stage: {', '.join(ends)}."
     return chart("Errors by stage", alt, layout, table_of(headings, rows), traces=traces)
 
 

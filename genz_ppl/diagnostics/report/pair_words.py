@@ -9,12 +9,12 @@ import numpy as np
 
 from genz_ppl.diagnostics.report.pair_facts import PAIR_PART_NAMES, PairFeature, PairReportData, PairSideFacts
 from genz_ppl.diagnostics.report.words import (
-    METRICS,
     SMALLEST_IMPROVEMENT,
     Tile,
     cost_tile,
     cost_words,
     counted,
+    metric_words,
     number,
     percent,
     shortened,
@@ -26,6 +26,8 @@ _LOCATIONS = {
     "bernoulli": "the log-odds of a one",
     "poisson": "the logarithm of the expected count",
 }
+# Affinities that are put in words, the strongest first.
+MOST_PAIRINGS = 8
 NEW_PARTS = ("new_rows", "new_columns", "new_both")
 STATES = {
     "undescribed": "The {name} are undescribed, or too few to tell apart: there was nothing to ask about, so they have no "
@@ -46,11 +48,6 @@ def eyebrow(data: PairReportData) -> str:
     """Sizes, in a line."""
     sizes = [f"{number(side.n_train + side.n_test)} {side.name} ({number(side.n_test)} kept aside)" for side in data.sides]
     return f"{sizes[0]} × {sizes[1]} · {number(data.n_pairs)} pairs"
-
-
-def metric_words(data: PairReportData) -> str:
-    """The error of the learning curve."""
-    return METRICS.get(data.metric, data.metric.replace("_", " "))
 
 
 def location(data: PairReportData) -> str:
@@ -83,12 +80,12 @@ def _quality(data: PairReportData) -> list[str]:
             "" if math.isnan(guess) else f"; always guessing the mean gives {number(guess)}, so this is {_better(error, guess)}"
         )
         where = f"On {number(n)} {PAIR_PART_NAMES['held_out'][0]}"
-        said.append(f"{where}, the {metric_words(data)} of the predictions is {number(error)}{compared}.")
+        said.append(f"{where}, the {metric_words(data.metric)} of the predictions is {number(error)}{compared}.")
     if known:
         parts = [_compared(data, part) for part in known]
         listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
         new = "A new row or column is one that was not fitted: only the answers to its questions are known, none of its pairs."
-        said.append(f"{'It' if said else f'The {metric_words(data)} of the predictions'} is {listed}. {new}")
+        said.append(f"{'It' if said else f'The {metric_words(data.metric)} of the predictions'} is {listed}. {new}")
     return said
 
 
@@ -121,7 +118,7 @@ def pair_tiles(data: PairReportData) -> list[Tile]:
             shown = percent(explained) if explained > 0 else "none"
             found.append(Tile(shown, f"of the variation explained, {label}", f"R² {number(explained)}"))
         else:
-            found.append(Tile(number(error), f"{metric_words(data)}, {label}", f"guessing the mean: {number(guess)}"))
+            found.append(Tile(number(error), f"{metric_words(data.metric)}, {label}", f"guessing the mean: {number(guess)}"))
     return [*found, cost_tile(data.curve)]
 
 
@@ -135,12 +132,12 @@ class Pairing:
     words: str
 
 
-def pairings(data: PairReportData, most: int = 8) -> list[Pairing]:
+def pairings(data: PairReportData) -> list[Pairing]:
     """The strongest affinities, the largest first."""
     if data.affinity is None:
         return []
     found = []
-    for place in np.argsort(-np.abs(data.affinity), axis=None, kind="stable")[:most].tolist():
+    for place in np.argsort(-np.abs(data.affinity), axis=None, kind="stable")[:MOST_PAIRINGS].tolist():
         i, j = divmod(place, data.affinity.shape[1])
         row, column, value = data.rows.features[i], data.columns.features[j], float(data.affinity[i, j])
         found.append(Pairing(row, column, value, _pairing(data, value, row.prevalence * column.prevalence)))

@@ -90,10 +90,9 @@ def shortened(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
-def counted(n: int, one: str, many: str | None = None) -> str:
+def counted(n: int, one: str) -> str:
     """ "one question", "12 questions"."""
-    word = one if n == 1 else many or f"{one}s"
-    return f"{_SMALL[n] if n < len(_SMALL) else number(n)} {word}"
+    return f"{_SMALL[n] if n < len(_SMALL) else number(n)} {one}{'' if n == 1 else 's'}"
 
 
 def listed(names: tuple[str, ...], most: int = 3) -> str:
@@ -111,9 +110,9 @@ def title(data: ReportData) -> str:
     return f"What explains {listed(data.target_names)}?"
 
 
-def metric_name(data: ReportData) -> str:
-    """The metric of the learning curve in words."""
-    return METRICS.get(data.metric, data.metric.replace("_", " "))
+def metric_words(metric: str) -> str:
+    """A metric in words."""
+    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def change(data: ReportData, value: float) -> str:
@@ -132,7 +131,7 @@ def tiles(data: ReportData) -> list[Tile]:
         shown = percent(explained) if explained > 0 else "none"
         found.append(Tile(shown, "of the variation explained on unseen items", f"R² {number(explained)}{_ceiling_note(data)}"))
     test, guess = scores["test"].get(data.metric, math.nan), scores["guess_test"].get(data.metric, math.nan)
-    found.append(Tile(number(test), f"{metric_name(data)} on unseen items", f"{_guess(data)}: {number(guess)}"))
+    found.append(Tile(number(test), f"{metric_words(data.metric)} on unseen items", f"{_guess(data)}: {number(guess)}"))
     return [*found, cost_tile(data.facts.curve)]
 
 
@@ -215,7 +214,7 @@ def _quality(data: ReportData) -> str:
         r2 = f" The predictions account for none of the differences between items: R² is {number(explained)}, that of the mean 0."
         better = ", but some predictions are far off" if share > SMALLEST_IMPROVEMENT else better
     median = data.metric == "median_absolute_error"
-    found = "half of the predictions are off by less than" if median else f"the {metric_name(data)} of the predictions is"
+    found = "half of the predictions are off by less than" if median else f"the {metric_words(data.metric)} of the predictions is"
     known = r2 if math.isfinite(explained) else ""
     return f"{unseen}, {found} {number(test)}; guessing the mean gives {number(guess)}{better}.{known}"
 

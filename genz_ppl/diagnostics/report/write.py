@@ -15,7 +15,7 @@ from genz_ppl.diagnostics.report.words import (
     STOPPED,
     change,
     counted,
-    metric_name,
+    metric_words,
     number,
     percent,
     shortened,
@@ -25,6 +25,7 @@ from genz_ppl.diagnostics.report.words import (
     worth,
 )
 from genz_ppl.errors import OptionError
+from genz_ppl.output import not_written
 
 LARGEST_EFFECTS = 8
 _EVENTS = {
@@ -61,9 +62,7 @@ def write_figures(data: ReportData, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_figures(data, folder)
     except OSError as error:
-        raise OptionError(
-            f"figures {folder}: cannot be written ({error.strerror}); check space and permissions, and give it again"
-        ) from None
+        raise not_written(f"figures {folder}", error) from None
 
 
 def render(data: ReportData) -> str:
@@ -114,7 +113,7 @@ def _step_words(data: ReportData, step: Step) -> str:
         what = f"Added {counted(len(step.added), 'question')}"
     unseen = "" if math.isnan(step.test_error) else f"{number(step.test_error)} on unseen items, "
     errors = f"{unseen}{number(step.train_error)} on training items"
-    return f"{what} (cycle {step.cycle}): {counted(len(step.active), 'question')}, {metric_name(data)} {errors}."
+    return f"{what} (cycle {step.cycle}): {counted(len(step.active), 'question')}, {metric_words(data.metric)} {errors}."
 
 
 def _effect_heading(data: ReportData) -> str:

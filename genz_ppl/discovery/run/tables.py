@@ -57,9 +57,9 @@ def rate_columns(rates: FloatArray, prevalence: FloatArray) -> dict[str, FloatAr
     return found
 
 
-def stored_features(features: Sequence[FeatureRecord], arrays: Arrays, prefix: str = "model") -> pd.DataFrame:
+def stored_features(features: Sequence[FeatureRecord], arrays: Arrays) -> pd.DataFrame:
     """The same from the arrays of a state file. Raises ValueError where they do not belong together."""
-    rates, posterior = arrays[f"{prefix}_error_rates"], arrays[f"{prefix}_posterior"]
+    rates, posterior = arrays["model_error_rates"], arrays["model_posterior"]
     count = sum(record.active for record in features)
     sized = rates.shape in ((count,), (count, 2)) and posterior.shape[1:] == (count,)
     if not sized or not rates.dtype == posterior.dtype == np.float64:

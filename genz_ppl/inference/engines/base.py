@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from genz_ppl.inference.engines.least_squares import root_of_inverse
 from genz_ppl.inference.state import State
 
 
@@ -40,3 +41,10 @@ class Engine(Protocol):
         None where that is not known, so that only refits and draws tell what these quantities are worth.
         """
         return None
+
+    def coefficient_roots(self, state: State) -> Iterator[Tensor] | None:
+        """Of each target R, (K, M, N), whose R_k R_k' is the covariance of feature k's coefficients, all else unknown, too."""
+        information, size = self.information(state), (state.posterior.shape[1], state.model.link.n_modifiers)
+        if information is None:
+            return None
+        return (root_of_inverse(one)[: size[0] * size[1]].view(*size, len(one)) for one in information)

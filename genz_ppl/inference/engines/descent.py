@@ -37,7 +37,7 @@ def raised(
         model.train()
         for _ in range(epochs):
             order = torch.randperm(n_items, device=device)
-            for chosen in order.split(plan.batch_size or n_items):
+            for chosen in order.split(plan.batch_size or n_items):  # type: ignore[no-untyped-call]
                 optimiser.zero_grad()
                 loss_of(chosen)().backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

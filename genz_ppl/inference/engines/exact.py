@@ -91,16 +91,6 @@ class ExactPosterior:
         """Of an item's features, (T, K, K)."""
         return self.pairwise - self.marginals.unsqueeze(2) * self.marginals.unsqueeze(1)
 
-    @property
-    def correlations(self) -> Tensor:
-        """(T, K, K): 1 on the diagonal, 0 beside it where a feature is certain."""
-        spread = (self.marginals * (1 - self.marginals)).sqrt()
-        certain = spread < 1e-6
-        scale = torch.where(certain, torch.full_like(spread, float("inf")), spread)
-        correlations = (self.covariance / scale.unsqueeze(2) / scale.unsqueeze(1)).clamp(-1.0, 1.0)
-        correlations.diagonal(dim1=1, dim2=2).fill_(1.0)
-        return correlations
-
     @cached_property
     def entropy(self) -> Tensor:
         """Of the joint posterior in nats, (T,)."""

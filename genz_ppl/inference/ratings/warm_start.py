@@ -59,16 +59,6 @@ class WarmStart:
         share = count / total
         return prior.update(share * np.eye(len(summed)), summed, count * (1.0 - share) * self.spread)
 
-    def one_more(
-        self, known: GaussianPosterior, count: int, summed: FloatArray, part: FloatArray, total: float
-    ) -> GaussianPosterior:
-        """The posterior after the next rating, which adds `part`, where `count` ratings adding up to `summed` are in `known`.
-
-        Of the N - n ratings to come each has mean (y - s_n) / (N - n), so g ~ N((y - s_n) / (N - n), C (N - n - 1) / (N - n)).
-        """
-        left = total - count
-        return known.update(np.eye(len(part)) / left, part + summed / left, (left - 1.0) / left * self.spread)
-
     def after(self, prior: GaussianPosterior, count: int, summed: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean, (D,), and covariance, (D, D), of the embedding after `count` ratings that add up to `summed`."""
         if count == 0:

@@ -79,7 +79,6 @@ def rank_candidates(
     answers: FloatArray,
     steps: int,
     rates: Rates | None = None,
-    most: int = FINALISTS,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
@@ -89,7 +88,7 @@ def rank_candidates(
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
-    order = finalists(gains, answers, data.answers.cpu().numpy(), most if quick else len(texts))
+    order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])

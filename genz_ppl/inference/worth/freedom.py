@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from genz_ppl.inference.engines.choose import engine_for
-from genz_ppl.inference.engines.least_squares import root_of_inverse
 from genz_ppl.inference.state import Data, State
 
 
@@ -21,8 +20,8 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     without an effect the best spread is at its limit 0 in half of all data sets, and twice the gain is chi-square with one
     degree of freedom in the others (at most: with few targets less).
     """
-    link, information = state.model.link, engine_for(state.model, data).information(state)
-    if information is None or (ridge := link.ridge()) is None:
+    link, roots = state.model.link, engine_for(state.model, data).coefficient_roots(state)
+    if roots is None or (ridge := link.ridge()) is None:
         return None
     n_features, n_modifiers = state.posterior.shape[1], ridge.shape[1]
     if n_features == 0:
@@ -30,9 +29,8 @@ def freedoms(state: State, data: Data) -> list[list[float]] | None:
     spreads = [] if link.shrinkage is None else [torch.ones(n_features, 1).to(ridge)]
     first = len(spreads)  # products beside weights whose spread is learned
     shares = list(spreads)
-    for normal in information if n_modifiers > first else ():
-        root = root_of_inverse(normal)[: n_features * n_modifiers].view(n_features, n_modifiers, -1)[:, first:]
-        scaled = root * ridge[:, first:].sqrt().unsqueeze(2)
+    for root in roots if n_modifiers > first else ():
+        scaled = root[:, first:] * ridge[:, first:].sqrt().unsqueeze(2)
         taken = torch.linalg.eigvalsh(scaled @ scaled.mT)
         shares.append((1 - taken).clamp(0.0, 1.0))
     plain: list[list[float]] = torch.cat(shares, dim=1).tolist()

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.coordinate import refit
-from genz_ppl.inference.engines.least_squares import root_of_inverse
 from genz_ppl.inference.state import Data, State, entropy_of, feature_terms
 
 # Removals refitted, the most promising first: the best of all was among them in 97 to 99 of 100 random problems.
@@ -72,18 +71,15 @@ def removal_losses(state: State, data: Data) -> Tensor | None:
     weights of feature k for a target, half its squared error over the noise grows by w' ((N^-1)_kk)^-1 w / 2, from one inverse
     for all features.
     """
-    information = engine_for(state.model, data).information(state)
-    if information is None:
+    roots = engine_for(state.model, data).coefficient_roots(state)
+    if roots is None:
         return None
-    coefficients = state.model.link.coefficients()
-    n_features, size = len(coefficients), coefficients.shape[:2].numel()
-    growth = []
-    for target, normal in enumerate(information):
-        root = root_of_inverse(normal)[:size].view(*coefficients.shape[:2], -1)
+    coefficients, growth = state.model.link.coefficients(), []
+    for target, root in enumerate(roots):
         stiffness = torch.linalg.pinv(root @ root.mT, hermitian=True)
         weights = coefficients[:, :, target].unsqueeze(1)
         growth.append(0.5 * (weights @ stiffness @ weights.mT).flatten())
     lost: Tensor = state.model.likelihood.lost_by_growth(torch.stack(growth, dim=1), data.observed.sum(0))
-    entropy = [entropy_of(state.posterior[:, k : k + 1]) for k in range(n_features)]
-    penalty = [float(state.model.features.penalty(state.error_rates[k : k + 1])) for k in range(n_features)]
+    entropy = [entropy_of(state.posterior[:, k : k + 1]) for k in range(len(coefficients))]
+    penalty = [float(state.model.features.penalty(state.error_rates[k : k + 1])) for k in range(len(coefficients))]
     return lost + feature_terms(state, data) + torch.tensor(entropy).to(lost) + torch.tensor(penalty).to(lost)
