@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.density import drawn_log_densities
 from genz_ppl.inference.engines.exact import bit_table
 from genz_ppl.inference.engines.group_posterior import effect_variance
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.start import Scaling
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import State
 from genz_ppl.inference.uncertainty import drawn_models
-from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
+from genz_ppl.models import GenZ
 from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray
 
@@ -151,23 +151,14 @@ def log_predictive_density(
     with torch.no_grad(), isolated(seed):
         for rows, draws in _draws(state, state.prior(answers), seed):
             part = data.items(rows)
-            densities = [_log_densities(model, z, part, _some(doubt, rows)) for model, z in draws]
+            if doubt is None:
+                densities = [drawn_log_densities(model, z, part) for model, z in draws]
+            else:
+                located = ((model, _location(model, z, part.covariates, doubt[rows])) for model, z in draws)
+                densities = [log_density_at(model.likelihood, location, part.targets) for model, location in located]
             parts.append(torch.logsumexp(torch.cat(densities), dim=0) - np.log(DRAWS))
     values: FloatArray = (torch.cat(parts) + scaling.density_shift(targets)).numpy()
     return values
-
-
-def _log_densities(model: GenZ, z: Tensor, data: Data, doubt: Tensor | None) -> Tensor:
-    """log p(y | z, x) of every item at draws of its z, (n, B, K): (n, B)."""
-    link, likelihood = model.link, model.likelihood
-    if not (type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete and doubt is None):
-        return log_density_at(likelihood, _location(model, z, data.covariates, doubt), data.targets)
-    # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
-    still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
-    error = (z @ (link.weights / likelihood.scale)).sub_(still)
-    constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
-    density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
-    return density
 
 
 def _draws(state: State, prior: Tensor, seed: int) -> Iterator[tuple[slice, Iterator[tuple[GenZ, Tensor]]]]:

@@ -104,8 +104,8 @@ class Columns:
         return torch.cat([torch.ones(len(x), 1).to(x), x], dim=1), groups
 
 
-def effects_in_units(effects: Tensor, covariate_centre: Tensor, covariate_spread: Tensor) -> Tensor:
+def effects_in_units(effects: Tensor, centre: Tensor, width: Tensor) -> Tensor:
     """What is added to intercept and slopes in each group, (G, 1 + P, D), from the same for standardised covariates."""
-    slopes = effects[:, 1:] / covariate_spread[:, None]
-    intercepts = effects[:, 0] - torch.einsum("p,gpd->gd", covariate_centre, slopes)
+    slopes = effects[:, 1:] / width[:, None]
+    intercepts = effects[:, 0] - torch.einsum("p,gpd->gd", centre, slopes)
     return torch.cat([intercepts.unsqueeze(1), slopes], dim=1)

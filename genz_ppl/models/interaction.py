@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genz_ppl.models.links import LinearLink, add_link
+from genz_ppl.models.links import InUnits, LinearLink, add_link
 from genz_ppl.models.priors import Prior
 
 # Standard deviation of the prior of products of features and covariates.
@@ -45,14 +44,12 @@ class InteractionLink(LinearLink):
             "interactions": Prior(self.interactions, self.interactions.new_tensor(INTERACTION_SPREAD**-2)),
         }
 
-    def parameters_in_units(
-        self, location: Callable[[Tensor], Tensor], spread: Tensor, covariate_centre: Tensor, covariate_spread: Tensor
-    ) -> dict[str, Tensor]:
+    def parameters_in_units(self, location: InUnits, spread: Tensor, centre: Tensor, width: Tensor) -> dict[str, Tensor]:
         """See `LinearLink.parameters_in_units`; and "interactions", (K, P, D)."""
-        found = super().parameters_in_units(location, spread, covariate_centre, covariate_spread)
+        found = super().parameters_in_units(location, spread, centre, width)
         products = self.interactions.detach() * spread
-        found["weights"] = found["weights"] - torch.einsum("p,kpd->kd", covariate_centre / covariate_spread, products)
-        return {"interactions": products / covariate_spread[:, None]} | found
+        found["weights"] = found["weights"] - torch.einsum("p,kpd->kd", centre / width, products)
+        return {"interactions": products / width[:, None]} | found
 
     def ridge(self) -> Tensor:
         """See `LinearLink.ridge`."""

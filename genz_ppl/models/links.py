@@ -16,6 +16,7 @@ from genz_ppl.models.priors import Prior, sampled
 from genz_ppl.settings import LINK_NAMES
 
 LINKS: dict[str, type[Link]] = {}
+InUnits = Callable[[Tensor], Tensor]
 Kind = TypeVar("Kind", bound="type[Link]")
 
 
@@ -104,12 +105,11 @@ class Link(PyroModule):  # type: ignore[misc]
         drawn = [function((torch.rand(q.shape, generator=generator, dtype=q.dtype) < q).to(q), covariates) for _ in range(draws)]
         return torch.stack(drawn).mean(0), torch.stack(drawn).var(0, unbiased=False)
 
-    def parameters_in_units(
-        self, location: Callable[[Tensor], Tensor], spread: Tensor, covariate_centre: Tensor, covariate_spread: Tensor
-    ) -> dict[str, Tensor]:
+    def parameters_in_units(self, location: InUnits, spread: Tensor, centre: Tensor, width: Tensor) -> dict[str, Tensor]:
         """Parameters for targets and covariates as they were before they were standardised.
 
-        location: brings values to the targets' units; spread: (L,), of the targets. Those of a network stay as they are.
+        location: brings values to the targets' units; spread: (L,), of the targets; centre, width: (P,), mean and spread of the
+        covariates. Those of a network stay as they are.
         """
         return {f"link.{name}": value.detach() for name, value in self.named_parameters()}
 
@@ -252,19 +252,17 @@ class LinearLink(Link):
         """See `Link.moments`: without draws."""
         return self.mean(q, covariates), self.variance(q, covariates)
 
-    def parameters_in_units(
-        self, location: Callable[[Tensor], Tensor], spread: Tensor, covariate_centre: Tensor, covariate_spread: Tensor
-    ) -> dict[str, Tensor]:
+    def parameters_in_units(self, location: InUnits, spread: Tensor, centre: Tensor, width: Tensor) -> dict[str, Tensor]:
         """See `Link.parameters_in_units`: weights, intercept, covariate_weights; with groups group_effects and group_spread."""
         found = {}
-        slopes = self.covariate_weights.detach()[: self.columns.n_own] * spread / covariate_spread[:, None]
+        slopes = self.covariate_weights.detach()[: self.columns.n_own] * spread / width[:, None]
         if self.pooling is not None:
             effects = self.group_effects().detach() * spread
-            found["group_effects"] = effects_in_units(effects, covariate_centre, covariate_spread)
-            units = torch.cat([torch.ones(1).to(spread), covariate_spread])
+            found["group_effects"] = effects_in_units(effects, centre, width)
+            units = torch.cat([torch.ones(1).to(spread), width])
             found["group_spread"] = self.priors()["group_effects"].spread / units.unsqueeze(1) * spread
         found["weights"] = self.weights.detach() * spread
-        found["intercept"] = location(self.intercept.detach()) - covariate_centre @ slopes
+        found["intercept"] = location(self.intercept.detach()) - centre @ slopes
         found["covariate_weights"] = slopes
         return found
 

@@ -137,17 +137,15 @@ def name_of(model: str | FoundationModel) -> str:
     return model if isinstance(model, str) else f"{OBJECT}{type(model).__module__}.{type(model).__qualname__}"
 
 
-def model_of(
-    name: str, model: str | FoundationModel | None, option: str = "model", reading: bool = False
-) -> str | FoundationModel:
+def model_of(name: str, model: str | FoundationModel | None, option: str = "model") -> str | FoundationModel:
     """The model that is given, else the one of that name, which the run was started with.
 
-    option: by which it is given. reading: whether an object that is missing does no harm yet. Raises OptionError where a run that
-    was given an object is not given it again, and for another name where answers come from a server.
+    option: by which it is given. Raises OptionError where a run that was given an object is not given it again, and for another
+    name where answers come from a server.
     """
     if isinstance(model, str) and model != name and (is_served(model) or is_served(name)):
         raise OptionError(f"{option}: cannot change when a run goes on, and the run's is {name!r}; give that, or leave it out")
-    if model is None and name.startswith(OBJECT) and not reading:
+    if model is None and name.startswith(OBJECT):
         kind = name.removeprefix(OBJECT)
         raise OptionError(f"the run was given the model object {kind}, not a name; pass it again as {option}=")
     return name if model is None else model

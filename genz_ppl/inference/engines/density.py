@@ -1,13 +1,15 @@
-"""log p(y | z, x) of every item, read off the Pyro program itself."""
+"""log p(y | z, x) of every item: read off the Pyro program itself, and at many draws of z."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from genz_ppl.inference.state import Data
-from genz_ppl.models import GenZ
+from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
 
 # Rows of one run of the program: what a link makes of them, some hundred numbers each, stays within 50 MB.
 LARGEST_RUN = 50_000
@@ -52,3 +54,16 @@ def flipped_log_densities(model: GenZ, z: Tensor, error_rates: Tensor, data: Dat
         densities.append(observation_log_density(model, rows, error_rates, part).view(n_features + 1, -1))
     together = torch.cat(densities, dim=1)
     return together[0], together[1:]
+
+
+def drawn_log_densities(model: GenZ, z: Tensor, data: Data) -> Tensor:
+    """Log density of each item's targets at draws of its z, (n, B, K): (n, B)."""
+    link, likelihood = model.link, model.likelihood
+    if not (type(link) is LinearLink and type(likelihood) is GaussianLikelihood and data.complete):
+        return model.log_density(z, data.covariates, data.targets)
+    # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
+    still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
+    error = (z @ (link.weights / likelihood.scale)).sub_(still)
+    constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
+    density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
+    return density
