@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,42 +18,29 @@ from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 if TYPE_CHECKING:
     from genz_ppl.discovery.baseline import Readings
 
-_QUESTIONS = "Questions"
-
-Task = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        metavar="TEXT",
-        help="What the questions are for, in words \\[the names of the targets].",
-        rich_help_panel=_QUESTIONS,
-        show_default=False,
-    ),
-]
-Questions = Annotated[
-    int | None, typer.Option("--questions", help="Asked for \\[50].", rich_help_panel=_QUESTIONS, show_default=False)
-]
-Examples = Annotated[
-    int | None,
-    typer.Option(
-        "--examples",
-        help="Training items shown with the task, without their targets \\[200].",
-        rich_help_panel=_QUESTIONS,
-        show_default=False,
-    ),
+BRIEF = [
+    options.given(name, kind, text, "Questions", metavar)
+    for name, kind, text, metavar in (
+        ("task", str, "What the questions are for, in words \\[the names of the targets].", "TEXT"),
+        ("questions", int, "Asked for \\[50].", None),
+        ("examples", int, "Training items shown with the task, without their targets \\[200].", None),
+    )
 ]
 
 
-@options.takes(*options.COLUMNS, *options.of(DiscoverSettings, "model", *BASELINE_SETTINGS), *model_options.SETTINGS)
+def brief_given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given of that, by the arguments of `genz_ppl.baseline`."""
+    names = {"task": "task", "n_questions": "questions", "examples": "examples"}
+    return {name: parameters[option] for name, option in names.items() if parameters[option] is not None}
+
+
+@options.takes(*options.COLUMNS, *options.of(DiscoverSettings, "model", *BASELINE_SETTINGS), *model_options.SETTINGS, *BRIEF)
 def baseline(
     context: typer.Context,
     source: options.Source,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
     *,
     keep_texts: options.KeepTexts = False,
-    task: Task = None,
-    questions: Questions = None,
-    examples: Examples = None,
     quiet: options.Quiet = False,
     log_json: LogJson = None,
     config: options.Config = None,
@@ -61,10 +49,8 @@ def baseline(
     """Ask for questions from a task description alone, answer all of them, prune one by one: what `genz fit` has to beat."""
     names = [name for name in DiscoverSettings.__dataclass_fields__ if context.params.get(name) is not None]
     given = {name: context.params[name] for name in names}
-    asked = {"task": task, "n_questions": questions, "examples": examples}
-    own = {name: value for name, value in asked.items() if value is not None}
     with resumable(out), model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
-        run = start(source, out, given, context.params, own)
+        run = start(source, out, given, context.params, brief_given(context.params))
         from genz_ppl.cli.tables import print_features, print_summary
         from genz_ppl.discovery.baseline import readings
 

@@ -17,7 +17,21 @@ from genz_ppl.settings import DiscoverSettings, PairSettings
 if TYPE_CHECKING:
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
 
-_SIDES, _MODEL, _RUN = "Columns of the tables", "Model", "Run"
+_MODEL, _RUN = "Model", "Run"
+_SIDES = [
+    options.given(name, kind, text, "Columns of the tables", "COLUMN")
+    for name, kind, text in (
+        ("row_id", str, "The column of row ids \\[id]."),
+        ("row_text", list[str], "A column a model reads of a row; repeatable, or a template."),
+        ("row_covariate", list[str], "A column of numbers given to the link; repeatable."),
+        ("row_image", list[str], "A column of image paths; repeatable."),
+        ("column_id", str, "The column of column ids \\[id]."),
+        ("column_text", list[str], "As --row-text, of the columns."),
+        ("column_covariate", list[str], "As --row-covariate, of the columns."),
+        ("column_image", list[str], "As --row-image, of the columns."),
+        ("pair_column", list[str], "The columns of PAIRS: row ids, column ids, values \\[the first three]."),
+    )
+]
 # What of the searches' settings, and of how a served model is called, has an option.
 _SEARCHED = ("cycles", "add", "cut", "max_features", "proposals", "exemplars", "screen", "patience")
 _SERVED = (
@@ -27,14 +41,11 @@ _SERVED = (
 _NAMES = tuple(dict.fromkeys([*PairSettings.__dataclass_fields__, *DiscoverSettings.__dataclass_fields__]))
 
 
-def _side(flag: str, text: str) -> Any:
-    return typer.Option(flag, help=text, metavar="COLUMN", rich_help_panel=_SIDES, show_default=False)
-
-
 _TABLE = f"A file (.csv, .tsv, .parquet, .jsonl), or {NOTHING} for items of which only ids are known."
 
 
 @options.takes(
+    *_SIDES,
     *options.of(DiscoverSettings, "model"),
     *options.of(PairSettings),
     *options.of(DiscoverSettings, *_SEARCHED),
@@ -51,21 +62,6 @@ def cooccur(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the run.", show_default=False)],
-    row_id: Annotated[str | None, _side("--row-id", "The column of row ids \\[id].")] = None,
-    row_text: Annotated[
-        list[str] | None, _side("--row-text", "A column a model reads of a row; repeatable, or a template.")
-    ] = None,
-    row_covariate: Annotated[
-        list[str] | None, _side("--row-covariate", "A column of numbers given to the link; repeatable.")
-    ] = None,
-    row_image: Annotated[list[str] | None, _side("--row-image", "A column of image paths; repeatable.")] = None,
-    column_id: Annotated[str | None, _side("--column-id", "The column of column ids \\[id].")] = None,
-    column_text: Annotated[list[str] | None, _side("--column-text", "As --row-text, of the columns.")] = None,
-    column_covariate: Annotated[list[str] | None, _side("--column-covariate", "As --row-covariate, of the columns.")] = None,
-    column_image: Annotated[list[str] | None, _side("--column-image", "As --row-image, of the columns.")] = None,
-    pair_column: Annotated[
-        list[str] | None, _side("--pair-column", "The columns of PAIRS: row ids, column ids, values \\[the first three].")
-    ] = None,
     *,
     absent: Annotated[
         bool, typer.Option("--absent-zero", help="Pairs that are not listed are 0, not missing.", rich_help_panel=_MODEL)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -44,42 +44,20 @@ def json_object(text: str) -> dict[str, Any]:
     raise typer.BadParameter(f"""expected a JSON object such as '{{"top_k": 1}}', got {text!r}""")
 
 
-Store = Annotated[
-    Path | None,
-    typer.Option(
-        "--store",
-        metavar="FILE",
-        help="Where answers are kept, for all runs \\[genz-ppl/answers.sqlite in the cache folder].",
-        rich_help_panel=SERVED_MODEL,
-        show_default=False,
-    ),
-]
-
-
 def of(*names: str) -> list[Parameter]:
     """Options for the fields of `ModelSettings`, all or those named, and the store."""
-    store = Parameter("store", Parameter.KEYWORD_ONLY, default=None, annotation=Store)
+    where = "Where answers are kept, for all runs \\[genz-ppl/answers.sqlite in the cache folder]."
     made = options.of(ModelSettings, *(name for name in names if name != "store"), parsers={"price": price, "body": json_object})
-    return [*made, store] if not names or "store" in names else made
+    return [*made, options.given("store", Path, where, SERVED_MODEL, "FILE")] if not names or "store" in names else made
 
 
 SETTINGS = of()
 
 
-def _same(flag: str, metavar: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help="As it is in DIR.", rich_help_panel=_CONFIRMED, show_default=False)
-
-
 # What a run directory that is not known as the user's own may ask for only when it is given again; with its caps and the like.
 SAME = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, _same(flag, metavar)])
-    for name, kind, flag, metavar in (
-        ("model", str, "--model", "NAME"),
-        ("column_model", str, "--column-model", "NAME"),
-        ("base_url", str, "--base-url", "URL"),
-        ("prompts", str, "--prompts", "DIR"),
-        ("store", Path, "--store", "FILE"),
-    )
+    options.given(name, Path if name == "store" else str, "As it is in DIR.", _CONFIRMED, metavar)
+    for name, metavar in (("model", "NAME"), ("column_model", "NAME"), ("base_url", "URL"), ("prompts", "DIR"), ("store", "FILE"))
 ]
 
 

@@ -14,7 +14,6 @@ from genz_ppl.cli.config import load_config
 from genz_ppl.setting_fields import Setting, settings_of, shown_default
 from genz_ppl.settings import RUN, DiscoverSettings
 
-_COLUMNS = "Columns"
 _TYPES = (int, float, bool, str)
 
 
@@ -64,8 +63,11 @@ def takes(*added: Parameter) -> Callable[[Command], Command]:
     return decorate
 
 
-def _column(name: str, text: str) -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", help=text, metavar="COLUMN", rich_help_panel=_COLUMNS, show_default=False)
+def given(name: str, kind: Any, text: str, panel: str, metavar: str | None = None) -> Parameter:
+    """An option of this kind, None where it is not given."""
+    flag = f"--{name.replace('_', '-')}"
+    option = typer.Option(flag, help=text, metavar=metavar, rich_help_panel=panel, show_default=False)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
 def pair(text: str) -> tuple[float, float]:
@@ -129,22 +131,22 @@ OtherDevice = Annotated[
 Seed = of(DiscoverSettings, "seed")[0].annotation
 SETTINGS = of(DiscoverSettings)
 COLUMNS = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, _column(name, text)])
+    given(name, kind, text, "Columns", "COLUMN")
     for name, kind, text in (
-        ("id", str | None, "The column of unique ids."),
-        ("target", list[str] | None, "A column to explain: numbers or classes; repeatable."),
-        ("covariate", list[str] | None, "A column of numbers given to the link; repeatable."),
+        ("id", str, "The column of unique ids."),
+        ("target", list[str], "A column to explain: numbers or classes; repeatable."),
+        ("covariate", list[str], "A column of numbers given to the link; repeatable."),
         (
             "text",
-            list[str] | None,
+            list[str],
             'A column a model reads, repeatable, or one template "{title} ({year})"; all but id, target and split if not given.',
         ),
-        ("image", list[str] | None, "A column of image paths; repeatable."),
-        ("split", str | None, 'A column of "train" and "test".'),
-        ("group", str | None, "Rows of one group stay on one side of the split."),
-        ("varying", str | None, "Intercept and covariate weights vary by this column's values, partially pooled."),
-        ("as_text", list[str] | None, "A column read as text, whatever it looks like; repeatable."),
-        ("as_number", list[str] | None, "A column read as numbers, whatever it looks like; repeatable."),
-        ("drop", list[str] | None, "A column that is not read; repeatable."),
+        ("image", list[str], "A column of image paths; repeatable."),
+        ("split", str, 'A column of "train" and "test".'),
+        ("group", str, "Rows of one group stay on one side of the split."),
+        ("varying", str, "Intercept and covariate weights vary by this column's values, partially pooled."),
+        ("as_text", list[str], "A column read as text, whatever it looks like; repeatable."),
+        ("as_number", list[str], "A column read as numbers, whatever it looks like; repeatable."),
+        ("drop", list[str], "A column that is not read; repeatable."),
     )
 ]

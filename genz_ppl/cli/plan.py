@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.baseline import Examples, Questions, Task
+from genz_ppl.cli.baseline import BRIEF, brief_given
 from genz_ppl.cli.fit import DryContrasts, check_settings
 from genz_ppl.cli.messages import echo
 from genz_ppl.cli.progress import LogJson
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SETTINGS = tuple(DiscoverSettings.__dataclass_fields__)
 
 
-@options.takes(*options.COLUMNS, *options.SETTINGS, *model_options.SETTINGS)
+@options.takes(*options.COLUMNS, *options.SETTINGS, *model_options.SETTINGS, *BRIEF)
 def plan(
     context: typer.Context,
     source: options.Source,
@@ -34,9 +34,6 @@ def plan(
     dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
-    task: Task = None,
-    questions: Questions = None,
-    examples: Examples = None,
     quiet: options.Quiet = False,
     log_json: LogJson = None,
     config: options.Config = None,
@@ -47,9 +44,8 @@ def plan(
     With --questions, --task or --examples: what `genz baseline` would. No call is made and nothing is written.
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
-    asked: dict[str, Any] = {"n_questions": questions, "task": task, "examples": examples}
-    brief_given = {name: value for name, value in asked.items() if value is not None}
-    check_settings(given if not brief_given else {**given, "max_features": 1})
+    asked = brief_given(context.params)
+    check_settings(given if not asked else {**given, "max_features": 1})
     served = _served(given, context.params)
     from genz_ppl.cli.sources import open_items
     from genz_ppl.discovery.plan import plan as reckon
@@ -57,10 +53,10 @@ def plan(
 
     items, model = open_items(source, context.params), given.pop("model", "rules")
     with model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
-        if brief_given:
+        if asked:
             from genz_ppl.discovery.baseline import brief_and_settings  # with torch, which takes seconds
 
-            brief, settings = brief_and_settings(items, model, **brief_given, **given)
+            brief, settings = brief_and_settings(items, model, **asked, **given)
             planned = reckon(items, settings, served, brief)
         else:
             planned = reckon(items, make_settings(model, given), served)
