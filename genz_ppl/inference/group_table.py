@@ -31,8 +31,7 @@ def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
     link = state.model.link
     if link.pooling is None:
         return None
-    whole = state.model.likelihood.n_locations == len(scaling.target_spread)
-    spread = scaling.target_spread if whole else torch.ones(link.n_targets, dtype=torch.float64)
+    spread = scaling.spread_of(link.n_targets)
     variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.columns.n_own), float("nan"), dtype=torch.float64)
     if state.group_covariance is not None:
         variance = state.group_covariance.diagonal(dim1=2, dim2=3)

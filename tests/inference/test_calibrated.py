@@ -90,7 +90,7 @@ def test_the_bound_is_what_it_says(simulate: Any, bits: Any, shrinkage: bool) ->
     world = simulate(2, n_items=40, n_features=3, n_targets=2, n_covariates=1)
     state, data = state_of(world, steps=3, calibration=3.0, shrinkage=shrinkage)
     model, q, prior, rates = state.model, state.posterior, state.prior(data.answers), state.error_rates
-    found = measured(state, data, closed_form_for(model, data))
+    found = measured(state, closed_form_for(model, data))
     table = bits(3)
     chance = torch.where(table[:, None] > 0.5, q, 1 - q).prod(-1)
     expected = sum(
@@ -141,7 +141,7 @@ def test_with_certain_features_it_is_the_evidence_of_a_bayesian_regression(simul
     link, scale, spread = state.model.link, state.model.likelihood.scale.detach().clone(), state.model.link.shrinkage.rsqrt()
     engine.maximise(state)  # q(W) for the noise and the spreads as they were; both then move
     link.shrinkage, state.model.likelihood.scale = spread**-2, scale
-    bound = measured(state, data, engine)
+    bound = measured(state, engine)
     u = data.answers - 0.5
     middle = (link.intercept + 0.5 * link.weights.sum(0)).detach()
     covariance = u @ torch.diag(spread**2) @ u.T + scale**2 * torch.eye(50).double()
@@ -171,17 +171,17 @@ def test_rates_move_and_what_answers_predict_stays(link: str, shrinkage: bool, s
     with isolated(0):
         engine.maximise(state)
         for _ in range(4):
-            em_step(state, data, engine)
+            em_step(state, engine)
         engine.sweep(state)
         engine.maximise(state)
     rates, expected = state.error_rates, state.model.link(state.prior(data.answers), data.covariates).detach()
-    marginal, total = engine.marginal(state), measured(state, data, engine).total
-    move_error_rates(state, data, engine)
+    marginal, total = engine.marginal(state), measured(state, engine).total
+    move_error_rates(state, engine)
     assert float((state.error_rates - rates).abs().max()) > 1e-4
     moved = state.model.link(state.prior(data.answers), data.covariates).detach()
     torch.testing.assert_close(moved, expected, rtol=1e-9, atol=1e-9)
     assert engine.marginal(state) == pytest.approx(marginal, rel=1e-9)
-    assert measured(state, data, engine).total >= total
+    assert measured(state, engine).total >= total
 
 
 def test_the_program_has_both_densities_by_their_shares(simulate: Any) -> None:

@@ -8,7 +8,8 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from genz_ppl.inference.engines.least_squares import root_of_inverse
-from genz_ppl.inference.state import State
+from genz_ppl.inference.engines.rates import update_error_rates
+from genz_ppl.inference.state import Data, State
 
 
 class Engine(Protocol):
@@ -17,6 +18,7 @@ class Engine(Protocol):
     Engines know links and likelihoods by their types, so that nothing else in the package has to.
     """
 
+    data: Data
     #: Whether expectations are exact, so that no step lowers the bound's total.
     exact: ClassVar[bool]
     #: Whether steps take milliseconds: torch's threads, which wait for each other, then cost more than they bring.
@@ -27,6 +29,10 @@ class Engine(Protocol):
 
     def maximise(self, state: State) -> None:
         """M-step for link and likelihood."""
+
+    def error_rates(self, state: State) -> None:
+        """M-step for the error rates: eq. 14."""
+        update_error_rates(state, self.data)
 
     def observation(self, state: State) -> float:
         """The observation term of the bound, E_q log p(y | z), summed over items."""

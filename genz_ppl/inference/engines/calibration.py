@@ -16,8 +16,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.rates import probable_rates
-from genz_ppl.inference.state import Data, State, feature_terms
+from genz_ppl.inference.state import State, feature_terms
 from genz_ppl.models import LinearLink
 from genz_ppl.models.features import by_answer, mean_rates
 
@@ -28,31 +29,25 @@ TRIES, SHORTEST, HIGHEST_RATE = 4, 1 / 64, 0.49
 GROWTH = 1.25
 
 
-class Observed(Protocol):
-    """An engine. rate_step: the share of the way at which the next move is tried first."""
+class Paced(Engine, Protocol):
+    """rate_step: the share of the way at which the next move of the rates is tried first."""
 
     rate_step: float
 
-    def observation(self, state: State) -> float:
-        """E_q log p(y | z), summed over items."""
-
-    def marginal(self, state: State) -> float:
-        """log p(y | f(E[z | h])), summed over items."""
-
 
 @torch.no_grad()
-def move_error_rates(state: State, data: Data, engine: Observed) -> None:
+def move_error_rates(state: State, engine: Paced) -> None:
     """Eq. 14 under the Beta prior with weights that follow, as far as the bound does not fall; in place."""
     if len(state.error_rates) == 0:
         return
-    wrong, answered = data.counts(state.error_rates, state.posterior)
-    aim = probable_rates(state, data, wrong, answered)
-    start, present = replace(state), _value(state, data, engine, wrong)
+    wrong, answered = engine.data.counts(state.error_rates, state.posterior)
+    aim = probable_rates(state, engine.data, wrong, answered)
+    start, present = replace(state), _value(state, engine, wrong)
     link = state.model.link
     parameters = [parameter.detach().clone() for parameter in (link.coefficients(), link.intercept, link.covariate_weights)]
     for _ in range(TRIES):
         scaled = _move(state, start.error_rates + engine.rate_step * (aim - start.error_rates))
-        if _value(state, data, engine, wrong) + scaled >= present:
+        if _value(state, engine, wrong) + scaled >= present:
             engine.rate_step = min(1.0, GROWTH * engine.rate_step)
             break
         link.set_solution(*parameters)
@@ -61,9 +56,9 @@ def move_error_rates(state: State, data: Data, engine: Observed) -> None:
     state.model.features.learn_common(state.error_rates)
 
 
-def _value(state: State, data: Data, engine: Observed, wrong: Tensor) -> float:
+def _value(state: State, engine: Engine, wrong: Tensor) -> float:
     """The bound, but for terms that the move leaves as they are and the entropy of q(W)."""
-    model, rates = state.model, state.error_rates
+    model, data, rates = state.model, engine.data, state.error_rates
     # With the log density of the Beta prior, whose other terms are constant.
     a, b = (model.features.prior - 1).clamp(min=0)
     if model.features.asymmetric:

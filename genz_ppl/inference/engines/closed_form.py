@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.engines.base import Engine
+from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.coefficient_posterior import (
     coefficient_covariance,
     gram_of_coefficients,
@@ -117,6 +118,13 @@ class ClosedForm(Engine):
         state.model.likelihood.update(self.squared_error(state), self.observed)
         if state.model.marginal is not None:
             state.model.marginal.update(self.marginal_error(state), self.observed)
+
+    def error_rates(self, state: State) -> None:
+        """See `Engine.error_rates`; of a calibrated model with weights that follow."""
+        if state.model.calibration > 0:
+            move_error_rates(state, self)
+        else:
+            super().error_rates(state)
 
     def solved(self, state: State) -> tuple[Tensor, Tensor]:
         """Left sides of the normal equations, (D, N, N) (or one for all targets), and their solution, (N, D)."""

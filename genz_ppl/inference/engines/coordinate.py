@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from genz_ppl.inference.engines.base import Engine
-from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
-from genz_ppl.inference.engines.closed_form import ClosedForm
-from genz_ppl.inference.engines.rates import update_error_rates
-from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 
@@ -29,8 +25,8 @@ def coordinate(
     with one_thread(engine.short):
         engine.maximise(state)
         for _ in range(steps):
-            em_step(state, data, engine)
-            bounds.append(measured(state, data, engine))
+            em_step(state, engine)
+            bounds.append(measured(state, engine))
     return bounds
 
 
@@ -40,22 +36,17 @@ def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bo
     with one_thread(engine.short):
         engine.maximise(state)
         for _ in range(steps):
-            em_step(state, data, engine)
-        return measured(state, data, engine)
+            em_step(state, engine)
+        return measured(state, engine)
 
 
-def measured(state: State, data: Data, engine: Engine) -> Bound:
+def measured(state: State, engine: Engine) -> Bound:
     """The bound where a state stands."""
-    return bound_of(state, data, engine.observation(state), engine.marginal(state))
+    return bound_of(state, engine.data, engine.observation(state), engine.marginal(state))
 
 
-def em_step(state: State, data: Data, engine: Engine) -> None:
+def em_step(state: State, engine: Engine) -> None:
     """One E-step and one M-step, in place."""
     engine.sweep(state)
     engine.maximise(state)
-    if not state.model.shortcuts:
-        ThroughProgram(data).error_rates(state)
-    elif isinstance(engine, ClosedForm) and state.model.calibration > 0:
-        move_error_rates(state, data, engine)
-    else:
-        update_error_rates(state, data)
+    engine.error_rates(state)

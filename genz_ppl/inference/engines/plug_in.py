@@ -15,6 +15,7 @@ from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import clamped_log_densities, flipped_log_densities, observation_log_density
 from genz_ppl.inference.engines.descent import CONTINUED, raised
 from genz_ppl.inference.engines.sums import closed_form_for
+from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 
@@ -92,6 +93,13 @@ class PlugIn(Engine):
             likelihood = state.model.likelihood
             error = likelihood.comparable(self.data.targets) - likelihood.expected(state.model.link(z, self.data.covariates))
             likelihood.update(torch.nan_to_num(error) ** 2, self.data.observed)
+
+    def error_rates(self, state: State) -> None:
+        """See `Engine.error_rates`; without shortcuts through the program."""
+        if state.model.shortcuts:
+            super().error_rates(state)
+        else:
+            ThroughProgram(self.data).error_rates(state)
 
     @torch.no_grad()
     def observation(self, state: State) -> float:
