@@ -8,6 +8,8 @@ import torch
 from scipy.stats import poisson
 
 from genz_ppl.inference import fit, isolated
+from genz_ppl.inference.start import build_model, start_state
+from genz_ppl.inference.state import Data
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import removals
 
@@ -29,3 +31,33 @@ def test_beside_a_network_counts_and_classes_are_judged_by_their_own_likelihood(
         assert (judge.model.link.name, judge.model.likelihood.name) == ("linear", likelihood)
     known = 120 * np.log(2) if likelihood != "poisson" else -poisson.logpmf(targets, targets.mean()).sum()
     assert 0.4 * 120 * np.log(2) < without_second - without_first < known + 5
+
+
+@pytest.mark.parametrize(
+    ("link", "likelihood", "shortcuts", "expected"),
+    [
+        ("interaction", "student_t", True, None),
+        ("linear", "poisson", True, None),
+        ("interaction", "low_rank_gaussian", True, ("interaction", "gaussian")),
+        ("linear", "low_rank_gaussian", False, None),
+        ("neural", "low_rank_gaussian", True, ("linear", "gaussian")),
+        ("neural", "laplace", True, ("linear", "laplace")),
+        ("neural", "gaussian", False, None),
+    ],
+)
+def test_the_judge_is_the_model_itself_where_refits_of_it_rank(
+    link: str, likelihood: str, shortcuts: bool, expected: tuple[str, str] | None
+) -> None:
+    random = np.random.default_rng(0)
+    answers = (random.random((30, 2)) < 0.5).astype(float)
+    values = random.poisson(3.0, size=(30, 2)).astype(float)
+    with isolated(0):
+        model = build_model(2, 2, 0, link, likelihood, shortcuts=shortcuts)
+        data = Data(torch.from_numpy(answers), torch.zeros(30, 0, dtype=torch.float64), torch.from_numpy(values))
+        state = start_state(model, data)
+        judge, judged = judge_of(state, data, 2)
+    if expected is None:
+        assert judge is state
+        assert judged is data
+    else:
+        assert (judge.model.link.name, judge.model.likelihood.name) == expected
