@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl.inference import FitResult, fit, isolated, prediction
+from genz_ppl.inference.engines.density import drawn_log_densities
 from genz_ppl.inference.prediction import DRAWS, predictive_draws
 
 
@@ -271,7 +272,7 @@ def test_density_at_draws_is_that_of_the_program(n_features: int, n_covariates: 
     state, data = random_problem(0, missing_targets=missing, **sizes)
     z = (torch.from_numpy(np.random.default_rng(0).random((5, *state.posterior.shape))) < 0.5).double()
     with torch.no_grad(), isolated(0):
-        found = prediction._log_densities(state.model, z, data, None)
+        found = drawn_log_densities(state.model, z, data)
         expected = state.model.log_density(z, data.covariates, data.targets)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
