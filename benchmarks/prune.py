@@ -73,7 +73,9 @@ def choice(state: State, data: Data) -> Choice:
     every = removals(state, data, STEPS)
     best = max(every, key=lambda removal: removal.bound)
     chosen = least_useful(state, data, STEPS)
-    first = int(removal_losses(state, data).argmin())
+    losses = removal_losses(state, data)
+    assert losses is not None
+    first = int(losses.argmin())
     return Choice(chosen.feature == best.feature, best.bound - chosen.bound, first == best.feature)
 
 

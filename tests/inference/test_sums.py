@@ -150,7 +150,9 @@ def test_a_score_is_the_loss_where_nothing_else_moves(simulate: Any) -> None:
         state = start_state(build_model(7, 2, 0, error_rate_prior=(1.0, 1e9)), data)
         bound = coordinate(state, data, 3)[-1].total
         lost = bound - np.array([removal.bound for removal in removals(state, data, 3)])
-    np.testing.assert_allclose(removal_losses(state, data).numpy(), lost, rtol=1e-4)
+    found = removal_losses(state, data)
+    assert found is not None
+    np.testing.assert_allclose(found.numpy(), lost, rtol=1e-4)
 
 
 def test_only_finalists_are_refitted_unless_all_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
