@@ -154,7 +154,9 @@ def main() -> None:
     """See the text at the top."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="of MovieLens 1M, with ,dimensions=50 if need be; without it no films")
-    parser.add_argument("--source", choices=["movielens", "movielens-genres"], default="movielens", help="genres: the rules beside answers")
+    parser.add_argument(
+        "--source", choices=["movielens", "movielens-genres"], default="movielens", help="genres: the rules beside answers"
+    )
     parser.add_argument("--fits", nargs="+", choices=[*FITS, *APART], default=[*FITS, *APART], help="of the films")
     parser.add_argument("--seeds", type=int, default=10, help="splits of the films")
     parser.add_argument("--worlds", type=int, default=8)
