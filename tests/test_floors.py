@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "inference": GROUND | {"models"},
     "discovery": BELOW_DISCOVERY | {"diagnostics"},  # for Discovery.to_inference_data
     "diagnostics": GROUND | {"models", "inference"},
+    "estimators": BELOW_DISCOVERY | {"discovery"},
     "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
 }
 ARVIZ_HOME = "diagnostics/inference_data.py"

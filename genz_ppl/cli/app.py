@@ -24,6 +24,7 @@ from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
+from genz_ppl.cli.version import show_version
 from genz_ppl.errors import GenzError
 
 # Typer hands on its parser's errors without naming their base.
@@ -46,6 +47,7 @@ for command in (
     prompts,
 ):
     app.command()(command)
+app.command("version")(show_version)
 app.add_typer(store_app, name="store")
 
 
