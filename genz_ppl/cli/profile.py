@@ -34,7 +34,8 @@ class _Profile(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if _EXPLAIN in args and args[0] not in self.commands:
-            args = ["explain", *(one for one in args if one != _EXPLAIN)]
+            at = args.index(_EXPLAIN)
+            args = ["explain", *args[at + 1 : at + 2], *args[:at], *args[at + 2 :]]
         elif args and args[0] not in (*self.commands, "--help"):
             args = ["make", *args]
         return super().parse_args(ctx, args)

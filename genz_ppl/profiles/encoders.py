@@ -19,8 +19,7 @@ from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.prices import Price, find_embedding_price
 from genz_ppl.llm.served.settings import SERVED, ModelSettings, served_name
 from genz_ppl.llm.served.writing import Writing
-from genz_ppl.llm.similarity.model import SIMILARITY
-from genz_ppl.llm.similarity.vectors import stacked
+from genz_ppl.llm.similarity.vectors import SIMILARITY, stacked
 
 SENTENCE_TRANSFORMERS = "st"
 CHOICES = "similarity, openai:NAME, st:NAME or package.module:object"

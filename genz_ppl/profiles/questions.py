@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from genz_ppl.data import Items
@@ -113,8 +112,3 @@ def open_questions(spec: str) -> TableQuestions | RunQuestions:
     if not Path(spec).expanduser().is_dir():
         raise OptionError(f"questions: expected the folder of a run, or table:FILE, got {spec!r}; there is no such folder")
     return RunQuestions(spec)
-
-
-def rows_of(values: FloatArray | None, count: int) -> list[np.ndarray | None]:
-    """The rows as float32, None for none."""
-    return [None] * count if values is None else list(values.astype(np.float32))

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from genz_ppl.data import Items
-from genz_ppl.discovery.watch import OnAnswers
 from genz_ppl.errors import GenzWarning
 from genz_ppl.llm.served.budget import Caps
+from genz_ppl.llm.served.extraction import Progress
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.settings import ModelSettings
@@ -25,13 +25,15 @@ from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.profiles import encoders
 from genz_ppl.profiles.plan import ProfilePlan
-from genz_ppl.profiles.questions import Answered, rows_of
 from genz_ppl.profiles.reckoning import plan_of
 from genz_ppl.profiles.table import About, Profile, Profiles
 from genz_ppl.profiles.task import Task, task_of
 from genz_ppl.profiles.template import TemplateWriter
 from genz_ppl.profiles.written import ServedWriter, Written
-from genz_ppl.types import Item
+from genz_ppl.types import FloatArray, Item
+
+if TYPE_CHECKING:
+    from genz_ppl.profiles.questions import Answered
 
 _SHOWN = 5
 _SAID = ("item_hash", "profile", "tags", "prompt_version", "model", "encoder")
@@ -47,7 +49,7 @@ def make_profiles(
     users: str | Path | None = None,
     model_settings: ModelSettings | Mapping[str, Any] | None = None,
     store: str | Path | None = None,
-    on_answers: OnAnswers | None = None,
+    on_answers: Progress | None = None,
 ) -> Profiles:
     """Profiles of items in the file `out`, made or refreshed: see `Refresh`, whose arguments these are."""
     refresh = Refresh(
@@ -101,7 +103,7 @@ class Refresh:
             self._plan = plan_of(self.task)
         return self._plan
 
-    def run(self, on_answers: OnAnswers | None = None) -> Profiles:
+    def run(self, on_answers: Progress | None = None) -> Profiles:
         """Do it, and write the file in one stroke; one that is up to date is left as it is, and nobody is asked.
 
         on_answers: told (texts known, texts wanted) while a served model is asked.
@@ -159,7 +161,7 @@ class Refresh:
     ) -> list[Profile]:
         """The rows of the file; one that says what it said before is the row that was there."""
         task, now = self.task, datetime.now(UTC).replace(microsecond=0)
-        answers, q = (rows_of(None if answered is None else getattr(answered, name), len(texts)) for name in ("answers", "q"))
+        answers, q = (_rows_of(None if answered is None else getattr(answered, name), len(texts)) for name in ("answers", "q"))
         rows = []
         for at, (item, text, vector) in enumerate(zip(task.items, texts, vectors, strict=True)):
             old = task.row_of(item)
@@ -220,7 +222,7 @@ class _Opened:
         if self._store is not None:
             self._store.close()
 
-    def watch(self, on_answers: OnAnswers | None) -> None:
+    def watch(self, on_answers: Progress | None) -> None:
         for model in self._models:
             model.progress = on_answers
 
@@ -251,6 +253,11 @@ class _Opened:
         self._run = model.caller.run
         self._models.append(model)
         return model
+
+
+def _rows_of(values: FloatArray | None, count: int) -> list[Any]:
+    """The rows as float32, None for none."""
+    return [None] * count if values is None else list(values.astype(np.float32))
 
 
 def _equal(one: Any, other: Any) -> bool:

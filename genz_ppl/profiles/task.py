@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,12 +19,14 @@ from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.llm.similarity.vectors import check_ids
 from genz_ppl.llm.store.store import default_path
 from genz_ppl.profiles import encoders
-from genz_ppl.profiles.questions import RunQuestions, TableQuestions, open_questions
 from genz_ppl.profiles.table import Profile, Profiles, read_profiles
 from genz_ppl.profiles.template import TemplateWriter
 from genz_ppl.profiles.users import open_histories
 from genz_ppl.profiles.written import ProfilePrompt, Written
 from genz_ppl.types import Item
+
+if TYPE_CHECKING:
+    from genz_ppl.profiles.questions import RunQuestions, TableQuestions
 
 RULES, NO_MODEL = "rules", "none"
 
@@ -131,7 +133,11 @@ def task_of(
     old = read_profiles(path) if path.exists() else None
     if old is not None:
         _check_kind(old, kind, pairs)
-    asked = None if questions is None else open_questions(questions)
+    asked = None
+    if questions is not None:
+        from genz_ppl.profiles.questions import open_questions  # with torch, which takes seconds
+
+        asked = open_questions(questions)
     kept = default_path() if store is None else Path(store)
     return Task(described, given, kind, path, old, prompt, encoder, settings, kept, asked, pairs, left_out)
 

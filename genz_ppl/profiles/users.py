@@ -49,7 +49,7 @@ def _has_split(file: Path) -> bool:
 
 
 def histories(pairs: Pairs, users: Sequence[str], items: Sequence[Item]) -> tuple[Item, ...]:
-    """Each user who has a pair as an item whose text is the history: "Titanic (5), The Notebook (5), Die Hard (2)".
+    """Each user as an item whose text is the history: "Titanic (5), The Notebook (5), Die Hard (2)"; "" without a training pair.
 
     pairs: of the training side only, users by items. Best values first, in the order of the items where they are equal; of
     more than 50 the best 40 and the least 10. An item goes by its first field.
@@ -64,9 +64,8 @@ def histories(pairs: Pairs, users: Sequence[str], items: Sequence[Item]) -> tupl
         if len(chosen) > BEST + LEAST:
             chosen = chosen[:BEST] + chosen[-LEAST:]
         said = [f"{names[pairs.columns[at]]} ({pairs.values[at]:g})" if valued else names[pairs.columns[at]] for at in chosen]
-        if said:
-            found.append(Item(user, ", ".join(said)))
-    if not found:
+        found.append(Item(user, ", ".join(said)))
+    if not any(user.text for user in found):
         raise InputError("the pairs have no training pair of any user; at least one is needed")
     return tuple(found)
 

@@ -30,10 +30,9 @@ from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
 from genz_ppl.llm.rules.words import STOP_WORDS
 from genz_ppl.llm.similarity.embedding import Encoder, open_encoder
-from genz_ppl.llm.similarity.vectors import read_vectors
+from genz_ppl.llm.similarity.vectors import SIMILARITY, read_vectors
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
-SIMILARITY = "similarity"
 # For texts that are not of this model's wording. On 25 attributes of houses in written descriptions the best single one was 0.41.
 USUAL = 0.41
 # Characters of an item that are read.

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from genz_ppl.errors import InputError
 
+SIMILARITY = "similarity"
 Vector = NDArray[np.float32]
 # How far the length of a vector may be from 1.
 _ROUNDING = 1e-3
