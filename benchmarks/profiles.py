@@ -16,7 +16,9 @@ in this category, for all that the concepts' table names for at least five of th
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import re
 import sys
 import tempfile
@@ -163,8 +165,8 @@ def rate(count: int, latency: float, workers: int, folder: Path) -> None:
     items = [Item(f"i{number}", f"story number {number} of rain and wind") for number in range(count)]
     arguments = ("--latency", str(latency), "--answerer", "profile_answers:profile_answerer")
 
-    def seconds(given: list[Item], base_url: str) -> float:
-        started = time.perf_counter()
+    def seconds(given: list[Item], base_url: str) -> tuple[float, float]:
+        started, processor = time.perf_counter(), time.process_time()
         settings = {"base_url": base_url, "workers": workers}
         made = make_profiles(
             given,
@@ -175,25 +177,41 @@ def rate(count: int, latency: float, workers: int, folder: Path) -> None:
             store=folder / "answers.sqlite",
         )
         assert made.missing == ()
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - processor
 
+    changed = [Item("i7", "another story"), *(item for item in items if item.id != "i7")]
     with FaultServerProcess(*arguments) as server:
-        ideal = count * latency / workers
+        print(f"{count} items, {latency * 1000:g} ms a reply, {workers} at a time: ideal {count * latency / workers:.2f} seconds")
+        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
         seconds(items[:workers], server.base_url)  # connections, imports
-        first = seconds(items, server.base_url)
-        rows = [("all", first, server.stats()["total"])]
-        rows.append(("again", seconds(items, server.base_url), server.stats()["total"]))
-        changed = [Item("i7", "another story"), *(item for item in items if item.id != "i7")]
-        rows.append(("one changed", seconds(changed, server.base_url), server.stats()["total"]))
+        for name, run in (
+            ("bare aiohttp", lambda: bare_seconds(items, server.base_url, workers)),
+            ("all", lambda: seconds(items, server.base_url)),
+            ("again", lambda: seconds(items, server.base_url)),
+            ("one changed", lambda: seconds(changed, server.base_url)),
+        ):
+            before = server.stats()["total"]
+            taken, processor = run()
+            calls = server.stats()["total"] - before
+            share = f", {calls * latency / workers / taken:.2f} of the rate" if calls > 1 else ""
+            print(f"{name}: {taken:.2f} seconds, {processor:.2f} of a processor, {calls} calls{share}", flush=True)
     (folder / "rate.parquet").unlink()
-    print(f"{count} items, {latency * 1000:g} ms a reply, {workers} at a time: ideal {ideal:.2f} seconds")
-    before = 0
-    for name, taken, total in rows:
-        print(
-            f"{name}: {taken:.2f} seconds, {total - before} calls"
-            + (f", {ideal / taken:.2f} of the rate" if name == "all" else "")
-        )
-        before = total
+
+
+def bare_seconds(items: list[Item], base_url: str, workers: int) -> tuple[float, float]:
+    """The same requests over bare connections: nothing is checked or kept."""
+    from calls import bare
+
+    from genz_ppl.llm.served.settings import ModelSettings
+    from genz_ppl.llm.served.templates import Prompts
+    from genz_ppl.profiles.written import ProfilePrompt
+
+    settings = ModelSettings(model="m", base_url=base_url)
+    prompt = ProfilePrompt(settings, Prompts.load(), "item", base_url)
+    bodies = [prompt.request(item).body("json_schema", settings) for item in items]
+    started, processor = time.perf_counter(), time.process_time()
+    asyncio.run(bare(base_url, bodies, asyncio.Semaphore(workers)))
+    return time.perf_counter() - started, time.process_time() - processor
 
 
 def main() -> None:

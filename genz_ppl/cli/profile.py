@@ -32,13 +32,16 @@ _EXPLAIN = "--explain"
 class _Profile(TyperGroup):
     """`genz profile ITEMS …` is `genz profile make ITEMS …`, and `genz profile --explain ID FILE` is `… explain ID FILE`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def completed(self, args: list[str]) -> list[str]:
+        """The words of a command line with the subcommand that they mean before them."""
         if _EXPLAIN in args and args[0] not in self.commands:
             at = args.index(_EXPLAIN)
-            args = ["explain", *args[at + 1 : at + 2], *args[:at], *args[at + 2 :]]
-        elif args and args[0] not in (*self.commands, "--help"):
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
+            return ["explain", *args[at + 1 : at + 2], *args[:at], *args[at + 2 :]]
+        return ["make", *args] if args and args[0] not in (*self.commands, "--help") else args
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As `completed`."""
+        return super().parse_args(ctx, self.completed(args))
 
 
 profile_app = typer.Typer(
@@ -82,7 +85,12 @@ Users = Annotated[
 
 
 @profile_app.callback(invoke_without_command=True)
-def _profile(context: typer.Context) -> None:
+def _profile(
+    context: typer.Context,
+    _explain: Annotated[
+        str | None, typer.Option(_EXPLAIN, metavar="ID", help="With FILE: as `explain ID FILE`.", show_default=False)
+    ] = None,
+) -> None:
     if context.invoked_subcommand is None:
         echo(context.get_help())
 
@@ -115,6 +123,7 @@ def make(
 
         source = {"source": _absolute(items), "roles": {name: given[name] for name in _ROLES if given[name]}}
         noted = {**source, "users": None if users is None else _absolute(users), "base_url": given["base_url"]}
+        noted |= {"prompts": None if given["prompts"] is None else os.path.abspath(os.path.expanduser(given["prompts"]))}
         refresh = Refresh(
             _opened(source),
             output,
@@ -191,7 +200,7 @@ def _refreshed(found: Profiles, file: Path, given: Mapping[str, Any]) -> Any:
         raise InputError(f"{file}: was made of items in memory; compare it from Python, with genz_ppl.profiles.Refresh")
     served = is_served(noted["model"]) or is_served(noted["encoder"])
     settings = {name: given[name] for name in ("prompts", "price") if given[name] is not None}
-    settings |= {"base_url": noted.get("base_url")} if noted.get("base_url") else {}
+    settings = {name: noted[name] for name in ("base_url", "prompts") if noted.get(name)} | settings
     refresh = Refresh(
         _opened(noted),
         file,

@@ -15,7 +15,7 @@ from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.discovery.run.record import content_hashes
 from genz_ppl.discovery.run.service import Service
-from genz_ppl.errors import OptionError
+from genz_ppl.errors import BudgetError, OptionError
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.spending import Spending
@@ -77,6 +77,9 @@ class RunQuestions:
             if service.settings is None:
                 answers[missing] = Oracle(service.open(run.record, None, items=asked), Counters()).answer(asked, self.texts)
             else:
+                if min(one for one in (caps.calls, caps.tokens, 1) if one is not None) < 1:
+                    option = "--max-calls" if caps.calls is not None and caps.calls < 1 else "--max-tokens"
+                    raise BudgetError(f"stopped by {option}: profiles took all of it, and answers are missing; raise it to go on")
                 limits = {"max_cost": caps.cost, "max_calls": caps.calls, "max_tokens": caps.tokens}
                 model = OpenAIModel(replace(service.settings, **limits), service.store, run=ledger, fresh=False)  # type: ignore[arg-type]
                 try:

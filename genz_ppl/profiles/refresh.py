@@ -151,8 +151,8 @@ class Refresh:
         caps = task.settings
         left = Caps(
             None if caps.max_cost is None else max(0.0, caps.max_cost - spent.cost),
-            None if caps.max_calls is None else max(1, caps.max_calls - spent.calls),
-            None if caps.max_tokens is None else max(1, caps.max_tokens - spent.tokens_in - spent.tokens_out),
+            None if caps.max_calls is None else caps.max_calls - spent.calls,
+            None if caps.max_tokens is None else caps.max_tokens - spent.tokens_in - spent.tokens_out,
         )
         return task.questions.answered(task.given, left, f"{self._ledger} answers")
 

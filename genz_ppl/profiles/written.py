@@ -18,7 +18,7 @@ from genz_ppl.llm.served.writing import Writing
 from genz_ppl.types import Item
 
 # The most tokens of a reply where the user does not say, thoughts that are not shown included; and of a usual one.
-MOST_OUT, USUAL_OUT = 1500, 110
+MOST_OUT, USUAL_OUT = 2000, 110
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -180,3 +182,24 @@ def test_sentence_transformers_is_an_extra(items: list[Item], tmp_path: Path) ->
 def test_an_object_that_is_no_encoder(tmp_path: Path, items: list[Item]) -> None:
     with pytest.raises(OptionError, match=r"the encoder 'json:JSONDecoder' is no encoder: it lacks encode\(\)"):
         make_profiles(items, tmp_path / "out.parquet", encoder="json:JSONDecoder")
+
+
+def test_a_model_of_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in for the package, which the tests do not install."""
+
+    class Model:
+        def __init__(self, name: str) -> None:
+            if name != "there":
+                raise OSError("no such model")
+
+        def encode(self, texts: list[str], show_progress_bar: bool) -> Any:
+            return np.array([[len(text), 1.0] for text in texts])
+
+    package = ModuleType("sentence_transformers")
+    package.SentenceTransformer = Model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", package)
+    (vector,) = unit_vectors(open_local("st:there"), "st:there", ["aaa"], ["a"])
+    assert vector is not None
+    np.testing.assert_allclose(vector, np.array([3, 1]) / np.sqrt(10), atol=1e-6)
+    with pytest.raises(OptionError, match=r"the encoder st:gone could not be opened \(OSError: no such model\)"):
+        open_local("st:gone")

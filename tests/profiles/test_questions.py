@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from answerers import contains_truth, schema_name, truthful_answerer
+from fault_server import FaultServer
+from profile_answers import profile_answerer
 
 from genz_ppl import Items, discover
-from genz_ppl.errors import OptionError
-from genz_ppl.profiles import make_profiles
+from genz_ppl.errors import BudgetError, OptionError
+from genz_ppl.profiles import Refresh, make_profiles
 from genz_ppl.profiles.status import explained
 from genz_ppl.types import Item
 
@@ -72,3 +76,39 @@ def test_questions_of_a_run(tmp_path: Path, own_encoder: str) -> None:
 def test_no_run_and_no_table(items: list[Item], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"questions: expected the folder of a run, or table:FILE"):
         make_profiles(items, tmp_path / "out.parquet", questions=str(tmp_path / "nowhere"))
+
+
+def test_a_served_run_is_asked_about_new_items_within_the_cap(tmp_path: Path, own_encoder: str) -> None:
+    def answer(body: Any) -> str:
+        return profile_answerer(body) if (schema_name(body) or "").startswith("profile") else TRUE(body)
+
+    chance = np.random.default_rng(0)
+    has = chance.integers(0, 2, 60)
+    words = np.where(has, "with a pool", "plain")
+    frame = pd.DataFrame({"id": [f"i{n}" for n in range(60)], "text": [f"house {n} {one}" for n, one in enumerate(words)]})
+    frame["price"] = 3.0 * has + chance.normal(0, 0.1, 60)
+    more = pd.DataFrame({"id": ["new1", "new2"], "text": ["house 99 with a pool", "house 98 plain"]})
+    with FaultServer(answer) as server:
+        served = {"base_url": server.base_url, "timeout": 5.0}
+        store = tmp_path / "answers.sqlite"
+        discover(
+            frame, "openai:m", target="price", id="id", cycles=1, add=1, cut=0, out=tmp_path / "run", progress=False, store=store,
+            model_settings=served,
+        )  # fmt: skip
+        items = Items.from_frame(pd.concat([frame.drop(columns="price"), more], ignore_index=True), id="id", require_target=False)
+        given: dict[str, Any] = {"questions": str(tmp_path / "run"), "encoder": own_encoder, "model": "openai:m", "store": store}
+        calls = server.total
+        planned = Refresh(items, tmp_path / "out.parquet", model_settings=served, **given).plan()
+        assert (planned.answers, server.total) == (2, calls)
+        with pytest.raises(BudgetError, match="max-calls"):
+            make_profiles(items, tmp_path / "out.parquet", model_settings={**served, "max_calls": 62}, **given)
+        assert server.total <= calls + 63
+        found = make_profiles(items, tmp_path / "out.parquet", model_settings=served, **given)
+        assert server.total == calls + 63
+        assert found.answers[-2:, 0].tolist() == [1, 0]
+        assert found.about.spent.calls == 63
+        make_profiles(items, tmp_path / "out.parquet", model_settings=served, **given)
+        assert server.total == calls + 63
+
+
+TRUE = truthful_answerer(contains_truth, ["pool", "garden"])

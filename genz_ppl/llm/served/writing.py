@@ -121,7 +121,8 @@ class Writing:
         if self._in_a_row >= HOPELESS:
             raise ModelError(
                 f"{self.render(keys).model} gave no usable reply about any of {self._in_a_row} texts in a row "
-                f"({self._given_up[keys[0]]}); what was written is stored; try again later, or another model"
+                f"({self._given_up[keys[0]]}); what was written is stored; try again later, another model, or a larger "
+                "--max-output-tokens"
             )
 
     def _end(self) -> None:
