@@ -106,7 +106,7 @@ def films(data: Path, folder: Path) -> None:
         )
         made, seconds = profiles_of(items, folder, f"films{count}")
         rows = [("chance", share_by_chance(alike), 0.0)]
-        rows.append(("profiles (title, plot)", share_of_nearest(made.vectors, alike), seconds))
+        rows.append(("profiles (title, plot)", share_of_nearest(made.vectors.astype(np.float64), alike), seconds))
         if count == 512:
             texts, answers = film_answers(data / "ml-1m" / "movie_answers.jsonl", list(made.ids))
             kept = [place for place, text in enumerate(texts) if not GENRE_WORDS.search(text)]
@@ -184,14 +184,13 @@ def rate(count: int, latency: float, workers: int, folder: Path) -> None:
         print(f"{count} items, {latency * 1000:g} ms a reply, {workers} at a time: ideal {count * latency / workers:.2f} seconds")
         print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
         seconds(items[:workers], server.base_url)  # connections, imports
-        for name, run in (
-            ("bare aiohttp", lambda: bare_seconds(items, server.base_url, workers)),
-            ("all", lambda: seconds(items, server.base_url)),
-            ("again", lambda: seconds(items, server.base_url)),
-            ("one changed", lambda: seconds(changed, server.base_url)),
-        ):
+        sides: dict[str, list[Item] | None] = {"bare aiohttp": None, "all": items, "again": items, "one changed": changed}
+        for name, given in sides.items():
             before = server.stats()["total"]
-            taken, processor = run()
+            if given is None:
+                taken, processor = bare_seconds(items, server.base_url, workers)
+            else:
+                taken, processor = seconds(given, server.base_url)
             calls = server.stats()["total"] - before
             share = f", {calls * latency / workers / taken:.2f} of the rate" if calls > 1 else ""
             print(f"{name}: {taken:.2f} seconds, {processor:.2f} of a processor, {calls} calls{share}", flush=True)

@@ -47,6 +47,7 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
 def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
     """The items that the run in `folder` was started on. source, roles: as its run.json notes them."""
     from genz_ppl.data import open_source
+    from genz_ppl.data.columns import Roles
     from genz_ppl.data.sources import NAMED_SOURCES
 
     if source is None:
@@ -56,7 +57,7 @@ def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
     source, roles, beside = vectors.recorded(source, roles)
     if source.partition(":")[0] in NAMED_SOURCES:
         return vectors.beside(open_source(source, group=roles.group, varying=roles.varying), beside)
-    return vectors.beside(open_source(source, **{**roles.roles(), "require_target": bool(roles.target)}), beside)
+    return vectors.beside(open_source(source, **roles.roles() | Roles(require_target=bool(roles.target))), beside)
 
 
 def items_of(run: Discovery, folder: Path) -> Items | None:

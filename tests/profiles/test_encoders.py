@@ -142,6 +142,7 @@ def test_own_encoder_by_name(own_encoder: str) -> None:
     encoder = open_local(own_encoder)
     assert isinstance(encoder, TextEncoder)
     (vector,) = unit_vectors(encoder, own_encoder, ["ee"], ["a"])
+    assert vector is not None
     np.testing.assert_allclose(vector, np.array([2, 2, 1]) / 3, atol=1e-6)
 
 

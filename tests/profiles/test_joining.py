@@ -36,7 +36,8 @@ def test_covariates_are_matched_by_id(table: Items, path: Path) -> None:
     with pytest.warns(GenzWarning, match=r"1 of 6 items have no vector in .* and have the mean of the others: a"):
         found = with_vectors(table, path, "covariates")
     assert found.covariate_names == ("similarity 1", "similarity 2")
-    np.testing.assert_allclose(found.covariates[1:], [[-1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [1, 0]], atol=1e-6)
+    wanted = np.array([[-1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [1, 0]])
+    np.testing.assert_allclose(found.covariates[1:], wanted, atol=1e-6)
     np.testing.assert_allclose(found.covariates[0], found.covariates[1:].mean(axis=0))
     assert found.target_names == ("y",)
     assert without_vectors(found.schema, path) == table.schema

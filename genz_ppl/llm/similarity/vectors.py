@@ -40,8 +40,7 @@ class ItemVectors:
     @property
     def by_id(self) -> dict[str, Vector]:
         """The vectors of the items that have one."""
-        whole = ~np.isnan(self.vectors).any(axis=1)
-        return {name: vector for name, vector, known in zip(self.ids, self.vectors, whole, strict=True) if known}
+        return {name: one for name, one in zip(self.ids, self.vectors, strict=True) if not np.isnan(one).any()}
 
 
 def read_columns(path: str | Path, columns: Sequence[str]) -> pyarrow.Table:
