@@ -196,7 +196,8 @@ def _refreshed(found: Profiles, file: Path, given: Mapping[str, Any]) -> Any:
     from genz_ppl.profiles.refresh import Refresh
 
     noted = dict(found.about.made_with)
-    if not noted.get("source"):
+    needed = {"source": str, "roles": dict, "model": str, "encoder": str}
+    if not all(isinstance(noted.get(name), kind) for name, kind in needed.items()):
         raise InputError(f"{file}: was made of items in memory; compare it from Python, with genz_ppl.profiles.Refresh")
     served = is_served(noted["model"]) or is_served(noted["encoder"])
     settings = {name: given[name] for name in ("prompts", "price") if given[name] is not None}
@@ -218,7 +219,7 @@ def _opened(source: Mapping[str, Any]) -> Items:
     """The items of ITEMS, of whose targets none is needed."""
     from genz_ppl.data import open_source
 
-    roles = dict(source["roles"])
+    roles = {name: value for name, value in source["roles"].items() if name in _ROLES}
     texts = roles.get("text")
     if texts:
         roles["text"] = texts[0] if len(texts) == 1 else texts  # one text may be a template

@@ -21,6 +21,7 @@ from genz_ppl.output import in_one_stroke, not_written
 from genz_ppl.types import FloatArray
 
 FORMAT, NOTE, NOTHING = 1, b"genz", Spending()
+_SPENT = {"calls": int, "tokens_in": int, "tokens_out": int, "cost": float}
 _NUMBERS = pyarrow.list_(pyarrow.float32())
 _SCHEMA = pyarrow.schema(
     [
@@ -194,7 +195,11 @@ def _about(note: bytes | None, source: str) -> About:
         form = said.pop("format")
         if form > FORMAT:
             raise InputError(f"{source}: is of form {form}, this genz-ppl knows {FORMAT}: upgrade genz-ppl, or make it again")
-        return About(**{**said, "questions": tuple(said["questions"]), "spent": Spending(**said["spent"])})
+        spent = Spending(*(kind(said["spent"][name]) for name, kind in _SPENT.items()))
+        about = About(**{**said, "questions": tuple(map(str, said["questions"])), "spent": spent})
+        if about.kind not in ("item", "user") or not isinstance(about.made_with, dict) or type(about.refreshes) is not int:
+            raise TypeError
+        return about
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, InputError):
             raise

@@ -103,6 +103,10 @@ def test_refuses_tables_that_are_no_profiles(row: Row, tmp_path: Path) -> None:
     parquet.write_table(parquet.read_table(path).replace_schema_metadata({}), path)
     with pytest.raises(InputError, match="was not written by 'genz profile'"):
         read_profiles(path)
+    for note in (b"[]", b"{}", b'{"format": 9}', b'{"format": 1, "questions": 3, "spent": {}}', b"\xff"):
+        parquet.write_table(parquet.read_table(path).replace_schema_metadata({b"genz": note}), path)
+        with pytest.raises(InputError, match=r"was not written by 'genz profile'|upgrade genz-ppl"):
+            read_profiles(path)
     with pytest.raises(InputError, match="there is no such file; make it with 'genz profile ITEMS -o"):
         read_profiles(tmp_path / "elsewhere.parquet")
 
