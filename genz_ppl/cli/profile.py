@@ -151,7 +151,7 @@ def make(
             with Display(False if quiet else None, first="writing profiles") as display:
                 made = refresh.run(display.answers if display.shown else None)
     if not as_json:
-        state = "is up to date" if planned.is_nothing else "written"
+        state = "is up to date" if made is refresh.task.old else "written"
         echo(f"{output} {state}: {len(made)} rows, {len(made.missing)} without a profile, vectors of {made.vectors.shape[1]}")
 
 

@@ -68,6 +68,7 @@ class ProfilePlan:
 
     items: all; new, changed, kept, gone: of them, and of the rows that are there. profiles: texts to be made, of them stored ones
     cost nothing; vectors: to be made. answers: that the questions' model is asked for at the most, at its own price.
+    questions: how many are answered in the file, and would be, where they are others.
     reasons: why all are made again, in words.
     """
 
@@ -84,6 +85,7 @@ class ProfilePlan:
     prompt_version: str
     encoder: str
     answers: int = 0
+    questions: tuple[int, int] = (0, 0)
     reasons: tuple[str, ...] = ()
     writing: Cost = Cost()
     encoding: Cost = Cost()
@@ -102,7 +104,7 @@ class ProfilePlan:
     @property
     def is_nothing(self) -> bool:
         """Whether all is as it should be."""
-        return not (self.profiles or self.vectors or self.new or self.changed or self.gone or self.answers)
+        return not (self.profiles or self.vectors or self.new or self.changed or self.gone or self.answers or any(self.questions))
 
     def lines(self) -> list[str]:
         """In words, one thought a line."""
@@ -117,6 +119,8 @@ class ProfilePlan:
         if self.vectors:
             cost = f": {self.encoding.line()}" if self.encoding.calls else ""
             found.append(f"{plural(self.vectors, 'vector')} by {self.encoder}{cost}")
+        if any(self.questions):
+            found.append(f"answers to {plural(self.questions[1], 'question')}, {self.questions[0]} before")
         if self.answers:
             found.append(f"at most {_count(self.answers)} answers by the model of the questions' run, at its price")
         if self.is_nothing:

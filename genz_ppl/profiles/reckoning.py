@@ -34,10 +34,18 @@ def plan_of(task: Task) -> ProfilePlan:
         task.prompt_version,
         task.encoder,
         0 if task.questions is None else task.questions.missing(task.given),
+        _other_questions(task),
         _reasons(task),
         writing,
         _encoding(task, known),
     )
+
+
+def _other_questions(task: Task) -> tuple[int, int]:
+    """How many questions the file has and would have; zeros where they stay the same."""
+    before = () if task.old is None else task.old.questions
+    now = () if task.questions is None else task.questions.texts
+    return (0, 0) if before == now else (len(before), len(now))
 
 
 def _writing(task: Task) -> tuple[dict[int, str], Cost]:

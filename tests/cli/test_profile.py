@@ -137,7 +137,7 @@ def test_a_failing_model(profile: Any) -> None:
 
 
 def test_options_in_a_file(genz: Any, films: Path) -> None:
-    Path("c.toml").write_text('id = "id"\ntext = ["title"]\nencoder = "own:Own"\n')
+    Path("c.toml").write_text('id = "id"\n[profile]\ntext = ["title"]\nencoder = "own:Own"\n[fit]\ntarget = ["score"]\n')
     done = genz("profile", "films.csv", "-o", "p.parquet", "--config", "c.toml")
     assert done.code == 0, done.err
     assert read_profiles("p.parquet").rows[0].profile == "title Film 0."

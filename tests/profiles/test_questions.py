@@ -27,7 +27,11 @@ def table(tmp_path: Path) -> str:
 
 
 def test_answers_of_a_table(items: list[Item], table: str, tmp_path: Path, own_encoder: str) -> None:
+    make_profiles(items, tmp_path / "out.parquet", encoder=own_encoder)
+    planned = Refresh(items, tmp_path / "out.parquet", questions=table, encoder=own_encoder).plan()
+    assert planned.lines()[1:] == ["answers to 2 questions, 0 before"]
     found = make_profiles(items, tmp_path / "out.parquet", questions=table, encoder=own_encoder)
+    assert Refresh(items, tmp_path / "out.parquet", questions=table, encoder=own_encoder).plan().is_nothing
     assert found.questions == ("Is it long?", "Is it sad?")
     np.testing.assert_array_equal(found.answers[:4], [[1, 0], [0, np.nan], [1, 1], [np.nan, np.nan]])
     assert np.isnan(found.q).all()

@@ -14,6 +14,7 @@ from fault_server import FaultServer, always, either, every, first_time, share, 
 from profile_answers import Embeddings, profile_answerer, profile_of
 
 from genz_ppl.errors import BudgetError, GenzWarning, InputError, ModelError, OptionError
+from genz_ppl.llm.served.batching import Batching
 from genz_ppl.llm.served.prompt_files import built_in
 from genz_ppl.profiles import Refresh, make_profiles, read_profiles
 from genz_ppl.types import Item
@@ -224,6 +225,25 @@ def test_a_batch_sent_before_a_crash_is_brought_in(make: Made, items: list[Item]
     assert found.missing == ()
     assert {row.profile for row in found.rows} == {profile_of(item.text)["profile"] for item in items}
     assert len(batches.asked) + server.total >= len(items)
+
+
+def test_a_batch_whose_results_were_never_fetched(
+    make: Made, items: list[Item], server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash after a batch was sent: the next refresh brings it in and sends none."""
+    batches = BatchServer(server)
+    finish = Batching._finish
+
+    async def crash(*_: Any) -> None:
+        raise RuntimeError("the power went")
+
+    monkeypatch.setattr(Batching, "_finish", crash)
+    with pytest.raises(RuntimeError, match="the power went"):
+        make(items, batch=True)
+    monkeypatch.setattr(Batching, "_finish", finish)
+    found = make(items, batch=True)
+    assert (found.missing, len(batches.batches), server.total) == ((), 1, 0)
+    assert found.about.spent.calls == len(items)
 
 
 def test_refused_before_any_call(make: Made, items: list[Item], server: FaultServer, tmp_path: Path) -> None:
