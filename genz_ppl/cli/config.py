@@ -47,7 +47,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _values(content: Mapping[str, Any], context: typer.Context, file: Path) -> dict[str, Any]:
     """The values for this command, each once, keys with "-"."""
-    above = [context]
+    above: list[Any] = [context]
     while above[-1].parent is not None:
         above.append(above[-1].parent)
     commands = getattr(above[-1].command, "commands", {})
