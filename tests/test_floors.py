@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "diagnostics": GROUND | {"models", "inference"},
     "estimators": BELOW_DISCOVERY | {"discovery"},
     "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
+    "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles"},
 }
 ARVIZ_HOME = "diagnostics/inference_data.py"
 TOP_LEVEL_LINKS = {"models", "inference"}
@@ -159,6 +161,7 @@ def test_package_keeps_to_its_floors() -> None:
         ("diagnostics/compare.py", "from arviz import loo"),
         ("__init__.py", "import arviz"),
         ("inference/fit.py", "from models.genz import GenZ"),
+        ("discovery/discover.py", "from genz_ppl.profiles import read_profiles"),
         ("extras/new.py", ""),
     ],
 )

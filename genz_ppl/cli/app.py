@@ -20,6 +20,7 @@ from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
+from genz_ppl.cli.profile import profile_app
 from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
@@ -48,6 +49,7 @@ for command in (
 ):
     app.command()(command)
 app.command("version")(show_version)
+app.add_typer(profile_app, name="profile")
 app.add_typer(store_app, name="store")
 
 

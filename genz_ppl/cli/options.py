@@ -139,6 +139,17 @@ AsNumber = Annotated[list[str] | None, _column("--as-number", "A column read as 
 Drop = Annotated[list[str] | None, _column("--drop", "A column that is not read; repeatable.")]
 Group = Annotated[str | None, _column("--group", "Rows of one group stay on one side of the split.")]
 
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        "--vectors",
+        metavar="FILE",
+        help="Vectors of a file of profiles, by id: as covariates, or FILE,as=targets, or FILE,as=similarity for that model.",
+        rich_help_panel=_COLUMNS,
+        show_default=False,
+    ),
+]
+
 OtherDevice = Annotated[
     str | None,
     typer.Option(
@@ -166,5 +177,6 @@ COLUMNS = [
         ("as_text", AsText),
         ("as_number", AsNumber),
         ("drop", Drop),
+        ("vectors", Vectors),
     )
 ]

@@ -11,6 +11,7 @@ from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable_answers, say
 from genz_ppl.cli.pair_sources import holds_pairs, open_side
 from genz_ppl.cli.tables import check_output, write_table
+from genz_ppl.cli.vectors import open_to_predict
 from genz_ppl.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ def predict(
     ] = "list",
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            "--vectors", metavar="FILE", help="Profiles whose vectors are covariates, as in genz fit.", show_default=False
+        ),
+    ] = None,
     *,
     raw: options.Raw = False,
     config: options.Config = None,
@@ -68,17 +75,18 @@ def predict(
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
     if two_sided and predict_with != "list":
         raise OptionError("--predict-with: only for runs of genz fit; leave it out")
+    if two_sided and vectors is not None:
+        raise OptionError("--vectors: only for runs of genz fit; leave it out")
     if two_sided:
         with resumable_answers(), model_options.flags():
             found = _predict_pairs(folder, source, level, rows, columns, opening)
         _put(found, output, raw)
         return
-    from genz_ppl.data import open_like
     from genz_ppl.discovery.discover import Discovery
 
     run = Discovery.load(folder, **opening)
     asking = run.asking(predict_with)
-    items = open_like(source, asking.needed)
+    items = open_to_predict(source, asking.needed, vectors)
     if predict_with == "pool":
         say(_worth(run))
     with resumable_answers(), model_options.flags():
