@@ -36,16 +36,18 @@ FITS: dict[str, dict[str, Any]] = {
     "learned spreads": {"calibration": 0.0},
     "both (default)": {},
 }
+APART: dict[str, dict[str, Any]] = {"rates apart": {"error_rates": "asymmetric"}}
 RATES = ("symmetric", "asymmetric", "auto")
 Row = tuple[str, list[float]]
 
 
-def film_rows(folder: Path, seed: int) -> Iterator[Row]:
-    """Cosine similarity and mean p_e of every fit, for plain targets and directions."""
-    items = open_source(f"movielens:{folder}")
+def film_rows(source: str, names: list[str], seed: int) -> Iterator[Row]:
+    """Cosine similarity and mean p_e of the fits named, for plain targets and directions."""
+    items = open_source(source)
     assert items.targets is not None
     split = items.split_indices(seed, 0.2)
-    columns = films.known_columns(items, folder, "movielens")
+    kind, _, rest = source.partition(":")
+    columns = films.known_columns(items, Path(rest.partition(",")[0]), kind)
     shares = columns[split.train].mean(0)
     columns = columns[:, np.minimum(shares, 1 - shares) >= 1 / len(split.train)]
     lengths = np.linalg.norm(items.targets, axis=1, keepdims=True)
@@ -54,8 +56,8 @@ def film_rows(folder: Path, seed: int) -> Iterator[Row]:
         for chosen in (greedy, list(range(columns.shape[1]))):
             train, test = columns[split.train][:, chosen], columns[split.test][:, chosen]
             name = f"{kind}, {films.GREEDY if chosen is greedy else 'all'} questions"
-            for how, options in {**FITS, "rates apart": {"error_rates": "asymmetric"}}.items():
-                found = fit(train, targets[split.train], **options)
+            for how in names:
+                found = fit(train, targets[split.train], **{**FITS, **APART}[how])
                 yield f"{name}: {how}", [cosine(items.targets[split.test], found.predict(test)), float(found.error_rates.mean())]
             yield f"{name}: ridge", [cosine(items.targets[split.test], films.ridge(train, targets[split.train], test)), 0.0]
 
@@ -136,7 +138,9 @@ def forecast(found: FloatArray, truth: FloatArray) -> list[float]:
 
 
 def show(title: str, columns: list[str], rows: Callable[[int], Iterator[Row]], seeds: int) -> None:
-    """A table of means over the seeds."""
+    """A table of means over the seeds; none without seeds."""
+    if not seeds:
+        return
     found: dict[str, list[list[float]]] = {}
     for seed in range(seeds):
         for name, values in rows(seed):
@@ -149,7 +153,11 @@ def show(title: str, columns: list[str], rows: Callable[[int], Iterator[Row]], s
 def main() -> None:
     """See the text at the top."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="of MovieLens 1M; without it no films")
+    parser.add_argument("folder", nargs="?", help="of MovieLens 1M, with ,dimensions=50 if need be; without it no films")
+    parser.add_argument(
+        "--source", choices=["movielens", "movielens-genres"], default="movielens", help="genres: the rules beside answers"
+    )
+    parser.add_argument("--fits", nargs="+", choices=[*FITS, *APART], default=[*FITS, *APART], help="of the films")
     parser.add_argument("--seeds", type=int, default=10, help="splits of the films")
     parser.add_argument("--worlds", type=int, default=8)
     parser.add_argument("--few", type=int, default=20)
@@ -162,7 +170,8 @@ def main() -> None:
     for n_targets in (1, 8):
         show(f"Few items, D = {n_targets}", ["slope", "R2"], lambda seed, n=n_targets: few_rows(n, seed), options.few)  # type: ignore[misc]
     if options.folder is not None:
-        show("Films", ["cosine", "p_e"], lambda seed: film_rows(options.folder, seed), options.seeds)
+        source = f"{options.source}:{options.folder}"
+        show("Films", ["cosine", "p_e"], lambda seed: film_rows(source, options.fits, seed), options.seeds)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,11 @@ YEARS, SMALLEST_SHARE = range(1925, 2001, 5), 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """One split: the source and its folder, its number, and the settings of discovery."""
+    """One split: the source, its folder and what else it is opened with, its number, and the settings of discovery."""
 
     source: str
     folder: str
+    extra: str
     seed: int
     links: tuple[str, ...]
     settings: dict[str, Any]
@@ -64,7 +65,7 @@ def run(case: Case) -> dict[str, Outcome]:
     from genz_ppl import discover
 
     torch.set_num_threads(1)
-    items = open_source(f"{case.source}:{case.folder}")
+    items = open_source(f"{case.source}:{case.folder}{case.extra}")
     assert items.targets is not None
     split = items.split_indices(case.seed, 0.2)
     found: dict[str, Outcome] = {}
@@ -166,6 +167,7 @@ def main() -> None:
     default = Path(os.environ.get("GENZ_DATA", "../shared/data")) / "ml-1m"
     parser.add_argument("folder", type=Path, nargs="?", default=default, help="ratings, movies and movie_answers.jsonl")
     parser.add_argument("--source", choices=["movielens", "movielens-genres", "things"], default="movielens")
+    parser.add_argument("--dimensions", type=int, help="singular vectors of the ratings; 32 if not given")
     parser.add_argument("--links", nargs="+", default=["linear", "neural"])
     parser.add_argument("--max-features", type=int, default=GREEDY, help="0: no limit")
     parser.add_argument("--no-direction", action="store_true", help="targets as they are, error rates learned")
@@ -177,7 +179,8 @@ def main() -> None:
         return
     settings = {"direction": not arguments.no_direction, "max_features": arguments.max_features or None}
     links, folder = tuple(arguments.links), str(arguments.folder)
-    cases = [Case(arguments.source, folder, seed, links, settings) for seed in range(arguments.seeds)]
+    extra = f",dimensions={arguments.dimensions}" if arguments.dimensions else ""
+    cases = [Case(arguments.source, folder, extra, seed, links, settings) for seed in range(arguments.seeds)]
     with ProcessPoolExecutor(arguments.workers) as pool:
         outcomes = list(pool.map(run, cases))
     print("| method | cosine | sd | features | p |")

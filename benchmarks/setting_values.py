@@ -6,7 +6,9 @@ from typing import Any
 
 
 def setting_value(text: str) -> Any:
-    """A number, true, false or none where it is one, else the text."""
+    """A number, true, false or none where it is one, several numbers as a tuple ("1,9"), else the text."""
+    if "," in text:
+        return tuple(setting_value(part) for part in text.split(","))
     for kind in (int, float):
         try:
             return kind(text)

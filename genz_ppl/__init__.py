@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from genz_ppl.discovery.pairs.result import CoOccurrenceRun
     from genz_ppl.discovery.resume import resume
     from genz_ppl.errors import GenzError, GenzWarning
+    from genz_ppl.estimators import GenZClassifier, GenZRegressor
     from genz_ppl.llm.base import FoundationModel
     from genz_ppl.types import Answers, Contrast, Feature, Item, Pairs
 
@@ -31,6 +32,8 @@ _HOMES = {
     "Discovery": "genz_ppl.discovery.discover",
     "Feature": "genz_ppl.types",
     "FoundationModel": "genz_ppl.llm.base",
+    "GenZClassifier": "genz_ppl.estimators",
+    "GenZRegressor": "genz_ppl.estimators",
     "GenzError": "genz_ppl.errors",
     "GenzWarning": "genz_ppl.errors",
     "Item": "genz_ppl.types",
@@ -50,6 +53,8 @@ __all__ = [
     "Discovery",
     "Feature",
     "FoundationModel",
+    "GenZClassifier",
+    "GenZRegressor",
     "GenzError",
     "GenzWarning",
     "Item",

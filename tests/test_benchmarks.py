@@ -308,3 +308,20 @@ def test_houses_that_differ_by_rounding_are_shown_as_a_tie(yardsticks: ModuleTyp
     one, other = ([compared.Outcome(0.1, error) for error in errors] for errors in ([0.3, 0.4], np.nextafter([0.3, 0.4], 1.0)))
     rows = compared.comparison({"a": one, "b": other})[2:]
     assert [row.split(" | ")[3:6] for row in rows] == [["-", "-", "-"]] * 2
+
+
+def test_share_of_nearest_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clusters far apart: within them all is alike, and by chance about half."""
+    profiles = script("profiles", monkeypatch)
+    sides = np.repeat([0, 1], 15)
+    vectors = profiles.unit(np.eye(2)[sides] + 0.01 * np.random.default_rng(0).standard_normal((30, 2)))
+    alike = sides[:, None] == sides
+    assert profiles.share_of_nearest(vectors, alike) == 1.0
+    assert profiles.share_by_chance(alike) == pytest.approx(14 / 29)
+    assert profiles.share_of_nearest(vectors, ~alike) == 0.0
+
+
+def test_answers_as_vectors_take_off_what_all_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles = script("profiles", monkeypatch)
+    found = profiles.centred(np.array([[1.0, 1.0], [1.0, 0.0], [1.0, np.nan], [1.0, 0.5]]))
+    np.testing.assert_allclose(found, [[0, 1], [0, -1], [0, 0], [0, 0]], atol=1e-12)

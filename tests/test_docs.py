@@ -133,6 +133,7 @@ def check_line(arguments: list[str]) -> None:
     command: Any = get_command(app)
     context: Any = None
     while hasattr(command, "commands"):
+        arguments = getattr(command, "completed", list)(arguments)  # some may be left out
         assert arguments[0] in command.commands, f"there is no command {arguments[0]}"
         command, arguments = command.commands[arguments[0]], arguments[1:]
     context = command.make_context("genz", list(arguments))

@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "inference": GROUND | {"models"},
     "discovery": BELOW_DISCOVERY | {"diagnostics"},  # for Discovery.to_inference_data
     "diagnostics": GROUND | {"models", "inference"},
-    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
+    "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
+    "estimators": BELOW_DISCOVERY | {"discovery"},
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles"},
 }
 ARVIZ_HOME = "diagnostics/inference_data.py"
 TOP_LEVEL_LINKS = {"models", "inference"}
@@ -158,6 +160,7 @@ def test_package_keeps_to_its_floors() -> None:
         ("diagnostics/compare.py", "from arviz import loo"),
         ("__init__.py", "import arviz"),
         ("inference/fit.py", "from models.genz import GenZ"),
+        ("discovery/discover.py", "from genz_ppl.profiles import read_profiles"),
         ("extras/new.py", ""),
     ],
 )

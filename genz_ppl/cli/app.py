@@ -20,10 +20,12 @@ from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
+from genz_ppl.cli.profile import profile_app
 from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
+from genz_ppl.cli.version import show_version
 from genz_ppl.errors import GenzError
 
 # Typer hands on its parser's errors without naming their base.
@@ -46,6 +48,8 @@ for command in (
     prompts,
 ):
     app.command()(command)
+app.command("version")(show_version)
+app.add_typer(profile_app, name="profile")
 app.add_typer(store_app, name="store")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genz_ppl.cli import model_options, options
+from genz_ppl.cli import model_options, options, vectors
 from genz_ppl.cli.fit import start
 from genz_ppl.cli.messages import echo, resumable
 from genz_ppl.cli.progress import LogJson, tables_wanted
@@ -49,6 +49,7 @@ def baseline(
     """Ask for questions from a task description alone, answer all of them, prune one by one: what `genz fit` has to beat."""
     names = [name for name in DiscoverSettings.__dataclass_fields__ if context.params.get(name) is not None]
     given = {name: context.params[name] for name in names}
+    vectors.take_as_model(context.params, given)
     with resumable(out), model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
         run = start(source, out, given, context.params, brief_given(context.params))
         from genz_ppl.cli.tables import print_features, print_summary

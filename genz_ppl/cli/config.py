@@ -47,15 +47,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _values(content: Mapping[str, Any], context: typer.Context, file: Path) -> dict[str, Any]:
     """The values for this command, each once, keys with "-"."""
-    parent = context.parent.command if context.parent is not None else None
-    commands = getattr(parent, "commands", {})
+    above: list[Any] = [context]
+    while above[-1].parent is not None:
+        above.append(above[-1].parent)
+    commands = getattr(above[-1].command, "commands", {})
+    command = str(above[-2 if above[1:] else -1].info_name)  # that of `genz profile make` is profile
     values: dict[str, Any] = {}
     for key, value in content.items():
         if not isinstance(value, dict):
             _put(values, key, value, file)
         elif key not in commands:
             raise OptionError(f"{file}: there is no command {key!r} for the table [{key}]; {_near(key, list(commands))}")
-    tables = ("fit", "plan") if context.info_name == "plan" else (str(context.info_name),)  # what fit would do is planned
+    tables = ("fit", "plan") if command == "plan" else (command,)  # what fit would do is planned
     for name in tables:
         own: dict[str, Any] = {}
         table = content.get(name)

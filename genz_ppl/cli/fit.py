@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genz_ppl.cli import model_options, options
+from genz_ppl.cli import model_options, options, vectors
 from genz_ppl.cli.messages import echo, resumable, say
 from genz_ppl.cli.progress import LogJson, followed, tables_wanted
 from genz_ppl.setting_fields import check_number
@@ -64,6 +64,7 @@ def fit(
 ) -> None:
     """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
+    vectors.take_as_model(context.params, given)
     if dry_contrasts is not None:
         show_contrasts(source, given, context.params, dry_contrasts)
         return
@@ -106,7 +107,7 @@ def start(
             return begin(
                 items,
                 out=out,
-                source=absolute_source(source),
+                source=vectors.noted(absolute_source(source), columns["vectors"]),
                 on_step=display,
                 on_answers=display.answers,
                 model_settings=served or None,

@@ -82,8 +82,9 @@ def pair(text: str) -> tuple[float, float]:
 
 
 SOURCE_HELP = (
-    "A file (.csv, .tsv, .parquet, .jsonl) or binary, houses:DIR, houses-metadata:DIR, movielens:DIR, movielens-genres:DIR, "
-    "movielens-plots:DIR, netflix:DIR, things:DIR. Films take options: movielens:DIR,items=512,dimensions=32,alpha=0."
+    "A file (.csv, .tsv, .json, .jsonl, also with .gz, .bz2, .zst or .zip behind; .parquet) or binary, houses:DIR, "
+    "houses-metadata:DIR, movielens:DIR, movielens-genres:DIR, movielens-plots:DIR, netflix:DIR, things:DIR. "
+    "Films take options: movielens:DIR,items=512,dimensions=32,alpha=0."
 )
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
@@ -150,3 +151,5 @@ COLUMNS = [
         ("drop", list[str], "A column that is not read; repeatable."),
     )
 ]
+_VECTORS = "Vectors of a file of profiles, by id: as covariates, or FILE,as=targets, or FILE,as=similarity for that model."
+COLUMNS.append(given("vectors", str, _VECTORS, "Columns", "FILE"))

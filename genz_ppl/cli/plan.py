@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genz_ppl.cli import model_options, options
+from genz_ppl.cli import model_options, options, vectors
 from genz_ppl.cli.baseline import BRIEF, brief_given
 from genz_ppl.cli.fit import DryContrasts, check_settings
 from genz_ppl.cli.messages import echo
@@ -44,6 +44,7 @@ def plan(
     With --questions, --task or --examples: what `genz baseline` would. No call is made and nothing is written.
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
+    vectors.take_as_model(context.params, given)
     asked = brief_given(context.params)
     check_settings(given if not asked else {**given, "max_features": 1})
     served = _served(given, context.params)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genz_ppl.cli import model_options, options
-from genz_ppl.cli.messages import echo, resumable_answers
+from genz_ppl.cli.messages import echo, resumable_answers, say
 from genz_ppl.cli.pair_sources import holds_pairs, open_side
 from genz_ppl.cli.tables import check_output, write_table
+from genz_ppl.cli.vectors import open_to_predict
 from genz_ppl.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -30,14 +31,26 @@ def predict(
     folder: options.Folder,
     source: options.Source,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="A .csv or .parquet file to write.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            *("--output", "-o"),
+            metavar="FILE",
+            help="A .csv, .jsonl or .parquet file to write; without it csv goes to standard output.",
+            show_default=False,
+        ),
+    ] = None,
     level: Annotated[float, typer.Option("--level", help="Probability between lower and upper.")] = 0.9,
     predict_with: Annotated[
         str, typer.Option("--predict-with", help="list: the features of the run; pool: every question that it has answers to.")
     ] = "list",
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            "--vectors", metavar="FILE", help="Profiles whose vectors are covariates, as in genz fit.", show_default=False
+        ),
+    ] = None,
     *,
     raw: options.Raw = False,
     config: options.Config = None,
@@ -48,8 +61,9 @@ def predict(
 
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
     """
-    check_output(output, (".csv", ".parquet"))
-    if output.exists() and Path(source).exists() and output.samefile(source):
+    if output is not None:
+        check_output(output, (".csv", ".jsonl", ".parquet"))
+    if output is not None and output.exists() and Path(source).exists() and output.samefile(source):
         raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
     if not 0 < level < 1:
         raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
@@ -61,23 +75,33 @@ def predict(
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
     if two_sided and predict_with != "list":
         raise OptionError("--predict-with: only for runs of genz fit; leave it out")
+    if two_sided and vectors is not None:
+        raise OptionError("--vectors: only for runs of genz fit; leave it out")
     if two_sided:
         with resumable_answers(), model_options.flags():
             found = _predict_pairs(folder, source, level, rows, columns, opening)
-        write_table(found, output, raw)
-        echo(f"{len(found)} predictions written to {output}")
+        _put(found, output, raw)
         return
-    from genz_ppl.data import open_like
     from genz_ppl.discovery.discover import Discovery
 
     run = Discovery.load(folder, **opening)
     asking = run.asking(predict_with)
-    items = open_like(source, asking.needed)
+    items = open_to_predict(source, asking.needed, vectors)
     if predict_with == "pool":
-        echo(_worth(run))
+        say(_worth(run))
     with resumable_answers(), model_options.flags():
         table = run.predict(items, level, predict_with=predict_with)
     table.insert(0, "id", items.ids)
+    _put(table, output, raw)
+
+
+def _put(table: pd.DataFrame, output: Path | None, raw: bool) -> None:
+    """Into the file, or as csv onto standard output, where nothing else is said."""
+    if output is None:
+        from genz_ppl.discovery.run.tables import csv_of
+
+        echo(csv_of(table, raw), nl=False, data=True)
+        return
     write_table(table, output, raw)
     echo(f"{len(table)} predictions written to {output}")
 

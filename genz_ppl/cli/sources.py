@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from genz_ppl.cli import vectors
 from genz_ppl.errors import RunDirectoryError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
     from genz_ppl.data import open_source
     from genz_ppl.discovery.matching import classes_for
 
-    texts = given["text"]
-    return open_source(
+    texts, explained = given["text"], vectors.are_targets(given)
+    found = open_source(
         source,
         id=given["id"],
         target=given["target"] or (),
@@ -38,21 +39,25 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         as_text=given.get("as_text") or (),
         as_number=given.get("as_number") or (),
         drop=given.get("drop") or (),
+        require_target=not explained,
     )
+    return vectors.beside(found, given.get("vectors"))
 
 
 def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
     """The items that the run in `folder` was started on. source, roles: as its run.json notes them."""
     from genz_ppl.data import open_source
+    from genz_ppl.data.columns import Roles
     from genz_ppl.data.sources import NAMED_SOURCES
 
     if source is None:
         raise RunDirectoryError(
             f"{folder}: the run was started from Python on a table in memory; go on with genz_ppl.resume({str(folder)!r}, items)"
         )
+    source, roles, beside = vectors.recorded(source, roles)
     if source.partition(":")[0] in NAMED_SOURCES:
-        return open_source(source, group=roles.group, varying=roles.varying)
-    return open_source(source, **roles.roles())
+        return vectors.beside(open_source(source, group=roles.group, varying=roles.varying), beside)
+    return vectors.beside(open_source(source, **roles.roles() | Roles(require_target=bool(roles.target))), beside)
 
 
 def items_of(run: Discovery, folder: Path) -> Items | None:
@@ -78,8 +83,8 @@ def absolute_model(model: str) -> str:
 
     parts = []
     for part in joined_parts(model):
-        file = part.removeprefix("table:")
-        parts.append(f"table:{_absolute(file)}" if file != part and file else part)
+        kind, colon, file = part.partition(":")
+        parts.append(f"{kind}:{_absolute(file)}" if kind in ("table", "similarity") and colon and file else part)
     return "+".join(parts)
 
 

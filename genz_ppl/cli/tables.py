@@ -123,7 +123,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format: str | None = None) -> None:
-    """Write a .csv (see `csv_of`) or .parquet file in one stroke. Raises OptionError where it cannot be written."""
+    """Write a .csv (see `csv_of`), .jsonl or .parquet file in one stroke. Raises OptionError where it cannot be written."""
     from genz_ppl.discovery.run.tables import csv_of
 
     try:
@@ -132,6 +132,8 @@ def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format
                 partial.write_text(text := csv_of(table, raw, float_format), encoding="utf-8", newline="")
                 if not raw and text != csv_of(table, True, float_format):
                     say(f"note: texts in {path} that begin as a formula would got a leading apostrophe; --raw leaves it out")
+            elif path.suffix.lower() == ".jsonl":
+                table.to_json(partial, orient="records", lines=True, force_ascii=False, double_precision=15)
             else:
                 table.to_parquet(partial, index=False)
     except OSError as error:

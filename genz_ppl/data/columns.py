@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TypedDict, cast
 
 from genz_ppl.data.values import listing, readable, shorten
@@ -135,6 +136,20 @@ def as_names(value: Names | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(str(name) for name in value)
 
 
+def expanded(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns by name, by pattern ("y*", in the table's order), from one to another ("y0:y49"); what is none of these stays."""
+    found: list[str] = []
+    for name in names:
+        first, _, last = name.partition(":")
+        if name not in columns and first in columns and last in columns[columns.index(first) :]:
+            found += columns[columns.index(first) : columns.index(last) + 1]
+        elif name not in columns and any(sign in name for sign in "*?["):
+            found += [column for column in columns if fnmatchcase(column, name)] or [name]
+        else:
+            found.append(name)
+    return tuple(found)
+
+
 def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str, roles: Roles) -> Schema:
     """Checks the named roles against the columns of a source and settles which columns are read.
 
@@ -144,8 +159,8 @@ def resolve_schema(columns: Sequence[str], unread: Collection[str], source: str,
     """
     schema = Schema(
         id=roles.get("id"),
-        target=as_names(roles.get("target")),
-        covariates=as_names(roles.get("covariates")),
+        target=expanded(as_names(roles.get("target")), columns),
+        covariates=expanded(as_names(roles.get("covariates")), columns),
         text=_text_role(roles.get("text"), columns),
         images=as_names(roles.get("images")),
         split=roles.get("split"),

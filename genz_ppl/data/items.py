@@ -130,8 +130,8 @@ class Items(Sequence[Item]):
         """Items of a DataFrame's rows, which keep its index: predictions and posterior come back on it.
 
         id: the column of unique ids; None: the index's values as text (those of several levels joined by "|"), which must be
-        unique then. target: the columns to explain, numbers, gaps allowed.
-        covariates: columns of finite numbers. text: the columns a model reads, or a template "{title} ({year})";
+        unique then. target: the columns to explain, numbers, gaps allowed; also by pattern, "y*", or as a range, "y0:y49".
+        covariates: columns of finite numbers, likewise. text: the columns a model reads, or a template "{title} ({year})";
         None: all but id, target, split and images. images: columns of image paths (relative to the file, here to the
         working directory). split: a column of "train" and "test". group: rows of one group stay on one side of the split.
         varying: a column of names by whose values intercept and covariate weights vary, partially pooled.

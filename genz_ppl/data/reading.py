@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,11 +101,16 @@ def table_from_frame(frame: pd.DataFrame, name: str = "the DataFrame", folder: P
 
 
 def read_table(path: str | Path) -> Table:
-    """Reads a .csv, .tsv, .parquet or .jsonl file, by its suffix. Raises InputError for any fault of the file."""
+    """Reads a .csv, .tsv, .parquet, .jsonl or .json file, by its suffix; of text also compressed: .csv.gz, .csv.zip, ...
+
+    Raises InputError for any fault of the file.
+    """
     file = _existing_file(path)
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise InputError(f"{file}: unknown suffix {file.suffix!r}; known are {', '.join(READERS)}: save it as one of these")
+    packed = file.suffix.lower() in PACKED
+    reader = READERS.get((file.with_suffix("") if packed else file).suffix.lower())
+    if reader is None or (packed and reader is read_parquet):
+        known = f"{', '.join(READERS)}, and those of text with {', '.join(PACKED)} behind"
+        raise InputError(f"{file}: unknown suffix {file.suffix!r}; known are {known}: save it as one of these")
     return reader(file)
 
 
@@ -149,26 +155,60 @@ def read_jsonl(path: str | Path) -> Table:
     return table_from_frame(pd.DataFrame(cells), str(file), file.parent)
 
 
+def read_json(path: str | Path) -> Table:
+    """Reads a JSON list of objects, one an item. Raises InputError for any fault of the file."""
+    file = _existing_file(path)
+    try:
+        rows = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not valid JSON ({_first_line(error)}); a list of objects is needed") from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{file}: expected a list of JSON objects, one an item; one object per line goes into a .jsonl file")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    cells = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
+    return table_from_frame(pd.DataFrame(cells), str(file), file.parent)
+
+
 READERS: dict[str, Callable[[str | Path], Table]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": read_parquet,
     ".jsonl": read_jsonl,
+    ".json": read_json,
 }
+PACKED = (".gz", ".bz2", ".zst", ".zip")
 
 
 def read_text(path: Path) -> str:
     """A UTF-8 file as text, without a byte order mark. Raises InputError with the place of the first byte that is not UTF-8."""
     try:
-        content = path.read_bytes()
+        content = _unpacked(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror or _first_line(error)}); check the file") from None
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         place = f"byte 0x{content[error.start]:02x} at position {error.start} (line {line})"
         raise InputError(f"{path}: not UTF-8, {place}; re-save the file as UTF-8") from None
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of a file, those inside it where its last suffix says that it is compressed. Raises OSError, InputError."""
+    kind = path.suffix.lower()
+    if kind not in PACKED:
+        return path.read_bytes()
+    if kind != ".zip":
+        with pyarrow.input_stream(str(path), compression="detect") as stream:
+            return bytes(stream.read())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+            if len(names) != 1:
+                raise InputError(f"{path}: expected one file in the archive, found {len(names)}: {listing(names)}; keep one")
+            return archive.read(names[0])
+    except zipfile.BadZipFile as error:
+        raise OSError(str(error)) from None
 
 
 def _existing_file(path: str | Path) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any, cast
 
 from genz_ppl.errors import GenzError, OptionError
 from genz_ppl.llm.base import FoundationModel
@@ -16,7 +17,7 @@ from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.served.settings import SERVED, ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
-CHOICES = "rules, similarity, table:FILE, openai:NAME or package.module:object, or several joined by +"
+CHOICES = "rules, similarity, similarity:PROFILES, table:FILE, openai:NAME or package.module:object, or several joined by +"
 _BUILT_IN = ("rules", "similarity", "table", SERVED)
 _METHODS = ("answer", "propose", "suggest")
 
@@ -24,9 +25,9 @@ _METHODS = ("answer", "propose", "suggest")
 def open_model(spec: str) -> FoundationModel:
     """The model that a text names; one behind a server with the defaults of `ModelSettings` and the user's own store.
 
-    `rules`; `similarity`; `table:FILE`; `openai:NAME`; or `package.module:object`, where the object is a model, a class of
-    models or a function without arguments that makes one, and the current directory may hold the module. Several of them
-    joined by +, as in rules+table:FILE, are one `JoinedModel`.
+    `rules`; `similarity`, or `similarity:PROFILES` with the vectors of a file of profiles; `table:FILE`; `openai:NAME`; or
+    `package.module:object`, where the object is a model, a class of models or a function without arguments that makes one, and
+    the current directory may hold the module. Several of them joined by +, as in rules+table:FILE, are one `JoinedModel`.
 
     Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
     """
@@ -40,10 +41,10 @@ def open_model(spec: str) -> FoundationModel:
         from genz_ppl.llm.rules.model import RulesModel  # a tenth of a second, for those who only read a run
 
         return RulesModel()
-    if spec == "similarity":
+    if name == "similarity" and (not colon or rest):
         from genz_ppl.llm.similarity.model import SimilarityModel  # loads torch and 90 MB of weights
 
-        return SimilarityModel()
+        return SimilarityModel(rest or None)
     if name == "table" and colon:
         if not rest:
             raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")
@@ -53,7 +54,7 @@ def open_model(spec: str) -> FoundationModel:
 
         return OpenAIModel(ModelSettings(model=served_name(spec)))
     if colon and name not in _BUILT_IN and _is_dotted(name) and _is_dotted(rest):
-        return _imported(spec, name, rest)
+        return cast("FoundationModel", imported(spec, _METHODS, "foundation model"))
     raise OptionError(f"unknown model {spec!r}; choose {CHOICES}")
 
 
@@ -76,27 +77,34 @@ def _is_dotted(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
 
 
-def _imported(spec: str, module_name: str, object_name: str) -> FoundationModel:
+def imported(spec: str, methods: Sequence[str], what: str) -> Any:
+    """The object that `package.module:object` names, or that it makes where it is a class or a function without arguments.
+
+    methods: what it must have. what: the kind of thing, for messages. Raises OptionError.
+    """
+    module_name, _, object_name = spec.partition(":")
     try:
         with _current_directory_importable():
             found: object = importlib.import_module(module_name)
         for part in object_name.split("."):
             found = getattr(found, part)
-        if isinstance(found, type) or (callable(found) and _missing(found)):
+        if isinstance(found, type) or (callable(found) and _missing(found, methods)):
             found = found()
     except GenzError:
         raise
     except Exception as error:  # foreign code may raise anything; the user wants the reason, not our traceback
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise OptionError(f"the model {spec!r} could not be made ({reason}); check the module, the name and the path") from error
-    missing = _missing(found)
-    if missing or not isinstance(found, FoundationModel):
-        raise OptionError(f"the model {spec!r} is no foundation model: it lacks {', '.join(missing)}; add what is missing")
+        raise OptionError(
+            f"the {what.rpartition(' ')[2]} {spec!r} could not be made ({reason}); check the module, the name and the path"
+        ) from error
+    if missing := _missing(found, methods):
+        named = what.rpartition(" ")[2]
+        raise OptionError(f"the {named} {spec!r} is no {what}: it lacks {', '.join(missing)}; add what is missing")
     return found
 
 
-def _missing(candidate: object) -> list[str]:
-    return [f"{method}()" for method in _METHODS if not callable(getattr(candidate, method, None))]
+def _missing(candidate: object, methods: Sequence[str]) -> list[str]:
+    return [f"{method}()" for method in methods if not callable(getattr(candidate, method, None))]
 
 
 @contextmanager

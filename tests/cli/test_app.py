@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -115,3 +116,16 @@ def test_a_warning_of_ours_is_one_line_said_once(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "genz: note: column 'age': read as numbers\n"
     with pytest.raises(GenzWarning):  # as before
         warnings.warn("column 'age': read as numbers", GenzWarning, stacklevel=1)
+
+
+def test_version_lists_what_is_installed(genz: Any) -> None:
+    shown = genz("version")
+    assert shown.code == 0
+    found = dict(line.split(maxsplit=1) for line in shown.out.splitlines())
+    assert found["genz-ppl"] == genz_ppl.__version__
+    assert found["torch"] == version("torch")
+
+
+def test_the_package_is_a_command() -> None:
+    ended = subprocess.run([sys.executable, "-m", "genz_ppl", "--version"], capture_output=True, text=True, check=False)
+    assert ended.stdout == f"genz {genz_ppl.__version__}\n"

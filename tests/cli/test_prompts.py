@@ -34,7 +34,7 @@ def test_on_a_terminal_nothing_is_taken_for_markup(genz: Any, monkeypatch: pytes
 def test_written_copies_are_the_built_in_prompts_to_the_letter(genz: Any) -> None:
     outcome = genz("prompts", "--write", "new/own")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("8 prompts written to new/own; ")
+    assert outcome.out.startswith("10 prompts written to new/own; ")
     assert sorted(path.name for path in Path("new/own").iterdir()) == sorted(f"{name}.txt" for name in NAMES)
     copied = Prompts.load("new/own")
     for name in NAMES:

@@ -91,6 +91,17 @@ def test_the_interval_is_as_wide_as_the_errors(genz: Any, fit: Any, frame: pd.Da
     assert level >= 0.75  # 0.9 is asked for; 40 items leave 0.05 of standard error
 
 
+@pytest.mark.slow
+def test_predictions_go_to_standard_output_or_into_lines_of_json(genz: Any, done: Path, frame: pd.DataFrame) -> None:
+    frame.drop(columns="y").to_csv("new.csv", index=False)
+    assert genz("predict", done, "new.csv", "-o", "p.csv").code == 0
+    shown = genz("predict", done, "new.csv")
+    assert shown.code == 0
+    assert shown.out == Path("p.csv").read_text(encoding="utf-8")
+    assert genz("predict", done, "new.csv", "-o", "p.jsonl").code == 0
+    pd.testing.assert_frame_equal(pd.read_json("p.jsonl", lines=True), pd.read_csv("p.csv"), check_dtype=False)
+
+
 @pytest.mark.parametrize(
     ("source", "output", "expected"),
     [

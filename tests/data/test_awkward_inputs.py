@@ -290,7 +290,9 @@ FILES = [
     Case(
         "a spreadsheet",
         b"PK",
-        "FILE: unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl: save it as one of these",
+        "FILE: unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl, .json, and those of text with "
+        ".gz, .bz2, .zst, .zip behind: "
+        "save it as one of these",
         (),
         {},
         ".xlsx",

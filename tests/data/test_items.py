@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import math
 import pickle
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -345,3 +346,25 @@ def test_what_cannot_be_the_column_that_effects_vary_by() -> None:
     assert "'y' cannot be target and varying at once" in fails(OptionError, data, varying="y")
     assert "'n' cannot be covariate and varying at once" in fails(OptionError, data, varying="n", covariates="n")
     assert "'key' cannot be id and varying at once" in fails(OptionError, data, varying="key")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (["y*"], ("y0", "y1", "y2")),
+        ("y0:y2", ("y0", "other", "y1", "y2")),
+        (["y2", "y[01]"], ("y2", "y0", "y1")),
+        ("y?", ("y0", "y1", "y2")),
+        (["odd*"], ("odd*",)),
+    ],
+)
+def test_targets_by_pattern(wanted: Any, found: tuple[str, ...]) -> None:
+    frame = pd.DataFrame({"word": ["a", "b"], "y0": [1.0, 2], "other": [0.5, 1], "y1": [2.0, 3], "y2": [4.0, 5], "odd*": [1, 2]})
+    assert Items.from_frame(frame, target=wanted, text="word").target_names == found
+
+
+@pytest.mark.parametrize("wanted", ["z*", "y1:y0", "y0:z"])
+def test_patterns_that_no_column_meets(wanted: str) -> None:
+    frame = pd.DataFrame({"word": ["a", "b"], "y0": [1.0, 2], "y1": [2.0, 3]})
+    with pytest.raises(InputError, match=re.escape(f"there is no column '{wanted}' (target)")):
+        Items.from_frame(frame, target=wanted)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,7 +177,14 @@ def test_a_column_without_a_name_is_not_read_unless_named(tmp_path: Path) -> Non
         ("a.jsonl", '{"a": ' + "[" * 100_000, "line 1: not valid JSON"),
         ("a.parquet", "PAR1 but not really", "not a readable parquet file"),
         ("a.parquet", "", "not a readable parquet file"),
-        ("a.xlsx", "x", "unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl"),
+        ("a.xlsx", "x", "unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl, .json, and those of text with .gz, "),
+        ("a.parquet.gz", "x", "unknown suffix '.gz'; known are .csv"),
+        ("a.csv.gz", "not packed", "cannot be read"),
+        ("a.csv.zst", "not packed", "cannot be read"),
+        ("a.csv.zip", "not packed", "cannot be read (File is not a zip file)"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", '{"a": 1}', "expected a list of JSON objects, one an item; one object per line goes into a .jsonl file"),
+        ("a.json", "[]", "expected a list of JSON objects"),
         ("noend", "x", "unknown suffix ''"),
     ],
 )
@@ -186,3 +197,33 @@ def test_broken_files_say_what_and_where(tmp_path: Path, name: str, content: str
 def test_missing_file_and_directory(tmp_path: Path) -> None:
     assert "there is no such file" in fails(tmp_path / "nowhere.csv")
     assert "this is a directory" in fails(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zst", ".zip"])
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".jsonl", ".json"])
+def test_compressed_files_are_read_as_what_they_hold(tmp_path: Path, kind: str, suffix: str) -> None:
+    table = pd.DataFrame({"word": ["é", "b", "c"], "y": [1.5, 2.0, 3.0]})
+    plain = tmp_path / f"data{kind}"
+    if kind in (".csv", ".tsv"):
+        table.to_csv(plain, index=False, sep="," if kind == ".csv" else "\t")
+    else:
+        table.to_json(plain, orient="records", lines=kind == ".jsonl", force_ascii=False)
+    content, packed = plain.read_bytes(), plain.with_name(plain.name + suffix)
+    if suffix == ".zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(plain.name, content)
+    elif suffix == ".zst":
+        packed.write_bytes(pyarrow.Codec("zstd").compress(content, asbytes=True))
+    else:
+        packed.write_bytes({".gz": gzip, ".bz2": bz2}[suffix].compress(content))
+    found = Items.from_file(packed, target="y")
+    assert [item.fields["word"] for item in found] == ["é", "b", "c"]
+    assert found.targets is not None
+    np.testing.assert_array_equal(found.targets[:, 0], [1.5, 2.0, 3.0])
+
+
+def test_an_archive_of_two_files_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "both.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "x,y\na,1\n")
+        archive.writestr("b.csv", "x,y\na,1\n")
+    assert "expected one file in the archive, found 2: a.csv, b.csv; keep one" in fails(tmp_path / "both.csv.zip")

@@ -270,7 +270,7 @@ def test_calls_that_cost_nothing_are_repeated_too(serving: Any) -> None:
                 await asyncio.sleep(1)
             return "done"
 
-        assert model._wait(model.caller.repeat(flaky)) == "done"
+        assert model.wait(model.caller.repeat(flaky)) == "done"
         assert len(made) == 3
 
         async def dead() -> None:
@@ -278,7 +278,7 @@ def test_calls_that_cost_nothing_are_repeated_too(serving: Any) -> None:
             raise CallError(Remedy.AGAIN, "no luck")
 
         with pytest.raises(ModelError, match=r"failed 3 times in a row \(no luck\)"):
-            model._wait(model.caller.repeat(dead))
+            model.wait(model.caller.repeat(dead))
         assert len(made) == 6
         assert server.total == 0
     assert serving.rows("SELECT count(*) FROM attempts") == [(0,)]
@@ -294,4 +294,4 @@ def test_sleep_ends_with_the_run(serving: Any) -> None:
             await model.caller.sleep(30)
         return time.monotonic() - started
 
-    assert 0.04 < model._wait(stopped()) < 1
+    assert 0.04 < model.wait(stopped()) < 1

@@ -69,7 +69,10 @@ def test_an_unusable_object_is_refused_with_the_reason(module: str, name: str, m
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ruels", "unknown model 'ruels'; choose rules, similarity, table:FILE, openai:NAME or package.module:object"),
+        (
+            "ruels",
+            "unknown model 'ruels'; choose rules, similarity, similarity:PROFILES, table:FILE, openai:NAME or package.module",
+        ),
         ("", "unknown model ''; choose rules"),
         ("rules:x", "unknown model 'rules:x'"),
         ("table:", "names no file; write table:FILE"),

@@ -311,3 +311,17 @@ def test_what_was_never_settled_counts_with_what_it_had_reserved(store: AnswerSt
     assert other.spent(run) == Spending(2, 190, 210, 1.25)
     store.settle(second, "failed", Spending(1, 0, 0, 0.0))
     assert store.spent(run) == Spending(2, 90, 10, 0.25)
+
+
+def test_texts_are_claimed_many_at_once(store: AnswerStore, other: AnswerStore) -> None:
+    keys = [item(f"text {number}") for number in range(300)]
+    run = store.open_run(None, fresh=True)
+    store.settle(store.begin(run, "profile", "m", ONE_CALL), "answered", ONE_CALL, texts={keys[0]: "known"})
+    assert store.claim_texts(keys[:10]) == keys[1:10]
+    assert other.claim_texts(keys) == keys[10:]
+    store.renew_texts(keys[1:10])
+    assert other.claim_texts(keys[:10]) == []
+    store.release_text(*keys[1:5])
+    assert other.claim_texts(keys[:10]) == keys[1:5]
+    store.settle(store.begin(run, "profile", "m", ONE_CALL), "answered", ONE_CALL, texts=dict.fromkeys(keys[5:], ""))
+    assert other.texts(keys) == {keys[0]: "known", **dict.fromkeys(keys[5:], "")}

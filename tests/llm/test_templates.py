@@ -104,6 +104,8 @@ def test_no_placeholder_is_left() -> None:
         BUILT_IN.mine(["a"], ["b"], ["c"], ["d"], 6, both=True),
         BUILT_IN.suggest(["a"], "predict the price", 50),
         BUILT_IN.describe(),
+        BUILT_IN.profile("a", "item"),
+        BUILT_IN.profile("a", "user"),
     )
     assert tuple(prompt.name for prompt in prompts) == NAMES
     for prompt in prompts:

@@ -14,7 +14,7 @@ from genz_ppl.llm.served.extraction import GLANCE, Extraction
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.reading import Reply, read_completion, read_object
-from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_extract
+from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_extract, stored_profile
 from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob, BatchLedger, BatchRow
@@ -141,7 +141,7 @@ class Batching:
 
     async def _store_results(self, row: BatchRow, batch: Batch) -> Spending:
         """Store every answer that is there, in any order of files and lines; returns what the batch used."""
-        spent, answers, seen = Spending(), dict[Pair, StoredAnswer](), set[int]()
+        spent, answers, texts, seen = Spending(), dict[Pair, StoredAnswer](), dict[bytes, str](), set[int]()
         most = len(row.jobs) * (LINE_BYTES + TOKEN_BYTES * (self.caller.settings.max_output_tokens or 0))
         for file in batch.files:
             content = await self.caller.repeat(lambda name=file: self.client.download(name, most))  # type: ignore[misc]
@@ -153,16 +153,17 @@ class Batching:
                 job = row.jobs[number]
                 spent += self._used(row.model, job, reply)
                 answers |= _answers(job, reply)
+                texts |= _texts(job, reply)
                 if len(seen) % PORTION == 0:
-                    self._store(row, answers)
-                    answers = {}
-        self._store(row, answers)
+                    self._store(row, answers, texts)
+                    answers, texts = {}, {}
+        self._store(row, answers, texts)
         return spent
 
-    def _store(self, row: BatchRow, answers: Mapping[Pair, StoredAnswer]) -> None:
-        if answers:
+    def _store(self, row: BatchRow, answers: Mapping[Pair, StoredAnswer], texts: Mapping[bytes, str]) -> None:
+        if answers or texts:
             attempt = self.store.begin(row.run, "part of a batch", row.model, Spending())
-            self.store.settle(attempt, "answered", Spending(), answers)
+            self.store.settle(attempt, "answered", Spending(), answers, texts)
 
     def _used(self, model: str, job: BatchJob, reply: Reply | CallError) -> Spending:
         if isinstance(reply, CallError) and reply.free:
@@ -200,7 +201,7 @@ def _result(line: bytes) -> tuple[int | None, Reply | CallError]:
 
 def _answers(job: BatchJob, reply: Reply | CallError) -> dict[Pair, StoredAnswer]:
     """The answers in a usable reply; a request without one is simply asked again."""
-    if isinstance(reply, CallError):
+    if isinstance(reply, CallError) or not job.questions:
         return {}
     try:
         values = parse_extract(find_object(reply.text), len(job.items), len(job.questions), described=False)
@@ -211,6 +212,33 @@ def _answers(job: BatchJob, reply: Reply | CallError) -> dict[Pair, StoredAnswer
         for row, item in enumerate(job.items)
         for column, question in enumerate(job.questions)
     }
+
+
+def _texts(job: BatchJob, reply: Reply | CallError) -> dict[bytes, str]:
+    """The profile in a usable reply to a job without questions."""
+    if isinstance(reply, CallError) or job.questions:
+        return {}
+    try:
+        return dict.fromkeys(job.items, stored_profile(find_object(reply.text)))
+    except InvalidReplyError:
+        return {}
+
+
+async def texts_in_batches(caller: Caller, requests: Mapping[bytes, Request]) -> None:
+    """Have profiles that are not stored come by batch, as far as they will. requests: the call for each, by the text's key."""
+    batching = Batching(caller)
+    await batching.collect()
+    for _ in range(MOST_ROUNDS):
+        known = caller.store.texts(list(requests))
+        mine = caller.store.claim_texts([key for key in requests if key not in known])
+        if not mine:
+            return
+        try:
+            await batching.ask([(BatchJob((key,), ()), requests[key]) for key in mine])
+        finally:
+            caller.store.release_text(*mine)
+        if not caller.store.texts(mine):
+            return
 
 
 async def in_batches(extraction: Extraction, batching: Batching) -> None:

@@ -19,7 +19,7 @@ from genz_ppl.llm.served.pacing import Pacer, PauseGate
 from genz_ppl.llm.served.prices import Price
 from genz_ppl.llm.served.reading import CUT_OFF, KEY_VARIABLE, LONGEST_RETRY_AFTER, Reply
 from genz_ppl.llm.served.replies import InvalidReplyError, after_thinking, find_object
-from genz_ppl.llm.served.requests import FORMATS, Request
+from genz_ppl.llm.served.requests import EMBED, FORMATS, Request
 from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.spending import Spending, Usage
 from genz_ppl.llm.served.templates import Rendered
@@ -77,6 +77,7 @@ class Caller:
         self.refused: defaultdict[str, set[str]] = defaultdict(set)  # by model, the parameters that it does not take
         self.stopping = asyncio.Event()
         self.health = Health()
+        self.harmless: Request | None = None  # what a server is asked that does not chat, when it is in doubt
         self.notes: dict[str, None] = {}  # what the user is to know, once
         self._pauses = 0
 
@@ -137,7 +138,7 @@ class Caller:
     async def _check(self, model: str) -> None:
         """Ask something harmless. Raises CallError unless there is a reply, if only the beginning of one."""
         try:
-            await self._attempt(Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
+            await self._attempt(self.harmless or Request("check", model, CHECK, CHECK_TOKENS), lambda reply: Recorded())
         except CallError as error:
             if error.remedy is not Remedy.SPLIT:
                 raise
@@ -264,7 +265,8 @@ class Caller:
         try:
             async with asyncio.timeout(self.settings.timeout):
                 body = request.body(form, self.settings, self.refused[request.model])
-                return await self.client.chat(body, request.most_bytes(self.settings))
+                send = self.client.embed if request.kind == EMBED else self.client.chat
+                return await send(body, request.most_bytes(self.settings))
         except TimeoutError:
             raise CallError(Remedy.AGAIN, "no complete reply in time", late=True) from None
 

@@ -23,6 +23,7 @@ from yarl import URL
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.address import BASE_VARIABLE, http_address, server_address
+from genz_ppl.llm.served.embeddings import read_embeddings
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.reading import KEY_VARIABLE, Reply, read_completion, read_object, status_error
 
@@ -91,6 +92,12 @@ class ChatClient:
         content = await self._call("POST", "chat/completions", most, body)
         with one_reply():
             return read_completion(read_object(content))
+
+    async def embed(self, body: Mapping[str, Any], most: int) -> Reply:
+        """Send one request of /embeddings; the vectors are the text of the reply, see `read_embeddings`. Raises CallError."""
+        content = await self._call("POST", "embeddings", most, body)
+        with one_reply():
+            return Reply(*read_embeddings(read_object(content), len(body["input"])))
 
     async def upload(self, name: str, content: bytes) -> str:
         """Put a file of requests on the server; its id there. Raises CallError."""

@@ -130,7 +130,7 @@ class OpenAIModel:
                 await in_batches(extraction, Batching(self.caller))
             return await extraction.run()
 
-        return self._wait(extract())
+        return self.wait(extract())
 
     def _is_described(self, item: Item) -> bool:
         """Whether a reply describes the item before it is judged."""
@@ -225,7 +225,7 @@ class OpenAIModel:
     def _worded(self, name: str, asked: object, render: Callable[[Part], Request], read: Callable[[str], Any]) -> Any:
         """What `read` finds in the reply to a prompt, stored as JSON."""
         key = digest([name, self._sampling(name), asked])
-        return json.loads(self._wait(stored_text(self.caller, key, render, lambda reply: json.dumps(read(reply)))))
+        return json.loads(self.wait(stored_text(self.caller, key, render, lambda reply: json.dumps(read(reply)))))
 
     def _sampling(self, name: str) -> list[object]:
         """What decides the miner's words besides what it is shown."""
@@ -238,7 +238,7 @@ class OpenAIModel:
         texts = [cut_text(item.text, self.settings.text_limit) for item in items]
         if self.settings.images == "describe" and any(item.images for item in items):
             paths = {image_hash(path): path for item in items for path in item.images}
-            described = dict(zip(paths, self._wait(self._described(list(paths.items()))), strict=True))
+            described = dict(zip(paths, self.wait(self._described(list(paths.items()))), strict=True))
             for position, item in enumerate(items):
                 parts = [f"Image {number}: {described[image_hash(path)]}" for number, path in enumerate(item.images, start=1)]
                 texts[position] = "\n".join([texts[position], *parts])
@@ -280,8 +280,8 @@ class OpenAIModel:
             return []
         return [[image_hash(path).hex() for path in item.images] for item in items]
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run in the loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""
+    def wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run what makes calls by `caller` in its loop's thread. Ctrl-C lets the calls under way end, since they are paid for."""
 
         async def begun() -> Result:
             self.caller.stopping.clear()  # not before: the loop may be winding up for another thread

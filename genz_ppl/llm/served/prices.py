@@ -61,21 +61,31 @@ def find_price(model: str, override: tuple[float, float] | None = None, base_url
     """
     if override is not None:
         return Price(*override)
+    known = _known(model, base_url)
+    return None if known is None else _dearest(known, datetime.now(UTC))
+
+
+def find_embedding_price(model: str, base_url: str | None = None) -> Price | None:
+    """The same of a model that writes no text."""
+    known = _known(model, base_url)
+    return None if known is None else _dearest(known, datetime.now(UTC), writes=False)
+
+
+def _known(model: str, base_url: str | None) -> ModelInfo | None:
     from genai_prices.data_snapshot import get_snapshot  # a large table: read only when a price is asked for
 
     try:
-        _, known = get_snapshot().find_provider_model(model, None, None, str(server_address(base_url)))
+        return get_snapshot().find_provider_model(model, None, None, str(server_address(base_url)))[1]
     except LookupError:
         return None
-    return _dearest(known, datetime.now(UTC))
 
 
-def _dearest(model: ModelInfo, now: datetime) -> Price | None:
+def _dearest(model: ModelInfo, now: datetime, writes: bool = True) -> Price | None:
     """The most that the model costs within a day."""
     tables = [vars(model.get_prices(now + timedelta(minutes=30 * half_hour))) for half_hour in range(48)]
     if any(table.get(key) for table in tables for key in _BEYOND_TOKENS):
         return None
-    if any(table.get(key) is None for table in tables for key in (_READ[0], _WRITTEN[0])):
+    if any(table.get(key) is None for table in tables for key in (_READ[0], *_WRITTEN[: int(writes)])):
         return None  # known by name only, or writes no text
     starts = sorted({tier.start for table in tables for key in (*_READ, *_WRITTEN) for tier in _tiers(table.get(key))})
     base, *steps = ((_rate(tables, _READ, start), _rate(tables, _WRITTEN, start)) for start in (-1, *starts))
@@ -84,7 +94,8 @@ def _dearest(model: ModelInfo, now: datetime) -> Price | None:
 
 def _rate(tables: list[dict[str, object]], keys: tuple[str, ...], start: int) -> float:
     """The highest rate of calls that read more than `start` tokens, up to the next step."""
-    return max(_rate_above(table[key], start) for table in tables for key in keys if table.get(key) is not None)
+    rates = (_rate_above(table[key], start) for table in tables for key in keys if table.get(key) is not None)
+    return max(rates, default=0.0)
 
 
 def _rate_above(price: object, start: int) -> float:

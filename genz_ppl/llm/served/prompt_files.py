@@ -42,6 +42,8 @@ _PLACES = {
     "mine_both": _MINE,
     "suggest": _Places(("task",), ("items",), numbers=("n",), needed=1),
     "describe": _Places(json=False),
+    "profile_item": _Places(("items",), numbers=("n_tags",)),
+    "profile_user": _Places(("items",), numbers=("n_tags",)),
 }
 NAMES = tuple(_PLACES)
 #: For items whose text is short, in place of the prompt that has them described first.

@@ -5,6 +5,7 @@ many items  {"characteristics": "...", "features": [{"feature": 1, "matched_item
             where the items are short, "characteristics" need not be there
 wordings    {"description": "...", "characteristics": ["...", ...]} or {"thoughts": "...", "questions": ["...", ...]}
 both ways   {"description": "...", "positive": ["...", ...], "negative": ["...", ...]}
+a profile   {"profile": "...", "tags": ["...", ...]}
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from genz_ppl.types import IntArray
 
 LONGEST_REPLY = 1_000_000  # characters; 500 items by 50 features need a tenth of it
 LONGEST_WORDING = 300  # characters
+# Characters of a profile, which is to be two sentences, at the least and at the most; and of a tag. The most tags.
+SHORTEST_PROFILE, LONGEST_PROFILE, LONGEST_TAG, MOST_TAGS = 15, 1200, 60, 8
 _MOST_DIGITS = 9
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HALF_LETTER = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
@@ -79,6 +82,11 @@ class _ManyShort(_ManyItems):
 class _Characteristics(_Strict):
     description: str
     characteristics: Annotated[list[str], FailFast()]
+
+
+class _Profile(_Strict):
+    profile: str
+    tags: Annotated[list[str], FailFast()]
 
 
 class _BothSides(_Strict):
@@ -139,6 +147,28 @@ def parse_both(text: str, n: int) -> tuple[list[str], list[str]]:
     positive, negative = _cleaned(found.positive)[:n], _cleaned(found.negative)[:n]
     _some([*positive, *negative])
     return positive, negative
+
+
+def parse_profile(text: str) -> tuple[str, tuple[str, ...]]:
+    """The profile, on one line, and the tags of a reply to `Prompts.profile`: in small letters, each once.
+
+    Raises InvalidReplyError for another form, a profile that is much shorter or longer than two sentences, one that is no valid
+    Unicode, no tag at all, more than `MOST_TAGS`, or one that is longer than a tag.
+    """
+    found = _read(_Profile, _load(text))
+    profile = " ".join(_CONTROL.sub(" ", found.profile).split())
+    if not SHORTEST_PROFILE <= len(profile) <= LONGEST_PROFILE or _HALF_LETTER.search(profile):
+        raise InvalidReplyError("a profile that is not two sentences")
+    tags = tuple(dict.fromkeys(tag.casefold() for tag in _cleaned(found.tags)))
+    if not tags or len(found.tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in tags):
+        raise InvalidReplyError("no tags, too many or too long ones")
+    return profile, tags
+
+
+def stored_profile(text: str) -> str:
+    """The profile of a reply as the store keeps it. Raises InvalidReplyError as `parse_profile` does."""
+    profile, tags = parse_profile(text)
+    return json.dumps({"profile": profile, "tags": tags}, ensure_ascii=False)
 
 
 def _cleaned(found: Sequence[str]) -> list[str]:

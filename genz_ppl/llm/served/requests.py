@@ -14,6 +14,8 @@ from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.templates import Rendered
 from genz_ppl.types import Item
 
+# The kind of a request for vectors.
+EMBED = "embed"
 # How the form of a reply is asked for, the most binding first; lesser servers know only the later ones.
 FORMATS = ("json_schema", "json_object", "text")
 ALTERNATIVES = 5

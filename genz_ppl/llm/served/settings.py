@@ -18,7 +18,9 @@ LIMITS = ("max_completion_tokens", "max_tokens")
 # The panels of `--help`.
 SERVED_MODEL, MONEY = "Served model (openai:NAME)", "Money"
 # A + joins two models where another model's name follows it.
-_JOINT = re.compile(r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))")
+_JOINT = re.compile(
+    r"\+(?=\s*(?:(?:rules|similarity)\s*(?:\+|$)|(?:table|openai|similarity):|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\s*(?:\+|$)))"
+)
 IMAGE_WAYS = ("describe", "direct", "none")
 # Keys of a request that are ours alone: replies are read by what they say, and counted as one.
 _OWN = ("model", "messages", "stream", "response_format", "n", "tools", "functions")

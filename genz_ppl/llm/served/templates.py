@@ -18,6 +18,7 @@ from typing import Any
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.served.prompt_files import LATER, PLACEHOLDER, SHORT, Prompt, read_prompts
+from genz_ppl.llm.served.replies import MOST_TAGS
 from genz_ppl.types import Tried
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,6 +26,8 @@ _LINE_ENDS = re.compile("[\x80-\x9f\u2028\u2029]")  # JSON leaves them as they a
 #: Numbers in a schema; servers limit them, and the reply is checked anyway.
 MOST_LISTED = 200
 
+#: Whom profiles are of, with the tags that are asked for.
+N_TAGS = {"item": 4, "user": 5}
 # The key of a reply that holds descriptions of items; a prompt that names it asks for them.
 _DESCRIBED = "characteristics"
 # The same of thoughts before questions.
@@ -48,7 +51,7 @@ class Rendered:
 @dataclass(frozen=True)
 class Prompts:
     """The prompts by name: extract_one, extract_many (Fig. 1), the same with _short for items that need no description, mine
-    (Fig. 2), mine_both (the same both ways round), suggest (0-shot), describe (images)."""
+    (Fig. 2), mine_both (the same both ways round), suggest (0-shot), describe (images), profile_item and profile_user."""
 
     by_name: Mapping[str, Prompt]
 
@@ -144,6 +147,12 @@ class Prompts:
     def describe(self) -> Rendered:
         """Ask for a description of the image that is sent along; the reply is free text."""
         return self._fill("describe", {}, None)
+
+    def profile(self, text: str, kind: str) -> Rendered:
+        """Ask for a profile of two sentences and tags: of an item, or of the user whose history this is. kind: of `N_TAGS`."""
+        values = {"items": _lines("item", [text]), "n_tags": str(N_TAGS[kind])}
+        schema = _object({"profile": {"type": "string"}, "tags": _list({"type": "string"}, most=MOST_TAGS)})
+        return self._fill(f"profile_{kind}", values, schema)
 
     def _fill(self, name: str, values: Mapping[str, str], schema: dict[str, Any] | None, called: str = "") -> Rendered:
         """called: the name of the schema, if not the prompt's."""

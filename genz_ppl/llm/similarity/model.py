@@ -21,13 +21,16 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
 from genz_ppl.llm.rules.words import STOP_WORDS
 from genz_ppl.llm.similarity.embedding import Encoder, open_encoder
+from genz_ppl.llm.similarity.vectors import SIMILARITY, read_vectors
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
 # For texts that are not of this model's wording. On 25 attributes of houses in written descriptions the best single one was 0.41.
@@ -68,8 +71,19 @@ class SimilarityModel:
 
     fingerprint = "similarity/1 all-MiniLM-L6-v2"
 
-    def __init__(self) -> None:
+    def __init__(self, profiles: str | Path | None = None) -> None:
+        """profiles: a file of profiles whose vectors stand for the items, by id, in place of their sentences; they must be of
+        this encoder, else OptionError. What is proposed is still taken from the items' texts."""
         self._encoder: Encoder = open_encoder()
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        if profiles is not None:
+            known = read_vectors(profiles)
+            if known.encoder != SIMILARITY:
+                raise OptionError(
+                    f"{profiles}: its vectors are of {known.encoder!r} and cannot be compared with phrases; make it with "
+                    f"--encoder {SIMILARITY}"
+                )
+            self._vectors, self.fingerprint = known.by_id, f"{self.fingerprint} {known.digest}"
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(items), len(features)) of 1. and 0., and NaN for an item without text."""
@@ -79,10 +93,10 @@ class SimilarityModel:
         phrases, thresholds = zip(*(_read(feature) for feature in features), strict=True)
         wanted = self._encoder.directions(phrases)
         for row, item in enumerate(items):
-            sentences = _sentences(item)
-            if sentences:
+            directions = self._directions(item)
+            if len(directions):
                 # Not a matrix product: its roundings depend on its size, and so on what is asked together.
-                cosines = (self._encoder.directions(sentences)[:, None] * wanted).sum(2).max(0)
+                cosines = (directions[:, None] * wanted).sum(2).max(0)
                 answers[row] = cosines >= np.array(thresholds)
         return answers
 
@@ -119,10 +133,15 @@ class SimilarityModel:
 
     # ---- parts
 
+    def _directions(self, item: Item) -> NDArray[np.float32]:
+        """(n, 384): of the item's profile where there is one, else of its sentences."""
+        known = self._vectors.get(item.id)
+        return self._encoder.directions(_sentences(item)) if known is None else known[None]
+
     def _cosines(self, items: Sequence[Item], phrases: Sequence[str]) -> FloatArray:
         """(len(items), len(phrases)) cosine of the phrase with the item's closest sentence."""
         wanted = self._encoder.directions(phrases)
-        found = [(self._encoder.directions(_sentences(item)) @ wanted.T).max(0) for item in items]
+        found = [(self._directions(item) @ wanted.T).max(0) for item in items]
         return np.array(found, dtype=np.float64)
 
     def _judged(self, texts: Sequence[str], items: Sequence[Item], positives: int) -> _Phrases:

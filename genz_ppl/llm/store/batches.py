@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.rows import Pair, Question
 from genz_ppl.llm.store.store import AnswerStore
-from genz_ppl.llm.store.tables import Tables
+from genz_ppl.llm.store.tables import TEXTS, Tables
 
 # A server has 24 hours for a batch; its questions are nobody else's to ask for that long and some more.
 LEASE_SECONDS = 26 * 3600.0
@@ -37,7 +37,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One request of a batch: every question about every item (content hash).
+    """One request of a batch: every question about every item (content hash); without questions, for the text of each key.
 
     most: tokens that it can read and write.
     """
@@ -101,7 +101,8 @@ class BatchLedger:
 def lease_jobs(tables: Tables, token: str, jobs: Sequence[BatchJob], created: float) -> None:
     """Lease to a batch what its requests ask, inside a transaction."""
     keys = tables.keys(list(dict.fromkeys(pair for job in jobs for pair in job.pairs)), make=True)
-    tables.lease(keys, created + LEASE_SECONDS, f"batch:{token}")
+    texts = [(TEXTS, key) for job in jobs if not job.questions for key in job.items]
+    tables.lease([*keys, *texts], created + LEASE_SECONDS, f"batch:{token}")
 
 
 def _packed(jobs: Sequence[BatchJob]) -> bytes:

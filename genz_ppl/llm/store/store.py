@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genz_ppl.errors import StoreError
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.owner import new_owner, retire
-from genz_ppl.llm.store.rows import Claim, Key, Pair, Question, StoredAnswer, distinct, writable
+from genz_ppl.llm.store.rows import Claim, Key, Pair, Question, StoredAnswer, distinct, portions, writable
 from genz_ppl.llm.store.schema import open_store, roll_back, store_errors
 from genz_ppl.llm.store.tables import TEXTS, Tables
 from genz_ppl.types import FloatArray
@@ -184,19 +184,38 @@ class AnswerStore:
         with self.using() as tables:
             return tables.text(key)
 
+    def texts(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The intact texts of those keys that have one."""
+        found: dict[bytes, str] = {}
+        for portion in portions(list(dict.fromkeys(keys))):  # some at a time, so that other threads get their turn
+            with self.using() as tables:
+                found |= tables.texts(portion)
+        return found
+
     def claim_text(self, key: bytes) -> bool:
         """True if the caller is to make the text of that key now; False if it is stored, or being made by someone else."""
+        return bool(self.claim_texts([key]))
+
+    def claim_texts(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of the keys whose texts the caller is to make now; the others are stored, or being made by someone else."""
         with self.writing() as tables:
             now = time.time()
-            if tables.text(key) is not None or tables.held([(TEXTS, key)], now):
-                return False
-            tables.lease([(TEXTS, key)], now + self._lease_seconds)
-            return True
+            known = tables.texts(keys)
+            unknown = [(TEXTS, key) for key in dict.fromkeys(keys) if key not in known]
+            held = tables.held(unknown, now)
+            mine = [key for key in unknown if key not in held]
+            tables.lease(mine, now + self._lease_seconds)
+        return [key for _, key in mine]
 
-    def release_text(self, key: bytes) -> None:
-        """Give up the claim on a text."""
+    def renew_texts(self, keys: Sequence[bytes]) -> None:
+        """Let the claims on these texts last for another full lease."""
         with self.writing() as tables:
-            tables.release([(TEXTS, key)])
+            tables.renew([(TEXTS, key) for key in keys], time.time() + self._lease_seconds)
+
+    def release_text(self, *keys: bytes) -> None:
+        """Give up the claims on texts."""
+        with self.writing() as tables:
+            tables.release([(TEXTS, key) for key in keys])
 
     # ---- runs
 

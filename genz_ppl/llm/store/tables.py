@@ -172,6 +172,10 @@ class Tables:
             self.damaged.add((TEXTS, key))
         return found
 
+    def texts(self, keys: Iterable[bytes]) -> dict[bytes, str]:
+        """The intact texts of those keys that have one."""
+        return {key: text for key in keys if (text := self.text(key)) is not None}
+
     def add_text(self, key: bytes, text: str, attempt: int) -> None:
         """Write a text unless there is an intact one."""
         if self.text(key) is None:

@@ -139,7 +139,9 @@ def prune(
         raise OptionError(f"--older-than: expected a number of days of at least 0, got {older_than:g}")
     before = None if older_than is None else time.time() - older_than * _DAY
     answers = _conditions([(_OF_MODEL, model), (_OF_PROMPT, prompt), (_BEFORE, before)], "value IS NULL" if failed else "")
-    texts = _conditions([(_BY_MODEL, model), (_BEFORE, before)], "0" if failed or prompt is not None else "")
+    texts = _conditions(
+        [(_BY_MODEL, model), (_BEFORE, before)], "0" if prompt is not None else "length(text) = 0" if failed else ""
+    )
     file = Path(os.path.abspath(path))
     with closing(open_store(file, create=False)) as connection, store_errors(file):
         size = _size(file)
