@@ -19,9 +19,8 @@ MAY_IMPORT = {
     "inference": GROUND | {"models"},
     "discovery": BELOW_DISCOVERY | {"diagnostics"},  # for Discovery.to_inference_data
     "diagnostics": GROUND | {"models", "inference"},
-    "estimators": BELOW_DISCOVERY | {"discovery"},
-    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics"},
     "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
+    "estimators": BELOW_DISCOVERY | {"discovery"},
     "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles"},
 }
 ARVIZ_HOME = "diagnostics/inference_data.py"
