@@ -19,5 +19,5 @@ def show_version() -> None:
         except PackageNotFoundError:
             rows[name] = "-"
     widest = max(map(len, rows))
-    for name, found in rows.items():
-        echo(f"{name.ljust(widest)}  {found}")
+    for name, installed in rows.items():
+        echo(f"{name.ljust(widest)}  {installed}")
