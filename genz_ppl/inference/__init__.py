@@ -7,6 +7,7 @@ from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.svi import EpochHook, Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import Prediction
+from genz_ppl.inference.regression.table import effects
 from genz_ppl.inference.state import Bound
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "TraceLocalExpectation_ELBO",
     "Training",
     "TrainingOptions",
+    "effects",
     "fit",
     "isolated",
 ]

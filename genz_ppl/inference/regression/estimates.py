@@ -1,0 +1,171 @@
+"""One target's effects: from gold labels and answers, from gold labels alone, or from answers and what is known of their errors.
+
+With gold labels: predict-then-debias (Kluger et al. 2025, "Prediction-powered inference with imputed covariates", with the
+tuning of PPI++, Angelopoulos et al. 2023). Coefficients on the labels of the gold items, less omega times what the answers get
+wrong there: the same coefficients on answers, of the gold items less of all items. Nothing is assumed of the errors of answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from genz_ppl.inference.regression.least_squares import least_squares
+from genz_ppl.types import FloatArray, IntArray
+
+DEBIASED, GOLD, ANSWERS, ASSUMED = (
+    "gold labels and answers",
+    "gold labels alone",
+    "answers as they are",
+    "answers, errors assumed",
+)
+UNTOLD = "not told apart"
+# Draws of error rates and of items; the part of them that must be possible.
+DRAWS, LEAST_POSSIBLE = 1000, 0.05
+# Answers right so much less often than wrong ones that truth is divided by next to nothing.
+LEAST_TOLD = 0.05
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """effect, lower, upper, p, (K,) each, of one target; p: of no effect, two-sided. method: (K,), how each was found."""
+
+    effect: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    p: FloatArray
+    method: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Items of one target. answers: (T, K), NaN for none; covariates: (T, P); target: (T,).
+
+    gold: (n, K), labels of the items at `labelled`, (n,); weights: (n,), one over the probability of having been looked at,
+    which sum to 1.
+    """
+
+    answers: FloatArray
+    covariates: FloatArray
+    target: FloatArray
+    gold: FloatArray
+    labelled: IntArray
+    weights: FloatArray
+
+    @property
+    def n_gold(self) -> float:
+        """How many items that weigh alike the gold items are worth (Kish)."""
+        return float(1 / (self.weights**2).sum()) if len(self.weights) else 0.0
+
+    def design(self, features: FloatArray, rows: IntArray | slice) -> FloatArray:
+        """(n, K + 1 + P): features first."""
+        covariates = self.covariates[rows]
+        return np.concatenate([features, np.ones((len(features), 1)), covariates], axis=1)
+
+
+def debiased(sample: Sample, level: float) -> Estimates:
+    """From gold labels and answers; for each question from gold labels alone where that is narrower.
+
+    With a_i an item's share in the error of a gold coefficient and b_i in that of the answers' difference, omega is the
+    coefficient of a on b, and the variance the sum of (a - omega b)^2. Raises nothing: what is not told is NaN.
+    """
+    n_features, n_items = sample.gold.shape[1], len(sample.target)
+    known = sample.design(sample.gold, sample.labelled)
+    gold = least_squares(known, sample.target[sample.labelled], sample.weights)
+    filled = np.where(np.isnan(sample.answers), _means(sample.answers), sample.answers)
+    moved = n_items * least_squares(sample.design(filled, slice(None)), sample.target).influence[:, :n_features]
+    shares, told = np.zeros((n_items, n_features)), gold.told[:n_features]
+    shares[sample.labelled] = gold.shares[:, :n_features]
+    apart = np.full(n_items, -1 / n_items)
+    apart[sample.labelled] += sample.weights
+    beside = moved * apart[:, None]
+    strength = (beside**2).sum(axis=0)
+    omega = np.where(strength > 0, (shares * beside).sum(axis=0) / np.where(strength > 0, strength, 1.0), 0.0)
+    freedom = sample.n_gold - known.shape[1]
+    alone = gold.coefficients[:n_features], np.sqrt((shares**2).sum(axis=0)), freedom
+    difference = (moved[sample.labelled] * sample.weights[:, None]).sum(axis=0)
+    both = alone[0] - omega * difference, np.sqrt(((shares - omega * beside) ** 2).sum(axis=0)), freedom - 1
+    found = [interval(*one, level, told) for one in (both, alone)]
+    narrower = found[0].upper - found[0].lower <= found[1].upper - found[1].lower
+    chosen = [np.where(narrower, getattr(found[0], name), getattr(found[1], name)) for name in ("effect", "lower", "upper", "p")]
+    methods = [DEBIASED if one else GOLD for one in narrower]
+    return Estimates(*chosen, tuple(method if one else UNTOLD for method, one in zip(methods, told, strict=True)))
+
+
+def as_answered(sample: Sample, level: float) -> Estimates:
+    """Of the answers themselves, whatever is true: what they go with. Items without an answer have the mean of the others."""
+    filled = np.where(np.isnan(sample.answers), _means(sample.answers), sample.answers)
+    design = sample.design(filled, slice(None))
+    fitted, n_features = least_squares(design, sample.target), filled.shape[1]
+    spread = np.sqrt((fitted.shares[:, :n_features] ** 2).sum(axis=0))
+    told = fitted.told[:n_features]
+    return interval(fitted.coefficients[:n_features], spread, len(design) - design.shape[1], level, told, ANSWERS)
+
+
+def interval(
+    effect: FloatArray, spread: FloatArray, freedom: float, level: float, told: NDArray[np.bool_], method: str = DEBIASED
+) -> Estimates:
+    """Student's t with so many degrees of freedom; NaN where an effect is not told."""
+    effect, spread = (np.where(told, values, np.nan) for values in (effect, spread))
+    width = float(stdtrit(freedom, (1 + level) / 2)) * spread
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stdtr(freedom, -np.abs(effect) / spread)
+    methods = tuple(method if one else UNTOLD for one in told)
+    return Estimates(effect, effect - width, effect + width, np.asarray(p, dtype=np.float64), methods)
+
+
+def assumed(sample: Sample, rates: FloatArray, level: float, seed: int) -> Estimates | None:
+    """Without gold labels: effects under wrong answers that depend on nothing but what is true (probabilistic bias analysis).
+
+    rates: (K, 2), Beta counts of answers wrong and right. Each of `DRAWS` draws takes rates of wrong answers where the truth is
+    yes and where it is no from them, weights of items from the Bayesian bootstrap (Rubin 1981), and solves least squares for the
+    moments of the truth that follow, z = (h - wrong yes) / (1 - wrong yes - wrong no) in expectation. Items that lack an answer
+    are left out. p is that of `as_answered`. None where hardly any of the drawn rates are possible with these answers.
+    """
+    whole = ~np.isnan(sample.answers).any(axis=1)
+    design = sample.design(sample.answers[whole], np.flatnonzero(whole))
+    table = np.concatenate([design, sample.target[whole, None]], axis=1)
+    random, n_features, found = np.random.default_rng(seed), len(rates), []
+    for _ in range(DRAWS):
+        wrong_yes, wrong_no = random.beta(*rates.T), random.beta(*rates.T)
+        weights = random.standard_exponential(len(table))
+        solved = _corrected(table.T @ (table * (weights / weights.sum())[:, None]), n_features, wrong_yes, wrong_no)
+        if solved is not None:
+            found.append(solved)
+    if len(found) < LEAST_POSSIBLE * DRAWS:
+        return None
+    answered = as_answered(sample, level)
+    told = np.isfinite(answered.effect)
+    quantiles = np.quantile(np.array(found), [0.5, (1 - level) / 2, (1 + level) / 2], axis=0)
+    effect, lower, upper = np.where(told, quantiles, np.nan)
+    return Estimates(effect, lower, upper, answered.p, tuple(ASSUMED if one else UNTOLD for one in told))
+
+
+def _corrected(moments: FloatArray, n_features: int, wrong_yes: FloatArray, wrong_no: FloatArray) -> FloatArray | None:
+    """(K,), from the second moments of answers, 1, covariates and target; None where these rates cannot be."""
+    right, one = 1 - wrong_yes - wrong_no, n_features
+    share = (moments[one, :n_features] - wrong_yes) / np.where(right > LEAST_TOLD, right, 1.0)
+    if (right <= LEAST_TOLD).any() or (share <= 0).any() or (share >= 1).any():
+        return None
+    turn = np.eye(len(moments))
+    turn[range(n_features), range(n_features)] = 1 / right
+    turn[:n_features, one] = -wrong_yes / right
+    true = turn @ moments @ turn.T
+    true[range(n_features), range(n_features)] = share  # z is its own square, which the square of its estimate is not
+    left = true[:-1, :-1]
+    size = np.sqrt(left.diagonal())
+    if np.linalg.eigvalsh(left / np.outer(size, size))[0] <= 1e-6:
+        return None
+    solved: FloatArray = np.linalg.solve(left, true[:-1, -1])[:n_features]
+    return solved
+
+
+def _means(answers: FloatArray) -> FloatArray:
+    """(K,), of the answers there are; one half where there is none."""
+    known = ~np.isnan(answers)
+    counts = known.sum(axis=0)
+    found: FloatArray = np.where(counts > 0, np.where(known, answers, 0.0).sum(axis=0) / np.maximum(counts, 1), 0.5)
+    return found
