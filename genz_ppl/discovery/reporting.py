@@ -32,6 +32,18 @@ def ceiling_beside(test: FittedItems, items: Items, record: RunRecord, n_steps: 
     return ceiling_of(items, record.split_of(items), targets, predicted, kind, test.seed, n_steps, encode)
 
 
+def noted_ceiling(run: RunView, items: Items | None, n_steps: int) -> Ceiling | None:
+    """The same, or what the run's folder notes of it, where it is noted when first made. items: as the run was given them."""
+    directory = run.directory
+    noted = None if directory is None else directory.noted("ceiling")
+    if noted is not None or items is None or not any(item.fields for item in items):
+        return None if noted is None else Ceiling(**noted)
+    found = ceiling_beside(run.fitted(items, "test"), items, run.record, n_steps)
+    if directory is not None and found is not None:
+        directory.note("ceiling", asdict(found))
+    return found
+
+
 def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:
     """The contents of a report. items: those of the run, None for what it knows of them; baseline: (n_features, test error)."""
     train, test = run.fitted(items), run.fitted(items, "test")

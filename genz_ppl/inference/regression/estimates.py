@@ -70,7 +70,8 @@ def debiased(sample: Sample, level: float) -> Estimates:
     """From gold labels and answers; for each question from gold labels alone where that is narrower.
 
     With a_i an item's share in the error of a gold coefficient and b_i in that of the answers' difference, omega is the
-    coefficient of a on b, and the variance the sum of (a - omega b)^2. Raises nothing: what is not told is NaN.
+    coefficient of a on b, and the variance the sum of (a - omega b)^2, each item left out of omega in turn. What is not told
+    is NaN.
     """
     n_features, n_items = sample.gold.shape[1], len(sample.target)
     known = sample.design(sample.gold, sample.labelled)
@@ -87,7 +88,8 @@ def debiased(sample: Sample, level: float) -> Estimates:
     freedom = sample.n_gold - known.shape[1]
     alone = gold.coefficients[:n_features], np.sqrt((shares**2).sum(axis=0)), freedom
     difference = (moved[sample.labelled] * sample.weights[:, None]).sum(axis=0)
-    both = alone[0] - omega * difference, np.sqrt(((shares - omega * beside) ** 2).sum(axis=0)), freedom - 1
+    left_out = (shares - omega * beside) / (1 - beside**2 / np.where(strength > 0, strength, 1.0))
+    both = alone[0] - omega * difference, np.sqrt((left_out**2).sum(axis=0)), freedom - 1
     found = [interval(*one, level, told) for one in (both, alone)]
     narrower = found[0].upper - found[0].lower <= found[1].upper - found[1].lower
     chosen = [np.where(narrower, getattr(found[0], name), getattr(found[1], name)) for name in ("effect", "lower", "upper", "p")]

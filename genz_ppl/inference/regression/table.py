@@ -93,8 +93,8 @@ def _found(sample: Sample, has_gold: bool, rates: FloatArray | None, level: floa
     found = assumed(sample, rates, level, seed)
     if found is None:
         raise InputError(
-            f"error_rate_prior: hardly any of {DRAWS} drawn rates can be with these answers, some questions being answered yes or "
-            "no more rarely than they would be by mistake alone; give one of fewer wrong answers, or gold labels"
+            f"error_rate_prior: hardly any of {DRAWS} drawn rates can be with these answers, of which fewer are yes, or no, "
+            "than there would be by mistake alone; give one of fewer wrong answers, or gold labels"
         )
     return found
 
