@@ -9,6 +9,7 @@ import numpy as np
 
 from genz_ppl.data import Items
 from genz_ppl.diagnostics.checks import measured
+from genz_ppl.diagnostics.confirmed import confirmed_words
 from genz_ppl.diagnostics.measures import kind_of, measures
 from genz_ppl.diagnostics.report.contents import report_contents
 from genz_ppl.diagnostics.report.facts import ReportData, RunFacts
@@ -17,6 +18,7 @@ from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.discovery.view import RunView
+from genz_ppl.errors import InputError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
@@ -46,7 +48,7 @@ def noted_ceiling(run: RunView, items: Items | None, n_steps: int) -> Ceiling | 
 
 def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:
     """The contents of a report. items: those of the run, None for what it knows of them; baseline: (n_features, test error)."""
-    train, test = run.fitted(items), run.fitted(items, "test")
+    train, test, given = run.fitted(items), run.fitted(items, "test"), items
     wanted, items = {*train.item_ids, *test.item_ids}, run.items if items is None else items
     facts = RunFacts(
         data_name=items.name,
@@ -60,8 +62,19 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
         summary=run.summary,
         ceiling=run.ceiling,
+        confirmed=_confirmed(run, given),
     )
     return report_contents(train, test, facts)
+
+
+def _confirmed(run: RunView, items: Items | None) -> str:
+    """What is confirmed on items that chose no question; "" where they are too few, or the run is not at its end."""
+    if run.status != "done" or not run.features["active"].any():
+        return ""
+    try:
+        return confirmed_words(run.effects(error_rate_prior=None, items=items))[0]
+    except InputError:
+        return ""
 
 
 def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:

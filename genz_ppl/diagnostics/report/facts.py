@@ -22,7 +22,7 @@ class RunFacts:
     features, curve: the tables of the run. texts: what a model read, by item id. scores: metrics by name of "train" and
     "test", and of always guessing the training mean, "guess_train" and "guess_test". settings, versions: as recorded.
     baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty. summary, ceiling: where they
-    are known.
+    are known. confirmed: what is on items that chose no question, in words, see `confirmed_words`; "" where not known.
     """
 
     data_name: str
@@ -36,6 +36,7 @@ class RunFacts:
     baseline: tuple[tuple[int, float], ...] = ()
     summary: Summary | None = None
     ceiling: Ceiling | None = None
+    confirmed: str = ""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def cost_tile(curve: pd.DataFrame) -> Tile:
 
 def summary(data: ReportData) -> list[str]:
     """The result in a few sentences."""
-    return [_found(data), _quality(data), *_beside(data), *_baseline(data), cost_words(data.facts.curve)]
+    return [_found(data), _quality(data), *_beside(data), *_confirmed(data), *_baseline(data), cost_words(data.facts.curve)]
 
 
 def _beside(data: ReportData) -> list[str]:
@@ -179,6 +179,11 @@ def _beside(data: ReportData) -> list[str]:
         line = ceiling.line(len(data.features))
         said.append(f"{line[0].upper()}{line[1:]}.")
     return said
+
+
+def _confirmed(data: ReportData) -> list[str]:
+    said = data.facts.confirmed
+    return [f"{said}."] if said else []
 
 
 def _found(data: ReportData) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.progress import Counters, Progress, Snapshot
-from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.record import AllSides, RunRecord
 from genz_ppl.discovery.run.state_file import PROGRESS, UNREADABLE, Arrays, features_of, packed
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import isolated
@@ -61,13 +61,14 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             features=features_of(plain),
             curve=plain["curve"],
             counters=Counters(**plain["counters"]),
-            **{name: dict(zip(plain.get(name, ()), arrays.get(name, ()), strict=True)) for name in POOLS},
             splits=list(arrays.get("splits", ())),
             best=best,
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
+        for name in POOLS:
+            setattr(progress, name, dict(zip(plain.get(name, ()), arrays.get(name, ()), strict=True)))
         untested = bool(record.settings.test_at_end) and progress.status != "done"
-        _check_sizes(progress, *(len(getattr(record.split, side)) for side in ("train", "test", "held")), untested)
+        _check_sizes(progress, record.split, untested)
     except UNREADABLE as error:
         raise directory.unreadable(error) from None
     progress.seconds = progress.curve[-1]["seconds"]
@@ -148,11 +149,12 @@ def _has_its_covariance(state: State) -> bool:
     return covariance.shape == (link.n_targets, size, size) and covariance.dtype == torch.float64
 
 
-def _check_sizes(progress: Progress, n_train: int, n_test: int, n_held: int, untested: bool) -> None:
-    """Raise ValueError unless features, answers and states of a run on so many items belong together.
+def _check_sizes(progress: Progress, split: AllSides, untested: bool) -> None:
+    """Raise ValueError unless features, answers and states of a run on these items belong together.
 
     untested: the test items need not have been asked about yet.
     """
+    n_train, n_test, n_held = len(split.train), len(split.test), len(split.held)
     known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
     agreed = (
         (progress.n_test, progress.n_held) == (n_test, n_held)
@@ -169,6 +171,6 @@ def _check_sizes(progress: Progress, n_train: int, n_test: int, n_held: int, unt
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
     agreed &= progress.pool.keys() >= {record.text for record in progress.active} and (untested or progress.tested)
     agreed &= n_held == 0 or progress.status != "done" or progress.held_asked
-    agreed &= all(split.shape == (n_train,) and split.dtype == np.uint8 for split in progress.splits)
+    agreed &= all(shown.shape == (n_train,) and shown.dtype == np.uint8 for shown in progress.splits)
     if not agreed:
         raise ValueError("its parts do not belong together, or not to these items")

@@ -39,6 +39,13 @@ class Estimates:
     p: FloatArray
     method: tuple[str, ...]
 
+    def where(self, chosen: NDArray[np.bool_], other: Estimates) -> Estimates:
+        """These where chosen, (K,), else the other ones."""
+        names = ("effect", "lower", "upper", "p")
+        effect, lower, upper, p = (np.where(chosen, getattr(self, name), getattr(other, name)) for name in names)
+        methods = zip(chosen, self.method, other.method, strict=True)
+        return Estimates(effect, lower, upper, p, tuple(own if one else beside for one, own, beside in methods))
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -86,15 +93,13 @@ def debiased(sample: Sample, level: float) -> Estimates:
     strength = (beside**2).sum(axis=0)
     omega = np.where(strength > 0, (shares * beside).sum(axis=0) / np.where(strength > 0, strength, 1.0), 0.0)
     freedom = sample.n_gold - known.shape[1]
-    alone = gold.coefficients[:n_features], np.sqrt((shares**2).sum(axis=0)), freedom
+    effect, spread = gold.coefficients[:n_features], np.sqrt((shares**2).sum(axis=0))
+    alone = interval(effect, spread, freedom, level, told, GOLD)
     difference = (moved[sample.labelled] * sample.weights[:, None]).sum(axis=0)
     left_out = (shares - omega * beside) / (1 - beside**2 / np.where(strength > 0, strength, 1.0))
-    both = alone[0] - omega * difference, np.sqrt((left_out**2).sum(axis=0)), freedom - 1
-    found = [interval(*one, level, told) for one in (both, alone)]
-    narrower = found[0].upper - found[0].lower <= found[1].upper - found[1].lower
-    chosen = [np.where(narrower, getattr(found[0], name), getattr(found[1], name)) for name in ("effect", "lower", "upper", "p")]
-    methods = [DEBIASED if one else GOLD for one in narrower]
-    return Estimates(*chosen, tuple(method if one else UNTOLD for method, one in zip(methods, told, strict=True)))
+    spread = np.sqrt((left_out**2).sum(axis=0))
+    both = interval(effect - omega * difference, spread, freedom - 1, level, told, DEBIASED)
+    return both.where(both.upper - both.lower <= alone.upper - alone.lower, alone)
 
 
 def as_answered(sample: Sample, level: float) -> Estimates:
@@ -132,7 +137,7 @@ def assumed(sample: Sample, rates: FloatArray, level: float, seed: int) -> Estim
     table = np.concatenate([design, sample.target[whole, None]], axis=1)
     random, n_features, found = np.random.default_rng(seed), len(rates), []
     for _ in range(DRAWS):
-        wrong_yes, wrong_no = random.beta(*rates.T), random.beta(*rates.T)
+        wrong_yes, wrong_no = random.beta(rates[:, 0], rates[:, 1]), random.beta(rates[:, 0], rates[:, 1])
         weights = random.standard_exponential(len(table))
         solved = _corrected(table.T @ (table * (weights / weights.sum())[:, None]), n_features, wrong_yes, wrong_no)
         if solved is not None:
@@ -155,14 +160,13 @@ def _corrected(moments: FloatArray, n_features: int, wrong_yes: FloatArray, wron
     turn = np.eye(len(moments))
     turn[range(n_features), range(n_features)] = 1 / right
     turn[:n_features, one] = -wrong_yes / right
-    true = turn @ moments @ turn.T
+    true: FloatArray = turn @ moments @ turn.T
     true[range(n_features), range(n_features)] = share  # z is its own square, which the square of its estimate is not
     left = true[:-1, :-1]
     size = np.sqrt(left.diagonal())
     if np.linalg.eigvalsh(left / np.outer(size, size))[0] <= 1e-6:
         return None
-    solved: FloatArray = np.linalg.solve(left, true[:-1, -1])[:n_features]
-    return solved
+    return np.asarray(np.linalg.solve(left, true[:-1, -1])[:n_features], dtype=np.float64)
 
 
 def _means(answers: FloatArray) -> FloatArray:

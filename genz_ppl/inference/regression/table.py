@@ -64,7 +64,7 @@ def effects(
     if not 0 < level < 1:
         raise OptionError(f"level: expected a number between 0 and 1, got {level:g}")
     h = check_answers(answers).numpy()
-    y, x = check_targets(targets, len(h)).numpy(), check_covariates(covariates, len(h)).numpy()
+    y, x = check_targets(targets, len(h)).numpy(), _spanned(check_covariates(covariates, len(h)).numpy())
     texts = _names("features", features, answers, h.shape[1])
     columns = _names("target_names", target_names, targets, y.shape[1])
     labels = None if gold is None else _gold(gold, h.shape, texts)
@@ -111,6 +111,16 @@ def _words(has_gold: bool, rates: FloatArray | None) -> str:
         return AS_ANSWERED
     shown = [f"Beta({a:g}, {b:g})" for a, b in np.unique(rates, axis=0)]
     return WITHOUT_GOLD.format(prior=shown[0] if len(shown) == 1 else "a Beta distribution a question")
+
+
+def _spanned(covariates: FloatArray) -> FloatArray:
+    """Columns at right angles that say the same beside a constant; what repeats others or is constant is left out."""
+    centred = covariates - covariates.mean(axis=0)
+    size = np.linalg.norm(centred, axis=0)
+    varied = size > 1e-12 * np.abs(covariates).max(axis=0, initial=0.0)
+    left, values, _ = np.linalg.svd(centred[:, varied] / size[varied], full_matrices=False)
+    found: FloatArray = left[:, values > 1e-9] * np.sqrt(len(covariates))
+    return found
 
 
 def _names(what: str, given: Sequence[str] | None, table: Any, size: int) -> tuple[str, ...]:
