@@ -8,7 +8,7 @@ the others were written down before it was ever run on them. After selection: 40
 0.2), the 6 with the largest t-values on 2 100 items are kept, and estimated there or on the 900 others, 300 of them labelled.
 Errors: worlds without any effect and with those three; the share of worlds in which Holm's adjusted p-value is below 5 % for a
 question without effect, the mean share of such questions among those with Benjamini and Hochberg's below 5 %, and the share of
-kept questions with an effect that Holm's find.
+kept questions with an effect that Holm's find. --runs: the same of whole runs that keep whatever they find.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from genz_ppl import discover
 from genz_ppl.inference import effects
 from genz_ppl.inference.regression.estimates import Sample, interval
 from genz_ppl.inference.regression.least_squares import least_squares
@@ -192,6 +194,30 @@ def errors(kind: str, moves: FloatArray, seed: int, labelled: bool) -> list[floa
     return [float((holm & none).any()), float((bh & none).sum() / max(1, bh.sum())), float(found)]
 
 
+def whole_run(seed: int, planted: bool) -> tuple[int, int, int, bool]:
+    """A discovery that keeps whatever it finds, chance or not: questions kept, those about fields without effect, how many of
+    these look sure by the run's own 90 % intervals, and whether Holm's p-values on items held back claim one of them."""
+    random, n_items = np.random.default_rng([seed, 29]), 400
+    table = pd.DataFrame({f"noise{number}": random.normal(size=n_items).round(2) for number in range(4)})
+    table["colour"], table["size"] = random.choice(["red", "green", "blue"], n_items), random.integers(0, 10, n_items)
+    table["y"] = planted * (0.8 * (table["colour"] == "red") + 0.5 * (table["size"] >= 5)) + random.normal(size=n_items)
+    settings = {"smallest_gain": 0.0, "smallest_worth": 0.0, "max_features": 5, "cycles": 1, "combine": 1, "cut": 0}
+    run = discover(table, target="y", seed=seed, honest=0.3, progress=False, **settings)
+    found = run.effects().merge(run.features[["text", "effect_lower", "effect_upper"]], left_on="feature", right_on="text")
+    none = ~found["feature"].str.contains("colour|size") if planted else found["feature"] != ""
+    sure = (found["effect_lower"] > 0) | (found["effect_upper"] < 0)
+    return len(found), int(none.sum()), int((none & sure).sum()), bool((none & (found["p_holm"] < 0.05)).any())
+
+
+def whole_runs(runs: int) -> Iterator[str]:
+    """The table of `whole_run`."""
+    yield "\n| whole runs | questions kept | without effect | of these sure by the run's interval | runs with a wrong claim |"
+    yield "|---|---|---|---|---|"
+    for name, planted in (("no effect", False), ("two effects", True)):
+        kept, none, sure, wrong = np.array([whole_run(seed, planted) for seed in range(runs)]).sum(axis=0)
+        yield f"| {name}, {runs} runs | {kept} | {none} | {sure} | {wrong} |"
+
+
 def lines(seeds: int, assumed: int) -> Iterator[str]:
     """The tables."""
     yield f"| setting | {' | '.join(WAYS)} |"
@@ -226,9 +252,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--assumed", type=int, default=200, help="seeds of the way that is slow, answers with errors assumed")
+    parser.add_argument("--runs", type=int, default=0, help="whole runs of discovery, too, so many of either world")
     options = parser.parse_args()
     np.seterr(all="ignore")
     for line in lines(options.seeds, options.assumed):
+        print(line, flush=True)
+    for line in whole_runs(options.runs) if options.runs else ():
         print(line, flush=True)
 
 

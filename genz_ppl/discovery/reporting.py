@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -62,19 +63,25 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
         summary=run.summary,
         ceiling=run.ceiling,
-        confirmed=_confirmed(run, given),
+        **_fresh(run, given, kind_of(test.state.model.likelihood) == "numbers" and len(test.column_names) == 1),
     )
     return report_contents(train, test, facts)
 
 
-def _confirmed(run: RunView, items: Items | None) -> str:
-    """What is confirmed on items that chose no question; "" where they are too few, or the run is not at its end."""
+def _fresh(run: RunView, items: Items | None, numbers: bool) -> dict[str, Any]:
+    """What a report says of items that chose no question; nothing where they are too few, or the run is not at its end.
+
+    numbers: whether there is one target of numbers, whose effects are given; of others it is what the answers alone tell.
+    """
     if run.status != "done" or not run.features["active"].any():
-        return ""
+        return {}
     try:
-        return confirmed_words(run.effects(error_rate_prior=None, items=items))[0]
+        table = run.effects(items=items) if numbers else run.effects(error_rate_prior=None, items=items)
     except InputError:
-        return ""
+        return {}
+    known = table[table["effect"].notna()] if numbers else table.iloc[:0]
+    effects = zip(known["feature"], known[["effect", "lower", "upper"]].itertuples(index=False, name=None), strict=True)
+    return {"confirmed": tuple(confirmed_words(table)), "fresh": dict(effects)}
 
 
 def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover, resume
+from genz_ppl.diagnostics.report.words import number, summary, worth
 from genz_ppl.discovery.estimates import sample_to_label
 from genz_ppl.discovery.plan import plan
+from genz_ppl.discovery.reporting import gather
 from genz_ppl.discovery.run.folder import STATE_FILE
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.settings import DiscoverSettings
@@ -137,6 +139,24 @@ def test_plans_count_what_is_held_back(data: Items) -> None:
     assert plain.held_items == 0
     before = plain.answers - 3 * 32
     assert honest.answers == before * 80 // 128 + 3 * 32 + 3 * 48
+
+
+def test_a_report_says_what_is_confirmed_where(data: Items) -> None:
+    run = discover(data, **HONEST)
+    contents, found = gather(run), run.effects()
+    said = "\n".join(summary(contents))
+    assert "questions confirmed on items they were not found on (32 test items and 48 items held back" in said
+    assert "Intervals: the effect of what was answered" in said
+    first = contents.features[0]
+    row = found[found["feature"] == first.text].iloc[0]
+    ends = sorted(abs(row[name]) for name in ("lower", "upper"))
+    assert f"(95\u202f% interval {number(ends[0])} to {number(ends[1])})" in worth(contents, first)
+
+
+def test_a_report_of_too_few_items_says_nothing_of_it(items: Items) -> None:
+    contents = gather(discover(items, cycles=1, add=3, cut=0, seed=3))
+    assert not contents.facts.confirmed
+    assert "not found on" not in worth(contents, contents.features[0])
 
 
 def test_classes_are_effects_on_probabilities(table: pd.DataFrame) -> None:

@@ -182,8 +182,7 @@ def _beside(data: ReportData) -> list[str]:
 
 
 def _confirmed(data: ReportData) -> list[str]:
-    said = data.facts.confirmed
-    return [f"{said}."] if said else []
+    return [f"{line[0].upper()}{line[1:]}." for line in data.facts.confirmed]
 
 
 def _found(data: ReportData) -> str:
@@ -259,6 +258,9 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
     what = f"the probability that {shortened(data.columns[0].name, 60)}" if data.kind == "classes" else data.columns[0].name
     ends = sorted((feature.lower, feature.upper)) if value > 0 else sorted((-feature.lower, -feature.upper))
     between = f" (90\u202f% interval {number(ends[0])} to {number(ends[1])})" if known else ""
+    if known and feature.text in data.facts.fresh:
+        low, fresh, high = sorted((1 if value > 0 else -1) * end for end in data.facts.fresh[feature.text])
+        between = f"; on items it was not found on by {number(fresh)} (95\u202f% interval {number(low)} to {number(high)})"
     return f"{verb} {shortened(what, 100)} by {change(data, abs(value)).lstrip('+')}{between}"
 
 
