@@ -132,8 +132,8 @@ def gold_alone(world: World, gold: FloatArray) -> FloatArray:
     sample = Sample(world.answers, world.covariates, world.target, gold[rows], rows, np.full(len(rows), 1 / len(rows)))
     design, size = sample.design(sample.gold, rows), gold.shape[1]
     fitted = least_squares(design, world.target[rows])
-    spread, free = np.sqrt((fitted.shares[:, :size] ** 2).sum(axis=0)), len(rows) - design.shape[1]
-    found = interval(fitted.coefficients[:size], spread, free, LEVEL, fitted.told[:size])
+    spread = np.sqrt((fitted.shares[:, :size] ** 2).sum(axis=0))
+    found = interval(fitted.coefficients[:size], spread, fitted.freedom[:size], LEVEL, fitted.told[:size])
     return np.stack([found.lower, found.upper], axis=1)
 
 

@@ -77,7 +77,8 @@ def effects(
     if output is not None:
         check_output(output, (".csv", ".parquet"))
     run = Discovery.load(folder)
-    items = items_of(run, folder)
+    grouped = run.schema.group is not None  # which the folder does not hold
+    items = reopen_items(run.record.source, run.schema, folder) if grouped else items_of(run, folder)
     if sample is not None and output is not None:
         with suppress(GenzError):  # the texts are for those who label; the ids do where the file is gone
             items = reopen_items(run.record.source, run.schema, folder)

@@ -43,8 +43,9 @@ def run_effects(
     gold: labels by people, see `gold_labels`; those of training items are left out. error_rate_prior: without gold, as in
     `genz_ppl.inference.effects`; auto: that of the run, but None for the model rules, whose answers are facts. items: those of
     the run, where its folder does not hold them. Of classes effects are on their probabilities, of counts on their means; a
-    varying column counts by the levels of its groups. Columns as in `genz_ppl.inference.effects`; attrs has chosen_on and
-    estimated_on, too. Raises OptionError before the end of a run, InputError for unusable labels and too few items.
+    varying column counts by the levels of its groups; rows that a group column keeps together are not taken as independent.
+    Columns as in `genz_ppl.inference.effects`; attrs has chosen_on and estimated_on, too. Raises OptionError before the end of a
+    run, InputError for unusable labels and too few items.
     """
     if progress.status != "done":
         raise OptionError("effects: the run was stopped before its end, and its questions may change; resume it first")
@@ -67,6 +68,7 @@ def run_effects(
         labels,
         level,
         sampling=chances,
+        groups=_kin(run, ids, items),
         error_rate_prior=_prior(record.settings) if error_rate_prior == AUTO else error_rate_prior,
         features=first.feature_texts,
         target_names=first.column_names,
@@ -79,6 +81,19 @@ def run_effects(
 
 def _prior(settings: DiscoverSettings) -> tuple[float, float] | None:
     return None if settings.model == RULES else settings.error_rate_prior
+
+
+def _kin(run: RunView, ids: list[str], items: Items | None) -> list[str] | None:
+    """The groups whose rows stay together in the split: they are not independent. None where the run has no such column."""
+    column, known = run.record.roles.group, run.items if items is None else items
+    if column is None:
+        return None
+    if known.group_labels is None:
+        raise InputError(
+            f"effects: rows of one {column!r} go together, and the run's folder does not hold it; pass the run's items"
+        )
+    label = dict(zip(known.ids, known.group_labels, strict=True))
+    return [label[name] for name in ids]
 
 
 def _groups(parts: list[FittedItems]) -> FloatArray:

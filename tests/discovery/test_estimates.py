@@ -159,6 +159,19 @@ def test_a_report_of_too_few_items_says_nothing_of_it(items: Items) -> None:
     assert "not found on" not in worth(contents, contents.features[0])
 
 
+def test_rows_that_go_together_are_counted_by_their_groups(table: pd.DataFrame, tmp_path: Path) -> None:
+    table["flat"] = [f"h{row // 2}" for row in range(160)]
+    data = Items.from_frame(table, id="key", target="y", group="flat")
+    run = discover(data, out=tmp_path / "run", **HONEST)
+    apart = discover(Items.from_frame(table, id="key", target="y"), **HONEST)
+    assert run.effects()["p"].notna().all()
+    assert apart.record.roles.group is None
+    loaded = Discovery.load(tmp_path / "run")
+    pd.testing.assert_frame_equal(loaded.effects(items=data), run.effects())
+    with pytest.raises(InputError, match="rows of one 'flat' go together, and the run's folder does not hold it"):
+        loaded.effects()
+
+
 def test_classes_are_effects_on_probabilities(table: pd.DataFrame) -> None:
     table["kind"] = np.where(table.pop("y") > 1, "high", "low")
     run = discover(Items.from_frame(table, id="key", target="kind", classes=True), **HONEST)

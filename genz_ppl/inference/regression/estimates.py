@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from genz_ppl.inference.regression.least_squares import least_squares
+from genz_ppl.inference.regression.least_squares import LeastSquares, least_squares
 from genz_ppl.types import FloatArray, IntArray
 
 DEBIASED, GOLD, ANSWERS, ASSUMED = (
@@ -52,7 +52,7 @@ class Sample:
     """Items of one target. answers: (T, K), NaN for none; covariates: (T, P); target: (T,).
 
     gold: (n, K), labels of the items at `labelled`, (n,); weights: (n,), one over the probability of having been looked at,
-    which sum to 1.
+    which sum to 1. groups: (T,), whole numbers from 0 on, of items that are not independent; None: all are.
     """
 
     answers: FloatArray
@@ -61,6 +61,21 @@ class Sample:
     gold: FloatArray
     labelled: IntArray
     weights: FloatArray
+    groups: IntArray | None = None
+
+    def spread(self, shares: FloatArray) -> FloatArray:
+        """(K,), of coefficients in whose error the items have these shares, (T, K); those of one group are added up first."""
+        if self.groups is not None:
+            summed = np.zeros((int(self.groups.max(initial=-1)) + 1, shares.shape[1]))
+            np.add.at(summed, self.groups, shares)
+            shares = summed
+        found: FloatArray = np.sqrt((shares**2).sum(axis=0))
+        return found
+
+    def freedom(self, fitted: LeastSquares, rows: IntArray | slice) -> FloatArray:
+        """(K,), degrees of freedom of what was fitted to these rows: of groups no more than one less than there are."""
+        most = np.inf if self.groups is None else len(np.unique(self.groups[rows])) - 1
+        return np.minimum(fitted.freedom[: self.answers.shape[1]], most)
 
     @property
     def n_gold(self) -> float:
@@ -92,13 +107,11 @@ def debiased(sample: Sample, level: float) -> Estimates:
     beside = moved * apart[:, None]
     strength = (beside**2).sum(axis=0)
     omega = np.where(strength > 0, (shares * beside).sum(axis=0) / np.where(strength > 0, strength, 1.0), 0.0)
-    freedom = sample.n_gold - known.shape[1]
-    effect, spread = gold.coefficients[:n_features], np.sqrt((shares**2).sum(axis=0))
-    alone = interval(effect, spread, freedom, level, told, GOLD)
+    freedom, effect = sample.freedom(gold, sample.labelled), gold.coefficients[:n_features]
+    alone = interval(effect, sample.spread(shares), freedom, level, told, GOLD)
     difference = (moved[sample.labelled] * sample.weights[:, None]).sum(axis=0)
     left_out = (shares - omega * beside) / (1 - beside**2 / np.where(strength > 0, strength, 1.0))
-    spread = np.sqrt((left_out**2).sum(axis=0))
-    both = interval(effect - omega * difference, spread, freedom - 1, level, told, DEBIASED)
+    both = interval(effect - omega * difference, sample.spread(left_out), np.maximum(freedom - 1, 1.0), level, told, DEBIASED)
     return both.where(both.upper - both.lower <= alone.upper - alone.lower, alone)
 
 
@@ -107,17 +120,17 @@ def as_answered(sample: Sample, level: float) -> Estimates:
     filled = np.where(np.isnan(sample.answers), _means(sample.answers), sample.answers)
     design = sample.design(filled, slice(None))
     fitted, n_features = least_squares(design, sample.target), filled.shape[1]
-    spread = np.sqrt((fitted.shares[:, :n_features] ** 2).sum(axis=0))
-    told = fitted.told[:n_features]
-    return interval(fitted.coefficients[:n_features], spread, len(design) - design.shape[1], level, told, ANSWERS)
+    spread, told = sample.spread(fitted.shares[:, :n_features]), fitted.told[:n_features]
+    freedom = sample.freedom(fitted, slice(None))
+    return interval(fitted.coefficients[:n_features], spread, freedom, level, told, ANSWERS)
 
 
 def interval(
-    effect: FloatArray, spread: FloatArray, freedom: float, level: float, told: NDArray[np.bool_], method: str = DEBIASED
+    effect: FloatArray, spread: FloatArray, freedom: FloatArray, level: float, told: NDArray[np.bool_], method: str = DEBIASED
 ) -> Estimates:
     """Student's t with so many degrees of freedom; NaN where an effect is not told."""
     effect, spread = (np.where(told, values, np.nan) for values in (effect, spread))
-    width = float(stdtrit(freedom, (1 + level) / 2)) * spread
+    width = stdtrit(freedom, (1 + level) / 2) * spread
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stdtr(freedom, -np.abs(effect) / spread)
     methods = tuple(method if one else UNTOLD for one in told)
@@ -128,17 +141,18 @@ def assumed(sample: Sample, rates: FloatArray, level: float, seed: int) -> Estim
     """Without gold labels: effects under wrong answers that depend on nothing but what is true (probabilistic bias analysis).
 
     rates: (K, 2), Beta counts of answers wrong and right. Each of `DRAWS` draws takes rates of wrong answers where the truth is
-    yes and where it is no from them, weights of items from the Bayesian bootstrap (Rubin 1981), and solves least squares for the
-    moments of the truth that follow, z = (h - wrong yes) / (1 - wrong yes - wrong no) in expectation. Items that lack an answer
-    are left out. p is that of `as_answered`. None where hardly any of the drawn rates are possible with these answers.
+    yes and where it is no from them, weights of items or groups from the Bayesian bootstrap (Rubin 1981), and solves least
+    squares for the moments of the truth that follow, in expectation z = (h - wrong yes) / (1 - wrong yes - wrong no). Items that
+    lack an answer are left out. p is that of `as_answered`. None where hardly any of the drawn rates are possible here.
     """
     whole = ~np.isnan(sample.answers).any(axis=1)
     design = sample.design(sample.answers[whole], np.flatnonzero(whole))
     table = np.concatenate([design, sample.target[whole, None]], axis=1)
     random, n_features, found = np.random.default_rng(seed), len(rates), []
+    drawn = np.arange(len(table)) if sample.groups is None else sample.groups[whole]
     for _ in range(DRAWS):
         wrong_yes, wrong_no = random.beta(rates[:, 0], rates[:, 1]), random.beta(rates[:, 0], rates[:, 1])
-        weights = random.standard_exponential(len(table))
+        weights = random.standard_exponential(int(drawn.max()) + 1)[drawn]
         solved = _corrected(table.T @ (table * (weights / weights.sum())[:, None]), n_features, wrong_yes, wrong_no)
         if solved is not None:
             found.append(solved)

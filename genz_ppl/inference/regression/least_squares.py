@@ -19,13 +19,15 @@ SMALLEST_DIRECTION = 1e-9
 class LeastSquares:
     """coefficients: (p,). influence, shares: (n, p), how far each item moves them, and the same with its residual as it is when
     the item is left out (HC3; MacKinnon & White 1985), whose squares sum to the variance. told: (p,), which of the coefficients
-    the items tell from the others.
+    the items tell from the others. freedom: (p,), degrees of freedom of these variances (Satterthwaite, as in Bell & McCaffrey
+    2002): what four items tell of a rare question is known no better than from four, however many others there are.
     """
 
     coefficients: FloatArray
     influence: FloatArray
     shares: FloatArray
     told: NDArray[np.bool_]
+    freedom: FloatArray
 
 
 def least_squares(design: FloatArray, target: FloatArray, weights: FloatArray | None = None) -> LeastSquares:
@@ -43,6 +45,10 @@ def least_squares(design: FloatArray, target: FloatArray, weights: FloatArray | 
     coefficients = back @ (left.T @ (root * target))
     residual = root * (target - design @ coefficients)
     leverage = np.minimum((left**2).sum(axis=1), MOST_LEVERAGE)
-    influence = (left * residual[:, None]) @ back.T
+    pull = left @ back.T
+    influence = pull * residual[:, None]
+    known = (pull * root[:, None]) ** 2 / (1 - leverage)[:, None]
+    worth = known.sum(axis=0) ** 2 / np.maximum((known**2).sum(axis=0), np.finfo(float).tiny)
+    freedom = np.clip(worth - 1, 1.0, max(1.0, len(target) - float(strong.sum())))
     told = np.isclose((right**2).sum(axis=0), 1.0, atol=1e-6)
-    return LeastSquares(coefficients, influence, influence / (1 - leverage)[:, None], told)
+    return LeastSquares(coefficients, influence, influence / (1 - leverage)[:, None], told, freedom)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.data_checks import check_answers, check_covariates, check_targets, column_names, matrix
+from genz_ppl.inference.data_checks import (
+    check_answers,
+    check_covariates,
+    check_labels,
+    check_targets,
+    column_names,
+    matrix,
+)
 from genz_ppl.inference.regression.adjusted import benjamini_hochberg, holm
 from genz_ppl.inference.regression.estimates import DRAWS, Estimates, Sample, as_answered, assumed, debiased
 from genz_ppl.setting_fields import check_number
@@ -41,6 +49,7 @@ def effects(
     level: float = 0.95,
     *,
     sampling: Any = None,
+    groups: Any = None,
     error_rate_prior: Any = (1.0, 9.0),
     features: Sequence[str] | None = None,
     target_names: Sequence[str] | None = None,
@@ -52,7 +61,8 @@ def effects(
     gold: (T, K), what people found, 1, 0, and NaN where nobody looked; items count where all K questions have a label. They must
     be a random sample, or with sampling, (T,), drawn one by one with these probabilities. error_rate_prior: without gold, (a, b)
     or (K, 2): Beta distributions of how often answers are wrong, as after a wrong and b right ones; None: the effect of the
-    answers as they are. features, target_names: the names of rows; else those of DataFrames' columns, or numbers. seed: of draws.
+    answers as they are. groups: (T,), a label an item, alike for items that are not independent (the pupils of a class).
+    features, target_names: the names of rows; else those of DataFrames' columns, or numbers. seed: of draws.
 
     Returns a row a feature and target: feature, target; effect, in the target's units (of a class: its probability); lower and
     upper, which hold the effect with probability level; method; p, of no effect, and p_holm, p_bh, adjusted for all rows.
@@ -69,11 +79,14 @@ def effects(
     columns = _names("target_names", target_names, targets, y.shape[1])
     labels = None if gold is None else _gold(gold, h.shape, texts)
     weights = _weights(sampling, labels)
+    kin = check_labels("groups", groups, len(h))
+    codes = None if kin is None else np.unique(kin, return_inverse=True)[1]
     rates = None if error_rate_prior is None else _rates(error_rate_prior, h.shape[1])
     rows, looked = [], 0.0
     for d, name in enumerate(columns):
         seen = ~np.isnan(y[:, d])
         sample = _sample(h, x, y[:, d], labels, weights, seen)
+        sample = sample if codes is None else replace(sample, groups=codes[seen])
         _check_size(sample, labels is not None, name, texts)
         found = _found(sample, labels is not None, rates, level, seed)
         looked = max(looked, len(sample.labelled))
@@ -201,6 +214,12 @@ def _check_size(sample: Sample, has_gold: bool, target: str, texts: Sequence[str
         raise InputError(
             f"answers: {len(sample.target)} items have target {target!r}, at least {needed} are needed for the effects of "
             f"{n_features} questions; add items, or leave questions out"
+        )
+    rows = sample.labelled if has_gold else np.arange(len(sample.target))
+    if sample.groups is not None and (found := len(np.unique(sample.groups[rows]))) < LEAST_FREEDOM:
+        kind = "gold labels" if has_gold else "items"
+        raise InputError(
+            f"groups: the {kind} are of {found} groups, at least {LEAST_FREEDOM} are needed; add some of other groups"
         )
     if has_gold and sample.n_gold < needed:
         worth = "" if sample.n_gold > len(sample.labelled) - 1e-6 else f" (worth {sample.n_gold:.0f} by their sampling)"
