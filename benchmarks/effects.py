@@ -201,7 +201,14 @@ def whole_run(seed: int, planted: bool) -> tuple[int, int, int, bool]:
     table = pd.DataFrame({f"noise{number}": random.normal(size=n_items).round(2) for number in range(4)})
     table["colour"], table["size"] = random.choice(["red", "green", "blue"], n_items), random.integers(0, 10, n_items)
     table["y"] = planted * (0.8 * (table["colour"] == "red") + 0.5 * (table["size"] >= 5)) + random.normal(size=n_items)
-    settings = {"smallest_gain": 0.0, "smallest_worth": 0.0, "max_features": 5, "cycles": 1, "combine": 1, "cut": 0}
+    settings: dict[str, Any] = {
+        "smallest_gain": 0.0,
+        "smallest_worth": 0.0,
+        "max_features": 5,
+        "cycles": 1,
+        "combine": 1,
+        "cut": 0,
+    }
     run = discover(table, target="y", seed=seed, honest=0.3, progress=False, **settings)
     found = run.effects().merge(run.features[["text", "effect_lower", "effect_upper"]], left_on="feature", right_on="text")
     none = ~found["feature"].str.contains("colour|size") if planted else found["feature"] != ""
