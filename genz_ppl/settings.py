@@ -248,6 +248,14 @@ class DiscoverSettings:
     final_steps: int = setting(30, "E- and M-steps of the last fit.", FITTING, low=1)
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
     test_fraction: float = setting(0.2, "Share of items kept for testing.", RUN)
+    honest: float = setting(
+        0.0,
+        "Share of items held back, asked only about what was kept, at the end: genz effects tests each question on them.",
+        RUN,
+        low=0,
+        high=0.9,
+        whole=False,
+    )
     device: str = setting("cpu", "Where models are fitted: cpu, cuda or cuda:1 (--inference coordinate).", RUN, metavar="NAME")
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from genz_ppl.cli.compare import compare
 from genz_ppl.cli.cooccur import cooccur
 from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
+from genz_ppl.cli.effects import effects
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
@@ -41,6 +42,7 @@ for command in (
     resume,
     predict,
     features,
+    effects,
     diagnose,
     compare,
     report,

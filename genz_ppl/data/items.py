@@ -20,7 +20,7 @@ from genz_ppl.data.columns import BY_WORDS, Classes, Names, Readings, Roles, Sch
 from genz_ppl.data.index import index_ids
 from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
 from genz_ppl.data.readings import read_columns
-from genz_ppl.data.split import Split, column_split, group_split, random_split
+from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
 from genz_ppl.data.values import listing, readable, shorten
 from genz_ppl.errors import GenzWarning, InputError, OptionError
@@ -193,17 +193,19 @@ class Items(Sequence[Item]):
             index=self.index[positions],
         )
 
-    def split_indices(self, seed: int, test_fraction: float = 0.2) -> Split:
+    def split_indices(self, seed: int, test_fraction: float = 0.2, honest: float = 0.0) -> Split:
         """Positions for fitting and testing: by the split column or the group column the schema names, else at random.
 
-        Random: the first round(T * (1 - test_fraction)) of `numpy.random.RandomState(seed).permutation(T)` are train.
+        Random: the first round(T * (1 - test_fraction)) of `numpy.random.RandomState(seed).permutation(T)` are train. honest: the
+        share of items that are taken from train and held back, see `hold_back`.
         Raises OptionError for a seed or fraction out of range and if fewer than 2 train or 1 test items are left.
         """
         if self.schema.split is not None and self.split_labels is not None:
-            return column_split(self.split_labels, self.schema.split)
+            return hold_back(column_split(self.split_labels, self.schema.split), honest, seed, shuffled=False)
         if self.schema.group is not None and self.group_labels is not None:
-            return group_split(self.group_labels, seed, test_fraction, self.schema.group)
-        return random_split(len(self), seed, test_fraction)
+            split = group_split(self.group_labels, seed, test_fraction, self.schema.group)
+            return hold_back(split, honest, seed, self.group_labels)
+        return hold_back(random_split(len(self), seed, test_fraction), honest, seed)
 
     def fingerprint(self) -> str:
         """The sha256 of all that the items are; equal only if none of it has changed.

@@ -1,10 +1,10 @@
-"""Which items are for fitting and which for testing."""
+"""Which items are for fitting, which for testing, and which are held back until the end."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,10 +18,11 @@ _LEAST_TRAIN, _LEAST_TEST = 2, 1
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Positions of the items: train and test are int64 arrays that share nothing and together hold every position."""
+    """Positions of the items: int64 arrays that share nothing and together hold every position. held: see `hold_back`."""
 
     train: IntArray
     test: IntArray
+    held: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def random_split(n_items: int, seed: int, test_fraction: float) -> Split:
@@ -51,6 +52,27 @@ def group_split(labels: Sequence[str], seed: int, test_fraction: float, column: 
         (train if len(train) < n_train else test).extend(groups[index])
     cause = f"--test-fraction {test_fraction:g} by the {len(groups)} groups of column '{column}'"
     return _checked(np.array(train), np.array(test), f"{cause}: take another fraction or finer groups")
+
+
+def hold_back(split: Split, share: float, seed: int, labels: Sequence[str] | None = None, shuffled: bool = True) -> Split:
+    """A split that holds back round(n * share) of all n items: the last of train, the test items staying as they are.
+
+    labels: the group of each item, of which whole ones are held back until there are as many. shuffled: whether train is in
+    random order; else it is permuted by `RandomState(seed)` first. Raises OptionError where fewer than 2 train items are left.
+    """
+    n_held = round((len(split.train) + len(split.test)) * share)
+    if n_held == 0:
+        return split
+    train = split.train if shuffled else split.train[_generator(seed).permutation(len(split.train))]
+    kept = max(0, len(train) - n_held)
+    while labels is not None and 0 < kept < len(train) and labels[train[kept - 1]] == labels[train[kept]]:
+        kept -= 1
+    if kept < _LEAST_TRAIN:
+        raise OptionError(
+            f"honest: {share:g} of all items held back leaves {kept} to train on, at least {_LEAST_TRAIN} are needed; "
+            "hold back less, or add items"
+        )
+    return replace(split, train=train[:kept] if shuffled else np.sort(train[:kept]), held=train[kept:])
 
 
 def column_split(labels: Sequence[str], column: str) -> Split:

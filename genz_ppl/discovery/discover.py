@@ -88,7 +88,7 @@ def begin(
     """A run of a kind from its start to its end. noted: what its record says besides."""
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(settings.seed, settings.test_fraction)
+    split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, split)
     run = kind(Problem(items, split, settings, loss, optim))
     directory = None if out is None else RunDirectory(Path(out))

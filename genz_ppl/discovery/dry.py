@@ -56,7 +56,7 @@ def dry_contrasts(
     """
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    parts = items.split_indices(settings.seed, settings.test_fraction)
+    parts = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, parts)
     run = MiningRun(Problem(items, parts, settings))
     progress, problem = run.start(), run.problem

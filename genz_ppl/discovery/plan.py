@@ -24,17 +24,18 @@ def plan(
     baseline, which is planned in place of a discovery.
     Raises OptionError for a split that leaves too few items and for prompts that are not usable.
     """
-    split = items.split_indices(settings.seed, settings.test_fraction)
-    n_train, n_test = len(split.train), len(split.test)
+    split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
+    n_train, n_test, n_held = len(split.train), len(split.test), len(split.held)
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
     answers += (features if settings.test_at_end else additions) * min(settings.combine, wordings) * n_test
+    answers += features * min(settings.combine, wordings) * n_held
     wordings *= additions
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
         answers = wordings * (n_train + n_test)
-    outline = Plan(len(items), n_train, n_test, additions, features, wordings, round(answers))
+    outline = Plan(len(items), n_train, n_test, additions, features, wordings, round(answers), held_items=n_held)
     if model_settings is None:
         return outline
     reckoning = Reckoning(items, settings, model_settings, additions, min(additions, usual_additions(settings)), features)

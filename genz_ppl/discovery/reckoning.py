@@ -97,8 +97,8 @@ class Reckoning:
         self.items, self.settings, self.served = items, settings, served
         self.additions, self.usual, self.features = additions, usual, features
         self.prompts = Prompts.load(served.prompts)
-        split = items.split_indices(settings.seed, settings.test_fraction)
-        self.train, self.test = ([items[int(t)] for t in side] for side in (split.train, split.test))
+        split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
+        self.train, self.test, self.held = ([items[int(t)] for t in side] for side in (split.train, split.test, split.held))
         described_items = [described(item, served) for item in items]
         kinds = set(described_items)
         short = all(is_short(item, served) for item in items)
@@ -123,6 +123,8 @@ class Reckoning:
             yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
         else:
             yield self.testing(parts, self.additions, parts, KEPT * self.usual)
+        if self.held:
+            yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1, "answers, held back", self.held)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -178,12 +180,22 @@ class Reckoning:
         typical = Tokens(usual, usual * read, usual * min(out, written))
         return self.part("proposals", self.served.miner, self.mining_price, most, typical)
 
-    def testing(self, features: int, times: int, usual: int, usually: float) -> Part:
-        """So many features, or parts of some, at a time about all test items, so often; usual, usually: in a typical run."""
-        weights, n = Weights(self.test, self.served), len(self.test)
+    def testing(
+        self,
+        features: int,
+        times: int,
+        usual: int,
+        usually: float,
+        name: str = "answers, test",
+        items: Sequence[Item] | None = None,
+    ) -> Part:
+        """So many features, or parts of some, at a time about all test items, or these, so often; usual, usually: in a typical
+        run."""
+        items = self.test if items is None else items
+        weights, n = Weights(items, self.served), len(items)
         most = together(n, features, self.batches, weights.most).times(times)
         typical = together(n, usual, self.batches, weights.likely).times(usually)
-        return self.answering("answers, test", most, typical)
+        return self.answering(name, most, typical)
 
     def answering(self, name: str, most: Asked, typical: Asked) -> Part:
         """Questions about items, each as often as there are draws."""
@@ -205,7 +217,7 @@ class Reckoning:
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
         most = most_items(self.served, 1, short=True)
-        largest = max(frames, default=0) + Weights([*self.train, *self.test], self.served).most(most)
+        largest = max(frames, default=0) + Weights([*self.train, *self.test, *self.held], self.served).most(most)
         return Tokens(asked.calls, read, written, largest).times(self.served.draws)
 
     def typical_of(self, asked: Asked) -> Tokens:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from genz_ppl.data import Items
 from genz_ppl.diagnostics.checks import measured
+from genz_ppl.diagnostics.confirmed import confirmed_words
 from genz_ppl.diagnostics.measures import kind_of, measures
 from genz_ppl.diagnostics.report.contents import report_contents
 from genz_ppl.diagnostics.report.facts import ReportData, RunFacts
@@ -17,6 +19,7 @@ from genz_ppl.discovery.ceiling import ceiling_of
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.target_checks import explained
 from genz_ppl.discovery.view import RunView
+from genz_ppl.errors import InputError
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
@@ -32,9 +35,21 @@ def ceiling_beside(test: FittedItems, items: Items, record: RunRecord, n_steps: 
     return ceiling_of(items, record.split_of(items), targets, predicted, kind, test.seed, n_steps, encode)
 
 
+def noted_ceiling(run: RunView, items: Items | None, n_steps: int) -> Ceiling | None:
+    """The same, or what the run's folder notes of it, where it is noted when first made. items: as the run was given them."""
+    directory = run.directory
+    noted = None if directory is None else directory.noted("ceiling")
+    if noted is not None or items is None or not any(item.fields for item in items):
+        return None if noted is None else Ceiling(**noted)
+    found = ceiling_beside(run.fitted(items, "test"), items, run.record, n_steps)
+    if directory is not None and found is not None:
+        directory.note("ceiling", asdict(found))
+    return found
+
+
 def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[int, float]] | None = None) -> ReportData:
     """The contents of a report. items: those of the run, None for what it knows of them; baseline: (n_features, test error)."""
-    train, test = run.fitted(items), run.fitted(items, "test")
+    train, test, given = run.fitted(items), run.fitted(items, "test"), items
     wanted, items = {*train.item_ids, *test.item_ids}, run.items if items is None else items
     facts = RunFacts(
         data_name=items.name,
@@ -48,8 +63,25 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
         summary=run.summary,
         ceiling=run.ceiling,
+        **_fresh(run, given, kind_of(test.state.model.likelihood) == "numbers" and len(test.column_names) == 1),
     )
     return report_contents(train, test, facts)
+
+
+def _fresh(run: RunView, items: Items | None, numbers: bool) -> dict[str, Any]:
+    """What a report says of items that chose no question; nothing where they are too few, or the run is not at its end.
+
+    numbers: whether there is one target of numbers, whose effects are given; of others it is what the answers alone tell.
+    """
+    if run.status != "done" or not run.features["active"].any():
+        return {}
+    try:
+        table = run.effects(items=items) if numbers else run.effects(error_rate_prior=None, items=items)
+    except InputError:
+        return {}
+    known = table[table["effect"].notna()] if numbers else table.iloc[:0]
+    effects = zip(known["feature"], known[["effect", "lower", "upper"]].itertuples(index=False, name=None), strict=True)
+    return {"confirmed": tuple(confirmed_words(table)), "fresh": dict(effects)}
 
 
 def _guesses(train: FittedItems, test: FittedItems) -> dict[str, dict[str, float]]:

@@ -16,13 +16,14 @@ from genz_ppl.data.readings import check_readings
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
+from genz_ppl.discovery.estimates import run_effects
 from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.pool import Pool, pool_of
 from genz_ppl.discovery.prediction_table import group_table, prediction_table
 from genz_ppl.discovery.ratings.rated_run import RatedRun
-from genz_ppl.discovery.reporting import ceiling_beside, gather
+from genz_ppl.discovery.reporting import gather, noted_ceiling
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.problem import fitted_items
@@ -42,6 +43,7 @@ from genz_ppl.inference.prediction import predict
 from genz_ppl.inference.strategies import Strategy, strategy_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import GenZ
+from genz_ppl.settings import AUTO
 from genz_ppl.types import FloatArray
 
 
@@ -121,6 +123,12 @@ class Discovery:
         """What `effect` in `features` is in: "log-odds", "log rate", "sd" of several targets; "" for the target's own unit."""
         return str(self.progress.state.model.effect_unit)
 
+    def effects(
+        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Items | None = None
+    ) -> pd.DataFrame:
+        """Effects with intervals to publish, on items that chose no question: see `genz_ppl.discovery.estimates.run_effects`."""
+        return run_effects(self, self.progress, gold, level, error_rate_prior, items)
+
     @property
     def coefficients(self) -> pd.DataFrame:
         """The effect of each active feature, by text, on each target (or class); units as in `features`."""
@@ -134,13 +142,7 @@ class Discovery:
         None without scikit-learn (the extra `report`), for a run of a few steps, of whose time it would take more than a tenth,
         and for one that was loaded without a note of it.
         """
-        noted = None if self.directory is None else self.directory.noted("ceiling")
-        if noted is not None or self._items is None or not any(item.fields for item in self._items):
-            return None if noted is None else Ceiling(**noted)
-        found = ceiling_beside(self.fitted(self._items, "test"), self._items, self.record, self.progress.step)
-        if self.directory is not None and found is not None:
-            self.directory.note("ceiling", asdict(found))
-        return found
+        return noted_ceiling(self, self._items, self.progress.step)
 
     @property
     def summary(self) -> Summary:
@@ -235,17 +237,16 @@ class Discovery:
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
     def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
-        """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test",
-        where q is the prior of the answers.
+        """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test" and
+        "held", where q is the prior of the answers.
 
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
         if items is not None:
             self.record.check_items(items)
         items, record = self.items if items is None else items, self.record
-        split, tested = record.split_of(items), side != "train"
-        part = items.take(split.test if tested else split.train)
-        return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, tested)
+        part = items.take(getattr(record.split_of(items), side))
+        return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, side)
 
     def to_inference_data(self, items: Items | None = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.

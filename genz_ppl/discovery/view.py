@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -34,4 +34,7 @@ class RunView(Protocol):
     @property
     def ceiling(self) -> Ceiling | None: ...
     def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems: ...
+    def effects(
+        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = None, items: Items | None = None
+    ) -> pd.DataFrame: ...
     def predict(self, items: Items, *, progress: bool | None = None) -> pd.DataFrame: ...

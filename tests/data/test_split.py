@@ -111,3 +111,30 @@ def test_bad_labels_say_the_row() -> None:
         items(3, split=["train", "test", None])
     with pytest.raises(InputError, match=r"group column 'group', row 2 \(id '1'\): the cell is empty"):
         items(3, group=["u", None, "v"])
+
+
+def test_held_back_items_are_the_last_of_train_and_the_rest_is_as_ever() -> None:
+    data = items(50)
+    plain, honest = data.split_indices(3, 0.2), data.split_indices(3, 0.2, 0.3)
+    np.testing.assert_array_equal(honest.test, plain.test)
+    np.testing.assert_array_equal(honest.train, np.random.RandomState(3).permutation(50)[:25])
+    np.testing.assert_array_equal(honest.held, plain.train[25:])
+    assert len(plain.held) == 0
+
+
+def test_of_a_column_held_back_items_are_drawn_and_of_groups_whole_ones() -> None:
+    marked = items(40, split=["train"] * 30 + ["test"] * 10)
+    split = marked.split_indices(0, 0.2, 0.25)
+    assert sorted([*split.train, *split.held]) == list(range(30))
+    assert len(split.held) == 10
+    assert split.held.tolist() != list(range(20, 30))
+    assert split.held.tolist() != marked.split_indices(1, 0.2, 0.25).held.tolist()
+    labels = [f"g{(7 * row) % 10}" for row in range(40)]
+    grouped = items(40, group=labels).split_indices(0, 0.2, 0.2)
+    assert len(grouped.held) >= 8
+    assert not {labels[row] for row in grouped.held} & {labels[row] for row in (*grouped.train, *grouped.test)}
+
+
+def test_holding_back_all_there_is_to_train_on_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"honest: 0\.8 of all items held back leaves 0 to train on"):
+        items(50).split_indices(0, 0.2, 0.8)

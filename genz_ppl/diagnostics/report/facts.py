@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ class RunFacts:
     features, curve: the tables of the run. texts: what a model read, by item id. scores: metrics by name of "train" and
     "test", and of always guessing the training mean, "guess_train" and "guess_test". settings, versions: as recorded.
     baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty. summary, ceiling: where they
-    are known.
+    are known. confirmed: what is on items that chose no question, see `confirmed_words`; fresh: of one target
+    of numbers the effects found there by question, with their 95 % intervals (effect, lower, upper). Both empty where not known.
     """
 
     data_name: str
@@ -36,6 +37,8 @@ class RunFacts:
     baseline: tuple[tuple[int, float], ...] = ()
     summary: Summary | None = None
     ceiling: Ceiling | None = None
+    confirmed: tuple[str, ...] = ()
+    fresh: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

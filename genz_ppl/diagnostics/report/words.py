@@ -164,7 +164,7 @@ def cost_tile(curve: pd.DataFrame) -> Tile:
 
 def summary(data: ReportData) -> list[str]:
     """The result in a few sentences."""
-    return [_found(data), _quality(data), *_beside(data), *_baseline(data), cost_words(data.facts.curve)]
+    return [_found(data), _quality(data), *_beside(data), *_confirmed(data), *_baseline(data), cost_words(data.facts.curve)]
 
 
 def _beside(data: ReportData) -> list[str]:
@@ -178,6 +178,10 @@ def _beside(data: ReportData) -> list[str]:
         line = ceiling.line(len(data.features))
         said.append(f"{line[0].upper()}{line[1:]}.")
     return said
+
+
+def _confirmed(data: ReportData) -> list[str]:
+    return [f"{line[0].upper()}{line[1:]}." for line in data.facts.confirmed]
 
 
 def _found(data: ReportData) -> str:
@@ -253,6 +257,9 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
     what = f"the probability that {shortened(data.columns[0].name, 60)}" if data.kind == "classes" else data.columns[0].name
     ends = sorted((feature.lower, feature.upper)) if value > 0 else sorted((-feature.lower, -feature.upper))
     between = f" (90\u202f% interval {number(ends[0])} to {number(ends[1])})" if known else ""
+    if known and feature.text in data.facts.fresh:
+        low, fresh, high = sorted((1 if value > 0 else -1) * end for end in data.facts.fresh[feature.text])
+        between = f"; on items it was not found on by {number(fresh)} (95\u202f% interval {number(low)} to {number(high)})"
     return f"{verb} {shortened(what, 100)} by {change(data, abs(value)).lstrip('+')}{between}"
 
 

@@ -122,7 +122,8 @@ def _effect_heading(data: ReportData) -> str:
 
 
 def _effect_words(data: ReportData) -> str:
-    known = ", with a 90\u202f% interval" if any(math.isfinite(feature.lower) for feature in data.features) else ""
+    given = ", with a 90\u202f% interval that takes questions and answers for given"
+    known = given if any(math.isfinite(feature.lower) for feature in data.features) else ""
     if len(data.columns) > 1:
         unit = f" ({data.unit})" if data.unit else ", in their standard deviations" if data.kind == "numbers" else ""
         all_columns = "classes" if data.kind == "classes" else "targets"

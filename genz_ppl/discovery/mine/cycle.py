@@ -40,8 +40,8 @@ class Cycle:
     """Moves a `Progress` forward on the training items.
 
     items: the training items; data: their standardised tensors, without answers (T, 0), on the device of the run, where the
-    states of the `Progress` are, too. strategy: that of the settings if not given. Randomness of a step depends on
-    the run's seed and the step's number alone, so that a resumed run goes the same way.
+    states of the `Progress` are, too. strategy: that of the settings if not given. held_items: those held back until the end.
+    Randomness of a step depends on the run's seed and the step's number alone, so that a resumed run goes the same way.
     """
 
     def __init__(
@@ -52,8 +52,10 @@ class Cycle:
         data: Data,
         oracle: Oracle,
         strategy: Strategy | None = None,
+        held_items: Sequence[Item] = (),
     ) -> None:
-        self.settings, self.items, self.test_items, self.data, self.oracle = settings, items, test_items, data, oracle
+        self.settings, self.items, self.test_items, self.held_items = settings, items, test_items, held_items
+        self.data, self.oracle = data, oracle
         self.strategy = strategy or strategy_of(settings)
 
     def guide(self, progress: Progress) -> Guide:
@@ -300,7 +302,10 @@ class Cycle:
         events = self.prune(progress, priced=True) if progress.active and self.settings.smallest_worth != 0 else []
         if events:
             return events
-        self.test(progress, [record.text for record in progress.active])
+        kept = [record.text for record in progress.active]
+        self.test(progress, kept)
+        if self.held_items:
+            complete(progress.held_pool, kept, lambda missing: self.oracle.answer(self.held_items, missing))
         self.last_fit(progress)
         return [("final", "")]
 

@@ -189,7 +189,7 @@ def _held(factors: Factors, row: int) -> HeldItem:
 
 def _same_ids(items: Items, run: RunView) -> Items:
     split = run.record.split
-    if sorted(items.ids) != sorted(split.train + split.test):
+    if sorted(items.ids) != sorted(split.train + split.test + split.held):
         raise InputError(f"{items.name}: the items are not those of the run; give the data it was started on")
     return items
 

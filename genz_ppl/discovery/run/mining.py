@@ -20,7 +20,7 @@ from genz_ppl.discovery.mine.tried import with_tried
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
 from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import Event, Progress
-from genz_ppl.discovery.run.states import load_progress, state_bytes
+from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
 from genz_ppl.discovery.run.tables import csv_of, curve_table, feature_table
 from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
@@ -53,11 +53,12 @@ class MiningRun:
         with isolated(self.settings.seed):
             state, data = self.problem.blank(None if previous is None else torch.from_numpy(previous.train_answers))
             bound = coordinate(state, data, self.settings.refit_steps)[-1].total
-        progress = Progress(state, bound, n_test=len(self.problem.test))
+        progress = Progress(state, bound, n_test=len(self.problem.test), n_held=len(self.problem.held))
         if previous is not None:
             kept = enumerate(previous.active, start=1)
             progress.features = [replace(record, id=f"f{number}", added_at=0) for number, record in kept]
-            progress.pool, progress.test_pool = dict(previous.pool), dict(previous.test_pool)
+            for name in POOLS:
+                setattr(progress, name, dict(getattr(previous, name)))
             progress.counters = replace(previous.counters)
         return progress
 
@@ -82,7 +83,8 @@ class MiningRun:
         self._started = time.monotonic() - progress.seconds
         problem = self.problem
         oracle = Oracle(self.model, progress.counters, with_tried(progress, problem.train.items))
-        self._cycle = Cycle(self.settings, problem.train.items, problem.test.items, problem.data, oracle, problem.strategy)
+        items = problem.train.items, problem.test.items
+        self._cycle = Cycle(self.settings, *items, problem.data, oracle, problem.strategy, problem.held.items)
         return self._cycle
 
     def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, settled: Settled) -> None:

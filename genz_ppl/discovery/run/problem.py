@@ -14,7 +14,7 @@ from genz_ppl.data import Items, Split
 from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.progress import Progress
-from genz_ppl.discovery.run.record import RunRecord, Sides, Units, content_hashes
+from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
 from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, likelihood_of
 from genz_ppl.discovery.run.trust import with_id
 from genz_ppl.inference.fit import check_device
@@ -53,7 +53,7 @@ class Problem:
         settings = replace(settings, likelihood=likelihood_of(items, settings.likelihood, settings.direction))
         self.items, self.split, self.settings = items, split, settings
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
-        self.train, self.test = items.take(split.train), items.take(split.test)
+        self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
         if settings.direction:
             check_direction(items, settings.likelihood)
         self.n_classes = count_classes(items, settings.likelihood)
@@ -100,8 +100,8 @@ class Problem:
                 n_classes=self.n_classes,
                 levels=list(self.levels),
                 scaling=Units(**units),
-                split=Sides(train=list(self.train.ids), test=list(self.test.ids)),
-                contents=Sides(train=content_hashes(self.train), test=content_hashes(self.test)),
+                split=AllSides(train=list(self.train.ids), test=list(self.test.ids), held=list(self.held.ids)),
+                contents=AllSides(**{name: content_hashes(getattr(self, name)) for name in ("train", "test", "held")}),
                 **{name: class_name(value) for name, value in self.trained_with.items() if value is not None},
                 **entries,
             )
@@ -186,13 +186,14 @@ def fitted_items(
     part: Items,
     settings: DiscoverSettings,
     levels: tuple[str, ...],
-    tested: bool = False,
+    side: str = "train",
 ) -> FittedItems:
-    """A run's fit as diagnostics see it. part: its training items, or tested, where q is the prior of the answers."""
-    answers = torch.from_numpy(progress.test_answers if tested else progress.train_answers)
+    """A run's fit as diagnostics see it. part: its items of that side, "train", "test" or "held"; q of the last two is the prior
+    of their answers."""
+    answers = torch.from_numpy(getattr(progress, f"{side}_answers"))
     schema = part.schema
     return FittedItems(
-        state=replace(state, posterior=state.prior(answers)) if tested else state,
+        state=state if side == "train" else replace(state, posterior=state.prior(answers)),
         scaling=scaling,
         answers=answers,
         covariates=covariates_of(part, levels),

@@ -91,7 +91,8 @@ class Progress:
 
     state: the fitted model of the active features, in the order of `active`. n_test: U, the number of test items.
     pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid answer) and -2 (not asked); test_pool:
-    the same on the test items, for wordings that were kept at least once (with `DiscoverSettings.test_at_end`, in the end).
+    the same on the test items, for wordings that were kept at least once (with `DiscoverSettings.test_at_end`, in the end);
+    held_pool: the same on the n_held items held back, for those kept in the end.
     splits: those last shown, (T,) each, from 0 to 255. cycle_start: the places in the pool of the features that the cycle began
     with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
     added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
@@ -107,6 +108,7 @@ class Progress:
     curve: list[dict[str, Any]] = field(default_factory=list)
     pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     test_pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    held_pool: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     splits: list[NDArray[np.uint8]] = field(default_factory=list)
     best: Snapshot | None = None
     counters: Counters = field(default_factory=Counters)
@@ -123,6 +125,7 @@ class Progress:
     seconds: float = 0.0
     status: str = "running"
     unit: str = ""
+    n_held: int = 0
     cycle_start: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
 
@@ -145,6 +148,16 @@ class Progress:
     def test_answers(self) -> NDArray[np.float64]:
         """Answers to the active features on the test items, (U, K); NaN where they are not asked about yet."""
         return self._columns(self.test_pool, self.n_test)
+
+    @property
+    def held_asked(self) -> bool:
+        """Whether the items held back were asked about all active features, which is so at the end of a run."""
+        return all(record.text in self.held_pool for record in self.active)
+
+    @property
+    def held_answers(self) -> NDArray[np.float64]:
+        """The same of the items held back, (H, K)."""
+        return self._columns(self.held_pool, self.n_held)
 
     def to(self, device: torch.device) -> None:
         """Move the fitted states, in place."""

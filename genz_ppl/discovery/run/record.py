@@ -98,6 +98,12 @@ class Sides(Part):
     test: list[str]
 
 
+class AllSides(Sides):
+    """The same, and of each item held back."""
+
+    held: list[str] = []
+
+
 class Units(Part):
     """The fields of a `Scaling`."""
 
@@ -217,8 +223,8 @@ class RunRecord(AnyRecord):
     settings: Annotated[DiscoverSettings, _settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int)]
     roles: Annotated[Schema, _Made(dict[str, Any], Schema.from_dict, Schema.to_dict)] = Field(alias="schema")
     scaling: Units
-    split: Sides
-    contents: Sides = Field(alias="content")
+    split: AllSides
+    contents: AllSides = Field(alias="content")
     n_classes: Whole = 2
     levels: list[str] = []
     baseline: Brief | None = None
@@ -230,7 +236,7 @@ class RunRecord(AnyRecord):
         """Raise ValueError unless what is said of one thing in two places is of one size."""
         scaling, n_covariates = self.scaling, len(self.roles.covariates)
         sizes = {
-            "content": [len(self.contents.train), len(self.contents.test)] == [len(self.split.train), len(self.split.test)],
+            "content": all(len(getattr(self.contents, side)) == len(getattr(self.split, side)) for side in AllSides.model_fields),
             "scaling of targets": len(scaling.target_centre) == len(scaling.target_spread) == len(self.roles.target) > 0,
             "scaling of covariates": len(scaling.covariate_centre) == len(scaling.covariate_spread) == n_covariates,
             "scaling of effects": [len(row) for row in scaling.effect_spread] == [1 + n_covariates] * len(self.levels),
@@ -256,14 +262,16 @@ class RunRecord(AnyRecord):
     def split_of(self, items: Items) -> Split:
         """The split of the run, for the same items."""
         position = {name: index for index, name in enumerate(items.ids)}
-        train, test = ([position[name] for name in side] for side in (self.split.train, self.split.test))
-        return Split(train=np.array(train, dtype=np.int64), test=np.array(test, dtype=np.int64))
+        sides = {side: [position[name] for name in getattr(self.split, side)] for side in AllSides.model_fields}
+        return Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
 
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
         """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are."""
         known = dict(zip(self.contents.train, progress.train_answers, strict=True))
         if progress.tested:
             known |= zip(self.contents.test, progress.test_answers, strict=True)
+        if progress.held_asked:
+            known |= zip(self.contents.held, progress.held_answers, strict=True)
         found = [known.get(name) for name in content_hashes(items)]
         unknown = np.full(len(progress.active), np.nan)
         answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))

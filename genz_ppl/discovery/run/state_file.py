@@ -47,6 +47,7 @@ PROGRESS = part(
     counters=Counters,
     pool=list[str],
     test_pool=list[str],
+    held_pool=(list[str], []),
     best=_BEST | None,
     outcome=(dict[str, int | float | str | None], {}),
 )

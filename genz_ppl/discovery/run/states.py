@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.progress import Counters, Progress, Snapshot
-from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.record import AllSides, RunRecord
 from genz_ppl.discovery.run.state_file import PROGRESS, UNREADABLE, Arrays, features_of, packed
 from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import isolated
@@ -23,6 +23,8 @@ from genz_ppl.models import GenZ
 
 # Of a `Progress`, what JSON holds as it is.
 _PLAIN = ("bound", "n_test", "outcome", *(each.name for each in fields(Progress) if isinstance(each.default, int | str)))
+# Answers by wording, of the items of each side.
+POOLS = ("pool", "test_pool", "held_pool")
 
 
 def state_bytes(progress: Progress) -> bytes:
@@ -31,7 +33,7 @@ def state_bytes(progress: Progress) -> bytes:
     if best is not None:
         tensors |= state_tensors("best", best.state)
     arrays = as_arrays(tensors)
-    for name in ("pool", "test_pool"):
+    for name in POOLS:
         columns = list(getattr(progress, name).values())
         arrays[name] = np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8)
     arrays["splits"] = np.stack(progress.splits) if progress.splits else np.zeros((0, 0), dtype=np.uint8)
@@ -40,8 +42,7 @@ def state_bytes(progress: Progress) -> bytes:
         "features": [asdict(record) for record in progress.features],
         "curve": [{**row, "seconds": 0.0} for row in progress.curve],
         "counters": asdict(progress.counters),
-        "pool": list(progress.pool),
-        "test_pool": list(progress.test_pool),
+        **{name: list(getattr(progress, name)) for name in POOLS},
         "best": None if best is None else {name: getattr(best, name) for name in ("step", "ids", "bound", "judged", "freedoms")},
     }
     return packed(arrays, plain)
@@ -60,14 +61,14 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             features=features_of(plain),
             curve=plain["curve"],
             counters=Counters(**plain["counters"]),
-            pool=dict(zip(plain["pool"], arrays["pool"], strict=True)),
-            test_pool=dict(zip(plain["test_pool"], arrays["test_pool"], strict=True)),
             splits=list(arrays.get("splits", ())),
             best=best,
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
+        for name in POOLS:
+            setattr(progress, name, dict(zip(plain.get(name, ()), arrays.get(name, ()), strict=True)))
         untested = bool(record.settings.test_at_end) and progress.status != "done"
-        _check_sizes(progress, len(record.split.train), len(record.split.test), untested)
+        _check_sizes(progress, record.split, untested)
     except UNREADABLE as error:
         raise directory.unreadable(error) from None
     progress.seconds = progress.curve[-1]["seconds"]
@@ -148,22 +149,28 @@ def _has_its_covariance(state: State) -> bool:
     return covariance.shape == (link.n_targets, size, size) and covariance.dtype == torch.float64
 
 
-def _check_sizes(progress: Progress, n_train: int, n_test: int, untested: bool) -> None:
-    """Raise ValueError unless features, answers and states of a run on so many items belong together.
+def _check_sizes(progress: Progress, split: AllSides, untested: bool) -> None:
+    """Raise ValueError unless features, answers and states of a run on these items belong together.
 
     untested: the test items need not have been asked about yet.
     """
+    n_train, n_test, n_held = len(split.train), len(split.test), len(split.held)
     known, best = {record.id for record in progress.features}, [] if progress.best is None else [progress.best]
-    agreed = progress.n_test == n_test and len(known) == len(progress.features) and all(known >= {*each.ids} for each in best)
+    agreed = (
+        (progress.n_test, progress.n_held) == (n_test, n_held)
+        and len(known) == len(progress.features)
+        and all(known >= {*each.ids} for each in best)
+    )
     for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
         rates, posterior = state.error_rates, state.posterior
         apart = (2,) if state.model.features.asymmetric else ()
         agreed &= rates.shape == (n_features, *apart) and posterior.shape == (n_train, n_features)
         agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
         agreed &= bool(((rates > 0) & (rates < 1)).all()) and _has_its_covariance(state)
-    for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test)):
+    for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test), (progress.held_pool, n_held)):
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
     agreed &= progress.pool.keys() >= {record.text for record in progress.active} and (untested or progress.tested)
-    agreed &= all(split.shape == (n_train,) and split.dtype == np.uint8 for split in progress.splits)
+    agreed &= n_held == 0 or progress.status != "done" or progress.held_asked
+    agreed &= all(shown.shape == (n_train,) and shown.dtype == np.uint8 for shown in progress.splits)
     if not agreed:
         raise ValueError("its parts do not belong together, or not to these items")

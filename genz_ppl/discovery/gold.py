@@ -1,0 +1,85 @@
+"""Gold labels as people write them: a table of items by questions, yes and no, matched with a run's items and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl.data.values import shorten
+from genz_ppl.discovery.run.progress import FeatureRecord
+from genz_ppl.errors import InputError, did_you_mean
+from genz_ppl.llm.combined import answers_by_parts, parts_of
+from genz_ppl.output import unquoted
+from genz_ppl.types import FloatArray
+
+#: The column of the probability with which an item was drawn to be labelled; not needed where all were alike.
+SAMPLING = "sampling"
+_LABELS = {**dict.fromkeys(("1", "1.0", "yes", "y", "true"), 1.0), **dict.fromkeys(("0", "0.0", "no", "n", "false"), 0.0)}
+_NONE = ("", "nan", "none", "<na>", "?", "-")
+
+
+def gold_labels(
+    table: pd.DataFrame, ids: Sequence[str], known: Mapping[str, str], features: Sequence[FeatureRecord]
+) -> tuple[FloatArray, FloatArray | None]:
+    """Labels, (T, K), NaN where there is none, and sampling probabilities, (T,), None where the table has none.
+
+    table: a row an item, with its id in a column "id" or as index, and a column a question, by its text or its id; of a
+    combination its own or one for each part. ids: of the T items; known: the side of the split of all ids of the run, so that
+    labels of training items are left out. Raises InputError for ids, columns and labels that are not usable.
+    """
+    names = [unquoted(str(name)) for name in table.columns]
+    if "id" not in names and table.index.name != "id":
+        raise InputError('gold: expected the ids of the items in a column "id", found none; add it')
+    own = table.index if "id" not in names else table.iloc[:, names.index("id")]
+    labelled = [unquoted(str(name)) for name in own]
+    place = {name: row for row, name in enumerate(labelled)}
+    twice = next((name for row, name in enumerate(labelled) if place[name] != row), None)
+    if twice is not None:
+        raise InputError(f"gold: item {shorten(twice)} is there twice; keep one row of it")
+    unknown = next((name for name in labelled if name not in known), None)
+    if unknown is not None:
+        raise InputError(f"gold: the run has no item {shorten(unknown)}; {did_you_mean(unknown, known)}write ids as in its data")
+    columns = _columns(table, names, labelled, features)
+    rows = [place.get(name, -1) for name in ids]
+    found = np.stack([np.where(np.array(rows) >= 0, column[rows], np.nan) for column in columns], axis=1)
+    if SAMPLING not in names:
+        return found, None
+    chances = pd.to_numeric(table.iloc[:, names.index(SAMPLING)], errors="coerce").to_numpy(dtype=np.float64)
+    return found, np.where(np.array(rows) >= 0, chances[rows], np.nan)
+
+
+def _columns(
+    table: pd.DataFrame, names: Sequence[str], labelled: Sequence[str], features: Sequence[FeatureRecord]
+) -> list[FloatArray]:
+    """Of every question the labels in the order of the table."""
+
+    def read(text: str) -> FloatArray:
+        alias = next((one.id for one in features if one.text == text), text)
+        name = text if text in names else alias
+        if name not in names:
+            raise InputError(
+                f"gold: expected a column for the question {shorten(text)} (or {alias}), found none; {did_you_mean(text, names)}"
+                "effects are beside all other questions, so each needs labels"
+            )
+        return np.array([_label(cell, name, labelled[row]) for row, cell in enumerate(table.iloc[:, names.index(name)])])
+
+    found = []
+    for one in features:
+        whole = one.text in names or one.id in names or parts_of(one.text) == (one.text,)
+        answers = read(one.text) if whole else answers_by_parts([one.text], lambda parts: np.stack([*map(read, parts)], 1))[:, 0]
+        found.append(answers)
+    return found
+
+
+def _label(cell: object, column: str, item: str) -> float:
+    written = str(cell).strip().lower()
+    if written in _NONE:
+        return float("nan")
+    if written not in _LABELS:
+        raise InputError(
+            f"gold: item {shorten(item)}, question {shorten(column)}: expected yes or no (1 or 0), or nothing where nobody "
+            f"is sure, found {shorten(cell)}"
+        )
+    return _LABELS[written]
