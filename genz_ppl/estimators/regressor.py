@@ -48,3 +48,8 @@ class GenZRegressor(RegressorMixin, GenZEstimator):  # type: ignore[misc]
         if self._single:
             mean, sd = mean[:, 0], sd[:, 0]
         return (mean, sd) if return_std else mean
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
