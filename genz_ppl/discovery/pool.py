@@ -13,23 +13,30 @@ from genz_ppl.discovery.run.progress import FeatureRecord, Progress, asked, unpa
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.joint_normal import JointNormal, fit_joint_normal
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.start import first_state
 from genz_ppl.inference.state import State
 from genz_ppl.inference.worth.candidates import finalists, is_balanced
+from genz_ppl.models.features import SMALLEST_ERROR_RATE
 from genz_ppl.settings import CALIBRATION, DiscoverSettings
 
 # E- and M-steps of the fit, and parts in which training items are left out.
 STEPS, FOLDS = 30, 5
+# Answers that a question must have beside those answered on all training items, and the most questions then.
+FEWEST_ANSWERS, MOST_QUESTIONS = 15, 100
+# Strengths of the prior that are tried where answers are missing, in items.
+STRENGTHS = (30.0, 100.0, 300.0)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The model of all questions that were answered on every training item. progress: the run with it in place of its own.
+    """The model of all questions that were answered. progress: the run with it in place of its own.
 
     list_r2, pool_r2: of training items left out, one fifth at a time, by the questions of the list alone and by all; the list was
-    chosen with these items in sight, so that the difference is rather too small.
+    chosen with these items in sight, so that the difference is rather too small. Where answers are missing pool_r2 is from those
+    that there are, and a new item, which is asked about everything, is predicted better.
     """
 
     progress: Progress
@@ -46,7 +53,8 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
     """Fit the model of all questions whose answers are known. fitted: the run's training items.
 
     The questions of the list come first; others join if they are neither too rare nor too common and answer like none before
-    them. Raises OptionError for a model whose weights have no closed form, so that they cannot shrink.
+    them. Those that were screened, and so have answers on a part of the items only, join as well if that predicts items left
+    out better, see `joint_normal`. Raises OptionError for a model whose weights have no closed form, so that they cannot shrink.
     """
     state = progress.state
     if not state.model.has_closed_form:
@@ -55,23 +63,61 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
             f"{settings.likelihood} does not have; choose list"
         )
     listed = [record.text for record in progress.active]
-    others = [text for text in _answered(progress, settings.smallest_share) if text not in set(listed)]
-    columns = np.stack([unpack(progress.pool[text]) for text in (*listed, *others)], axis=1) if others else progress.train_answers
+    whole, partial = _answered(progress, settings.smallest_share, set(listed))
+    columns = np.stack([unpack(progress.pool[text]) for text in (*listed, *whole)], axis=1) if whole else progress.train_answers
     used, left = columns[:, : len(listed)], columns[:, len(listed) :]
     chosen = finalists(np.zeros(left.shape[1]), left, used, left.shape[1])
     answers = torch.from_numpy(np.concatenate([used, left[:, chosen]], axis=1))
-    texts = [*listed, *(others[index] for index in chosen)]
-    whole = fitted_to(replace(fitted, answers=answers), settings)
-    records = [FeatureRecord(f"p{number}", text, "pool", float("nan"), 0) for number, text in enumerate(texts, start=1)]
-    pooled = replace(progress, state=whole, features=records, best=None, outcome={})
+    texts = [*listed, *(whole[index] for index in chosen)]
     alone, beside = (left_out(replace(fitted, answers=some), settings) for some in (answers[:, : len(listed)], answers))
-    return Pool(pooled, alone, beside)
+    best = fitted_to(replace(fitted, answers=answers), settings)
+    partial = partial[: max(0, MOST_QUESTIONS - len(texts))]
+    if partial and takes_missing_answers(fitted):
+        more = torch.from_numpy(np.stack([unpack(progress.pool[text]) for text in partial], axis=1))
+        larger = replace(fitted, answers=torch.cat([answers, more], dim=1))
+        score, strength = max((left_out(larger, settings, strength), strength) for strength in STRENGTHS)
+        if score > beside:
+            texts, beside, best = [*texts, *partial], score, fitted_to_part(larger, settings, strength)
+    records = [FeatureRecord(f"p{number}", text, "pool", float("nan"), 0) for number, text in enumerate(texts, start=1)]
+    return Pool(replace(progress, state=best, features=records, best=None, outcome={}), alone, beside)
 
 
-def _answered(progress: Progress, smallest_share: float) -> list[str]:
-    """Wordings with answers on all training items, neither too rare nor too common."""
-    whole = [text for text, entry in progress.pool.items() if asked(entry).all()]
-    return [text for text in whole if is_balanced(unpack(progress.pool[text]), smallest_share)]
+def _answered(progress: Progress, smallest_share: float, listed: set[str]) -> tuple[list[str], list[str]]:
+    """Wordings besides the list's, neither too rare nor too common, with answers on all training items, and those with answers on
+    enough of them, the most first."""
+    known = {text: entry for text, entry in progress.pool.items() if text not in listed}
+    known = {text: entry for text, entry in known.items() if is_balanced(unpack(entry), smallest_share)}
+    whole = [text for text, entry in known.items() if asked(entry).all()]
+    counts = {text: int((entry >= 0).sum()) for text, entry in known.items() if text not in set(whole)}
+    partial = [text for text, count in sorted(counts.items(), key=lambda pair: -pair[1]) if count >= FEWEST_ANSWERS]
+    return whole, partial
+
+
+def takes_missing_answers(fitted: FittedItems) -> bool:
+    """Whether the run's model is one of which a joint normal distribution knows the weights: linear, with normal noise."""
+    model = fitted.state.model
+    return model.link.name == "linear" and not model.likelihood.robust and not fitted.levels
+
+
+def _joint(items: FittedItems, strength: float) -> JointNormal:
+    data = items.data
+    return fit_joint_normal(torch.cat([data.answers, data.covariates, data.targets], dim=1).numpy(), strength)
+
+
+def fitted_to_part(items: FittedItems, settings: DiscoverSettings, strength: float) -> State:
+    """The linear model that predicts as the joint normal distribution of answers, covariates and targets does."""
+    data, n_features = items.data, items.answers.shape[1]
+    known = n_features + data.covariates.shape[1]
+    weights, intercept, rest = map(torch.from_numpy, _joint(items, strength).regression(known))
+    with isolated(settings.seed):
+        kind = (settings.link, settings.likelihood, settings.error_rate_prior)
+        state = first_state(data, items.scaling, *kind, asymmetric=items.state.model.features.asymmetric)
+        state.error_rates = torch.full_like(state.error_rates, SMALLEST_ERROR_RATE)
+        state.posterior = state.prior(data.answers)
+        with torch.no_grad():
+            state.model.link.set_solution(weights[:n_features, None], intercept, weights[n_features:])
+        state.model.likelihood.update(rest.diagonal()[None], torch.ones(1, len(rest), dtype=torch.bool))
+    return state
 
 
 def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
@@ -84,15 +130,20 @@ def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
     return state
 
 
-def left_out(items: FittedItems, settings: DiscoverSettings) -> float:
-    """R2 of training items, each predicted from a fit to the other folds."""
+def left_out(items: FittedItems, settings: DiscoverSettings, strength: float | None = None) -> float:
+    """R2 of training items, each predicted from a fit to the other folds: with a strength a joint normal one."""
     folds = np.random.default_rng(settings.seed).permutation(len(items.item_ids)) % FOLDS
     predicted = np.full(items.targets.shape, np.nan)
     for fold in range(FOLDS):
-        rest, out = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        state = fitted_to(_rows(items, rest), settings)
-        some = _rows(items, out)
-        predicted[folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
+        rest, some = _rows(items, torch.from_numpy(folds != fold)), _rows(items, torch.from_numpy(folds == fold))
+        if strength is None:
+            state = fitted_to(rest, settings)
+            predicted[folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
+        else:
+            data = some.data
+            blank = torch.cat([data.answers, data.covariates, torch.full_like(data.targets, float("nan"))], dim=1)
+            found = _joint(rest, strength).filled(blank.numpy())[0][:, -data.targets.shape[1] :]
+            predicted[folds == fold] = items.scaling.location(torch.from_numpy(found)).numpy()
     return r2(items.targets.numpy(), predicted)
 
 
