@@ -13,7 +13,7 @@ from genz_ppl.discovery.run.progress import FeatureRecord, Progress, asked, unpa
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.joint_normal import JointNormal, fit_joint_normal
+from genz_ppl.inference.joint_normal import fit_joint_normal
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.start import first_state
@@ -21,13 +21,14 @@ from genz_ppl.inference.state import State
 from genz_ppl.inference.worth.candidates import finalists, is_balanced
 from genz_ppl.models.features import SMALLEST_ERROR_RATE
 from genz_ppl.settings import CALIBRATION, DiscoverSettings
+from genz_ppl.types import FloatArray
 
 # E- and M-steps of the fit, and parts in which training items are left out.
 STEPS, FOLDS = 30, 5
 # Answers that a question must have beside those answered on all training items, and the most questions then.
 FEWEST_ANSWERS, MOST_QUESTIONS = 15, 100
 # Strengths of the prior that are tried where answers are missing, in items.
-STRENGTHS = (30.0, 100.0, 300.0)
+STRENGTHS = (30.0, 100.0, 400.0)
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,17 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
     chosen = finalists(np.zeros(left.shape[1]), left, used, left.shape[1])
     answers = torch.from_numpy(np.concatenate([used, left[:, chosen]], axis=1))
     texts = [*listed, *(whole[index] for index in chosen)]
-    alone, beside = (left_out(replace(fitted, answers=some), settings) for some in (answers[:, : len(listed)], answers))
-    best = fitted_to(replace(fitted, answers=answers), settings)
-    partial = partial[: max(0, MOST_QUESTIONS - len(texts))]
-    if partial and takes_missing_answers(fitted):
+    items = replace(fitted, answers=answers)
+    best, (alone, *_) = fitted_to(items, settings), left_out(replace(fitted, answers=answers[:, : len(listed)]), settings)
+    partial = partial[: max(0, MOST_QUESTIONS - len(texts))] if takes_missing_answers(fitted) else []
+    if not partial:
+        beside = left_out(items, settings)[0]
+    else:
         more = torch.from_numpy(np.stack([unpack(progress.pool[text]) for text in partial], axis=1))
-        larger = replace(fitted, answers=torch.cat([answers, more], dim=1))
-        score, strength = max((left_out(larger, settings, strength), strength) for strength in STRENGTHS)
-        if score > beside:
-            texts, beside, best = [*texts, *partial], score, fitted_to_part(larger, settings, strength)
+        scores = left_out(items, settings, more)
+        beside, chosen_last = max(scores), int(np.argmax(scores))
+        if chosen_last:
+            texts, best = [*texts, *partial], with_partial(best, items, more, STRENGTHS[chosen_last - 1])
     records = [FeatureRecord(f"p{number}", text, "pool", float("nan"), 0) for number, text in enumerate(texts, start=1)]
     return Pool(replace(progress, state=best, features=records, best=None, outcome={}), alone, beside)
 
@@ -94,30 +97,40 @@ def _answered(progress: Progress, smallest_share: float, listed: set[str]) -> tu
 
 
 def takes_missing_answers(fitted: FittedItems) -> bool:
-    """Whether the run's model is one of which a joint normal distribution knows the weights: linear, with normal noise."""
+    """Whether what a fit leaves over is normal and each item's own."""
     model = fitted.state.model
-    return model.link.name == "linear" and not model.likelihood.robust and not fitted.levels
+    return not model.likelihood.robust and not fitted.levels
 
 
-def _joint(items: FittedItems, strength: float) -> JointNormal:
+def _beside(state: State, items: FittedItems, partial: Tensor) -> FloatArray:
+    """What a joint normal distribution is fitted to: E z of the questions that all items have answers to, the answers to the
+    others, (T, N), covariates, and what the targets are beside the fit, standardised."""
     data = items.data
-    return fit_joint_normal(torch.cat([data.answers, data.covariates, data.targets], dim=1).numpy(), strength)
+    prior = state.prior(data.answers)
+    with torch.no_grad():
+        left = data.targets - state.model.link(prior, data.covariates)
+    values: FloatArray = torch.cat([prior, partial, data.covariates, left], dim=1).numpy()
+    return values
 
 
-def fitted_to_part(items: FittedItems, settings: DiscoverSettings, strength: float) -> State:
-    """The linear model that predicts as the joint normal distribution of answers, covariates and targets does."""
-    data, n_features = items.data, items.answers.shape[1]
-    known = n_features + data.covariates.shape[1]
-    weights, intercept, rest = map(torch.from_numpy, _joint(items, strength).regression(known))
-    with isolated(settings.seed):
-        kind = (settings.link, settings.likelihood, settings.error_rate_prior)
-        state = first_state(data, items.scaling, *kind, asymmetric=items.state.model.features.asymmetric)
-        state.error_rates = torch.full_like(state.error_rates, SMALLEST_ERROR_RATE)
-        state.posterior = state.prior(data.answers)
-        with torch.no_grad():
-            state.model.link.set_solution(weights[:n_features, None], intercept, weights[n_features:])
-        state.model.likelihood.update(rest.diagonal()[None], torch.ones(1, len(rest), dtype=torch.bool))
-    return state
+def with_partial(state: State, items: FittedItems, partial: Tensor, strength: float) -> State:
+    """A fit that predicts besides what questions with missing answers, (T, N), tell of what it leaves over.
+
+    Weights and noise are those of the conditional distribution of a joint normal one.
+    """
+    n_whole, n_features = items.answers.shape[1], items.answers.shape[1] + partial.shape[1]
+    joint = fit_joint_normal(_beside(state, items, partial), strength)
+    known = n_features + state.model.link.covariate_weights.shape[0]
+    weights, intercept, rest = map(torch.from_numpy, joint.regression(known))
+    with isolated(0), torch.no_grad():
+        larger = state.with_columns(list(range(n_whole)), torch.nan_to_num(partial, nan=0.5))
+        larger.error_rates[n_whole:] = SMALLEST_ERROR_RATE
+        link = larger.model.link
+        coefficients = link.coefficients().detach().clone()
+        coefficients[:, 0] += weights[:n_features]
+        link.set_solution(coefficients, link.intercept + intercept, link.covariate_weights + weights[n_features:])
+        larger.model.likelihood.update(rest.diagonal()[None], torch.ones(1, len(rest), dtype=torch.bool))
+    return larger
 
 
 def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
@@ -130,21 +143,24 @@ def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
     return state
 
 
-def left_out(items: FittedItems, settings: DiscoverSettings, strength: float | None = None) -> float:
-    """R2 of training items, each predicted from a fit to the other folds: with a strength a joint normal one."""
+def left_out(items: FittedItems, settings: DiscoverSettings, partial: Tensor | None = None) -> list[float]:
+    """R2 of training items, each predicted from a fit to the other folds. partial: (T, N), further questions with missing
+    answers; then also with them, by each of STRENGTHS."""
     folds = np.random.default_rng(settings.seed).permutation(len(items.item_ids)) % FOLDS
-    predicted = np.full(items.targets.shape, np.nan)
+    strengths = () if partial is None else STRENGTHS
+    predicted = np.full((1 + len(strengths), *items.targets.shape), np.nan)
     for fold in range(FOLDS):
-        rest, some = _rows(items, torch.from_numpy(folds != fold)), _rows(items, torch.from_numpy(folds == fold))
-        if strength is None:
-            state = fitted_to(rest, settings)
-            predicted[folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
-        else:
-            data = some.data
-            blank = torch.cat([data.answers, data.covariates, torch.full_like(data.targets, float("nan"))], dim=1)
-            found = _joint(rest, strength).filled(blank.numpy())[0][:, -data.targets.shape[1] :]
-            predicted[folds == fold] = items.scaling.location(torch.from_numpy(found)).numpy()
-    return r2(items.targets.numpy(), predicted)
+        out = torch.from_numpy(folds == fold)
+        rest, some = _rows(items, ~out), _rows(items, out)
+        state = fitted_to(rest, settings)
+        predicted[:, folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
+        for number, strength in enumerate(strengths, start=1):
+            assert partial is not None
+            blank = _beside(state, some, partial[out])
+            blank[:, -items.targets.shape[1] :] = np.nan
+            found = fit_joint_normal(_beside(state, rest, partial[~out]), strength).filled(blank)[0]
+            predicted[number, folds == fold] += found[:, -items.targets.shape[1] :] * items.scaling.target_spread.numpy()
+    return [r2(items.targets.numpy(), one) for one in predicted]
 
 
 def _rows(items: FittedItems, chosen: Tensor) -> FittedItems:

@@ -29,7 +29,7 @@ class JointNormal:
     def regression(self, n_known: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The last columns given the first n_known: weights (n_known, V - n_known), intercept, and their covariance."""
         first, last = slice(0, n_known), slice(n_known, None)
-        weights: FloatArray = np.linalg.solve(self.covariance[first, first], self.covariance[first, last])
+        weights = np.asarray(np.linalg.solve(self.covariance[first, first], self.covariance[first, last]), dtype=np.float64)
         rest = self.covariance[last, last] - self.covariance[last, first] @ weights
         return weights, self.mean[last] - self.mean[first] @ weights, rest
 
