@@ -180,6 +180,7 @@ def test_a_noisy_annotator_errs_as_often_as_told(share: float) -> None:
     assert (Noise(share, seed=5).applied(ids, wordings, truth, np.full(30, 0.3)) != answers)[known].any()
 
 
+@pytest.mark.slow
 def test_a_worse_model_still_ends_and_finds_most(things: tuple[Items, Path], tmp_path: Path) -> None:
     items, file = things
     replay = Replay(items, TableModel(file), noise=Noise(0.1, seed=1), weak=True)
