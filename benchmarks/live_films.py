@@ -4,13 +4,15 @@
 
 The miner is the table of the 174 wordings that live runs came up with, ranked on the items it is shown. Every line is one seed,
 of the split and of the search; `cosine` is of the test films, `answers` are those on training films. All settings are the
-defaults, with at most twelve questions, but for those that --set gives.
+defaults, with at most twelve questions, but for those that --set gives. --pool: also what `predict_with="pool"` predicts, from
+all that was answered, and from how many questions.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,14 @@ from typing import Any
 import numpy as np
 from setting_values import setting_value
 
+from genz_ppl import Discovery, Items
+from genz_ppl.diagnostics.measures import score
 
-def run(case: tuple[Path, int, dict[str, Any]]) -> tuple[float, int, int, int, float]:
-    """Cosine of the test films, answers on training films, wordings tried, questions kept, seconds."""
-    folder, seed, options = case
+
+def run(case: tuple[Path, int, dict[str, Any], bool]) -> tuple[float, ...]:
+    """Cosine of the test films, answers on training films, wordings tried, questions kept, seconds; with the last part of the
+    case, the cosine and the number of questions of the pool as well."""
+    folder, seed, options, pooled = case
     import torch
 
     from genz_ppl import discover
@@ -33,7 +39,17 @@ def run(case: tuple[Path, int, dict[str, Any]]) -> tuple[float, int, int, int, f
     found = discover(items, model=f"table:{table}", seed=seed, **{"max_features": 12, **options})
     last, pool = found.curve.iloc[-1], found.progress.pool
     answers = sum(int((entry != -2).sum()) for entry in pool.values())
-    return float(last["test_error"]), answers, len(pool), int(found.features["active"].sum()), float(last["seconds"])
+    row = float(last["test_error"]), answers, len(pool), int(found.features["active"].sum()), float(last["seconds"])
+    return row if not pooled else (*row, pool_cosine(found, items), found.pool.n_questions)
+
+
+def pool_cosine(found: Discovery, items: Items) -> float:
+    """Of the test films, by all that was answered."""
+    test = items.take(items.split_indices(found.record.settings.seed, found.record.settings.test_fraction).test)
+    table = found.predict(test, predict_with="pool")
+    predicted = table[[f"{name}_mean" for name in test.schema.target]].to_numpy()
+    assert test.targets is not None
+    return score(test.targets, predicted, "cosine")
 
 
 def main() -> None:
@@ -43,21 +59,28 @@ def main() -> None:
     parser.add_argument("directory", type=Path, nargs="?", default=default, help="holds ml-1m and live-films")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--pool", action="store_true", help="what is predicted from all that was answered, too")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another setting")
     arguments = parser.parse_args()
     if not (arguments.directory / "live-films").is_dir():
         print(f"skipped: no films in {arguments.directory}; name the folder that holds ml-1m and live-films, or set GENZ_DATA")
         return
     options = {name: setting_value(text) for name, text in arguments.set}
-    cases = [(arguments.directory, seed, options) for seed in range(arguments.seeds)]
-    print("| seed | cosine | answers | wordings | questions | seconds |\n|---|---|---|---|---|---|")
+    cases = [(arguments.directory, seed, options, arguments.pool) for seed in range(arguments.seeds)]
+    more = ("pool: cosine", "pool: questions") if arguments.pool else ()
+    names = ("seed", "cosine", "answers", "wordings", "questions", "seconds", *more)
+    print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|")
     rows = []
     with ProcessPoolExecutor(arguments.workers) as pool:
         for seed, row in enumerate(pool.map(run, cases)):
             rows.append(row)
-            print(f"| {seed} | {row[0]:.3f} | {row[1]} | {row[2]} | {row[3]} | {row[4]:.0f} |", flush=True)
+            print(f"| {seed} | {row[0]:.3f} | {row[1]} | {row[2]} | {row[3]} | {row[4]:.0f} |{_pool(row)}", flush=True)
     mean, spread = np.mean(rows, axis=0), np.std([row[0] for row in rows])
-    print(f"| mean | {mean[0]:.4f} ± {spread:.3f} | {mean[1]:.0f} | {mean[2]:.0f} | {mean[3]:.1f} | {mean[4]:.0f} |")
+    print(f"| mean | {mean[0]:.4f} ± {spread:.3f} | {mean[1]:.0f} | {mean[2]:.0f} | {mean[3]:.1f} | {mean[4]:.0f} |{_pool(mean)}")
+
+
+def _pool(row: Sequence[float]) -> str:
+    return f" {row[5]:.4f} | {row[6]:.1f} |" if len(row) > 5 else ""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ wordings it thinks in as many words as the live model did. A token is four chara
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -22,55 +21,31 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from answerers import Body, numbered_lines, user_texts
+from answerers import Body, kind_of, numbered_lines
 from fault_server import FaultServer
+from replay import Replay
 from setting_values import setting_value
 
-# Characters of thoughts before wordings.
-THOUGHTS = 480
 KINDS = ("wordings", "answers, training", "answers, test")
 
 
-class Films:
+class Films(Replay):
     """The live model as a server's answerer. It is told which films are for testing, to count calls by kind."""
 
     def __init__(self, items: Any, table: Any, test: Sequence[str]) -> None:
-        self.items, self.table, self.test = {item.text: item for item in items}, table, set(test)
+        super().__init__(items, table)
+        self.test = set(test)
         self.calls, self.written, self.shown = Counter[str](), Counter[str](), Counter[str]()
 
     def __call__(self, body: Body) -> str:
-        properties = body["response_format"]["json_schema"]["schema"]["properties"]
-        shown, features = numbered_lines(body)
-        items = [self.items[text] for text in shown.values()]
-        if "answers" in properties or "features" in properties:
-            kind, reply = KINDS[1 + (items[0].id in self.test)], self.answers(items, list(features.values()))
-        else:
-            kind, reply = KINDS[0], self.wordings(body, items, tuple(features.values()), properties)
-        content = json.dumps(reply)
+        content, kind = super().__call__(body), KINDS[0]
+        if kind_of(body).startswith("extract"):
+            first = next(iter(numbered_lines(body)[0].values()))
+            kind = KINDS[1 + (self.items[first].id in self.test)]
         self.calls[kind] += 1
         self.written[kind] += -(-len(content) // 4)
         self.shown[kind] += sum(len(text) for message in body["messages"] for text in [message["content"]]) // 4
         return content
-
-    def answers(self, items: list[Any], features: list[str]) -> dict[str, Any]:
-        """As the form for one item or for many wants them."""
-        known = self.table.answer(items, features) == 1.0
-        if len(items) == 1:
-            return {"answers": [{"feature": k, "applies": int(yes)} for k, yes in enumerate(known[0], start=1)]}
-        matched = [[int(t) + 1 for t in column.nonzero()[0]] for column in known.T]
-        return {"features": [{"feature": k, "matched_items": found} for k, found in enumerate(matched, start=1)]}
-
-    def wordings(self, body: Body, items: list[Any], existing: tuple[str, ...], properties: dict[str, Any]) -> dict[str, Any]:
-        """One list, or one for either group."""
-        from genz_ppl.types import Contrast
-
-        (user,) = user_texts(body)
-        n_positive = user.split("\nNegative group:\n")[0].count('{"item": ')
-        contrast = Contrast(tuple(items[:n_positive]), tuple(items[n_positive:]), (), existing)
-        lists = [name for name in properties if name != "description"]
-        sides = [contrast, contrast.reversed()][: len(lists)]
-        said = {name: self.table.propose(one, properties[name]["maxItems"]) for name, one in zip(lists, sides, strict=True)}
-        return {"description": "x" * THOUGHTS, **said}
 
 
 def main() -> None:

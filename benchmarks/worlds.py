@@ -2,12 +2,14 @@
 
     python benchmarks/worlds.py                              # libraries of 40 and 240 features, 1 and 8 targets, five seeds
     python benchmarks/worlds.py --worlds large none --seeds 5
+    python benchmarks/worlds.py --weak --noisy 0.1           # a miner who guesses, an annotator who errs more
 
 Items list phrases; a library of possible features asks for one phrase each, and a few of them move the targets. Answers are wrong
 for 5 % of item-feature pairs, fixed by a hash. The proposer sees the shown exemplars only and names the features that differ most
 between their two groups. R2 is that of least squares on the answers to the features found, on test items, except with
 --predictions: that of the model's own predictions; beside it that of the true features (and the product of two, where they
-interact), from equally noisy answers.
+interact), from equally noisy answers. --weak: the proposer draws from the better half of what it could name. --noisy: so many
+answers are wrong, of a true yes three times as many as of a true no, of hard items more than of easy ones.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+from imperfect import Noise, better_half
 from setting_values import setting_value
 
 from genz_ppl import Items, discover
@@ -58,15 +66,21 @@ WORLDS = {
 
 @dataclass
 class Oracle:
-    """Answers and proposes for one world. present: (T, L), what each item has."""
+    """Answers and proposes for one world. present: (T, L), what each item has. erring: instead of `noise`; weak: see --weak."""
 
     present: FloatArray
     noise: float
     seed: int
+    erring: Noise | None = None
+    weak: bool = False
     asked: set[str] = field(default_factory=set)
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """What is there, wrong for some pairs: always the same ones."""
+        if self.erring is not None:
+            columns = self.present[:, [number_of(feature) for feature in features]]
+            ids = [item.id for item in items]
+            return self.erring.applied(ids, features, columns[[int(name) for name in ids]], columns.mean(0))
         return np.array([[self.one(int(item.id), feature) for feature in features] for item in items]).reshape(
             len(items), len(features)
         )
@@ -87,7 +101,8 @@ class Oracle:
         correlation = np.divide(covariance, spread, out=np.full(len(covariance), -2.0), where=spread > 0)
         known = {number_of(text) for text in contrast.existing}
         order = [j for j in np.argsort(-correlation, kind="stable").tolist() if j not in known and correlation[j] > 0]
-        return [text_of(j) for j in order[:n]]
+        ranked = [text_of(j) for j in order]
+        return better_half(ranked, n, self.seed, *(item.id for item in shown), *contrast.existing) if self.weak else ranked[:n]
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """The first of the library."""
@@ -161,21 +176,34 @@ class Score:
     right: int
 
 
-def run(case: tuple[World, int, dict[str, Any], bool]) -> Score:
+@dataclass(frozen=True)
+class Case:
+    """One run. noisy: share of wrong answers in place of the world's; predictions, weak: as the options say."""
+
+    world: World
+    seed: int
+    settings: dict[str, Any]
+    predictions: bool = False
+    weak: bool = False
+    noisy: float | None = None
+
+
+def run(case: Case) -> Score:
     """One run."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
     torch.set_num_threads(1)
-    world, seed, settings, predictions = case
+    world, seed = case.world, case.seed
     items, oracle, true = make(world, seed)
-    found = discover(items, oracle, seed=seed, **settings)
+    oracle.weak, oracle.erring = case.weak, None if case.noisy is None else Noise(case.noisy, seed)
+    found = discover(items, oracle, seed=seed, **case.settings)
     features = found.features.loc[found.features["active"], "text"].tolist()
     kept = len({part for text in found.features["text"] for part in parts_of(text)})
     test = items.take(items.split_indices(seed, 0.2).test)
     answers = int(found.curve["answers_asked"].iloc[-1]) - kept * len(test)
     right = len({number_of(part) for text in features for part in parts_of(text)} & set(true))
-    if predictions:
+    if case.predictions:
         predicted = found.predict(test)
         reached = r2(items, predicted[[name for name in predicted if str(name).endswith("mean")]].to_numpy(), seed)
     else:
@@ -192,15 +220,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the runs")
     parser.add_argument("--predictions", action="store_true", help="R2 of the model's predictions, not of least squares")
+    parser.add_argument("--weak", action="store_true", help="a proposer that draws from the better half of what it could name")
+    parser.add_argument(
+        "--noisy", type=float, metavar="SHARE", help="wrong answers, in place of 5 %%, more of yes, of hard items"
+    )
     arguments = parser.parse_args()
+    more = (arguments.predictions, arguments.weak, arguments.noisy)
     settings = {name: setting_value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
     print("| world | R2 of the true | R2 found | share | sd | training answers | features | true ones among them |")
     print("|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(arguments.workers) as pool:
         for name in arguments.worlds:
-            scores = list(
-                pool.map(run, [(WORLDS[name], seed, settings, arguments.predictions) for seed in range(arguments.seeds)])
-            )
+            scores = list(pool.map(run, [Case(WORLDS[name], seed, settings, *more) for seed in range(arguments.seeds)]))
             shares = [score.found / score.ceiling for score in scores]
             averages = [mean(getattr(score, part) for score in scores) for part in ("answers", "features", "right")]
             print(

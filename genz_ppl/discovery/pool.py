@@ -13,23 +13,31 @@ from genz_ppl.discovery.run.progress import FeatureRecord, Progress, asked, unpa
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.joint_normal import fit_joint_normal
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predictive_mean
 from genz_ppl.inference.start import first_state
 from genz_ppl.inference.state import State
 from genz_ppl.inference.worth.candidates import finalists, is_balanced
+from genz_ppl.models.features import SMALLEST_ERROR_RATE
 from genz_ppl.settings import CALIBRATION, DiscoverSettings
+from genz_ppl.types import FloatArray
 
 # E- and M-steps of the fit, and parts in which training items are left out.
 STEPS, FOLDS = 30, 5
+# Answers that a question must have beside those answered on all training items, and the most questions then.
+FEWEST_ANSWERS, MOST_QUESTIONS = 15, 100
+# Strengths of the prior that are tried where answers are missing, in items.
+STRENGTHS = (30.0, 100.0, 400.0)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The model of all questions that were answered on every training item. progress: the run with it in place of its own.
+    """The model of all questions that were answered. progress: the run with it in place of its own.
 
     list_r2, pool_r2: of training items left out, one fifth at a time, by the questions of the list alone and by all; the list was
-    chosen with these items in sight, so that the difference is rather too small.
+    chosen with these items in sight, so that the difference is rather too small. Where answers are missing pool_r2 is from those
+    that there are, and a new item, which is asked about everything, is predicted better.
     """
 
     progress: Progress
@@ -46,7 +54,8 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
     """Fit the model of all questions whose answers are known. fitted: the run's training items.
 
     The questions of the list come first; others join if they are neither too rare nor too common and answer like none before
-    them. Raises OptionError for a model whose weights have no closed form, so that they cannot shrink.
+    them. Those that were screened, and so have answers on a part of the items only, join as well if that predicts items left
+    out better, see `joint_normal`. Raises OptionError for a model whose weights have no closed form, so that they cannot shrink.
     """
     state = progress.state
     if not state.model.has_closed_form:
@@ -55,23 +64,73 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
             f"{settings.likelihood} does not have; choose list"
         )
     listed = [record.text for record in progress.active]
-    others = [text for text in _answered(progress, settings.smallest_share) if text not in set(listed)]
-    columns = np.stack([unpack(progress.pool[text]) for text in (*listed, *others)], axis=1) if others else progress.train_answers
+    whole, partial = _answered(progress, settings.smallest_share, set(listed))
+    columns = np.stack([unpack(progress.pool[text]) for text in (*listed, *whole)], axis=1) if whole else progress.train_answers
     used, left = columns[:, : len(listed)], columns[:, len(listed) :]
     chosen = finalists(np.zeros(left.shape[1]), left, used, left.shape[1])
     answers = torch.from_numpy(np.concatenate([used, left[:, chosen]], axis=1))
-    texts = [*listed, *(others[index] for index in chosen)]
-    whole = fitted_to(replace(fitted, answers=answers), settings)
+    texts = [*listed, *(whole[index] for index in chosen)]
+    items = replace(fitted, answers=answers)
+    best, (alone, *_) = fitted_to(items, settings), left_out(replace(fitted, answers=answers[:, : len(listed)]), settings)
+    partial = partial[: max(0, MOST_QUESTIONS - len(texts))] if takes_missing_answers(fitted) else []
+    if not partial:
+        beside = left_out(items, settings)[0]
+    else:
+        more = torch.from_numpy(np.stack([unpack(progress.pool[text]) for text in partial], axis=1))
+        scores = left_out(items, settings, more)
+        beside, chosen_last = max(scores), int(np.argmax(scores))
+        if chosen_last:
+            texts, best = [*texts, *partial], with_partial(best, items, more, STRENGTHS[chosen_last - 1])
     records = [FeatureRecord(f"p{number}", text, "pool", float("nan"), 0) for number, text in enumerate(texts, start=1)]
-    pooled = replace(progress, state=whole, features=records, best=None, outcome={})
-    alone, beside = (left_out(replace(fitted, answers=some), settings) for some in (answers[:, : len(listed)], answers))
-    return Pool(pooled, alone, beside)
+    return Pool(replace(progress, state=best, features=records, best=None, outcome={}), alone, beside)
 
 
-def _answered(progress: Progress, smallest_share: float) -> list[str]:
-    """Wordings with answers on all training items, neither too rare nor too common."""
-    whole = [text for text, entry in progress.pool.items() if asked(entry).all()]
-    return [text for text in whole if is_balanced(unpack(progress.pool[text]), smallest_share)]
+def _answered(progress: Progress, smallest_share: float, listed: set[str]) -> tuple[list[str], list[str]]:
+    """Wordings besides the list's, neither too rare nor too common, with answers on all training items, and those with answers on
+    enough of them, the most first."""
+    known = {text: entry for text, entry in progress.pool.items() if text not in listed}
+    known = {text: entry for text, entry in known.items() if is_balanced(unpack(entry), smallest_share)}
+    whole = [text for text, entry in known.items() if asked(entry).all()]
+    counts = {text: int((entry >= 0).sum()) for text, entry in known.items() if text not in set(whole)}
+    partial = [text for text, count in sorted(counts.items(), key=lambda pair: -pair[1]) if count >= FEWEST_ANSWERS]
+    return whole, partial
+
+
+def takes_missing_answers(fitted: FittedItems) -> bool:
+    """Whether what a fit leaves over is normal and each item's own."""
+    model = fitted.state.model
+    return not model.likelihood.robust and not fitted.levels
+
+
+def _beside(state: State, items: FittedItems, partial: Tensor) -> FloatArray:
+    """What a joint normal distribution is fitted to: E z of the questions that all items have answers to, the answers to the
+    others, (T, N), covariates, and what the targets are beside the fit, standardised."""
+    data = items.data
+    prior = state.prior(data.answers)
+    with torch.no_grad():
+        left = data.targets - state.model.link(prior, data.covariates)
+    values: FloatArray = torch.cat([prior, partial, data.covariates, left], dim=1).numpy()
+    return values
+
+
+def with_partial(state: State, items: FittedItems, partial: Tensor, strength: float) -> State:
+    """A fit that predicts besides what questions with missing answers, (T, N), tell of what it leaves over.
+
+    Weights and noise are those of the conditional distribution of a joint normal one.
+    """
+    n_whole, n_features = items.answers.shape[1], items.answers.shape[1] + partial.shape[1]
+    joint = fit_joint_normal(_beside(state, items, partial), strength)
+    known = n_features + state.model.link.covariate_weights.shape[0]
+    weights, intercept, rest = map(torch.from_numpy, joint.regression(known))
+    with isolated(0), torch.no_grad():
+        larger = state.with_columns(list(range(n_whole)), torch.nan_to_num(partial, nan=0.5))
+        larger.error_rates[n_whole:] = SMALLEST_ERROR_RATE
+        link = larger.model.link
+        coefficients = link.coefficients().detach().clone()
+        coefficients[:, 0] += weights[:n_features]
+        link.set_solution(coefficients, link.intercept + intercept, link.covariate_weights + weights[n_features:])
+        larger.model.likelihood.update(rest.diagonal()[None], torch.ones(1, len(rest), dtype=torch.bool))
+    return larger
 
 
 def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
@@ -84,16 +143,24 @@ def fitted_to(items: FittedItems, settings: DiscoverSettings) -> State:
     return state
 
 
-def left_out(items: FittedItems, settings: DiscoverSettings) -> float:
-    """R2 of training items, each predicted from a fit to the other folds."""
+def left_out(items: FittedItems, settings: DiscoverSettings, partial: Tensor | None = None) -> list[float]:
+    """R2 of training items, each predicted from a fit to the other folds. partial: (T, N), further questions with missing
+    answers; then also with them, by each of STRENGTHS."""
     folds = np.random.default_rng(settings.seed).permutation(len(items.item_ids)) % FOLDS
-    predicted = np.full(items.targets.shape, np.nan)
+    strengths = () if partial is None else STRENGTHS
+    predicted = np.full((1 + len(strengths), *items.targets.shape), np.nan)
     for fold in range(FOLDS):
-        rest, out = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        state = fitted_to(_rows(items, rest), settings)
-        some = _rows(items, out)
-        predicted[folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
-    return r2(items.targets.numpy(), predicted)
+        out = torch.from_numpy(folds == fold)
+        rest, some = _rows(items, ~out), _rows(items, out)
+        state = fitted_to(rest, settings)
+        predicted[:, folds == fold] = predictive_mean(state, items.scaling, some.answers, some.covariates, settings.seed)
+        for number, strength in enumerate(strengths, start=1):
+            assert partial is not None
+            blank = _beside(state, some, partial[out])
+            blank[:, -items.targets.shape[1] :] = np.nan
+            found = fit_joint_normal(_beside(state, rest, partial[~out]), strength).filled(blank)[0]
+            predicted[number, folds == fold] += found[:, -items.targets.shape[1] :] * items.scaling.target_spread.numpy()
+    return [r2(items.targets.numpy(), one) for one in predicted]
 
 
 def _rows(items: FittedItems, chosen: Tensor) -> FittedItems:

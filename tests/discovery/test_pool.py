@@ -49,12 +49,44 @@ def test_the_questions_of_the_list_come_first_and_none_twice(run: Discovery) -> 
     assert len(set(texts)) == len(texts)
 
 
-def test_what_was_asked_about_some_items_only_is_left_out(world: tuple[pd.DataFrame, Phrases]) -> None:
+@pytest.fixture(scope="module")
+def screened(world: tuple[pd.DataFrame, Phrases]) -> Discovery:
+    return discover(Items.from_frame(world[0], id="key", target="y"), world[1], max_features=4, cycles=3, screen=60)
+
+
+def test_what_was_asked_about_some_items_only_helps(world: tuple[pd.DataFrame, Phrases], screened: Discovery) -> None:
+    frame, phrases = world
+    pool = screened.pool
+    partial = [text for text, entry in screened.progress.pool.items() if (entry == -2).any() and (entry > -2).sum() >= 15]
+    texts = [record.text for record in pool.progress.active]
+    assert set(partial) <= set(texts)
+    assert len(partial) >= 2
+    assert pool.pool_r2 > pool.list_r2 + 0.03
+    test = frame[frame.key.astype(str).isin(screened.record.split.test)]
+    phrases.asked.clear()
+    errors = [((screened.predict(test, predict_with=name)["mean"] - test.y) ** 2).mean() for name in ("list", "pool")]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_training_items_are_asked_about_what_they_were_not(world: tuple[pd.DataFrame, Phrases], screened: Discovery) -> None:
+    frame, phrases = world
+    train = frame[frame.key.astype(str).isin(screened.record.split.train)]
+    phrases.asked.clear()
+    table = screened.predict(train, predict_with="pool")
+    assert sum(phrases.asked.values()) > 0
+    errors = [((table["mean"] - train.y) ** 2).mean(), ((screened.predict(train)["mean"] - train.y) ** 2).mean()]
+    assert errors[0] < errors[1]
+    phrases.asked.clear()
+    screened.predict(train)
+    assert not phrases.asked
+
+
+def test_where_weights_have_other_forms_only_whole_answers_count(world: tuple[pd.DataFrame, Phrases]) -> None:
     items = Items.from_frame(world[0], id="key", target="y")
-    screened = discover(items, world[1], max_features=4, cycles=1, screen=30)
-    whole = [text for text, entry in screened.progress.pool.items() if (entry > -2).all()]
-    assert {record.text for record in screened.pool.progress.active} <= set(whole)
-    assert len(whole) < len(screened.progress.pool)
+    run = discover(items, world[1], max_features=4, cycles=1, screen=30, likelihood="student_t")
+    whole = [text for text, entry in run.progress.pool.items() if (entry > -2).all()]
+    assert {record.text for record in run.pool.progress.active} <= set(whole)
+    assert len(whole) < len(run.progress.pool)
 
 
 def test_weights_that_cannot_shrink_have_no_pool(world: tuple[pd.DataFrame, Phrases]) -> None:

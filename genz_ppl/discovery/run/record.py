@@ -26,7 +26,7 @@ from pydantic_core import core_schema
 
 from genz_ppl.data import Items, Schema, Split
 from genz_ppl.data.values import readable
-from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.progress import Progress, asked
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.setting_fields import check_number
@@ -266,8 +266,15 @@ class RunRecord(AnyRecord):
         return Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
 
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
-        """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are."""
-        known = dict(zip(self.contents.train, progress.train_answers, strict=True))
+        """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are.
+
+        An item that was not asked about some of them (`predict_with` pool) is one of the others.
+        """
+        whole = np.ones(len(progress.state.posterior), dtype=np.bool_)
+        for record in progress.active:
+            whole &= asked(progress.pool[record.text])
+        trained = zip(self.contents.train, progress.train_answers, whole, strict=True)
+        known = {name: row for name, row, complete in trained if complete}
         if progress.tested:
             known |= zip(self.contents.test, progress.test_answers, strict=True)
         if progress.held_asked:
