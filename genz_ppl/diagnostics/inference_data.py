@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz_ppl.inference.effects import NINE_IN_TEN, effect_draws, feature_effects
+from genz_ppl.inference.feature_effects import NINE_IN_TEN, effect_draws, feature_effects
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.output import in_one_stroke, not_written

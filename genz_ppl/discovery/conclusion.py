@@ -9,9 +9,9 @@ import numpy as np
 from genz_ppl.diagnostics.measures import class_measures, class_targets, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.progress import Progress
-from genz_ppl.inference.effects import feature_effects
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
 from genz_ppl.inference.worth.judge import judge_of

@@ -34,7 +34,7 @@ from genz_ppl.discovery.run.states import load_progress, scaling_of
 from genz_ppl.discovery.run.tables import curve_table, feature_table
 from genz_ppl.discovery.watch import OnAnswers, Watchers
 from genz_ppl.errors import OptionError
-from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.isolation import isolated
@@ -110,7 +110,7 @@ class Discovery:
         """One row a feature, removed ones included.
 
         id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
-        interval (see `genz_ppl.inference.effects`; of several targets or classes its size over all of them, with the one that
+        interval (see `FeatureEffects`; of several targets or classes its size over all of them, with the one that
         moves most in strongest and strongest_effect); origin; p_e, and where answers yes and no have rates of their own p_yes,
         p_no, false_yes, false_no (see `AnswerErrors`); prevalence; gain: nats that the bound would lose without it; added_at,
         removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.

@@ -1,6 +1,6 @@
 """Inference strategies over one Pyro model: posteriors, error rates, parameters and the bound."""
 
-from genz_ppl.inference.effects import FeatureEffects
+from genz_ppl.inference.feature_effects import FeatureEffects
 from genz_ppl.inference.fit import FitResult, fit
 from genz_ppl.inference.guided.elbo import TraceLocalExpectation_ELBO
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, ExactGuide
@@ -8,7 +8,7 @@ from genz_ppl.inference.guided.guides import MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.svi import EpochHook, Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import Prediction
-from genz_ppl.inference.regression.table import effects  # below the module of that name, which would else take its place
+from genz_ppl.inference.regression.table import effects
 from genz_ppl.inference.state import Bound
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genz_ppl.diagnostics.inference_data import effect_summary, leave_one_out, to_inference_data, write_netcdf
-from genz_ppl.inference.effects import feature_effects
+from genz_ppl.inference.feature_effects import feature_effects
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference import FeatureEffects, effects
+from genz_ppl.inference import effects
 from genz_ppl.inference.regression.adjusted import benjamini_hochberg, holm
 from genz_ppl.inference.regression.least_squares import least_squares
 from genz_ppl.types import FloatArray
@@ -197,27 +196,3 @@ def test_items_of_one_group_are_not_taken_as_independent(way: str) -> None:
     together, apart = np.mean(held, axis=0)
     assert together >= 0.8
     assert apart < 0.65
-
-
-def test_the_public_name_is_the_function_whatever_is_imported() -> None:
-    assert importlib.import_module("genz_ppl.inference.effects").FeatureEffects is FeatureEffects
-    importlib.import_module("genz_ppl.discovery.conclusion")
-    assert callable(importlib.import_module("genz_ppl.inference").effects)
-
-
-def test_few_groups_are_refused() -> None:
-    answers, target, _, _ = world(10)
-    with pytest.raises(InputError, match="groups: the items are of 4 groups, at least 10 are needed"):
-        effects(answers, target, groups=np.arange(1200) % 4)
-
-
-def test_a_rare_question_without_effect_is_not_called_one_too_often() -> None:
-    """Some four items of 200 tell: by as many degrees of freedom as there are items a tenth of the p-values is below 5 %."""
-    found = []
-    for seed in range(400):
-        random = np.random.default_rng(seed)
-        answers = (random.random((200, 2)) < [0.02, 0.4]).astype(float)
-        if answers[:, 0].sum() > 1:
-            found.append(effects(answers, random.normal(size=200), error_rate_prior=None)["p"][0])
-    assert np.mean(np.array(found) < 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(found))
-    assert np.mean(np.array(found) < 0.5) > 0.2

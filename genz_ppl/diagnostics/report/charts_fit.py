@@ -11,7 +11,7 @@ import numpy as np
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.report.facts import Column, ReportData
 from genz_ppl.diagnostics.report.words import number, percent, shortened
-from genz_ppl.inference.effects import NINE_IN_TEN
+from genz_ppl.inference.feature_effects import NINE_IN_TEN
 from genz_ppl.types import FloatArray
 
 # Points of all scatter charts together: more make the file large and show nothing more.

@@ -9,7 +9,7 @@ import numpy as np
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, numbers, table_of
 from genz_ppl.diagnostics.report.facts import GroupLevels, ReportData
 from genz_ppl.diagnostics.report.words import number, shortened
-from genz_ppl.inference.effects import NINE_IN_TEN
+from genz_ppl.inference.feature_effects import NINE_IN_TEN
 
 
 def group_chart(data: ReportData, groups: GroupLevels) -> Chart:

@@ -13,7 +13,7 @@ from genz_ppl.diagnostics.measures import ClassTarget, class_targets, kind_of
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of
-from genz_ppl.inference.effects import FeatureEffects, feature_effects, mean_changes
+from genz_ppl.inference.feature_effects import FeatureEffects, feature_effects, mean_changes
 from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws

@@ -54,7 +54,7 @@ class Example:
 class FeatureFacts:
     """An active feature. effect, lower, upper: as in the table of a run's features (over several columns the strength).
 
-    effects, effect_sd: by column, see `genz_ppl.inference.effects`; NaN where not known. changes: of the predictions, by column.
+    effects, effect_sd: by column, see `FeatureEffects`; NaN where not known. changes: of the predictions, by column.
     wrong: shares of answers yes and of answers no that are, where they were fitted apart.
     """
 

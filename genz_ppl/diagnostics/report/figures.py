@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.report.words import metric_words, shortened
-from genz_ppl.inference.effects import NINE_IN_TEN
+from genz_ppl.inference.feature_effects import NINE_IN_TEN
 
 BLUE, RED, TEAL, INK, GREY, PURPLE = "#1d5fc4", "#b3261e", "#0b7268", "#1b2330", "#8a919e", "#6d3bd1"
 STYLE: Any = {

@@ -33,7 +33,7 @@ class FeatureRecord:
     """One feature of a run. gain_when_added: nats by which the bound rose with it. removed_at: None while active.
 
     searched: how many wordings the model chose it from, see `Oracle.searched`. Known at the end of a run, NaN before: gain, nats
-    that the bound would lose without it now; effect with its interval, see `genz_ppl.inference.effects`; strongest: of several
+    that the bound would lose without it now; effect with its interval, see `FeatureEffects`; strongest: of several
     targets (or classes) the one it moves most, strongest_effect: by how much.
     """
 

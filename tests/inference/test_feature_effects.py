@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plain import PLAIN
 
 from genz_ppl.inference import FitResult, fit
-from genz_ppl.inference.effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change
+from genz_ppl.inference.feature_effects import NINE_IN_TEN, FeatureEffects, effect_draws, feature_effects, mean_change
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
 
