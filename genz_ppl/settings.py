@@ -162,7 +162,7 @@ class DiscoverSettings:
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
     likelihood: str = setting(
         AUTO,
-        "{choices}, or package.module:object; auto: bernoulli or categorical where targets are words or 0 and 1, else gaussian.",
+        "{choices}, or package.module:object; auto: by what the targets are, classes, counts, or numbers whose noise may have heavy tails.",
         MODEL,
         choices=LIKELIHOOD_NAMES,
         code=True,
