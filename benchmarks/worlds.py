@@ -179,9 +179,11 @@ def r2(items: Items, predicted: FloatArray, seed: int) -> float:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one run. found, ceiling: R2, of counts and classes the share of the deviance, of the found and of the true features;
-    answers asked for training items; right: how many of the true features are among the features or their parts; rates: mean distance of
-    their error rates from the true one; seconds; likelihood."""
+    """Of one run. found, ceiling: R2, of counts and classes the share of the deviance, of the found and of the true features.
+
+    answers: asked for training items; right: how many of the true features are among the features or their parts; rates: mean
+    distance of their error rates from the true one.
+    """
 
     found: float
     ceiling: float

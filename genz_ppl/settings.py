@@ -162,7 +162,7 @@ class DiscoverSettings:
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
     likelihood: str = setting(
         AUTO,
-        "{choices}, or package.module:object; auto: by what the targets are, classes, counts, or numbers whose noise may have heavy tails.",
+        "{choices}, or package.module:object; auto: by the targets, classes, counts or numbers, and the tails of their noise.",
         MODEL,
         choices=LIKELIHOOD_NAMES,
         code=True,

@@ -28,4 +28,5 @@ def density_gains(values: FloatArray) -> FloatArray:
         return -float(terms.sum())
 
     found = minimize_scalar(lost, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
-    return np.array([poisson, -float(found.fun)]) - gaussian
+    gains: FloatArray = np.array([poisson, -float(found.fun)]) - gaussian
+    return gains

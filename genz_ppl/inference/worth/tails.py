@@ -54,6 +54,6 @@ def gain_of_errors(state: State, data: Data) -> float:
 
 def _robust(variance: Tensor) -> StudentTLikelihood:
     """Student-t noise of this variance, (D,), with four degrees of freedom."""
-    noise = StudentTLikelihood(len(variance)).to(variance.device)
+    noise: StudentTLikelihood = StudentTLikelihood(len(variance)).to(variance.device)
     noise.scale, noise.degrees_of_freedom = (0.5 * variance).sqrt(), torch.full_like(variance, 4.0)
     return noise
