@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -26,11 +29,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 from imperfect import Noise, better_half
 from setting_values import setting_value
+from world_targets import KINDS, drawn_targets, share_explained, share_of_true
 
 from genz_ppl import Items, discover
 from genz_ppl.llm.combined import answers_by_parts, parts_of
@@ -41,7 +46,9 @@ from genz_ppl.types import Contrast, FloatArray, Item
 class World:
     """n_items, of which a fifth test; a library of features, some true; targets; share of the variance they explain.
 
-    interaction: the two strongest features count only together. noise: share of wrong answers.
+    form: how the true features make y: "sum" of their effects; "interaction", where two of them count only together; "xor" of
+    two; "or of ands", of three pairs. even: every feature is true of half of the items, so that neither part of an xor tells
+    anything alone. kind: "gaussian", or the likelihood of `world_targets`. noise: share of wrong answers.
     """
 
     n_items: int = 600
@@ -49,7 +56,9 @@ class World:
     true: int = 8
     targets: int = 1
     share: float = 0.76
-    interaction: bool = False
+    form: str = "sum"
+    even: bool = False
+    kind: str = "gaussian"
     noise: float = 0.05
 
 
@@ -58,7 +67,11 @@ WORLDS = {
     "40x8": World(targets=8),
     "240": World(library=240, share=0.62),
     "240x8": World(library=240, share=0.62, targets=8),
-    "interaction": World(interaction=True),
+    "interaction": World(form="interaction"),
+    "xor": World(form="xor", true=2),
+    "xor even": World(form="xor", true=2, even=True),
+    "or of ands": World(form="or of ands", true=6),
+    **{kind: World(kind=kind) for kind in KINDS},
     "large": World(n_items=5000, library=1000, true=30, targets=8),
     "none": World(share=0.0),
 }
@@ -121,37 +134,51 @@ def number_of(text: str) -> int:
 
 def make(world: World, seed: int) -> tuple[Items, Oracle, list[int]]:
     """Items with targets, the oracle, and the numbers of the true features."""
-    import pandas as pd
-
     random = np.random.default_rng([seed, world.library, world.targets])
-    present = (random.random((world.n_items, world.library)) < random.uniform(0.15, 0.5, world.library)).astype(np.float64)
+    drawn, often = random.random((world.n_items, world.library)), random.uniform(0.15, 0.5, world.library)
+    present = (drawn < (0.5 if world.even else often)).astype(np.float64)
     true = sorted(random.choice(world.library, world.true, replace=False).tolist())
     signal = present[:, true].copy()
     weights = random.choice([-1.0, 1.0], (world.true, world.targets)) * random.uniform(0.5, 1.5, (world.true, world.targets))
-    if world.interaction:
-        both = 2.0 * signal[:, 0] * signal[:, 1]
-        signal[:, :2] = 0.0
-        clean = signal @ weights + both[:, None] * weights[0]
-    else:
-        clean = signal @ weights
+    if world.kind != "gaussian":
+        targets = drawn_targets(world.kind, signal, random)
+        return _items(present, targets), Oracle(present, world.noise, seed), true
+    clean = _clean(world.form, signal, weights)
     spread = clean.std(0) * np.sqrt((1 - world.share) / world.share) if world.share > 0 else np.ones(world.targets)
     targets = (clean if world.share > 0 else 0.0 * clean) + spread * random.normal(size=clean.shape)
+    return _items(present, targets), Oracle(present, world.noise, seed), true
+
+
+def _items(present: FloatArray, targets: Any) -> Items:
     texts = [", ".join(f"phrase {j}" for j in np.flatnonzero(row)) or "nothing" for row in present]
-    names = [f"y{d}" for d in range(world.targets)]
-    frame = pd.DataFrame(
-        {"id": [str(t) for t in range(world.n_items)], "text": texts, **dict(zip(names, targets.T, strict=True))}
-    )
-    return Items.from_frame(frame, id="id", target=names), Oracle(present, world.noise, seed), true
+    names = [f"y{d}" for d in range(targets.shape[1])]
+    frame = pd.DataFrame({"id": [str(t) for t in range(len(present))], "text": texts, **dict(zip(names, targets.T, strict=True))})
+    return Items.from_frame(frame, id="id", target=names, classes="auto")
 
 
-def least_squares(items: Items, oracle: Oracle, features: Sequence[str], seed: int, product: bool = False) -> float:
-    """Test R2 of least squares on the answers to these features, and the product of the first two."""
+def _clean(form: str, signal: FloatArray, weights: FloatArray) -> FloatArray:
+    """What y is without noise, (T, D). signal: (T, F), the true features; weights: (F, D)."""
+    if form == "interaction":
+        both = 2.0 * signal[:, 0] * signal[:, 1]
+        signal[:, :2] = 0.0
+        return signal @ weights + both[:, None] * weights[0]
+    if form == "xor":
+        return np.abs(signal[:, :1] - signal[:, 1:2])
+    if form == "or of ands":
+        return signal.reshape(len(signal), -1, 2).prod(2).max(1, keepdims=True)
+    return signal @ weights
+
+
+def least_squares(items: Items, oracle: Oracle, features: Sequence[str], seed: int, form: str = "sum") -> float:
+    """Test R2 of least squares on the answers to these features, put together as the form says."""
     assert items.targets is not None
     split = items.split_indices(seed, 0.2)
     answers = answers_by_parts(features, lambda texts: oracle.answer(items.items, texts))
+    if form == "interaction":
+        answers = np.column_stack([answers, answers[:, 0] * answers[:, 1]])
+    elif form != "sum":
+        answers = _clean(form, answers, answers[:0].T)
     columns = np.column_stack([np.ones(len(items)), answers])
-    if product:
-        columns = np.column_stack([columns, columns[:, 1] * columns[:, 2]])
     weights = np.linalg.lstsq(columns[split.train], items.targets[split.train], rcond=None)[0]
     return r2(items, columns[split.test] @ weights, seed)
 
@@ -167,13 +194,20 @@ def r2(items: Items, predicted: FloatArray, seed: int) -> float:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one run: R2 of the found and of the true features, answers asked for training items, features, how many are true."""
+    """Of one run. found, ceiling: R2, of counts and classes the share of the deviance, of the found and of the true features.
+
+    answers: asked for training items; right: how many of the true features are among the features or their parts; rates: mean
+    distance of their error rates from the true one.
+    """
 
     found: float
     ceiling: float
     answers: int
     features: int
     right: int
+    rates: float
+    seconds: float
+    likelihood: str
 
 
 @dataclass(frozen=True)
@@ -197,19 +231,30 @@ def run(case: Case) -> Score:
     world, seed = case.world, case.seed
     items, oracle, true = make(world, seed)
     oracle.weak, oracle.erring = case.weak, None if case.noisy is None else Noise(case.noisy, seed)
+    started = time.monotonic()
     found = discover(items, oracle, seed=seed, **case.settings)
+    seconds = time.monotonic() - started
     features = found.features.loc[found.features["active"], "text"].tolist()
     kept = len({part for text in found.features["text"] for part in parts_of(text)})
     test = items.take(items.split_indices(seed, 0.2).test)
     answers = int(found.curve["answers_asked"].iloc[-1]) - kept * len(test)
     right = len({number_of(part) for text in features for part in parts_of(text)} & set(true))
-    if case.predictions:
+    numbers = [number_of(text) if len(parts_of(text)) == 1 else -1 for text in features]
+    rates = found.features.loc[found.features["active"], "p_e"].to_numpy()
+    off = [abs(rate - world.noise) for rate, number in zip(rates, numbers, strict=True) if number in true]
+    asked = [text_of(j) for j in true]
+    if world.kind != "gaussian":
+        reached = share_explained(found, items)
+        ceiling = share_of_true(found, items, oracle.answer(items.items, asked), world.kind)
+    elif case.predictions:
         predicted = found.predict(test)
         reached = r2(items, predicted[[name for name in predicted if str(name).endswith("mean")]].to_numpy(), seed)
     else:
         reached = least_squares(items, oracle, features, seed)
-    ceiling = least_squares(items, oracle, [text_of(j) for j in true], seed, world.interaction)
-    return Score(reached, ceiling, answers, len(features), right)
+    if world.kind == "gaussian":
+        ceiling = least_squares(items, oracle, asked, seed, world.form)
+    likelihood = str(found.settings["likelihood"])
+    return Score(reached, ceiling, answers, len(features), right, mean(off) if off else math.nan, seconds, likelihood)
 
 
 def main() -> None:
@@ -217,6 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", choices=list(WORLDS), default=["40", "40x8", "240", "240x8", "interaction"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the runs")
     parser.add_argument("--predictions", action="store_true", help="R2 of the model's predictions, not of least squares")
@@ -227,16 +273,23 @@ def main() -> None:
     arguments = parser.parse_args()
     more = (arguments.predictions, arguments.weak, arguments.noisy)
     settings = {name: setting_value(value) for name, _, value in (part.partition("=") for part in arguments.set)}
-    print("| world | R2 of the true | R2 found | share | sd | training answers | features | true ones among them |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ["world", "R2 of the true", "R2 found", "share", "sd", "training answers", "features", "true ones among them"]
+    columns += ["all of them in", "off the error rate", "seconds", "likelihoods"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     with ProcessPoolExecutor(arguments.workers) as pool:
         for name in arguments.worlds:
-            scores = list(pool.map(run, [Case(WORLDS[name], seed, settings, *more) for seed in range(arguments.seeds)]))
+            scores = list(pool.map(run, [Case(WORLDS[name], seed, settings, *more) for seed in seeds]))
             shares = [score.found / score.ceiling for score in scores]
-            averages = [mean(getattr(score, part) for score in scores) for part in ("answers", "features", "right")]
+            averages = [mean(getattr(score, part) for score in scores) for part in ("answers", "features", "right", "seconds")]
+            whole = sum(score.right == WORLDS[name].true for score in scores)
+            rates = [score.rates for score in scores if not math.isnan(score.rates)]
+            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(score.likelihood for score in scores).items())
             print(
                 f"| {name} | {mean(s.ceiling for s in scores):.3f} | {mean(s.found for s in scores):.3f} | {mean(shares):.3f} "
-                f"| {stdev(shares):.3f} | {averages[0]:.0f} | {averages[1]:.1f} | {averages[2]:.1f} of {WORLDS[name].true} |",
+                f"| {stdev(shares) if len(shares) > 1 else 0:.3f} | {averages[0]:.0f} | {averages[1]:.1f} "
+                f"| {averages[2]:.1f} of {WORLDS[name].true} | {whole} of {len(scores)} "
+                f"| {mean(rates) if rates else math.nan:.3f} | {averages[3]:.1f} | {kinds} |",
                 flush=True,
             )
 

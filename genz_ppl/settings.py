@@ -162,7 +162,7 @@ class DiscoverSettings:
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
     likelihood: str = setting(
         AUTO,
-        "{choices}, or package.module:object; auto: bernoulli or categorical where targets are words or 0 and 1, else gaussian.",
+        "{choices}, or package.module:object; auto: by the targets, classes, counts or numbers, and the tails of their noise.",
         MODEL,
         choices=LIKELIHOOD_NAMES,
         code=True,

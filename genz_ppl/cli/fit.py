@@ -119,13 +119,15 @@ def start(
 
 def say_likelihood(items: Items, given: Mapping[str, Any]) -> None:
     """One line about what targets were taken for, where that is more than numbers and nobody has said so."""
-    from genz_ppl.data.values import listing
-    from genz_ppl.discovery.run.target_checks import likelihood_of
+    from genz_ppl.discovery.run.likelihood_choice import likelihood_for
 
-    chosen = likelihood_of(items, direction=bool(given.get("direction")))
-    if given.get("likelihood", AUTO) == AUTO and not given.get("paper") and chosen != "gaussian":
-        classes = listing(items.class_names[0] if items.class_names else ("0", "1"))
-        say(f"{items.name}: target {items.target_names[0]!r} is a class ({classes}), so --likelihood {chosen}")
+    if given.get("likelihood", AUTO) != AUTO or given.get("paper") or items.targets is None:
+        return
+    settings = DiscoverSettings(**given)
+    train = items.take(items.split_indices(settings.seed, settings.test_fraction).train)
+    choice = likelihood_for(items, train, settings)
+    if choice.taken_for:
+        say(f"{items.name}: target {items.target_names[0]!r} is {choice.taken_for}, so --likelihood {choice.likelihood}")
 
 
 def show_contrasts(source: str, given: dict[str, Any], parameters: dict[str, Any], count: int) -> None:

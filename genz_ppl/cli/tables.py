@@ -84,6 +84,7 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
     echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
     if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
         echo(best.line(found.n_features))
+    _say_of_noise(run)
     _say_of_rates(run)
     if found.n_features > 0 and not found.helps:
         say(
@@ -94,6 +95,13 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
         echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+
+
+def _say_of_noise(run: Discovery) -> None:
+    """A line where the run came to Student-t noise by itself."""
+    if run.progress.likelihood == "student_t":
+        degrees = ", ".join(f"{value:.3g}" for value in run.program.likelihood.degrees_of_freedom.tolist())
+        echo(f"noise: Student-t with {degrees} degrees of freedom, by its heavy tails (--likelihood gaussian: without)")
 
 
 def _say_of_rates(run: Discovery) -> None:

@@ -82,7 +82,7 @@ class Discovery:
         directory = RunDirectory(Path(out))
         if (progress := load_progress(directory, record := directory.record())) is None:
             raise directory.not_begun()
-        return cls(progress, record, model, directory, changes={**(model_settings or {}), "store": store})
+        return cls(progress, record.following(progress), model, directory, changes={**(model_settings or {}), "store": store})
 
     def __repr__(self) -> str:
         return f"<Discovery: {one_line(self)}>"

@@ -21,6 +21,7 @@ from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.settings import AUTO
 
 
 def resume(
@@ -53,10 +54,12 @@ def resume(
     for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
         if was is not None and value is None:
             raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
-    problem = Problem(items, record.split_of(items), settings, loss, optim)
+    # A run that chooses between two likelihoods begins with the first: it may have been stopped before its first step.
+    opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
+    problem = Problem(items, record.split_of(items), opened, loss, optim)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
     state = run.load(directory) or run.start()
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
-    record = service.changed(record.changed(settings=settings))
+    record = service.changed(record.changed(settings=run.settings))
     run.model = service.open(record, directory, False, state.counters, items)
     return finished(run, state, record, directory, Watchers(on_step, on_answers, progress))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from genz_ppl.discovery.discover import finished
 from genz_ppl.discovery.pairs.problem import PairProblem, PairSide
 from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.folder import RUN_FILE, RunDirectory
+from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Counters
@@ -75,7 +76,8 @@ class Searcher:
         targets, names = embedding_targets(problem, number, state)
         items = side.with_targets(targets, names)
         last, other = searches[number], searches[1 - number]
-        search = Problem(items, items.split_indices(self.settings.seed), self.settings)
+        settings = replace(self.settings, likelihood=GAUSSIAN)  # embeddings have no noise to speak of
+        search = Problem(items, items.split_indices(settings.seed), settings)
         run = MiningRun(search, previous=None if last is None else last.progress)
         fresh = directory is None or not (directory.path / RUN_FILE).exists()
         service = self.service(number, None if other is None else other.progress.counters)

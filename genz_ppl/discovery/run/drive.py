@@ -54,8 +54,13 @@ def drive(
     """
 
     def settled(current: P) -> None:
+        nonlocal record
+        followed = record.following(current)
         if directory is not None:
             directory.write(kind.dump(current))
+            if followed is not record:
+                directory.write_record(followed)
+        record = followed
         if on_step is not None:
             on_step(current)
 

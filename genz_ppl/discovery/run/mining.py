@@ -18,6 +18,7 @@ from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
 from genz_ppl.discovery.mine.tried import with_tried
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
+from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import Event, Progress
 from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
@@ -26,6 +27,7 @@ from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.worth.tails import heavier_tails
 from genz_ppl.llm.base import FoundationModel
 
 Settled = Callable[[Progress], None]
@@ -46,6 +48,7 @@ class MiningRun:
         # Isolated for the evaluation, too: it must leave nothing in the caller's parameter store.
         with isolated(self.settings.seed):
             progress = self._start(self.previous)
+            progress.likelihood = GAUSSIAN if self.problem.by_tails else ""
             self.note(progress, "start", "")
         return progress
 
@@ -116,7 +119,9 @@ class MiningRun:
         elif progress.additions_done < settings.add and room:
             progress.additions_done += 1
             events = cycle.add(progress)
-            progress.added_in_cycle += any(event == "add" for event, _ in events)
+            if any(event == "add" for event, _ in events):
+                progress.added_in_cycle += 1
+                self.look_at_tails(progress, cycle)
         elif progress.updates_done < settings.updates and progress.active:
             progress.updates_done += 1
             pruned = cycle.prune(progress)
@@ -138,6 +143,24 @@ class MiningRun:
             progress.additions_done = progress.updates_done = progress.refinements_done = 0
             progress.cuts_done = progress.added_in_cycle = 0
         return events
+
+    def look_at_tails(self, progress: Progress, cycle: Cycle) -> None:
+        """Go on with Student-t noise where the run may choose and its bound is clearly better with it.
+
+        Bounds with the one noise are not to be held against those with the other: the best model so far is the present one.
+        """
+        if progress.likelihood != GAUSSIAN:
+            return
+        found = heavier_tails(progress.state, cycle.training_data(progress), progress.bound, self.settings.refit_steps)
+        if found is not None:
+            (progress.state, progress.bound), progress.best = found, None
+            progress.likelihood = STUDENT_T
+            self._follow(progress)
+
+    def _follow(self, progress: Progress) -> None:
+        """Settings say the likelihood that a run has come to."""
+        likelihood = progress.likelihood or self.settings.likelihood
+        self.settings = self.problem.settings = replace(self.settings, likelihood=likelihood)
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
         """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
@@ -210,7 +233,10 @@ class MiningRun:
 
     def load(self, directory: RunDirectory) -> Progress | None:
         """The last step boundary of a run."""
-        return load_progress(directory, directory.record())
+        progress = load_progress(directory, directory.record())
+        if progress is not None:
+            self._follow(progress)
+        return progress
 
 
 def _active(progress: Progress) -> str:

@@ -13,9 +13,10 @@ from torch import Tensor
 from genz_ppl.data import Items, Split
 from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
+from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
-from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, likelihood_of
+from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
 from genz_ppl.discovery.run.trust import with_id
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
@@ -37,7 +38,8 @@ MOST_TABLED = 50
 class Problem:
     """Items and settings, checked against each other before anything is asked.
 
-    data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU.
+    data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU. choice:
+    of the likelihood; by_tails: whether a run may come to another one by the tails of the noise.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Problem:
     ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
-        settings = replace(settings, likelihood=likelihood_of(items, settings.likelihood, settings.direction))
+        self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
+        self.choice = likelihood_for(items, self.train, settings)
+        self.by_tails = may_turn_robust(settings, self.choice, items.targets.shape[1])
+        settings = replace(settings, likelihood=self.choice.likelihood)
         self.items, self.split, self.settings = items, split, settings
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
-        self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
         if settings.direction:
             check_direction(items, settings.likelihood)
         self.n_classes = count_classes(items, settings.likelihood)
@@ -98,6 +102,7 @@ class Problem:
                 roles=self.items.schema,
                 fingerprint=self.items.fingerprint(),
                 n_classes=self.n_classes,
+                by_tails=self.by_tails,
                 levels=list(self.levels),
                 scaling=Units(**units),
                 split=AllSides(train=list(self.train.ids), test=list(self.test.ids), held=list(self.held.ids)),

@@ -97,7 +97,8 @@ class Progress:
     with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
     added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
     screened (see `Race`), from the most failures so far. settled: its cycles are over and it is back at the best model. outcome:
-    at the end, a `Summary` of the whole as a dictionary; unit: what effects are in, see `Discovery.unit`.
+    at the end, a `Summary` of the whole as a dictionary; likelihood: the present one of a run that chooses it by the tails of the
+    noise, "" of others; unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
@@ -126,6 +127,7 @@ class Progress:
     status: str = "running"
     unit: str = ""
     n_held: int = 0
+    likelihood: str = ""
     cycle_start: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
 

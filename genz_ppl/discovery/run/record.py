@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -177,6 +177,10 @@ class AnyRecord(Part):
         """The name of its likelihood."""
         raise NotImplementedError
 
+    def following(self, progress: Any) -> Self:
+        """The same after what a run has found out about itself on the way; itself where that is nothing."""
+        return self
+
     def check_settings(self, folder: object) -> None:
         """Raise RunDirectoryError for settings of another version, without which the run would not go on as it began."""
         if self._unknown:
@@ -211,6 +215,7 @@ class AnyRecord(Part):
 
 class RunRecord(AnyRecord):
     """Of one kind of items. roles: of the columns; content: hashes of the items; levels: the groups of the varying column.
+    by_tails: whether the run itself chooses between Gaussian and Student-t noise, which its settings then name.
 
     source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
     the run was given to train guides with.
@@ -227,6 +232,7 @@ class RunRecord(AnyRecord):
     contents: AllSides = Field(alias="content")
     n_classes: Whole = 2
     levels: list[str] = []
+    by_tails: bool = False
     baseline: Brief | None = None
     loss: str | None = None
     optim: str | None = None
@@ -253,6 +259,12 @@ class RunRecord(AnyRecord):
     @property
     def likelihood(self) -> str:
         return self.settings.likelihood
+
+    def following(self, progress: Any) -> Self:
+        likelihood = progress.likelihood or self.settings.likelihood
+        if likelihood == self.settings.likelihood:
+            return self
+        return self.changed(settings=replace(self.settings, likelihood=likelihood))
 
     def check_items(self, items: Items, run: object = "the run") -> None:
         """Raise InputError unless these are the items that the run was started on."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.progress import Counters, Progress, Snapshot
 from genz_ppl.discovery.run.record import AllSides, RunRecord
 from genz_ppl.discovery.run.state_file import PROGRESS, UNREADABLE, Arrays, features_of, packed
@@ -54,7 +55,9 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
         return None
     try:
         arrays, plain = found
-        tensors, model = as_tensors(arrays), blank_model(record)
+        if (turned := plain.get("likelihood", "")) not in ("", GAUSSIAN, STUDENT_T):  # others may name code
+            raise ValueError(f"no run comes to the likelihood {turned!r} by itself")
+        tensors, model = as_tensors(arrays), blank_model(record, turned or record.settings.likelihood)
         best = None if plain["best"] is None else Snapshot(state=state_from("best", model, tensors), **plain["best"])
         progress = Progress(
             state=state_from("model", model, tensors),
@@ -80,11 +83,11 @@ def scaling_of(record: RunRecord) -> Scaling:
     return Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in dict(record.scaling).items()})
 
 
-def blank_model(record: RunRecord) -> GenZ:
+def blank_model(record: RunRecord, likelihood: str) -> GenZ:
     """A model of the run's kind without features."""
     settings, scaling = record.settings, scaling_of(record)
     sizes = (0, len(scaling.target_centre), scaling.n_columns)
-    kind = (settings.link, settings.likelihood, settings.error_rate_prior)
+    kind = (settings.link, likelihood, settings.error_rate_prior)
     with isolated(0):
         classes, pooling = record.n_classes, scaling.pooling
         return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings, sizes[1]))

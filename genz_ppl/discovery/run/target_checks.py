@@ -10,21 +10,7 @@ from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.models import LIKELIHOODS
-from genz_ppl.settings import AUTO
 from genz_ppl.types import FloatArray
-
-
-def likelihood_of(items: Items, given: str = AUTO, direction: bool = False) -> str:
-    """The likelihood that is given; where it is left open, the one that the targets speak for.
-
-    Two classes, or 0 and 1 alone: bernoulli; more classes: categorical; numbers: gaussian.
-    """
-    if given != AUTO:
-        return given
-    if items.class_names:
-        return "bernoulli" if all(len(names) == 2 for names in items.class_names) else "categorical"
-    known = np.unique(np.zeros(0) if items.targets is None else items.targets[~np.isnan(items.targets)])
-    return "bernoulli" if not direction and known.tolist() == [0, 1] else "gaussian"
 
 
 def count_classes(items: Items, likelihood: str) -> int:
