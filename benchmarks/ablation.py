@@ -68,7 +68,7 @@ def in_world(case: tuple[Variant, str, int]) -> worlds.Score:
     variant, name, seed = case
     settings = variant.settings if variant.settings.get("paper") else FEW_ANSWERS | variant.settings
     with exemplars_of(variant):
-        return worlds.run((worlds.WORLDS[name], seed, settings, False))
+        return worlds.run(worlds.Case(worlds.WORLDS[name], seed, settings))
 
 
 def on_houses(case: tuple[Variant, str, int, int]) -> tuple[float, int, int]:

@@ -158,15 +158,18 @@ def _items(present: FloatArray, targets: Any) -> Items:
 
 def _clean(form: str, signal: FloatArray, weights: FloatArray) -> FloatArray:
     """What y is without noise, (T, D). signal: (T, F), the true features; weights: (F, D)."""
+    clean: FloatArray
     if form == "interaction":
         both = 2.0 * signal[:, 0] * signal[:, 1]
         signal[:, :2] = 0.0
-        return signal @ weights + both[:, None] * weights[0]
-    if form == "xor":
-        return np.abs(signal[:, :1] - signal[:, 1:2])
-    if form == "or of ands":
-        return signal.reshape(len(signal), -1, 2).prod(2).max(1, keepdims=True)
-    return signal @ weights
+        clean = signal @ weights + both[:, None] * weights[0]
+    elif form == "xor":
+        clean = np.abs(signal[:, :1] - signal[:, 1:2])
+    elif form == "or of ands":
+        clean = signal.reshape(len(signal), -1, 2).prod(2).max(1, keepdims=True)
+    else:
+        clean = signal @ weights
+    return clean
 
 
 def least_squares(items: Items, oracle: Oracle, features: Sequence[str], seed: int, form: str = "sum") -> float:

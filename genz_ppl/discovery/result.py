@@ -40,7 +40,7 @@ from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import predict
-from genz_ppl.inference.strategies import Strategy, strategy_of
+from genz_ppl.inference.strategies import strategy_of
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.models import GenZ
 from genz_ppl.settings import AUTO
@@ -110,10 +110,10 @@ class Discovery:
         """One row a feature, removed ones included.
 
         id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
-        interval (see `FeatureEffects`; of several targets or classes its size over all of them, with the one that
-        moves most in strongest and strongest_effect); origin; p_e, and where answers yes and no have rates of their own p_yes,
-        p_no, false_yes, false_no (see `AnswerErrors`); prevalence; gain: nats that the bound would lose without it; added_at,
-        removed_at, active; gain_when_added. Effects and gain are known at the end of a run, for active features.
+        interval (see `FeatureEffects`; of several targets or classes its size over all of them, with the one that moves most in
+        strongest and strongest_effect); origin; p_e, and where answers yes and no have rates of their own p_yes, p_no, false_yes,
+        false_no (see `AnswerErrors`); prevalence; gain: nats that the bound would lose without it; added_at, removed_at, active;
+        gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
         state = self.progress.state
         return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy())
@@ -303,10 +303,6 @@ class Discovery:
         check_readings(self.schema, found.schema, found.name)
         return matched(found, self.schema, self.needed)
 
-    @property
-    def _strategy(self) -> Strategy:
-        return strategy_of(self.record.settings)
-
     @cached_property
     def program(self) -> GenZ:
         """The Pyro program of the run with what it learned, a copy: `program(answers, covariates, targets)`, standardised.
@@ -314,7 +310,7 @@ class Discovery:
         `run.fitted().data` holds these tensors, `run.fitted().scaling.location` brings drawn targets back to the user's units.
         """
         with isolated(0):
-            return self._strategy.program(self.progress.state.copy())
+            return strategy_of(self.record.settings).program(self.progress.state.copy())
 
     @cached_property
     def guide(self) -> Guide:
@@ -324,7 +320,7 @@ class Discovery:
         """
         data, state = self.fitted().data, self.progress.state
         with isolated(0):
-            return self._strategy.guide(replace(state, model=self.program), data)
+            return strategy_of(self.record.settings).guide(replace(state, model=self.program), data)
 
     @property
     def _texts(self) -> list[str]:

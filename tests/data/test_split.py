@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ SEEDS = st.integers(0, LARGEST_SEED)
 FRACTIONS = st.floats(0.01, 0.99)
 
 
-def items(n: int, **columns: list[str | None]) -> Items:
+def items(n: int, **columns: Sequence[str | None]) -> Items:
     frame = pd.DataFrame({"a": [f"word {row}" for row in range(n)], "y": range(n), **columns})
     return Items.from_frame(frame, target="y", **{name: name for name in columns})  # type: ignore[arg-type]
 

@@ -54,7 +54,9 @@ COLUMNS: dict[str, tuple[Any, str]] = {
 
 def choice(*columns: Any, test: Any = (), **settings: Any) -> str:
     frame = pd.DataFrame({f"y{d}": np.r_[np.asarray(column, float), test] for d, column in enumerate(columns)})
-    items = Items.from_frame(frame.assign(text=[f"item {row}" for row in range(len(frame))]), target=list(frame), text=["text"])
+    items = Items.from_frame(
+        frame.assign(text=[f"item {row}" for row in range(len(frame))]), target=[str(name) for name in frame], text=["text"]
+    )
     train = items.take(np.arange(len(columns[0])))
     return likelihood_for(items, train, DiscoverSettings(**settings)).likelihood
 
@@ -94,7 +96,7 @@ def state_of(noise: FloatArray, wrong: float = 0.0, n_targets: int = 1) -> tuple
     covariates = torch.zeros(len(noise), 0, dtype=torch.float64)
     scaling = Scaling.of(targets, covariates, LIKELIHOODS["gaussian"])
     data = scaling.data(answers, covariates, targets)
-    options = {"calibration": 5.0 if n_targets > 1 else 0.0, "shrinkage": n_targets > 1}
+    options: dict[str, Any] = {"calibration": 5.0 if n_targets > 1 else 0.0, "shrinkage": n_targets > 1}
     state = first_state(data, scaling, "linear", "gaussian", (1.0, 9.0), **options)
     return state, data, coordinate(state, data, 30)[-1].total
 

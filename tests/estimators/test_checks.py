@@ -16,7 +16,7 @@ checks = pytest.importorskip("sklearn.utils.estimator_checks")
 SHORT: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 0, "settings": {"proposals": 4, "patience": 1}}
 
 
-@checks.parametrize_with_checks([GenZRegressor(**SHORT), GenZClassifier(**SHORT)])
+@checks.parametrize_with_checks([GenZRegressor(**SHORT), GenZClassifier(**SHORT)])  # type: ignore[untyped-decorator]
 @pytest.mark.slow
 def test_of_runs(estimator: Any, check: Callable[[Any], None]) -> None:
     with warnings.catch_warnings():

@@ -160,7 +160,7 @@ def test_what_cannot_be_used_is_refused_in_words(changed: dict[str, Any], messag
         "many": some(truth, slice(0, 80)),
         "all yes": some(np.where([True, False, False], 1.0, truth), slice(0, 80)),
     }
-    given = {name: made.get(value, value) if isinstance(value, str) else value for name, value in changed.items()}
+    given: dict[str, Any] = {name: made.get(value, value) if isinstance(value, str) else value for name, value in changed.items()}
     with pytest.raises((InputError, OptionError), match=message.replace("(", r"\(").replace(")", r"\)")):
         effects(answers, target, **given)
 
@@ -189,8 +189,8 @@ def test_items_of_one_group_are_not_taken_as_independent(way: str) -> None:
         groups = np.repeat(np.arange(60), 20)
         truth = np.repeat((random.random((60, 1)) < 0.5).astype(float), 20, axis=0)
         target = truth[:, 0] + np.repeat(random.normal(size=60), 20) + random.normal(size=1200)
-        gold = {"gold": some(truth, random.choice(1200, 600, replace=False))} if way == "gold" else {}
-        prior = {"error_rate_prior": (0.01, 99.0) if way == "assumed" else None}
+        gold: dict[str, Any] = {"gold": some(truth, random.choice(1200, 600, replace=False))} if way == "gold" else {}
+        prior: dict[str, Any] = {"error_rate_prior": (0.01, 99.0) if way == "assumed" else None}
         tables = [effects(truth, target, **gold, **prior, groups=kin) for kin in (groups, None)]
         held.append(np.array([bool((one["lower"].iloc[0] <= 1) & (one["upper"].iloc[0] >= 1)) for one in tables]))
     together, apart = np.mean(held, axis=0)

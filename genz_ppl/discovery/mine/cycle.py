@@ -132,9 +132,8 @@ class Cycle:
 
     def discarded(self, progress: Progress, answered: Sequence[str | None]) -> list[Event]:
         """The events of wordings that are true of too few items or too many."""
-        texts = [text for text in answered if text is not None]
-        share = self.settings.smallest_share
-        return [("discard", text) for text in texts if not is_balanced(unpack(progress.pool[text]), share)]
+        answers = {text: unpack(progress.pool[text]) for text in answered if text is not None}
+        return [("discard", text) for text, column in answers.items() if not is_balanced(column, self.settings.smallest_share)]
 
     def all_answered(self, progress: Progress, fresh: list[str]) -> list[str | None]:
         """Put wordings into the pool with answers on all training items."""
@@ -144,8 +143,7 @@ class Cycle:
 
     def split(self, progress: Progress, data: Data) -> Split:
         """What the next question is to explain, see `find_split`; the paper's algorithms do not mind what was shown before."""
-        earlier = [] if self.settings.paper else progress.splits
-        return find_split(self.settings, self.strategy, progress.state, data, earlier)
+        return find_split(self.settings, self.strategy, progress.state, data, [] if self.settings.paper else progress.splits)
 
     def compared(self, progress: Progress, data: Data, split: Split) -> IntArray:
         """The items among which those to show are chosen: all (Algorithm 1), or those of the worst explained combination
@@ -342,8 +340,7 @@ class Cycle:
 
     def restore_best(self, progress: Progress) -> None:
         """Go back to the best model of the run; no test item has a say in which that is."""
-        best = progress.best
-        if best is None:
+        if (best := progress.best) is None:
             return
         for record in progress.features:
             if record.id in best.ids:
