@@ -56,8 +56,9 @@ def predict(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Predict the targets of the run in DIR for the items of SOURCE: mean, sd, lower and upper by id; of classes the
-    most probable one and all probabilities.
+    """Predict the targets of the run in DIR for the items of SOURCE, with intervals; of classes all probabilities.
+
+    Columns: id, mean, sd, lower and upper; of classes most_probable and probability_<class>.
 
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
     """

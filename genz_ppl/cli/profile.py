@@ -47,7 +47,7 @@ class _Profile(TyperGroup):
 profile_app = typer.Typer(
     cls=_Profile,
     rich_markup_mode="rich",
-    help="Write a short profile and a vector of each item or user into a feature store: `genz profile ITEMS -o FILE`.",
+    help="Write profiles and vectors of items or users: a feature store.",
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A file of profiles.", show_default=False)]

@@ -10,7 +10,10 @@ from genz_ppl.cli.messages import echo
 
 
 def show_version() -> None:
-    """Print the versions of genz-ppl, of Python, and of every library it can use, those of extras as "-" where not installed."""
+    """Print the versions of genz-ppl, Python and all libraries.
+
+    Those of extras are "-" where they are not installed.
+    """
     named = dict.fromkeys(found.group() for line in requires("genz-ppl") or () if (found := match(r"[\w.-]+", line)))
     rows = {"genz-ppl": version("genz-ppl"), "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}
     for name in sorted(named):

@@ -109,7 +109,7 @@ def test_predictions_go_to_standard_output_or_into_lines_of_json(genz: Any, done
         ("no-covariate.csv", "p.csv", "there is no column 'size' (covariate)"),
         ("binary", "p.csv", "there is no column 'key' (id)"),
         ("nowhere.csv", "p.csv", "no such file"),
-        ("toy.csv", "p.txt", "--output p.txt: expected a name that ends with .csv or .parquet"),
+        ("toy.csv", "p.txt", "--output p.txt: expected a name that ends with .csv or .jsonl or .parquet"),
         ("toy.csv", "p", "--output p: expected a name"),
         ("toy.csv", "nowhere/p.csv", "there is no folder nowhere"),
         ("toy.csv", "toy.csv", "is SOURCE itself"),
