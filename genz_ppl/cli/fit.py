@@ -123,8 +123,9 @@ def say_likelihood(items: Items, given: Mapping[str, Any]) -> None:
 
     if given.get("likelihood", AUTO) != AUTO or given.get("paper") or items.targets is None:
         return
-    settings = DiscoverSettings(**given)
-    train = items.take(items.split_indices(settings.seed, settings.test_fraction).train)
+    deciding = ("direction", "seed", "test_fraction", "honest")  # others may be refused later, in a command's own words
+    settings = DiscoverSettings(**{name: given[name] for name in deciding if name in given})
+    train = items.take(items.split_indices(settings.seed, settings.test_fraction, settings.honest).train)
     choice = likelihood_for(items, train, settings)
     if choice.taken_for:
         say(f"{items.name}: target {items.target_names[0]!r} is {choice.taken_for}, so --likelihood {choice.likelihood}")

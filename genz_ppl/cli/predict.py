@@ -89,7 +89,7 @@ def predict(
     asking = run.asking(predict_with)
     items = open_to_predict(source, asking.needed, vectors)
     if predict_with == "pool":
-        say(_worth(run))
+        (say if output is None else echo)(_worth(run))
     with resumable_answers(), model_options.flags():
         table = run.predict(items, level, predict_with=predict_with)
     table.insert(0, "id", items.ids)

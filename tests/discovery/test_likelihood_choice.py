@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from genz_ppl import Discovery, Items, discover, resume
-from genz_ppl.discovery.run.likelihood_choice import likelihood_for, looks_like_counts
+from genz_ppl.discovery.run.likelihood_choice import MOST_COUNTS, likelihood_for, looks_like_counts
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.state_file import PROGRESS
 from genz_ppl.discovery.run.states import load_progress
@@ -21,7 +21,7 @@ from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.worth.tails import FEW_TARGETS, heavier_tails
+from genz_ppl.inference.worth.tails import heavier_tails, lighter_tails
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.settings import DiscoverSettings
@@ -71,7 +71,7 @@ def test_all_columns_must_be_counts_and_there_must_be_few() -> None:
     visits, prices = COLUMNS["visits"][0], COLUMNS["prices"][0]
     assert choice(visits, visits) == "poisson"
     assert choice(visits, prices) == "gaussian"
-    assert choice(*[visits] * (FEW_TARGETS + 1)) == "gaussian"
+    assert choice(*[visits] * (MOST_COUNTS + 1)) == "gaussian"
 
 
 def test_training_items_decide_and_all_must_suit() -> None:
@@ -117,6 +117,21 @@ def test_heavy_tails_are_found_with_their_degrees_of_freedom(n_targets: int) -> 
         again = heavier_tails(*state_of(0.5 * random.standard_t(3, (N, n_targets)), n_targets=n_targets), 10)
         assert again is not None
         assert np.isfinite(bound)
+
+
+def test_noise_goes_back_where_tails_have_gone() -> None:
+    with isolated(0):
+        state, data, bound = state_of(0.5 * np.random.default_rng(2).standard_t(3, (N, 1)))
+        found = heavier_tails(state, data, bound, 10)
+        assert found is not None
+        assert lighter_tails(found[0], data, found[1], 10) is None
+        calm, data, bound = state_of(0.4 * np.random.default_rng(3).normal(size=(N, 1)))
+        robust = found[0].copy()
+        calm.model.likelihood = robust.model.likelihood
+        back = lighter_tails(calm, data, bound, 10)
+        assert back is not None
+        assert back[0].model.likelihood.name == "gaussian"
+        assert back[1] == pytest.approx(bound, abs=0.5)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.05])

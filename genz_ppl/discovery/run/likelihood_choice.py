@@ -9,13 +9,14 @@ import numpy as np
 
 from genz_ppl.data import Items
 from genz_ppl.inference.worth.counts import density_gains
-from genz_ppl.inference.worth.tails import FEW_TARGETS
 from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 GAUSSIAN, STUDENT_T = "gaussian", "student_t"
 # Of counts the largest value is rare; of a scale that ends, such as one to five stars, it is not: it has more than this share.
 LARGEST_SHARE, FEWEST_LARGEST = 0.02, 2
+# More columns, such as the numbers of an embedding, are not taken for counts.
+MOST_COUNTS = 4
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,20 @@ def likelihood_for(items: Items, train: Items, settings: DiscoverSettings) -> Ch
         return Choice(GAUSSIAN)
     if np.unique(items.targets[~np.isnan(items.targets)]).tolist() == [0, 1]:
         return Choice("bernoulli", _classes(("0", "1")))
-    if items.targets.shape[1] > FEW_TARGETS or not all(map(looks_like_counts, train.targets.T)) or not _whole(items.targets):
+    if items.targets.shape[1] > MOST_COUNTS or not all(map(looks_like_counts, train.targets.T)) or not _whole(items.targets):
         return Choice(GAUSSIAN)
     return _of_counts(train.targets)
 
 
 def may_turn_robust(settings: DiscoverSettings, choice: Choice, n_targets: int) -> bool:
-    """Whether a run looks at the tails of the noise: of a few numbers, where steps have closed forms and nobody chose."""
+    """Whether a run looks at the tails of the noise: of one number, where steps have closed forms and nobody chose.
+
+    Not where the fit is calibrated, as it is with several targets: most of what it raises is the density of the targets given the
+    answers alone, and that has heavy tails wherever answers are wrong.
+    """
     open_still = settings.likelihood == AUTO and choice.likelihood == GAUSSIAN and not settings.direction
     closed = settings.inference == "coordinate" and settings.shortcuts and settings.link != "neural"
-    return open_still and closed and n_targets <= FEW_TARGETS
+    return open_still and closed and n_targets == 1 and not settings.calibration
 
 
 def looks_like_counts(values: FloatArray) -> bool:

@@ -27,7 +27,7 @@ from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.inference.worth.tails import heavier_tails
+from genz_ppl.inference.worth.tails import heavier_tails, lighter_tails
 from genz_ppl.llm.base import FoundationModel
 
 Settled = Callable[[Progress], None]
@@ -145,16 +145,17 @@ class MiningRun:
         return events
 
     def look_at_tails(self, progress: Progress, cycle: Cycle) -> None:
-        """Go on with Student-t noise where the run may choose and its bound is clearly better with it.
+        """Go on with Student-t noise where the run may choose and its bound is clearly better with it, and back where it is not.
 
         Bounds with the one noise are not to be held against those with the other: the best model so far is the present one.
         """
-        if progress.likelihood != GAUSSIAN:
+        if not progress.likelihood:
             return
-        found = heavier_tails(progress.state, cycle.training_data(progress), progress.bound, self.settings.refit_steps)
+        look, other = (heavier_tails, STUDENT_T) if progress.likelihood == GAUSSIAN else (lighter_tails, GAUSSIAN)
+        found = look(progress.state, cycle.training_data(progress), progress.bound, self.settings.refit_steps)
         if found is not None:
             (progress.state, progress.bound), progress.best = found, None
-            progress.likelihood = STUDENT_T
+            progress.likelihood = other
             self._follow(progress)
 
     def _follow(self, progress: Progress) -> None:
