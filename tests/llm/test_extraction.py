@@ -87,7 +87,7 @@ def test_a_server_that_refuses_everything(serving: Any, world: Any, name: str) -
         assert ("refuses the key" in str(caught.value)) == (name == "401_key")
         assert server.total <= 3 + 20 + 4 + 2
     values, known = serving.stored(model, world)
-    assert known.sum() == 3 * 5 * 4
+    assert known.sum() in (3 * 5 * 4, (2 * 5 + 3) * 4)  # whichever calls came first: the last one is about three items
     assert world.wrong(values) == 0
     with FaultServer(TRUE, port=server.port):
         np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
