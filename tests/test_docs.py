@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from typer.main import get_command
@@ -193,7 +194,7 @@ def test_python_runs(page: Path, workplace: Path, tmp_path: Path, monkeypatch: p
     given = (random.random((200, 2)) < 0.5).astype(float)
     names: dict[str, Any] = {"answers": given, "targets": given @ np.array([2.0, -1.0]) + random.gumbel(scale=0.3, size=200)}
     names |= {"covariates": None, "new_answers": given[:3], "new_covariates": None}
-    with own_likelihoods_forgotten():
+    with own_likelihoods_forgotten(), pyro.get_param_store().scope():
         for block in blocks(page, "python"):
             exec(block, names)  # noqa: S102 - the project's own text
     if page.name == "README.md":
