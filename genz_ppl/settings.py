@@ -45,6 +45,8 @@ MOST_ENUMERATED = 12
 MOST_SAMPLED = 10
 # What answers alone predict has five times the weight of y given the features: see docs/error-rates.md.
 CALIBRATION = 5.0
+# Of two kinds of items more: embeddings of pairs are estimates, which invite answers to be held for wrong.
+PAIR_CALIBRATION = 30.0
 SHORTCUTS = "Take steps that were derived by hand where they stand for the Pyro program's; without, all goes through it, slowly."
 EXPECTATION_NAMES = ("auto", "exact", "mode", "sample")
 ERROR_RATE_NAMES = ("symmetric", "asymmetric", "auto")
@@ -316,7 +318,7 @@ class PairSettings:
     error_rate_prior: tuple[float, float] = setting(
         (1.0, 9.0), "The Beta prior of the error rates of answers.", MODEL, metavar="A,B"
     )
-    calibration: float = calibrating(panel=MODEL)
+    calibration: float = calibrating(PAIR_CALIBRATION, panel=MODEL)
     shrinkage: bool = shrinking(False, panel=MODEL)
     error_rates: str = setting("symmetric", f"{RATES}.", MODEL, choices=ERROR_RATE_NAMES[:2])
     seed: int = setting(0, "Seed of the split and of the search.", RUN, low=0, high=2**32 - 1)
