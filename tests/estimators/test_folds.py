@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def test_five_folds_share_their_answers(tmp_path: Path, monkeypatch: pytest.Monk
         def paid(name: str, folds: int) -> int:
             """Answers in a new store after one fit to all rows, or cross-validation."""
             served = {"base_url": server.base_url, "price": (3.0, 15.0), "workers": 2}
-            search = {"cycles": 2, "add": 3, "cut": 1, "settings": {"screen": 30, "proposals": 3}}
+            search: dict[str, Any] = {"cycles": 2, "add": 3, "cut": 1, "settings": {"screen": 30, "proposals": 3}}
             model = GenZRegressor("openai:m", model_settings=served, store=str(tmp_path / name), **search)
             if folds:
                 steps = make_pipeline(model, LinearRegression())
