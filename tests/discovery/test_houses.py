@@ -39,6 +39,7 @@ def wordings_answered(run: Discovery) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:houses. [0-9]+ of:genz_ppl.errors.GenzWarning")
 def test_houses_with_annotations_beat_ridge_with_zip_dummies(data_folder: Path) -> None:
     items = open_source(f"houses:{data_folder / 'houses'}")
     runs = [discover(items, seed=seed) for seed in SEEDS]
