@@ -20,6 +20,7 @@ import numpy as np
 
 from genz_ppl import discover
 from genz_ppl.data import open_source
+from genz_ppl.llm.combined import answers_by_parts
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.types import FloatArray, Item
 
@@ -55,7 +56,7 @@ def run(case: tuple[int, float]) -> tuple[bool, int, float]:
     items = open_source("binary")
     found = discover(items, NoisyRules(noise, seed), seed=seed, **PAPER_RUN)
     texts = found.features.loc[found.features["active"], "text"].tolist()
-    truth = RulesModel().answer(items.items, texts)
+    truth = answers_by_parts(texts, lambda parts: RulesModel().answer(items.items, parts))
     numbers = np.array([int(str(item.fields["n"])) for item in items])
     bits = [(numbers >> bit) % 2 for bit in range(9)]
     named = [
