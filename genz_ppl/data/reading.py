@@ -9,6 +9,7 @@ import re
 import threading
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,28 +143,26 @@ def read_jsonl(path: str | Path) -> Table:
     """Reads one JSON object per line; a key that a line lacks is missing there. Raises InputError naming the broken line."""
     file = _existing_file(path)
     rows: list[dict[str, object]] = []
-    columns: dict[str, None] = {}
     # Not splitlines(): JSON strings may hold line separators other than the line feed.
     for line_number, line in enumerate(read_text(file).split("\n"), start=1):
         if line.strip():
-            row = _json_object(line, f"{file}: line {line_number}")
-            rows.append(row)
-            columns.update(dict.fromkeys(row))
+            rows.append(_json_object(line, f"{file}: line {line_number}"))
     if not rows:
         raise InputError(f"{file}: the file is empty; one JSON object per line is needed")
-    cells = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
-    return table_from_frame(pd.DataFrame(cells), str(file), file.parent)
+    return _table_of_rows(rows, file)
 
 
 def read_json(path: str | Path) -> Table:
     """Reads a JSON list of objects, one an item. Raises InputError for any fault of the file."""
     file = _existing_file(path)
-    try:
-        rows = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not valid JSON ({_first_line(error)}); a list of objects is needed") from None
+    rows = _json(read_text(file), str(file), "a list of objects is needed")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{file}: expected a list of JSON objects, one an item; one object per line goes into a .jsonl file")
+    return _table_of_rows(rows, file)
+
+
+def _table_of_rows(rows: Sequence[Mapping[str, object]], file: Path) -> Table:
+    """A table of objects with maybe different keys, in the order in which these first come; what a row lacks is missing."""
     columns = dict.fromkeys(column for row in rows for column in row)
     cells = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
     return table_from_frame(pd.DataFrame(cells), str(file), file.parent)
@@ -207,7 +206,7 @@ def _unpacked(path: Path) -> bytes:
             if len(names) != 1:
                 raise InputError(f"{path}: expected one file in the archive, found {len(names)}: {listing(names)}; keep one")
             return archive.read(names[0])
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # damaged, or behind a password
         raise OSError(str(error)) from None
 
 
@@ -278,6 +277,15 @@ def _unlimited_cells(longest: int) -> Iterator[None]:
 
 
 def _json_object(line: str, place: str) -> dict[str, object]:
+    row = _json(line, place, "one JSON object per line is needed")
+    if not isinstance(row, dict):
+        raise InputError(f"{place}: expected a JSON object, found {shorten(row)}; one object per line is needed")
+    return row
+
+
+def _json(text: str, place: str, needed: str) -> object:
+    """What a text says in JSON. Raises InputError, also for a key that is there twice and for half a character."""
+
     def pairs(entries: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(entries)
         if len(found) < len(entries):
@@ -286,16 +294,14 @@ def _json_object(line: str, place: str) -> dict[str, object]:
         return found
 
     try:
-        row = json.loads(line, object_pairs_hook=pairs)
-        if _SURROGATE.search(line):
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
+        found = json.loads(text, object_pairs_hook=pairs)
+        if _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not valid JSON ({_first_line(error)}); one JSON object per line is needed") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{place}: expected a JSON object, found {shorten(row)}; one object per line is needed")
-    return row
+        raise InputError(f"{place}: not valid JSON ({_first_line(error)}); {needed}") from None
+    return found
 
 
 def _check_columns(columns: Sequence[str], name: str) -> None:

@@ -117,7 +117,7 @@ class GenZEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     def _named(self, X: Any, checked: Any) -> pd.DataFrame:
         """Rows numbered, columns by their names; those of arrays are x0, x1, ... as scikit-learn calls them."""
-        frame = X if isinstance(X, pd.DataFrame) else X.to_pandas() if hasattr(X, "to_pandas") else pd.DataFrame(checked)
+        frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(checked, columns=getattr(self, "feature_names_in_", None))
         if not hasattr(self, "feature_names_in_"):
             frame = frame.set_axis([f"x{number}" for number in range(frame.shape[1])], axis=1)
         return frame.reset_index(drop=True)

@@ -26,7 +26,7 @@ class GenZRegressor(RegressorMixin, GenZEstimator):  # type: ignore[misc]
     output: what `transform` gives, "posterior" or "answers". random_state: int, RandomState, or None (another search each time).
 
     After `fit`: questions_, run_ (the `Discovery`, with features, report and program), n_features_in_, feature_names_in_.
-    X: a DataFrame (pandas or polars) of any columns, or an array, whose columns are x0, x1, ...; missing cells are allowed. All
+    X: a DataFrame of any columns, or an array, whose columns are x0, x1, ...; missing cells are allowed. All
     rows train but one, the last in the permutation of the seed, which a run keeps aside; `settings={"test_fraction": 0.2}`
     keeps more.
     """

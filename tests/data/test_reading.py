@@ -183,6 +183,8 @@ def test_a_column_without_a_name_is_not_read_unless_named(tmp_path: Path) -> Non
         ("a.csv.zst", "not packed", "cannot be read"),
         ("a.csv.zip", "not packed", "cannot be read (File is not a zip file)"),
         ("a.json", "{", "not valid JSON"),
+        ("a.json", '[{"a": 1, "a": 2}]', "the key 'a' is there twice"),
+        ("a.json", '[{"a": "\\ud800", "y": 1}]', "not valid JSON"),
         ("a.json", '{"a": 1}', "expected a list of JSON objects, one an item; one object per line goes into a .jsonl file"),
         ("a.json", "[]", "expected a list of JSON objects"),
         ("noend", "x", "unknown suffix ''"),
@@ -220,6 +222,27 @@ def test_compressed_files_are_read_as_what_they_hold(tmp_path: Path, kind: str, 
     assert [item.fields["word"] for item in found] == ["é", "b", "c"]
     assert found.targets is not None
     np.testing.assert_array_equal(found.targets[:, 0], [1.5, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zst", ".zip"])
+def test_damaged_and_locked_files_are_refused_in_a_line(tmp_path: Path, suffix: str) -> None:
+    content = "".join(f"word {number},{number}\n" for number in range(500)).encode()
+    path = tmp_path / f"a.csv{suffix}"
+    if suffix != ".zip":
+        packed = pyarrow.Codec("zstd").compress(content, asbytes=True) if suffix == ".zst" else None
+        path.write_bytes((packed or {".gz": gzip, ".bz2": bz2}.get(suffix, gzip).compress(content))[:-100])
+        assert "cannot be read" in fails(path)
+        return
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", content)
+    whole = path.read_bytes()
+    entry = whole.find(b"PK\x01\x02")
+    locked = bytearray(whole)
+    locked[6] |= 1  # the bit that says so, at both places where it stands
+    locked[entry + 8] |= 1
+    for spoilt, expected in ((whole[:60] + bytes([whole[60] ^ 255]) + whole[61:], "cannot be read"), (locked, "password")):
+        path.write_bytes(spoilt)
+        assert expected in fails(path)
 
 
 def test_an_archive_of_two_files_is_refused(tmp_path: Path) -> None:
