@@ -21,7 +21,8 @@ class Summary:
     without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
     classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
     bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets. accuracy, guess_accuracy, auc: of
-    the test items where y is a class, see `genz_ppl.diagnostics.measures`.
+    the test items where y is a class, see `genz_ppl.diagnostics.measures`. noise_ratio: the scale of the noise on new items over
+    that on the items which the questions were chosen on, see `genz_ppl.inference.worth.optimism`; the model has it in.
     """
 
     n_features: int
@@ -37,6 +38,7 @@ class Summary:
     accuracy: float = NAN
     guess_accuracy: float = NAN
     auc: float = NAN
+    noise_ratio: float = 1.0
 
     @property
     def is_of_classes(self) -> bool:

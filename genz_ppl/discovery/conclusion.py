@@ -8,13 +8,14 @@ import numpy as np
 
 from genz_ppl.diagnostics.measures import class_measures, class_targets, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
-from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.state import Data
 from genz_ppl.inference.worth.judge import judge_of
+from genz_ppl.inference.worth.optimism import optimism
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.models import Likelihood
 from genz_ppl.types import FloatArray
@@ -33,6 +34,14 @@ def note_gains(progress: Progress, data: Data, steps: int) -> None:
     whole = refit(judge.copy(), judged, steps).total
     for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
         record.gain = whole - removal.bound
+
+
+def widen_noise(progress: Progress, data: Data, seed: int) -> float:
+    """Give the model the noise of new items, not that of the items which its questions were chosen on; their `optimism`."""
+    columns = [unpack(entry) for entry in progress.pool.values()]
+    ratio = optimism(progress.state, data, np.stack(columns, axis=1), seed) if columns else 1.0
+    progress.state.model.likelihood.widen(ratio)
+    return ratio
 
 
 def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, predicted: FloatArray) -> None:

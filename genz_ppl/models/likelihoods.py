@@ -12,6 +12,9 @@ from torch import Tensor
 from genz_ppl.errors import InputError
 from genz_ppl.settings import CLASS_LIKELIHOODS
 
+# Parameters that are in the units of the targets.
+SCALES = {"scale", "factor"}
+
 
 class Likelihood(PyroModule):  # type: ignore[misc]
     """A Pyro distribution around the link's value.
@@ -150,9 +153,20 @@ class Likelihood(PyroModule):  # type: ignore[misc]
         """
         values = {name: buffer.flatten().clone() for name, buffer in self.named_buffers()}
         values |= {name: getattr(self, name).detach() for name in self._pyro_params}
-        for name in values.keys() & {"scale", "factor"}:
+        for name in values.keys() & SCALES:
             values[name] = values[name] * spread.view(-1, *[1] * (values[name].dim() - 1))
         return values
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the noise has a size of its own, in the units of the targets."""
+        return self.standardised and "scale" in self._pyro_params
+
+    def widen(self, times: float) -> None:
+        """Make the noise so many times larger; without a scale nothing changes."""
+        if self.has_scale:
+            for name in self._pyro_params.keys() & SCALES:
+                setattr(self, name, getattr(self, name).detach() * times)
 
 
 class ScaleMixtureLikelihood(Likelihood):

@@ -147,7 +147,7 @@ def test_what_is_learned_from_items() -> None:
     parts = [random.multivariate_normal(10 * random.normal(size=2), spread, size=400) for _ in range(50)]
     warm = WarmStart.of(parts, np.arange(1, 101), np.ones((100, 2)), np.eye(2), np.ones(2))
     np.testing.assert_allclose(warm.spread, spread, rtol=0.05, atol=0.02)  # the items' means are far apart and do not count
-    assert len(warm.totals) == 16
+    assert len(warm.totals) == 32
     np.testing.assert_allclose(np.median(warm.totals), 50.5, atol=4)
     np.testing.assert_array_equal(quantiles(np.array([7, 3, 3])), [3.0, 3.0, 7.0])
     assert np.linalg.eigvalsh(pooled_covariance([np.ones((1, 3)), np.zeros((2, 3))])).min() > 0

@@ -100,8 +100,10 @@ class RatedRun:
         remainder = np.mean((full - stretch * folded) ** 2, axis=0)
         totals = np.diff(table.ratings.indptr)[places].astype(np.int64)
         mean, sd = predicted(run, items.take(train))
-        missed = factors.embeddings[places] - mean
-        errors = residual_covariance(missed, n_fitted=_n_fitted(run))
+        # On these items predictions are better than on new ones: the questions were chosen there, and the weights fitted.
+        ratio = run.summary.noise_ratio
+        missed = ratio * (factors.embeddings[places] - mean)
+        errors = residual_covariance(missed, n_fitted=0 if ratio > 1 else _n_fitted(run))
         warm = WarmStart.of([stretch * part for part in parts], totals, missed, errors, remainder)
         users = {int(user): column for column, user in enumerate(table.users.tolist())}
         return cls(run, items, factors, rows, users, warm, stretch, errors, np.sqrt(np.mean(sd**2, axis=0)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise
+from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise, widen_noise
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
 from genz_ppl.discovery.mine.oracle import Oracle
@@ -171,12 +171,13 @@ class MiningRun:
         if ("final", "") in events:
             progress.status = "done"
             note_gains(progress, cycle.training_data(progress), self.settings.refit_steps)
+            ratio = widen_noise(progress, cycle.training_data(progress), self.settings.seed)
             found = self.problem.predictions(progress)
             note_effects(progress, self.problem.fitted(progress), *found[1])
             blank = self.problem.predictions(self._start(None)) if progress.active else found
             counted, metric = len(progress.active), self.problem.metric(progress)
             outcome = summarise(found, blank, counted, metric, self.settings.seed, progress.state.model.likelihood)
-            progress.outcome = outcome.to_dict()
+            progress.outcome = replace(outcome, noise_ratio=ratio).to_dict()
         elif not progress.settled:
             cycle.note_best(progress)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
+from scipy.special import logsumexp
 
 from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
 from genz_ppl.types import FloatArray, IntArray
 
-MOST_TOTALS = 16
+MOST_TOTALS = 32
+# The power of the evidence on the number of ratings, chosen on one split of MovieLens: after 1000 ratings intervals of 90 % hold
+# 81 % with all of it and 89 % with this; without any the embedding is missed by more.
+EVIDENCE = 0.2
 # By how much an item's errors of prediction may be larger, or smaller, in variance than those of the others.
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 EM_STEPS = 100
@@ -30,10 +33,11 @@ class WarmStart:
 
     C the covariance of g_j within an item (the step from exchangeable g_j to a Gaussian is the central limit theorem). With the
     prior y ~ N(m, t P) this is a linear observation: see `GaussianPosterior.update`. Two things are not known. N is one of
-    `totals`, equally likely before, those not above n excluded. The scale t of the prior's covariance is one of SCALES, as likely
+    `totals`, equally likely, those not above n excluded. The scale t of the prior's covariance is one of SCALES, as likely
     before as `odds` says: predictions of some items miss by far more than those of others, and a Gaussian would hold on to them.
     Each pair is weighed by the density of s_n that it implies, N(f m, t f^2 P + v C), and the posterior is the mixture, given by
-    its mean and covariance.
+    its mean and covariance. Between totals that density counts with the power EVIDENCE: of N it speaks through small differences
+    of covariances that are themselves estimates, in D dimensions at once, and taken at its word it is sure of a wrong N.
 
     spread: C, (D, D). totals: (Q,), rising. odds: (6,), of SCALES, summing to 1. remainder: (D,), the variance of what separates
     the embedding from the sum of all its ratings' parts, since users' factors are those without the item.
@@ -63,22 +67,23 @@ class WarmStart:
         """Mean, (D,), and covariance, (D, D), of the embedding after `count` ratings that add up to `summed`."""
         if count == 0:
             return prior.mean, prior.covariance * float(self.odds @ SCALES)
-        covariance = prior.covariance
-        means, covariances, logs = [], [], []
-        for total, (scale, odds) in product(self._possible(count), zip(SCALES, self.odds, strict=True)):
-            share = count / total
-            found = self.given(GaussianPosterior(prior.mean, prior.precision / scale), count, summed, total)
-            implied = scale * share**2 * covariance + count * (1.0 - share) * self.spread
-            error = summed - share * prior.mean
-            logs.append(np.log(odds) - 0.5 * (error @ np.linalg.solve(implied, error) + np.linalg.slogdet(implied)[1]))
-            means.append(found.mean)
-            covariances.append(found.covariance)
-        weights = np.exp(np.array(logs) - max(logs))
-        weights /= weights.sum()
-        mean = weights @ np.array(means)
-        apart = np.array(means) - mean
-        spread = np.tensordot(weights, np.array(covariances), 1) + (apart.T * weights) @ apart
+        found = [self._if_total(prior, count, summed, total) for total in self._possible(count)]
+        evidence, means, covariances = (np.array(part) for part in zip(*found, strict=True))
+        mean, spread = _mixture(_shares(EVIDENCE * evidence), means, covariances)
         return mean, spread + np.diag(self.remainder)
+
+    def _if_total(
+        self, prior: GaussianPosterior, count: int, summed: FloatArray, total: float
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Log density of the sum if there will be so many ratings, and mean and covariance then; the prior's scales weighed."""
+        share, parts, logs = count / total, [], []
+        error = summed - share * prior.mean
+        for scale, odds in zip(SCALES, self.odds, strict=True):
+            parts.append(self.given(GaussianPosterior(prior.mean, prior.precision / scale), count, summed, total))
+            implied = scale * share**2 * prior.covariance + count * (1.0 - share) * self.spread
+            logs.append(np.log(odds) - 0.5 * (error @ np.linalg.solve(implied, error) + np.linalg.slogdet(implied)[1]))
+        means, covariances = np.array([part.mean for part in parts]), np.array([part.covariance for part in parts])
+        return float(logsumexp(logs)), *_mixture(_shares(np.array(logs)), means, covariances)
 
     def path(self, prior: GaussianPosterior, sums: FloatArray) -> FloatArray:
         """The posterior means after 1, 2, ... n ratings, (n, D), from the sums so far, (n, D).
@@ -100,26 +105,50 @@ class WarmStart:
         """How far the mean has moved, (n, D), in the diagonal coordinates; `first` ratings are in the first sum."""
         counts = np.arange(first, first + len(sums), dtype=np.float64)
         shift, largest, mass = np.zeros_like(sums), np.full(len(sums), -np.inf), np.zeros(len(sums))
-        for total, (scale, odds) in product((*self.totals, None), zip(SCALES, self.odds, strict=True)):
+        for total in (*self.totals, None):
             # None stands for n + 1, where every other total is passed.
             totals = counts + 1.0 if total is None else np.full(len(sums), total)
             allowed = counts >= self.totals[-1] if total is None else totals > counts
             if not allowed.any():
                 continue
-            share = (counts / totals)[allowed, None]
-            implied = scale * share**2 * values + counts[allowed, None] * (1.0 - share)
-            error = sums[allowed] - share * mean
-            log = np.log(odds) - 0.5 * (error**2 / implied + np.log(implied)).sum(axis=1)
+            log, moved = self._moved(counts[allowed], totals[allowed], sums[allowed], mean, values)
             higher = np.maximum(largest[allowed], log)
             before, weight = np.exp(largest[allowed] - higher), np.exp(log - higher)
-            shift[allowed] = shift[allowed] * before[:, None] + weight[:, None] * (scale * share * values / implied * error)
+            shift[allowed] = shift[allowed] * before[:, None] + weight[:, None] * moved
             mass[allowed], largest[allowed] = mass[allowed] * before + weight, higher
-        moved: FloatArray = shift / mass[:, None]
-        return moved
+        result: FloatArray = shift / mass[:, None]
+        return result
+
+    def _moved(
+        self, counts: FloatArray, totals: FloatArray, sums: FloatArray, mean: FloatArray, values: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """For one total each, (n,): the logarithm of its weight, (n,), and how far the mean moves, (n, D)."""
+        share = (counts / totals)[:, None]
+        noise, error = counts[:, None] * (1.0 - share), sums - share * mean
+        implied = [scale * share**2 * values + noise for scale in SCALES]
+        logs = np.array([-0.5 * (error**2 / each + np.log(each)).sum(axis=1) for each in implied]) + np.log(self.odds)[:, None]
+        parts = zip(SCALES, _shares(logs), implied, strict=True)
+        moved = sum((weight[:, None] * (scale * share * values / each * error) for scale, weight, each in parts), 0.0 * sums)
+        return EVIDENCE * logsumexp(logs, axis=0), moved
 
     def _possible(self, count: int) -> FloatArray:
         above = self.totals[self.totals > count]
         return above if len(above) else np.array([count + 1.0])
+
+
+def _mixture(weights: FloatArray, means: FloatArray, covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean, (D,), and covariance, (D, D), of a mixture of M. weights: (M,), means: (M, D), covariances: (M, D, D)."""
+    mean: FloatArray = weights @ means
+    apart = means - mean
+    spread: FloatArray = np.tensordot(weights, covariances, 1) + (apart.T * weights) @ apart
+    return mean, spread
+
+
+def _shares(logs: FloatArray) -> FloatArray:
+    """Weights from their logarithms, (M, ...), summing to 1 over the first axis."""
+    weights = np.exp(logs - logs.max(axis=0))
+    shares: FloatArray = weights / weights.sum(axis=0)
+    return shares
 
 
 def pooled_covariance(parts: Sequence[FloatArray]) -> FloatArray:
