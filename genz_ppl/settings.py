@@ -134,6 +134,7 @@ PAPER: dict[str, Any] = {
     "refinements": 0,
     "reconsider": False,
     "combine": 1,
+    "suggestions": 0,
     "likelihood": "gaussian",
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
@@ -145,6 +146,8 @@ PAPER: dict[str, Any] = {
 FREE: dict[str, Any] = {"proposals": 24}
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80
+# Questions that such a model suggests at the start.
+SUGGESTED = 20
 
 
 @documented
@@ -159,7 +162,7 @@ class DiscoverSettings:
     """
 
     model: str = setting(
-        "rules", "rules, similarity, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
+        "rules", "rules, similarity, phrases, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
     )
     link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
     likelihood: str = setting(
@@ -229,6 +232,13 @@ class DiscoverSettings:
         None,
         "Items on which wordings are compared before the best is asked about on all; 0: all on all; "
         "none: 80 with openai:NAME, whose answers are paid for, else 0.",
+        SEARCH,
+        low=0,
+    )
+    suggestions: int | None = setting(
+        None,
+        "Questions from the task alone that a run starts from and that compete with those mined; 0: none; "
+        "none: 20 with openai:NAME, which knows something of the task, else 0.",
         SEARCH,
         low=0,
     )

@@ -84,7 +84,7 @@ def absolute_model(model: str) -> str:
     parts = []
     for part in joined_parts(model):
         kind, colon, file = part.partition(":")
-        parts.append(f"{kind}:{_absolute(file)}" if kind in ("table", "similarity") and colon and file else part)
+        parts.append(f"{kind}:{_absolute(file)}" if kind in ("table", "similarity", "phrases") and colon and file else part)
     return "+".join(parts)
 
 

@@ -100,13 +100,20 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
     """What is asked on training items at the most. wordings: new ones an addition.
 
     With screening a wording may have been asked about before, on other items than those beside it, and is then in calls of its
-    own: so each counts as if it were. Of those in a race one, the winner, is asked about on all items.
+    own: so each counts as if it were. Of those in a race one, the winner, is asked about on all items. Of suggestions all are
+    asked about together at the start; then each addition may ask the rest about one wording that is left over.
     """
+    suggested = settings.suggestions or 0
     if not settings.screen:
-        return together(n_items, wordings, batches, weigh).times(n_races)
-    asked = first_race(settings, wordings, n_items, batches, weigh)
+        return together(n_items, suggested, batches, weigh) + together(n_items, wordings, batches, weigh).times(n_races)
+    if suggested:
+        asked, n_left = together(min(settings.screen, n_items), suggested, batches, weigh), n_races
+        rest = Asked(n_items, n_items, weigh(n_items), (Shape(apart(n_items, 1, batches, 1), min(n_items, batches.size), 1),))
+        asked += rest.times(n_races)
+    else:
+        asked, n_left = first_race(settings, wordings, n_items, batches, weigh), n_races - 1
     calls, answers, steps, weight, beside = 0, 0, 0, 0.0, 1
-    for count, care, entered in races(settings, n_races - 1, wordings):
+    for count, care, entered in races(settings, n_left, wordings, suggested):
         courses = race_courses(settings, n_items, care)
         last, most = courses[0][-1], max(map(len, courses))
         beside = min(batches.features, entered if care else WAVE)
@@ -117,8 +124,9 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
         answers += count * ((entered - 1) * last + n_items)
         weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
         steps += count * (entered * most + 1)
-    every = n_races * wordings * n_items - round(asked.answers)  # no question is asked twice, so there is nothing beyond this
-    answers, weight = min(answers, every), min(weight, n_races * wordings * weigh(n_items))
+    n_wordings = n_races * wordings + suggested
+    every = max(0, n_wordings * n_items - round(asked.answers))  # no question is asked twice, so there is nothing beyond this
+    answers, weight = min(answers, every), min(weight, n_wordings * weigh(n_items))
     calls = min(calls, apart(every, steps, batches, beside))
     return asked + Asked(answers, answers, weight, (Shape(calls, min(n_items, batches.size), beside if batches.twins else 1),))
 
@@ -164,13 +172,13 @@ def broken(n_items: int, batches: Batches, beside: int) -> float:
     return max(min((1 << features) - 2, batches.twins, n_items) / features for features in groups)
 
 
-def races(settings: DiscoverSettings, n_races: int, wordings: int) -> Iterator[tuple[int, int, int]]:
+def races(settings: DiscoverSettings, n_races: int, wordings: int, suggested: int = 0) -> Iterator[tuple[int, int, int]]:
     """(how many, their care, wordings in each) of races after the first, at the most: care grows with failures in a row, and
     brings old wordings."""
     settled = _MOST_CARE + MOST_CLOSE
     for number in range(min(n_races, settled)):
         care = max(0, min(number, settings.patience - 2, _MOST_CARE))
-        close = min(MOST_CLOSE, (number + 1) * wordings) if care else 0
+        close = min(MOST_CLOSE, (number + 1) * wordings + suggested) if care else 0
         yield (1 if number < settled - 1 else n_races - number), care, wordings + close
 
 
@@ -183,15 +191,16 @@ def race_courses(settings: DiscoverSettings, n_items: int, care: int) -> list[li
 def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
     """What a typical run asks on training items: each race has new wordings, a part of them left after each round."""
     wordings, mined = settings.proposals * polarities(settings), typically_mined(settings, additions)
+    suggested = together(min(settings.screen or n_items, n_items), settings.suggestions or 0, batches, weigh)
     if not settings.screen:
-        return together(n_items, wordings, batches, weigh).times(mined)
+        return suggested + together(n_items, wordings, batches, weigh).times(mined)
     waves, left = max(1.0, TRIED * wordings / WAVE), float(min(WAVE, wordings))
     before, raced = 0, Asked()
     for size in doubling(FIRST_ROUNDS[0], settings.screen, n_items):
         raced += together(size - before, max(1, round(left)), batches, weigh).times(waves * min(1.0, left))
         left, before = left * LEFT, size
     completed = WON * mined + RECALLED * max(0.0, additions - mined)
-    return raced.times(mined) + together(n_items - before, 1, batches, weigh).times(completed)
+    return suggested + raced.times(mined) + together(n_items - before, 1, batches, weigh).times(completed)
 
 
 def typically_mined(settings: DiscoverSettings, additions: int) -> float:

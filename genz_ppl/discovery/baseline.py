@@ -22,6 +22,7 @@ from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
 from genz_ppl.discovery.run.record import Brief
 from genz_ppl.discovery.run.service import Service, make_settings
+from genz_ppl.discovery.task import task_of
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.worth.candidates import extended, finalists, is_balanced
@@ -32,8 +33,6 @@ from genz_ppl.types import FloatArray
 
 # Questions answered in one step: a kill loses no more. A served model keeps its answers itself and is asked all at once.
 AT_ONCE = 10
-# Targets that a task names; of more, the first ones.
-NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -139,16 +138,6 @@ def readings(curve: pd.DataFrame) -> Readings:
         usable=usable,
         answers_asked=int(curve["answers_asked"].iloc[-1]),
     )
-
-
-def task_of(items: Items) -> str:
-    """The task in words, from the names of targets, classes and items."""
-    names = items.target_names
-    if items.class_names:
-        kinds = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in zip(names, items.class_names, strict=True))
-        return f"Tell for each item of {items.name} its class: {kinds}."
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"Predict for each item of {items.name}: {', '.join(names[:NAMED])}{more}."
 
 
 class BaselineRun(MiningRun):

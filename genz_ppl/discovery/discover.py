@@ -51,8 +51,8 @@ def discover(
     """Find the yes/no questions that explain the targets of `items`.
 
     items: Items, or a DataFrame whose columns are named as in `Items.from_frame` (target=, covariates=, text=, ...).
-    model: "rules", "similarity", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME", "package.module:object",
-    or an object with answer, propose and suggest.
+    model: "rules", "similarity", "phrases", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME",
+    "package.module:object", or an object with answer, propose and suggest.
     out: a new folder for the run directory, which also keeps the answers; without it nothing is written. keep_texts: whether
     it also keeps what a model read of the items, so that a report made from it alone shows more than their ids.
     model_settings: how openai:NAME is called (`ModelSettings` or some of its fields: caps, base_url, ...). store: the file

@@ -31,7 +31,7 @@ def plan(
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
     answers += (features if settings.test_at_end else additions) * min(settings.combine, wordings) * n_test
     answers += features * min(settings.combine, wordings) * n_held
-    wordings *= additions
+    wordings = wordings * additions + (settings.suggestions or 0)
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
         answers = wordings * (n_train + n_test)

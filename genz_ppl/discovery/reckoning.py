@@ -13,6 +13,7 @@ from genz_ppl.discovery.asking import Asked, Batches, Shape, most_asked, polarit
 from genz_ppl.discovery.mine.tried import MOST_TRIED
 from genz_ppl.discovery.planned import Part, Use
 from genz_ppl.discovery.run.record import Brief
+from genz_ppl.discovery.task import SHOWN, task_of
 from genz_ppl.llm.served.budget import BYTES_A_TOKEN, MOST_TOKENS_AN_IMAGE, TOKENS_A_MESSAGE, TOKENS_AN_IMAGE
 from genz_ppl.llm.served.prices import Price, find_price
 from genz_ppl.llm.served.replies import LONGEST_WORDING
@@ -112,6 +113,9 @@ class Reckoning:
     def parts(self) -> Iterator[Part]:
         """The calls by kind, in the order in which a run makes them; kinds without a call included."""
         yield self.describing()
+        suggested = self.settings.suggestions or 0
+        if suggested:
+            yield self.suggesting(Brief(task_of(self.items), suggested, SHOWN))
         yield self.proposing()
         wordings, n = self.settings.proposals * polarities(self.settings), len(self.train)
         weights = Weights(self.train, self.served)

@@ -17,17 +17,20 @@ from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.served.settings import SERVED, ModelSettings, is_served, joined_parts, served_name
 from genz_ppl.llm.table import TableModel
 
-CHOICES = "rules, similarity, similarity:PROFILES, table:FILE, openai:NAME or package.module:object, or several joined by +"
-_BUILT_IN = ("rules", "similarity", "table", SERVED)
+CHOICES = (
+    "rules, similarity, phrases, similarity:PROFILES, table:FILE, openai:NAME or package.module:object, or several joined by +"
+)
+_BUILT_IN = ("rules", "similarity", "phrases", "table", SERVED)
 _METHODS = ("answer", "propose", "suggest")
 
 
 def open_model(spec: str) -> FoundationModel:
     """The model that a text names; one behind a server with the defaults of `ModelSettings` and the user's own store.
 
-    `rules`; `similarity`, or `similarity:PROFILES` with the vectors of a file of profiles; `table:FILE`; `openai:NAME`; or
-    `package.module:object`, where the object is a model, a class of models or a function without arguments that makes one, and
-    the current directory may hold the module. Several of them joined by +, as in rules+table:FILE, are one `JoinedModel`.
+    `rules`; `similarity` or `phrases`, or either with the vectors of a file of profiles, `similarity:PROFILES`; `table:FILE`;
+    `openai:NAME`; or `package.module:object`, where the object is a model, a class of models or a function without arguments that
+    makes one, and the current directory may hold the module. Several of them joined by +, as in rules+table:FILE, are one
+    `JoinedModel`.
 
     Raises OptionError if the text names no model or the object is none, and InputError if FILE is not usable.
     """
@@ -41,10 +44,12 @@ def open_model(spec: str) -> FoundationModel:
         from genz_ppl.llm.rules.model import RulesModel  # a tenth of a second, for those who only read a run
 
         return RulesModel()
-    if name == "similarity" and (not colon or rest):
-        from genz_ppl.llm.similarity.model import SimilarityModel  # loads torch and 90 MB of weights
+    if name in ("similarity", "phrases") and (not colon or rest):
+        # These load torch and 90 MB of weights.
+        from genz_ppl.llm.similarity.model import SimilarityModel
+        from genz_ppl.llm.similarity.phrases import PhrasesModel
 
-        return SimilarityModel(rest or None)
+        return (SimilarityModel if name == "similarity" else PhrasesModel)(rest or None)
     if name == "table" and colon:
         if not rest:
             raise OptionError("the model 'table:' names no file; write table:FILE, a .csv, .tsv or .jsonl file of attributes")

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, baseline, discover, resume
-from genz_ppl.discovery.baseline import pruning_path, readings, task_of
+from genz_ppl.discovery.baseline import pruning_path, readings
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.record import Brief
+from genz_ppl.discovery.task import task_of
 from genz_ppl.errors import InputError, ModelError, OptionError, RunDirectoryError
 from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.llm.rules.model import RulesModel

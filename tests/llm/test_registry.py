@@ -71,7 +71,7 @@ def test_an_unusable_object_is_refused_with_the_reason(module: str, name: str, m
     [
         (
             "ruels",
-            "unknown model 'ruels'; choose rules, similarity, similarity:PROFILES, table:FILE, openai:NAME or package.module",
+            "unknown model 'ruels'; choose rules, similarity, phrases, similarity:PROFILES, table:FILE, openai:NAME or package",
         ),
         ("", "unknown model ''; choose rules"),
         ("rules:x", "unknown model 'rules:x'"),

@@ -10,6 +10,7 @@ import pytest
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.similarity.embedding import LONGEST, missing, open_encoder
 from genz_ppl.llm.similarity.model import USUAL, SimilarityModel
+from genz_ppl.llm.similarity.phrases import PhrasesModel
 from genz_ppl.types import Contrast, Item
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -35,9 +36,10 @@ NEW_SPACE = ("An android wakes aboard a wrecked spaceship.", "A comet will hit t
 NEW_LOVE = ("The widow falls in love with her doctor.", "A bride runs from the altar.", "Old lovers meet again in Paris.")
 
 
-@pytest.fixture(scope="module")
-def model() -> SimilarityModel:
-    return SimilarityModel()
+@pytest.fixture(scope="module", params=[SimilarityModel, PhrasesModel])
+def model(request: pytest.FixtureRequest) -> SimilarityModel:
+    kind: type[SimilarityModel] = request.param
+    return kind()
 
 
 def items_of(texts: Sequence[str]) -> tuple[Item, ...]:
@@ -122,8 +124,8 @@ def test_what_exists_is_not_worded_again(model: SimilarityModel) -> None:
     contrast = Contrast(items_of(SPACE), items_of(LOVE))
     first = model.propose(contrast, 2)
     again = model.propose(Contrast(contrast.positive, contrast.negative, existing=(first[0],), context=(first[1],)), 20)
-    phrases = [wording.split('"')[1] for wording in (*first, *again)]
-    directions = open_encoder().directions(phrases)
+    sums = [open_encoder().directions(wording.split('"')[1::2]).sum(0) for wording in (*first, *again)]
+    directions = np.array([direction / np.linalg.norm(direction) for direction in sums])
     assert (directions[:2] @ directions[2:].T).max() < 0.8
 
 
@@ -155,3 +157,17 @@ def test_it_knows_no_negation(model: SimilarityModel) -> None:
 def test_it_is_a_foundation_model(model: SimilarityModel) -> None:
     assert isinstance(model, FoundationModel)
     assert "MiniLM" in model.fingerprint
+
+
+def test_a_group_is_named_by_several_phrases() -> None:
+    """A topic that every text puts in other words is one question, and what that says is all that an answer needs."""
+    model, items = PhrasesModel(), items_of((*SPACE, *LOVE))
+    names = model._names(items[:6], items[6:])
+    several = [name for name in names if len(name) > 1]
+    assert several
+    assert all(phrase in " ".join(SPACE) for name in several for phrase in name)
+    assert model._names(items[5::-1], items[:5:-1]) == names
+    wording = 'about "Astronauts", "Aliens attack", "Colonists on Mars" (similarity 0.15)'
+    answers = PhrasesModel().answer(items, [wording])[:, 0]
+    assert answers[:6].mean() - answers[6:].mean() >= 5 / 6
+    np.testing.assert_array_equal(SimilarityModel().answer(items, [wording])[:, 0], answers)

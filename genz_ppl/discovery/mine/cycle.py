@@ -16,6 +16,7 @@ from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.discovery.task import SHOWN
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.rates import clearly_better
@@ -41,7 +42,8 @@ class Cycle:
 
     items: the training items; data: their standardised tensors, without answers (T, 0), on the device of the run, where the
     states of the `Progress` are, too. strategy: that of the settings if not given. held_items: those held back until the end.
-    Randomness of a step depends on the run's seed and the step's number alone, so that a resumed run goes the same way.
+    task: in words, for suggestions. Randomness of a step depends on the run's seed and the step's number alone, so that a
+    resumed run goes the same way.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Cycle:
         oracle: Oracle,
         strategy: Strategy | None = None,
         held_items: Sequence[Item] = (),
+        task: str = "",
     ) -> None:
         self.settings, self.items, self.test_items, self.held_items = settings, items, test_items, held_items
-        self.data, self.oracle = data, oracle
+        self.data, self.oracle, self.task = data, oracle, task
         self.strategy = strategy or strategy_of(settings)
 
     def guide(self, progress: Progress) -> Guide:
@@ -69,21 +72,22 @@ class Cycle:
     def add(self, progress: Progress) -> list[Event]:
         """Algorithm 1 or 2; returns the events, each with the wording it is about.
 
-        A wording of the pool comes first only if it explains a good part of what a feature could: new contrasts find better
-        ones than what was left over. Where they find none, the best of the pool is taken.
+        A wording of the pool, where suggestions are, comes first only if it explains a good part of what a feature could: new
+        contrasts find better ones than what was left over. Where they find none, the best of the pool is taken.
         """
         data = self.training_data(progress)
         split = self.split(progress, data)
-        if self.settings.screen and self.settings.reconsider:
-            best = self.best_candidate(progress, data, [], LEFTOVER * split.gain)
-            if best is not None:
-                self.keep(progress, best)
-                return [("add", best.text)]
         compared = self.compared(progress, data, split)
+        race = self.race(progress, split.posterior, compared)
+        if self.settings.suggestions and not progress.pool:
+            self.suggest(progress, race)
+        best = self.left_over(progress, data, race, LEFTOVER * split.gain)
+        if best is not None:
+            self.keep(progress, best)
+            return [("add", best.text)]
         positive, negative = self.shown(progress, split, compared)
         progress.splits = [*progress.splits, packed_split(split.posterior)][-MOST_REMEMBERED:]
         wordings = self.wordings(self.contrast(progress, positive, negative))
-        race = self.race(progress, split.posterior, compared)
         answered = self.answered(progress, race, wordings, self.unused(progress) if self.settings.reconsider else [])
         events = self.discarded(progress, answered)
         best = self.best_candidate(progress, data, list(wordings))
@@ -94,6 +98,28 @@ class Cycle:
             self.keep(progress, best)
             events.append(("add", best.text))
         return events
+
+    def suggest(self, progress: Progress, race: Race) -> None:
+        """Start from knowledge: questions from the task alone, answered as far as a race among wordings goes."""
+        random = np.random.default_rng([self.settings.seed, progress.step])
+        shown = np.sort(random.permutation(len(self.items))[:SHOWN])
+        texts = self.oracle.suggest([self.items[t] for t in shown.tolist()], self.task, self.settings.suggestions or 0)
+        if self.settings.screen:
+            race.look_at(texts)
+        else:
+            self.all_answered(progress, texts)
+
+    def left_over(self, progress: Progress, data: Data, race: Race, least: float) -> Candidate | None:
+        """A wording of the pool worth at least so many nats, if there is one: it costs no contrast.
+
+        Without screening only what was suggested comes before new contrasts, which then cost no more than the pool does.
+        """
+        if not self.settings.reconsider or not (self.settings.screen or self.settings.suggestions):
+            return None
+        best = self.best_candidate(progress, data, [], least)
+        if best is None and self.settings.suggestions and race.promising(self.unused(progress), least) is not None:
+            best = self.best_candidate(progress, data, [], least)
+        return best
 
     def race(self, progress: Progress, posterior: FloatArray, compared: IntArray, replaced: str = "") -> Race:
         """A race among wordings for the split with this posterior, (T,). compared: the items that the contrast is about.

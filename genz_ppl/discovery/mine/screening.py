@@ -133,6 +133,17 @@ class Race:
         left = [text for text in self._partial(known) if asked(self.pool[text]).sum() >= size]
         return self._completed([text for text in self._distinct(left) if self._score(text) >= least])
 
+    def look_at(self, texts: Sequence[str]) -> None:
+        """Answers on the items of the last round to all of these."""
+        self.pool.update({text: np.full(len(self.depth), UNASKED, dtype=np.int8) for text in texts if text not in self.pool})
+        self._ask(texts, self.order[: self.rounds[-1][0]])
+
+    def promising(self, known: Sequence[str], least: float) -> str | None:
+        """The wording of the pool that by its answers so far would bring most, at least so many nats; it then has them all."""
+        self.signs = {}
+        good = [text for text in self._partial(known) if self._score(text) >= LAST_SCORE and self._evidence(text).gain >= least]
+        return self._completed(self._distinct(good))
+
     def run(self, proposed: Mapping[str, int], known: Sequence[str]) -> str | None:
         """The wording that is worth answers on all items, if there is one; it then has them.
 

@@ -23,6 +23,7 @@ from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import Event, Progress
 from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
 from genz_ppl.discovery.run.tables import csv_of, curve_table, feature_table
+from genz_ppl.discovery.task import task_of
 from genz_ppl.errors import InputError, ModelError, OptionError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
@@ -87,7 +88,8 @@ class MiningRun:
         problem = self.problem
         oracle = Oracle(self.model, progress.counters, with_tried(progress, problem.train.items))
         items = problem.train.items, problem.test.items
-        self._cycle = Cycle(self.settings, *items, problem.data, oracle, problem.strategy, problem.held.items)
+        held, task = problem.held.items, task_of(problem.items)
+        self._cycle = Cycle(self.settings, *items, problem.data, oracle, problem.strategy, held, task)
         return self._cycle
 
     def _train(self, progress: Progress, cycle: Cycle, options: TrainingOptions, settled: Settled) -> None:

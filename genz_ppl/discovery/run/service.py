@@ -16,7 +16,7 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.settings import FREE, PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import FREE, PAPER, SCREENED, SUGGESTED, DiscoverSettings
 from genz_ppl.types import Item
 
 
@@ -129,7 +129,9 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
     chosen = DiscoverSettings(model=name, **(presets | settings))
     paid = is_served(name)
     screen = (SCREENED if paid else 0) if chosen.screen is None else chosen.screen
-    return replace(chosen, screen=screen, test_at_end=paid if chosen.test_at_end is None else chosen.test_at_end)
+    suggestions = (SUGGESTED if paid else 0) if chosen.suggestions is None else chosen.suggestions
+    tested = paid if chosen.test_at_end is None else chosen.test_at_end
+    return replace(chosen, screen=screen, suggestions=suggestions, test_at_end=tested)
 
 
 def name_of(model: str | FoundationModel) -> str:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules.ranking import log_bayes_factor, rate_difference
 from genz_ppl.llm.rules.words import STOP_WORDS
-from genz_ppl.llm.similarity.embedding import Encoder, open_encoder
+from genz_ppl.llm.similarity.embedding import DIMENSIONS, Encoder, open_encoder
 from genz_ppl.llm.similarity.vectors import SIMILARITY, read_vectors
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -47,16 +47,21 @@ _THRESHOLDS = np.arange(5, 96) / 100
 # Thresholds on either side of one that count with it.
 _NEARBY = 3
 
-_WORDING = re.compile(r'about "([^"\n]+)" \(similarity (0\.\d\d)\)')
+_WORDING = re.compile(r'about ("[^"\n]+"(?:, "[^"\n]+")*) \(similarity (0\.\d\d)\)')
+_PHRASE = re.compile(r'"([^"\n]+)"')
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|[\r\n]+")
 _CLAUSE_END = re.compile(r"[^\w\s'’\-/&]+")
 
 
+#: One phrase, or several that name a direction together.
+Name = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class _Phrases:
-    """Candidate phrases with their score, (N,), and threshold, (N,); truth: (N, T) what the shown items answer."""
+    """Candidates with their score, (N,), and threshold, (N,); truth: (N, T) what the shown items answer."""
 
-    texts: tuple[str, ...]
+    names: tuple[Name, ...]
     score: FloatArray
     threshold: FloatArray
     truth: NDArray[np.bool_]
@@ -90,8 +95,8 @@ class SimilarityModel:
         answers = np.full((len(items), len(features)), np.nan)
         if not items or not features:
             return answers
-        phrases, thresholds = zip(*(_read(feature) for feature in features), strict=True)
-        wanted = self._encoder.directions(phrases)
+        names, thresholds = zip(*(_read(feature) for feature in features), strict=True)
+        wanted = self._wanted(names)
         for row, item in enumerate(items):
             directions = self._directions(item)
             if len(directions):
@@ -107,82 +112,97 @@ class SimilarityModel:
         Bayes factor); longer phrases need more of it.
         Nothing close to a phrase in `contrast.existing` or `contrast.context` is among them.
         """
-        positive, negative = ([item for item in side if _sentences(item)] for side in (contrast.positive, contrast.negative))
+        positive, negative = ([item for item in side if sentences(item)] for side in (contrast.positive, contrast.negative))
         if n <= 0 or not positive or not negative:
             return []
         items = [*positive, *negative]
-        phrases = self._judged(_common(positive, negative), items, len(positive))
+        names = self._names(positive, negative)
         taken = [_read(text)[0] for text in (*contrast.existing, *contrast.context)]
-        return self._chosen(phrases, taken, n)
+        return self._chosen(self._judged(names, items, len(positive)), taken, n)
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """Up to n phrases from the items' texts: those closest to the task, each met by about half of the items.
 
         Without a task, those that the items differ in most.
         """
-        items = [item for item in items if _sentences(item)][:_MOST_ITEMS]
-        texts = _common(items, [])
-        if n <= 0 or not texts:
+        items = [item for item in items if sentences(item)][:_MOST_ITEMS]
+        names = self._names(items, [])
+        if n <= 0 or not names:
             return []
-        cosines = self._cosines(items, texts)
+        cosines = self._cosines(items, names)
         wanted = self._encoder.directions([task])[0]
-        score = self._encoder.directions(texts) @ wanted if task.strip() else cosines.std(0)
+        score = self._wanted(names) @ wanted if task.strip() else cosines.std(0)
         threshold = np.clip(np.floor(np.median(cosines, axis=0) * 100) / 100, _THRESHOLDS[0], _THRESHOLDS[-1])
         truth = (cosines >= threshold).T
-        return self._chosen(_Phrases(tuple(texts), score.astype(np.float64), threshold, truth), [], n)
+        return self._chosen(_Phrases(tuple(names), score.astype(np.float64), threshold, truth), [], n)
 
     # ---- parts
 
     def _directions(self, item: Item) -> NDArray[np.float32]:
         """(n, 384): of the item's profile where there is one, else of its sentences."""
         known = self._vectors.get(item.id)
-        return self._encoder.directions(_sentences(item)) if known is None else known[None]
+        return self._encoder.directions(sentences(item)) if known is None else known[None]
 
-    def _cosines(self, items: Sequence[Item], phrases: Sequence[str]) -> FloatArray:
-        """(len(items), len(phrases)) cosine of the phrase with the item's closest sentence."""
-        wanted = self._encoder.directions(phrases)
+    def _names(self, positive: Sequence[Item], negative: Sequence[Item]) -> list[Name]:
+        """What may be proposed for a contrast, each once."""
+        return [(phrase,) for phrase in common(positive, negative)]
+
+    def _wanted(self, names: Sequence[Name]) -> NDArray[np.float32]:
+        """(N, 384): of one phrase its vector, of several together the direction of their sum."""
+        found = np.zeros((len(names), DIMENSIONS), dtype=np.float32)
+        for row, name in enumerate(names):
+            vectors = self._encoder.directions(name)
+            whole = vectors[0] if len(name) == 1 else vectors.sum(0)
+            found[row] = whole if len(name) == 1 else whole / max(float(np.linalg.norm(whole)), 1e-6)
+        return found
+
+    def _cosines(self, items: Sequence[Item], names: Sequence[Name]) -> FloatArray:
+        """(len(items), N) cosine of what is named with the item's closest sentence."""
+        wanted = self._wanted(names)
         found = [(self._directions(item) @ wanted.T).max(0) for item in items]
         return np.array(found, dtype=np.float64)
 
-    def _judged(self, texts: Sequence[str], items: Sequence[Item], positives: int) -> _Phrases:
-        """Phrases at their best thresholds; those that no threshold has for the positive items are left out."""
-        cosines = self._cosines(items, texts)
+    def _judged(self, names: Sequence[Name], items: Sequence[Item], positives: int) -> _Phrases:
+        """Names at their best thresholds; those that no threshold has for the positive items are left out."""
+        cosines = self._cosines(items, names)
         yes = cosines.T[:, :, None] >= _THRESHOLDS  # (N, T, thresholds)
         counts = yes[:, :positives].sum(1), yes[:, positives:].sum(1)
         totals = [np.full_like(counts[0], total) for total in (positives, len(items) - positives)]
         evidence = log_bayes_factor(counts[0], totals[0], counts[1], totals[1])
         difference = rate_difference(counts[0], totals[0], counts[1], totals[1])
         evidence = np.where(difference > 0, _smoothed(np.where(difference > 0, evidence, 0.0)), -np.inf)
-        kept = [row for row in range(len(texts)) if np.isfinite(evidence[row]).any()]
+        kept = [row for row in range(len(names)) if np.isfinite(evidence[row]).any()]
         places = np.array([_middle_of_best(evidence[row]) for row in kept], dtype=np.int64)
-        words = np.array([len(texts[row].split()) for row in kept])
+        # A group costs no more than its longest phrase: there are few of them, and none was looked for among many.
+        words = np.array([max(len(phrase.split()) for phrase in names[row]) for row in kept])
         score = evidence[kept, places] - _WORD_COST * (words - 1)
-        return _Phrases(tuple(texts[row] for row in kept), score, _THRESHOLDS[places], yes[kept, :, places])
+        return _Phrases(tuple(names[row] for row in kept), score, _THRESHOLDS[places], yes[kept, :, places])
 
-    def _chosen(self, phrases: _Phrases, taken: Sequence[str], n: int) -> list[str]:
+    def _chosen(self, phrases: _Phrases, taken: Sequence[Name], n: int) -> list[str]:
         """Up to n wordings, best first; none close to a taken or a better one, or with the same answers as a better one."""
-        directions = list(self._encoder.directions(taken))
+        directions = list(self._wanted(taken))
         seen: set[bytes] = set()
         wordings: list[str] = []
-        ranks = [(-round(score, 6), _simplicity(text)) for score, text in zip(phrases.score.tolist(), phrases.texts, strict=True)]
+        ranks = [(-round(score, 6), _simplicity(name)) for score, name in zip(phrases.score.tolist(), phrases.names, strict=True)]
         for row in sorted(range(len(ranks)), key=ranks.__getitem__):
-            text = phrases.texts[row]
-            direction = self._encoder.directions([text])[0]
+            name = phrases.names[row]
+            direction = self._wanted([name])[0]
             answers = phrases.truth[row].tobytes()
             if len(wordings) < n and answers not in seen and all(direction @ other < _SAME for other in directions):
                 seen.add(answers)
                 directions.append(direction)
-                wordings.append(f'about "{text}" (similarity {phrases.threshold[row]:.2f})')
+                listed = ", ".join(f'"{phrase}"' for phrase in name)
+                wordings.append(f"about {listed} (similarity {phrases.threshold[row]:.2f})")
         return wordings
 
 
-def _read(feature: str) -> tuple[str, float]:
-    """The phrase and the threshold of a feature."""
+def _read(feature: str) -> tuple[Name, float]:
+    """The phrases and the threshold of a feature."""
     found = _WORDING.fullmatch(feature.strip())
-    return (found[1], float(found[2])) if found else (feature, USUAL)
+    return (tuple(_PHRASE.findall(found[1])), float(found[2])) if found else ((feature,), USUAL)
 
 
-def _sentences(item: Item) -> list[str]:
+def sentences(item: Item) -> list[str]:
     """The sentences and lines of an item's text that hold a word."""
     parts = (part.strip() for part in _SENTENCE_END.split(item.text[:LONGEST_TEXT]))
     return [part for part in parts if any(character.isalnum() for character in part)]
@@ -209,7 +229,7 @@ def _phrases(item: Item) -> dict[str, str]:
     return found
 
 
-def _common(positive: Sequence[Item], negative: Sequence[Item]) -> list[str]:
+def common(positive: Sequence[Item], negative: Sequence[Item]) -> list[str]:
     """Phrases of the positive items, those first that more of them hold, next to the negative ones."""
     share: defaultdict[str, float] = defaultdict(float)
     written: dict[str, str] = {}
@@ -219,7 +239,7 @@ def _common(positive: Sequence[Item], negative: Sequence[Item]) -> list[str]:
                 if weight > 0:
                     written[folded] = max(phrase, written.get(folded, phrase))  # in lower case, if anyone writes it so
                 share[folded] += weight
-    ranked = sorted(written, key=lambda folded: (-round(share[folded], 9), _simplicity(folded)))
+    ranked = sorted(written, key=lambda folded: (-round(share[folded], 9), _simplicity((folded,))))
     return [written[folded] for folded in ranked[:_MOST]]
 
 
@@ -238,5 +258,6 @@ def _middle_of_best(evidence: FloatArray) -> int:
     return int(longest[len(longest) // 2])
 
 
-def _simplicity(text: str) -> tuple[int, int, str]:
+def _simplicity(name: Name) -> tuple[int, int, str]:
+    text = " ".join(name)
     return len(text.split()), len(text), text
