@@ -81,7 +81,9 @@ class Cycle:
         race = self.race(progress, split.posterior, compared)
         if self.settings.suggestions and not progress.pool:
             self.suggest(progress, race)
-        best = self.left_over(progress, data, race, LEFTOVER * split.gain)
+        # In the first round knowledge comes before contrasts; what they word better than it takes the place of what is cut.
+        first = bool(self.settings.suggestions) and progress.cycle == 1
+        best = self.left_over(progress, data, race, 0.0 if first else LEFTOVER * split.gain)
         if best is not None:
             self.keep(progress, best)
             return [("add", best.text)]

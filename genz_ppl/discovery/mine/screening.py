@@ -139,10 +139,14 @@ class Race:
         self._ask(texts, self.order[: self.rounds[-1][0]])
 
     def promising(self, known: Sequence[str], least: float) -> str | None:
-        """The wording of the pool that by its answers so far would bring most, at least so many nats; it then has them all."""
+        """The wording of the pool that by its answers so far would bring most, at least so many nats; it then has them all.
+
+        One that answers like a feature in use at the ends of an earlier split may differ between them; what is the same has
+        nothing to tell of a split of what the features leave over.
+        """
         self.signs = {}
         good = [text for text in self._partial(known) if self._score(text) >= LAST_SCORE and self._evidence(text).gain >= least]
-        return self._completed(self._distinct(good))
+        return self._completed(good)
 
     def run(self, proposed: Mapping[str, int], known: Sequence[str]) -> str | None:
         """The wording that is worth answers on all items, if there is one; it then has them.
