@@ -2,26 +2,43 @@
 
     python benchmarks/live_films.py ../shared/data --seeds 5 --workers 2 [--set NAME VALUE ...]
 
-The miner is the table of the 174 wordings that live runs came up with, ranked on the items it is shown. Every line is one seed,
-of the split and of the search; `cosine` is of the test films, `answers` are those on training films. All settings are the
-defaults, with at most twelve questions, but for those that --set gives. --pool: also what `predict_with="pool"` predicts, from
-all that was answered, and from how many questions.
+The miner is the table of the 174 wordings that live runs came up with, ranked on the items it is shown; from the task alone it
+suggests what the live model did. Every line is one seed, of the split and of the search; `cosine` is of the test films, `answers`
+are those on training films. All settings are the defaults of openai:NAME, with at most twelve questions, but for those that --set
+gives. --pool: also what `predict_with="pool"` predicts, from all that was answered, and from how many questions.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+from replay import read_conversations, suggested_in
 from setting_values import setting_value
 
 from genz_ppl import Discovery, Items
 from genz_ppl.diagnostics.measures import score
+from genz_ppl.llm.table import TableModel
+from genz_ppl.types import Item
+
+
+class Live(TableModel):
+    """The table, with what the model suggested from the task alone."""
+
+    suggested: list[str]
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """The first n of them."""
+        return self.suggested[:n]
 
 
 def run(case: tuple[Path, int, dict[str, Any], bool]) -> tuple[float, ...]:
@@ -35,8 +52,9 @@ def run(case: tuple[Path, int, dict[str, Any], bool]) -> tuple[float, ...]:
 
     torch.set_num_threads(1)
     items = open_source(f"movielens:{folder / 'ml-1m'},items=200,dimensions=32,alpha=0")
-    table = folder / "live-films" / "answers.jsonl"
-    found = discover(items, model=f"table:{table}", seed=seed, **{"max_features": 12, **options})
+    table = Live(folder / "live-films" / "answers.jsonl")
+    table.suggested = suggested_in(read_conversations(folder / "live-films" / "conversations.jsonl"))
+    found = discover(items, model=table, seed=seed, **{"max_features": 12, "screen": 80, "suggestions": 20, **options})
     last, pool = found.curve.iloc[-1], found.progress.pool
     answers = sum(int((entry != -2).sum()) for entry in pool.values())
     row = float(last["test_error"]), answers, len(pool), int(found.features["active"].sum()), float(last["seconds"])

@@ -3,8 +3,8 @@
     python benchmarks/run_calls.py ../shared/data [--seeds 1] [--set NAME VALUE ...]
 
 The runs are those of live_films.py: 200 films, at most twelve questions, all other settings the defaults of openai:NAME. The
-server's answers and wordings are those of live runs, ranked as a table ranks them on the films that a prompt shows; before
-wordings it thinks in as many words as the live model did. A token is four characters.
+server's answers and wordings are those of live runs, ranked as a table ranks them on the films that a prompt shows; from the task
+alone it suggests what the live model did, and before wordings it thinks in as many words. A token is four characters.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "suppo
 
 from answerers import Body, kind_of, numbered_lines
 from fault_server import FaultServer
-from replay import Replay
+from replay import Replay, read_conversations, suggested_in
 from setting_values import setting_value
 
-KINDS = ("wordings", "answers, training", "answers, test")
+KINDS = ("suggestions", "wordings", "answers, training", "answers, test")
 
 
 class Films(Replay):
     """The live model as a server's answerer. It is told which films are for testing, to count calls by kind."""
 
-    def __init__(self, items: Any, table: Any, test: Sequence[str]) -> None:
+    def __init__(self, items: Any, table: Any, test: Sequence[str], suggested: Sequence[str]) -> None:
         super().__init__(items, table)
-        self.test = set(test)
+        self.test, self.suggested = set(test), list(suggested)
         self.calls, self.written, self.shown = Counter[str](), Counter[str](), Counter[str]()
 
+    def said(self, kind: str, body: Body, key: str) -> dict[str, Any]:
+        """What the table says, and from the task alone what the live model did."""
+        return super().said(kind, body, key) | ({"questions": self.suggested} if kind == "suggest" else {})
+
     def __call__(self, body: Body) -> str:
-        content, kind = super().__call__(body), KINDS[0]
+        content, kind = super().__call__(body), KINDS[kind_of(body) != "suggest"]
         if kind_of(body).startswith("extract"):
             first = next(iter(numbered_lines(body)[0].values()))
-            kind = KINDS[1 + (self.items[first].id in self.test)]
+            kind = KINDS[2 + (self.items[first].id in self.test)]
         self.calls[kind] += 1
         self.written[kind] += -(-len(content) // 4)
         self.shown[kind] += sum(len(text) for message in body["messages"] for text in [message["content"]]) // 4
@@ -79,7 +83,9 @@ def report(folder: Path, seed: int, options: dict[str, Any]) -> None:
     items = open_source(f"movielens:{folder / 'ml-1m'},items=200,dimensions=32,alpha=0")
     settings = make_settings("openai:m", {**options, "seed": seed})
     table = TableModel(folder / "live-films" / "answers.jsonl")
-    films = Films(items, table, [items.ids[int(t)] for t in items.split_indices(seed, settings.test_fraction).test])
+    suggested = suggested_in(read_conversations(folder / "live-films" / "conversations.jsonl"))
+    test = [items.ids[int(t)] for t in items.split_indices(seed, settings.test_fraction).test]
+    films = Films(items, table, test, suggested)
     with tempfile.TemporaryDirectory() as place, FaultServer(films, record=False) as server:
         served = ModelSettings(model="m", base_url=server.base_url, price=(3.0, 15.0))
         planned = plan(items, settings, served)

@@ -51,6 +51,7 @@ def dry_contrasts(
 ) -> list[DryContrast]:
     """The first contrast of a run, then those it would turn to if nothing were found: at most one for each of `splits`.
 
+    Of a run that starts from suggestions those are meant which it would send if none of them were of use.
     model_settings: of a served model, whose prompts are rendered; the built-in prompts if None. Images are not described.
     Raises InputError and OptionError as `discover` does.
     """

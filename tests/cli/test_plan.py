@@ -12,7 +12,8 @@ import pytest
 from genz_ppl.cli.fit import fit as fit_command
 from genz_ppl.cli.plan import plan as plan_command
 
-SHORT = ("--id", "key", "--target", "y", "--cycles", "1", "--add", "2", "--cut", "0", "--proposals", "3")
+BARE = ("--id", "key", "--target", "y", "--cycles", "1", "--add", "2", "--cut", "0", "--proposals", "3")
+SHORT = (*BARE, "--suggestions", "0")
 SERVED = ("--model", "openai:gpt-4o-mini")
 
 
@@ -73,6 +74,17 @@ def test_one_line_of_json_says_the_same(genz: Any, table: Path) -> None:
     assert [part["name"] for part in plan["parts"]] == ["proposals", "answers, training", "answers, test"]
 
 
+def test_suggestions_are_a_part_of_it(genz: Any, table: Path) -> None:
+    """One call for twenty questions, which are answered together as far as a race goes: here on all 32 items."""
+    known, bare = (json.loads(genz("plan", table.name, *each, *SERVED, "--json").out) for each in (BARE, SHORT))
+    assert [part["name"] for part in known["parts"]] == ["suggestions", *(part["name"] for part in bare["parts"])]
+    assert known["parts"][0]["calls"] == 1
+    assert known["wordings"] == bare["wordings"] + 20
+    # At most every wording is asked about every item of training, and a combination of three of them of testing.
+    assert known["answers"] == bare["answers"] + 20 * 32
+    assert known["typical"]["answers"] == bare["typical"]["answers"] + 20 * 32
+
+
 def test_a_model_on_this_machine_costs_nothing(genz: Any, table: Path) -> None:
     outcome = genz("plan", table.name, *SHORT)
     assert outcome.code == 0
@@ -124,7 +136,7 @@ def test_it_takes_every_option_of_fit() -> None:
 
 
 def test_the_command_line_of_fit_is_planned_as_it_is(genz: Any, table: Path) -> None:
-    outcome = genz("plan", table.name, *SHORT, *SERVED, "--out", "run", "--quiet", "--store", "store.sqlite", "--workers", "2")
+    outcome = genz("plan", table.name, *BARE, *SERVED, "--out", "run", "--quiet", "--store", "store.sqlite", "--workers", "2")
     assert outcome.code == 0
     assert not Path("run").exists()
     assert not Path("store.sqlite").exists()

@@ -18,7 +18,7 @@ from genz_ppl.discovery.run.service import make_settings
 from genz_ppl.llm.served.prompt_files import built_in
 from genz_ppl.llm.served.settings import ModelSettings
 
-SHORT: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 0, "exemplars": 5, "proposals": 3, "seed": 4}
+SHORT: dict[str, Any] = {"cycles": 1, "add": 2, "cut": 0, "exemplars": 5, "proposals": 3, "seed": 4, "suggestions": 0}
 
 
 @pytest.mark.parametrize("more", [{}, {"polarity": "negative"}, {"algorithm": "basic"}])

@@ -45,6 +45,12 @@ def write_conversations(file: Path, conversations: Iterable[Mapping[str, Any]]) 
     file.write_text("".join(json.dumps(one) + "\n" for one in conversations), encoding="utf-8")
 
 
+def suggested_in(conversations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the model said to a task alone, in the first conversation where it was asked; nothing if it never was."""
+    replies = (one["reply"] for one in conversations if one.get("kind") == "suggest")
+    return list(json.loads(next(replies, '{"questions": []}'))["questions"])
+
+
 class Replay:
     """An answerer. items: all that it may be asked about, known by their texts; conversations: as `read_conversations` gives
     them, of several about the same the first counts.
