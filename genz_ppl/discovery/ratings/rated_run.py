@@ -97,7 +97,8 @@ class RatedRun:
         full, folded = factors.embeddings[places[chosen]], np.array([part.sum(axis=0) for part in parts])
         squares = (folded**2).sum(axis=0)
         stretch = np.where(squares > 0, (folded * full).sum(axis=0) / np.where(squares > 0, squares, 1.0), 1.0)
-        remainder = np.mean((full - stretch * folded) ** 2, axis=0)
+        numbers = np.array([len(part) for part in parts], dtype=np.float64)
+        remainder = np.mean((full - stretch * folded) ** 2 / np.maximum(numbers, 1.0)[:, None], axis=0)
         totals = np.diff(table.ratings.indptr)[places].astype(np.int64)
         mean, sd = predicted(run, items.take(train))
         # On these items predictions are better than on new ones: the questions were chosen there, and the weights fitted.

@@ -39,8 +39,8 @@ class WarmStart:
     its mean and covariance. Between totals that density counts with the power EVIDENCE: of N it speaks through small differences
     of covariances that are themselves estimates, in D dimensions at once, and taken at its word it is sure of a wrong N.
 
-    spread: C, (D, D). totals: (Q,), rising. odds: (6,), of SCALES, summing to 1. remainder: (D,), the variance of what separates
-    the embedding from the sum of all its ratings' parts, since users' factors are those without the item.
+    spread: C, (D, D). totals: (Q,), rising. odds: (6,), of SCALES, summing to 1. remainder: (D,), the variance for each of the N
+    ratings of what separates the embedding from the sum of their parts, since users' factors are those without the item.
     """
 
     spread: FloatArray
@@ -69,8 +69,7 @@ class WarmStart:
             return prior.mean, prior.covariance * float(self.odds @ SCALES)
         found = [self._if_total(prior, count, summed, total) for total in self._possible(count)]
         evidence, means, covariances = (np.array(part) for part in zip(*found, strict=True))
-        mean, spread = _mixture(_shares(EVIDENCE * evidence), means, covariances)
-        return mean, spread + np.diag(self.remainder)
+        return _mixture(_shares(EVIDENCE * evidence), means, covariances)
 
     def _if_total(
         self, prior: GaussianPosterior, count: int, summed: FloatArray, total: float
@@ -83,7 +82,8 @@ class WarmStart:
             implied = scale * share**2 * prior.covariance + count * (1.0 - share) * self.spread
             logs.append(np.log(odds) - 0.5 * (error @ np.linalg.solve(implied, error) + np.linalg.slogdet(implied)[1]))
         means, covariances = np.array([part.mean for part in parts]), np.array([part.covariance for part in parts])
-        return float(logsumexp(logs)), *_mixture(_shares(np.array(logs)), means, covariances)
+        mean, spread = _mixture(_shares(np.array(logs)), means, covariances)
+        return float(logsumexp(logs)), mean, spread + np.diag(total * self.remainder)
 
     def path(self, prior: GaussianPosterior, sums: FloatArray) -> FloatArray:
         """The posterior means after 1, 2, ... n ratings, (n, D), from the sums so far, (n, D).
