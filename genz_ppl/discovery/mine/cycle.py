@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,10 +12,10 @@ from genz_ppl.discovery.mine.combine import combinations, complete, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
-from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
+from genz_ppl.discovery.mine.screening import Race, alike, normal_scores, telling_items, unfinished
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
+from genz_ppl.discovery.mine.wordings import proposed, suggested
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
-from genz_ppl.discovery.task import SHOWN
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.rates import clearly_better
@@ -80,7 +79,11 @@ class Cycle:
         compared = self.compared(progress, data, split)
         race = self.race(progress, split.posterior, compared)
         if self.settings.suggestions and not progress.pool:
-            self.suggest(progress, race)
+            texts = suggested(self.oracle, self.settings, self.items, self.task)
+            if self.settings.screen:
+                race.look_at(texts)
+            else:
+                self.all_answered(progress, texts)
         # In the first round knowledge comes before contrasts; what they word better than it takes the place of what is cut.
         first = bool(self.settings.suggestions) and progress.cycle == 1
         best = self.left_over(progress, data, race, 0.0 if first else LEFTOVER * split.gain)
@@ -89,7 +92,7 @@ class Cycle:
             return [("add", best.text)]
         positive, negative = self.shown(progress, split, compared)
         progress.splits = [*progress.splits, packed_split(split.posterior)][-MOST_REMEMBERED:]
-        wordings = self.wordings(self.contrast(progress, positive, negative))
+        wordings = proposed(self.oracle, self.settings, self.contrast(progress, positive, negative))
         answered = self.answered(progress, race, wordings, self.unused(progress) if self.settings.reconsider else [])
         events = self.discarded(progress, answered)
         best = self.best_candidate(progress, data, list(wordings))
@@ -100,16 +103,6 @@ class Cycle:
             self.keep(progress, best)
             events.append(("add", best.text))
         return events
-
-    def suggest(self, progress: Progress, race: Race) -> None:
-        """Start from knowledge: questions from the task alone, answered as far as a race among wordings goes."""
-        random = np.random.default_rng([self.settings.seed, progress.step])
-        shown = np.sort(random.permutation(len(self.items))[:SHOWN])
-        texts = self.oracle.suggest([self.items[t] for t in shown.tolist()], self.task, self.settings.suggestions or 0)
-        if self.settings.screen:
-            race.look_at(texts)
-        else:
-            self.all_answered(progress, texts)
 
     def left_over(self, progress: Progress, data: Data, race: Race, least: float) -> Candidate | None:
         """A wording of the pool worth at least so many nats, if there is one: it costs no contrast.
@@ -140,12 +133,6 @@ class Cycle:
         price = chance(progress, not used, (1.0,))
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
-    @staticmethod
-    def unfinished(progress: Progress, wordings: Mapping[str, int]) -> dict[str, int]:
-        """Wordings that lack answers on some training items, with their sides."""
-        answered = {text for text, entry in progress.pool.items() if asked(entry).all()}
-        return {text: side for text, side in wordings.items() if text not in answered}
-
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""
         active = {record.text for record in progress.active}
@@ -154,7 +141,7 @@ class Cycle:
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
         """Ask about wordings: with screening as far as they win their race, else all of them; those answered now on all items."""
         if self.settings.screen:
-            winner = race.run(self.unfinished(progress, wordings), known)
+            winner = race.run(unfinished(progress.pool, wordings), known)
             return [race.recall(known) if winner is None else winner]
         return self.all_answered(progress, [text for text in wordings if text not in progress.pool])
 
@@ -192,25 +179,6 @@ class Cycle:
         """The contrast of those items."""
         texts = [record.text for record in progress.active]
         return build_contrast(self.items, positive, negative, progress.train_answers, texts)
-
-    def wordings(self, contrast: Contrast) -> dict[str, int]:
-        """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1."""
-        if not contrast.positive or not contrast.negative:
-            return {}
-        n, polarity = self.settings.proposals, self.settings.polarity
-        if polarity == "both":
-            positive, negative = self.oracle.propose_both(contrast, n)
-        elif polarity == "positive":
-            positive, negative = self.oracle.propose(contrast, n), []
-        else:
-            positive, negative = [], self.oracle.propose(contrast.reversed(), n)
-        lists = [[(text, 1) for text in positive], [(text, -1) for text in negative]]
-        # The best of either side first: which of the two is easier to word is not known.
-        turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
-        sides: dict[str, int] = {}
-        for text, side in turns:
-            sides.setdefault(text, side)
-        return sides
 
     def best_candidate(
         self, progress: Progress, data: Data, wordings: list[str], least: float = float("-inf")
@@ -280,9 +248,10 @@ class Cycle:
         if priced:
             least = prices(self.settings, progress, freedoms(judge, data))
         else:
-            # A cut explores what else there is; taken back, it has shown that nothing else is better.
-            cut = set() if self.settings.paper else {record.text for record in progress.features if not record.active}
-            least = [float("-inf") if record.text in cut else float("inf") for record in progress.active]
+            # A cut explores what else there is; taken back, be it as its opposite, it has shown that nothing else is better.
+            cut = [] if self.settings.paper else [progress.pool[one.text] for one in progress.features if not one.active]
+            back = [any(alike(progress.pool[one.text], entry) for entry in cut) for one in progress.active]
+            least = [float("-inf") if known else float("inf") for known in back]
             if max(least) < 0:
                 return []
         # Where all prices are equal, they make no difference, and none by rounding either.

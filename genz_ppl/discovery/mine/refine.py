@@ -9,6 +9,7 @@ import numpy as np
 from genz_ppl.discovery.mine.contrast import build_contrast, disputed_exemplars
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.price import least_gain
+from genz_ppl.discovery.mine.wordings import proposed
 from genz_ppl.discovery.run.progress import Event, Progress, unpack
 from genz_ppl.inference.worth.judge import judge_of
 
@@ -35,7 +36,7 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     present = unpack(progress.pool[record.text])
     moved = [cycle.items[t].id for side, value in ((positive, 0.0), (negative, 1.0)) for t in side if present[t] == value]
     contrast = replace(contrast, improved=record.text, moved=tuple(moved))
-    wordings = cycle.wordings(contrast)
+    wordings = proposed(cycle.oracle, cycle.settings, contrast)
     race = cycle.race(progress, posterior, np.arange(len(posterior)), record.text)
     events = cycle.discarded(progress, cycle.answered(progress, race, wordings, []))
     rivals = cycle.usable(progress, wordings)

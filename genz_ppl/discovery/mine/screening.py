@@ -86,6 +86,11 @@ def telling_items(depth: FloatArray, compared: IntArray) -> IntArray:
     return np.concatenate(order)
 
 
+def unfinished(pool: Pool, wordings: Mapping[str, int]) -> dict[str, int]:
+    """Wordings that lack answers on some training items, with their sides."""
+    return {text: side for text, side in wordings.items() if text not in pool or not asked(pool[text]).all()}
+
+
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two pool entries, or one and the other's opposite, agree wherever both have answers, and that says something."""
     both = (one >= 0) & (other >= 0)
