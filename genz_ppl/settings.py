@@ -30,7 +30,10 @@ LIKELIHOOD_NAMES = [
 AUTO = "auto"
 # Those whose targets are classes by name.
 CLASS_LIKELIHOODS = ("bernoulli", "categorical")
-INFERENCE_NAMES = ("coordinate", "svi", "structured", "enumeration")
+INFERENCE_NAMES = ("auto", "coordinate", "svi", "structured", "enumeration")
+# Strategies whose steps are derived by hand, so that fits may be calibrated and weights may shrink.
+BY_HAND = ("auto", "coordinate")
+INFERENCE = "{choices}; auto: coordinate, and in the end posteriors that are near exact."
 # What of `DiscoverSettings` a run without mining, the 0-shot baseline, can follow.
 BASELINE_SETTINGS = (
     *("link", "likelihood", "inference", "bayesian", "batch_size", "error_rate_prior", "calibration", "shrinkage"),
@@ -39,7 +42,7 @@ BASELINE_SETTINGS = (
 )
 # Strategies that train a guide: by epochs, and in minibatches if asked.
 GUIDED = ("svi", "structured")
-# The most features whose 2^K combinations `enumeration` goes through.
+# The most features whose 2^K combinations `enumeration` goes through; of more it takes those that matter.
 MOST_ENUMERATED = 12
 # The most beside which NUTS samples the other parameters.
 MOST_SAMPLED = 10
@@ -86,7 +89,7 @@ def check_device_name(device: object, inference: str, bayesian: bool) -> None:
     """Raise OptionError unless device is a name of one that the strategy can run on; whether it is there, torch must say."""
     if not isinstance(device, str) or re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
         raise OptionError(f"device: expected 'cpu', 'cuda' or 'cuda:1' and so on, got {device!r}")
-    if device != "cpu" and (inference != "coordinate" or bayesian):
+    if device != "cpu" and (inference not in BY_HAND or bayesian):
         asked = f"inference {inference}" + (" with bayesian" if bayesian else "")
         raise OptionError(f"device: {device} is for inference coordinate, got {asked}; use cpu, or choose coordinate")
 
@@ -98,7 +101,7 @@ class FitSettings:
 
     link: str = setting("linear", "{choices}.", choices=LINK_NAMES)
     likelihood: str = setting("gaussian", "{choices}, or package.module:object.", choices=LIKELIHOOD_NAMES, code=True)
-    inference: str = setting("coordinate", "{choices}.", choices=INFERENCE_NAMES)
+    inference: str = setting("auto", INFERENCE, choices=INFERENCE_NAMES)
     steps: int | None = setting(
         None, "E- and M-steps of coordinate and enumeration (none: 50), epochs of svi and structured (none: 1 000).", low=1
     )
@@ -141,6 +144,7 @@ PAPER: dict[str, Any] = {
     "calibration": 0.0,
     "shrinkage": False,
     "error_rates": "symmetric",
+    "inference": "coordinate",
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
@@ -172,7 +176,7 @@ class DiscoverSettings:
         choices=LIKELIHOOD_NAMES,
         code=True,
     )
-    inference: str = setting("coordinate", "{choices}.", MODEL, choices=INFERENCE_NAMES)
+    inference: str = setting("auto", INFERENCE, MODEL, choices=INFERENCE_NAMES)
     bayesian: bool = setting(False, "A posterior over weights and noise, too, in the last fit (--inference svi).", MODEL)
     batch_size: int | None = setting(None, "Items in a minibatch (--inference svi or structured); none: all at once.", MODEL)
     error_rate_prior: tuple[float, float] = setting(
@@ -275,19 +279,13 @@ class DiscoverSettings:
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
         for name in ("calibration", "shrinkage"):
-            if getattr(self, name) and (self.inference != "coordinate" or not self.shortcuts):
+            if getattr(self, name) and (self.inference not in BY_HAND or not self.shortcuts):
                 how = self.inference if self.shortcuts else "a run without shortcuts"
                 raise OptionError(f"{name}: {how} fits the paper's bound alone; choose inference coordinate, or leave {name} out")
         if self.posterior == "nuts" and (self.inference != "enumeration" or (self.max_features or 99) > MOST_SAMPLED):
             raise OptionError(
                 f"posterior: nuts sums over all combinations of up to {MOST_SAMPLED} features; "
                 f"pass inference enumeration and max_features {MOST_SAMPLED} or less, or leave posterior out"
-            )
-        if self.inference == "enumeration" and (self.max_features or MOST_ENUMERATED + 1) > MOST_ENUMERATED:
-            given = "no limit" if self.max_features is None else str(self.max_features)
-            raise OptionError(
-                f"max_features: enumeration is exact for up to {MOST_ENUMERATED} features, got {given}; "
-                f"pass max_features {MOST_ENUMERATED} or less, or choose inference coordinate"
             )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from genz_ppl.cli.messages import echo, say
 from genz_ppl.errors import OptionError
 from genz_ppl.output import in_one_stroke, not_written, printable
+from genz_ppl.settings import AUTO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,7 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
     echo(found.line() + ("" if run.directory is None else f"; written to {run.directory.path}"))
     if ceiling and found.n_features > 0 and (best := run.ceiling) is not None:
         echo(best.line(found.n_features))
+    _say_of_posterior(run)
     _say_of_noise(run)
     _say_of_rates(run)
     if found.n_features > 0 and not found.helps:
@@ -95,6 +97,15 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
         echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+
+
+def _say_of_posterior(run: Discovery) -> None:
+    """A line about what `--inference auto` came to."""
+    from genz_ppl.inference.strategies import last_posterior_of
+
+    if run.record.settings.inference == AUTO and (texts := int(run.features["active"].sum())):
+        words = last_posterior_of(run.progress.state.model, len(run.progress.state.posterior), texts)
+        echo(f"posterior of the features: {words} (--inference auto)")
 
 
 def _say_of_noise(run: Discovery) -> None:

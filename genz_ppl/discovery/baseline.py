@@ -28,7 +28,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.worth.candidates import extended, finalists, is_balanced
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings, is_served
-from genz_ppl.settings import BASELINE_SETTINGS, MOST_ENUMERATED, DiscoverSettings
+from genz_ppl.settings import BASELINE_SETTINGS, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 # Questions answered in one step: a kill loses no more. A served model keeps its answers itself and is asked all at once.
@@ -217,11 +217,6 @@ def _settings(model: str | FoundationModel, brief: Brief, given: dict[str, Any])
     if unknown:
         raise OptionError(f"{unknown[0]}: no setting of a baseline; known are {', '.join(sorted(BASELINE_SETTINGS))}")
     most = brief.n_questions
-    if given.get("inference") == "enumeration" and most > MOST_ENUMERATED:
-        raise OptionError(
-            f"n_questions: enumeration is exact for up to {MOST_ENUMERATED} features, got {most}; "
-            f"ask for {MOST_ENUMERATED} or fewer, or choose inference coordinate"
-        )
     # In the terms of `discover`: one round of so many steps up and so many down.
     steps = {"cycles": 1, "add": 2 + math.ceil(most / AT_ONCE), "cut": most, "max_features": most}
     return make_settings(model, {**given, **steps})

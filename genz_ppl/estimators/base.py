@@ -36,7 +36,7 @@ class GenZEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         covariates: Sequence[str] = (),
         link: str = "linear",
         likelihood: str = AUTO,
-        inference: str = "coordinate",
+        inference: str = "auto",
         cycles: int = 10,
         add: int = 5,
         cut: int = 2,

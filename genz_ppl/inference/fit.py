@@ -34,7 +34,7 @@ from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
 from genz_ppl.setting_fields import check_number
-from genz_ppl.settings import CALIBRATION, FitSettings
+from genz_ppl.settings import BY_HAND, CALIBRATION, FitSettings
 from genz_ppl.types import AnswerErrors, FloatArray
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def fit(
     covariates: Any = None,
     link: str = "linear",
     likelihood: str | type[Likelihood] | Function = "gaussian",
-    inference: str = "coordinate",
+    inference: str = "auto",
     steps: int | None = None,
     seed: int = 0,
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
@@ -255,7 +255,7 @@ def check_device(name: str, inference: str, bayesian: bool = False) -> torch.dev
         raise OptionError(f"device: expected 'cpu' or 'cuda', got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(f"device: torch finds no {name!r} on this machine; use 'cpu'")
-    if device.type != "cpu" and (inference != "coordinate" or bayesian):
+    if device.type != "cpu" and (inference not in BY_HAND or bayesian):
         raise OptionError(f"device: {name!r} needs inference 'coordinate' and bayesian=False; use 'cpu'")
     return device
 

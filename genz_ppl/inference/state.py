@@ -206,9 +206,12 @@ class Bound:
         return replace(self, observation=self.observation + shift, marginal=self.marginal + shift)
 
 
-def bound_of(state: State, data: Data, observation: float, marginal: float = 0.0) -> Bound:
-    """Eqs. 6 and 7 for the current posterior, next to the observation and marginal terms computed by an engine."""
-    feature, entropy = float(feature_terms(state, data).sum()), entropy_of(state.posterior)
+def bound_of(state: State, data: Data, observation: float, marginal: float = 0.0, entropy: float | None = None) -> Bound:
+    """Eqs. 6 and 7 for the current posterior, next to the observation and marginal terms computed by an engine.
+
+    entropy: of q(z), where features are not independent.
+    """
+    feature, entropy = float(feature_terms(state, data).sum()), entropy_of(state.posterior) if entropy is None else entropy
     return Bound(observation, feature, entropy, penalty_of(state), marginal, state.model.share)
 
 

@@ -11,19 +11,26 @@ from torch import Tensor
 
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.coordinate import coordinate, refit
-from genz_ppl.inference.engines.enumeration import enumerate_fit, refit_exactly
+from genz_ppl.inference.engines.descent import CONTINUED
+from genz_ppl.inference.engines.enumeration import enumerate_fit
 from genz_ppl.inference.engines.exact import MOST_FEATURES, check_enumeration
 from genz_ppl.inference.guided.enumerated import EnumeratedGenZ, ExactGuide
 from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, StructuredGuide
 from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
-from genz_ppl.settings import CALIBRATION, GUIDED, DiscoverSettings, FitSettings
+from genz_ppl.settings import AUTO, BY_HAND, CALIBRATION, GUIDED, DiscoverSettings, FitSettings
 
 # E- and M-steps, if the user names no number.
 STEPS = 50
 # An epoch moves a guide less than an E-step moves a posterior: so many epochs stand for one step of a refit.
 EPOCHS_PER_STEP = 10
+# Combinations of features of all items beyond which counts are not enumerated unasked: some seconds a step.
+MOST_COMBINATIONS = 2**20
+# Of a fit by `auto`: the last steps, which have near-exact posteriors, and the combinations of all items that one goes through.
+LAST_STEPS, COMBINATIONS = 20, 2.0**19
+# Those of `enumeration` with more than 12 features, where that is all of them.
+THOROUGH = 2.0**25
 
 
 class Strategy(Protocol):
@@ -37,6 +44,9 @@ class Strategy(Protocol):
 
     def refit(self, state: State, data: Data, steps: int) -> Bound:
         """Fit `state` in place from where it stands and return the bound at the end only."""
+
+    def conclude(self, state: State, data: Data, steps: int) -> Bound:
+        """`refit` at the end of a run, as well as the strategy can."""
 
     def program(self, state: State) -> GenZ:
         """The Pyro program that the guide is for, with the state's parameters."""
@@ -74,6 +84,10 @@ class Coordinate:
         """See `Strategy.refit`."""
         return refit(state, data, steps, self.expectation)
 
+    def conclude(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.conclude`."""
+        return self.refit(state, data, steps)
+
     def program(self, state: State) -> GenZ:
         """The model itself."""
         return state.model
@@ -93,35 +107,92 @@ class Coordinate:
 
 
 @dataclass(frozen=True)
+class Automatic(Coordinate):
+    """`Coordinate` where many models are compared; the last steps of the last fit have near-exact posteriors.
+
+    Without closed forms, and where there is nothing to enumerate, it is `Coordinate`.
+    """
+
+    def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
+        """See `Strategy.fit`."""
+        steps = steps or STEPS
+        near = min(LAST_STEPS, steps - 1)
+        bounds = coordinate(state, data, steps - near, self.expectation, joint_moves=self.joint_moves)
+        return bounds + self._near_exact(state, data, near)
+
+    def conclude(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.conclude`."""
+        near = min(LAST_STEPS, steps - 1)
+        before = refit(state, data, steps - near, self.expectation)
+        return self._near_exact(state, data, near)[-1] if near else before
+
+    def _near_exact(self, state: State, data: Data, steps: int) -> list[Bound]:
+        if steps == 0:
+            return []
+        if self.expectation == "auto" and enumerates_counts(state.model, *data.answers.shape):
+            return enumerate_fit(state, data, steps, CONTINUED)
+        most = COMBINATIONS if state.model.has_closed_form else 0.0
+        options: dict[str, Any] = {"first": False, "joint_moves": self.joint_moves, "combinations": most}
+        return coordinate(state, data, steps, self.expectation, **options)
+
+
+def last_posterior_of(model: GenZ, n_items: int, n_features: int) -> str:
+    """What the features' posterior is after the last fit of `auto`, in words."""
+    if model.has_closed_form:
+        return "near exact in the last fit"
+    return "exact in the last fit" if enumerates_counts(model, n_items, n_features) else "factorised"
+
+
+def enumerates_counts(model: GenZ, n_items: int, n_features: int) -> bool:
+    """Whether `auto` ends with `enumeration`: for counts, if that is not too much.
+
+    With Gaussian noise and its like steps have closed forms. Answers about classes can hardly be put right by the classes
+    (`benchmarks/counts_and_classes.py`), and networks would have to be trained on every combination.
+    """
+    few = n_features <= MOST_FEATURES and n_items * 2**n_features <= MOST_COMBINATIONS
+    return few and model.shortcuts and model.link.adds_up and model.likelihood.unit == "log rate"
+
+
+@dataclass(frozen=True)
 class Enumerated:
-    """Exact posteriors of up to 12 features."""
+    """Exact posteriors of up to 12 features, near-exact ones of more."""
 
     training: ClassVar[TrainingOptions | None] = None
 
     def check(self, n_items: int, n_features: int) -> None:
-        """See `check_enumeration`."""
-        check_enumeration(n_items, n_features)
+        """See `check_enumeration`; of more features the memory is that of the combinations of some."""
+        if n_features <= MOST_FEATURES:
+            check_enumeration(n_items, n_features)
 
     def fit(self, state: State, data: Data, steps: int | None = None) -> list[Bound]:
         """See `Strategy.fit`."""
-        return enumerate_fit(state, data, steps or STEPS)
+        return self._fitted(state, data, steps or STEPS, first=True)
 
     def refit(self, state: State, data: Data, steps: int) -> Bound:
         """See `Strategy.refit`."""
-        return refit_exactly(state, data, steps)
+        return self._fitted(state, data, steps, first=False)[-1]
+
+    def _fitted(self, state: State, data: Data, steps: int, first: bool) -> list[Bound]:
+        n_items, n_features = data.answers.shape
+        if n_features <= MOST_FEATURES:
+            return enumerate_fit(state, data, steps, 1.0 if first else CONTINUED)
+        most = THOROUGH if 2.0**n_features * n_items <= THOROUGH else COMBINATIONS
+        return coordinate(state, data, steps, first=first, combinations=most)
+
+    def conclude(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.conclude`."""
+        return self.refit(state, data, steps)
 
     def program(self, state: State) -> GenZ:
-        """With one site for all of an item's features."""
-        return EnumeratedGenZ(state.model)
+        """With one site for all of an item's features, where there are few."""
+        return EnumeratedGenZ(state.model) if len(state.error_rates) <= MOST_FEATURES else state.model
 
     def guide(self, state: State, data: Data) -> Guide:
-        """The exact posterior."""
-        return ExactGuide(state)
+        """The exact posterior; of many features the marginals that the fit has found."""
+        return ExactGuide(state) if len(state.error_rates) <= MOST_FEATURES else Coordinate().guide(state, data)
 
     def split(self, state: State, data: Data, steps: int) -> tuple[float, Tensor]:
-        """See `Strategy.split`; beside the most features that can be enumerated the free one is fitted by coordinate updates."""
-        if state.posterior.shape[1] > MOST_FEATURES:
-            return Coordinate().split(state, data, steps)
+        """See `Strategy.split`."""
         bound = self.refit(state, data, steps).total
         return bound, last_posterior(self.guide(state, data), data)
 
@@ -155,6 +226,10 @@ class Guided:
     def refit(self, state: State, data: Data, steps: int) -> Bound:
         """See `Strategy.refit`."""
         return train_guide(state, data, self._options(steps * EPOCHS_PER_STEP), first=False)[-1]
+
+    def conclude(self, state: State, data: Data, steps: int) -> Bound:
+        """See `Strategy.conclude`."""
+        return self.refit(state, data, steps)
 
     def program(self, state: State) -> GenZ:
         """The model itself."""
@@ -203,7 +278,7 @@ def model_options(settings: FitSettings | DiscoverSettings, n_targets: int) -> d
     A posterior that a guide or enumeration has is the program's, whose weights are points; only steps derived by hand have the
     posterior of weights, and a calibrated bound.
     """
-    by_hand = settings.inference == "coordinate" and settings.shortcuts
+    by_hand = settings.inference in BY_HAND and settings.shortcuts
     if isinstance(settings, FitSettings) and settings.expectation not in ("auto", "exact"):
         by_hand = False
     several = n_targets > 1
@@ -231,6 +306,5 @@ def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = No
         )
     if settings.inference == "enumeration":
         return Enumerated()
-    if isinstance(settings, FitSettings):
-        return Coordinate(settings.expectation, settings.joint_moves)
-    return Coordinate()
+    kind = Automatic if settings.inference == AUTO else Coordinate
+    return kind(settings.expectation, settings.joint_moves) if isinstance(settings, FitSettings) else kind()

@@ -105,7 +105,6 @@ def test_a_config_file(genz: Any, table: Path) -> None:
         (("--questions", "0"), "--questions: expected a whole number of at least 1, got 0"),
         (("--examples", "0"), "--examples: expected a whole number of at least 1, got 0"),
         (("--task", ""), "--task: expected a description of the task, got an empty text"),
-        (("--inference", "enumeration"), "--questions: enumeration is exact for up to 12 features, got 50"),
         (("--link", "curly"), "--link: expected one of linear, interaction, neural, got 'curly'"),
         (("--cycles", "3"), "No such option: --cycles"),
         (("--model", "rules+openai:m"), "served models cannot be joined yet"),

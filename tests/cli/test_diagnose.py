@@ -85,14 +85,9 @@ def test_runs_on_other_splits_are_not_compared(genz: Any, runs: list[str]) -> No
 def test_wrong_options_of_strategies_in_the_words_of_the_command_line(genz: Any, runs: list[str], tmp_path: Path) -> None:
     fit = ("fit", "toy.csv", "--target", "y", "--out", "new")
     for extra, message in (
-        (("--bayesian",), "--bayesian: coordinate fits weights and noise as points; choose inference svi"),
-        (("--batch-size", 10), "--batch-size: coordinate works on all items at once; choose inference svi"),
+        (("--bayesian",), "--bayesian: auto fits weights and noise as points; choose inference svi"),
+        (("--batch-size", 10), "--batch-size: auto works on all items at once; choose inference svi"),
         (("--inference", "svi", "--batch-size", 100), "--batch-size: expected at most the 64 items there are to fit, got 100"),
-        (("--inference", "enumeration"), "--max-features: enumeration is exact for up to 12 features, got no limit"),
-        (
-            ("--inference", "enumeration", "--max-features", 13),
-            "--max-features: enumeration is exact for up to 12 features, got 13",
-        ),
         (("--likelihood", "poisson"), "toy.csv: target 'y': expected counts (0, 1, 2, ...) for the poisson likelihood, got"),
     ):
         done = genz(*fit, *extra)

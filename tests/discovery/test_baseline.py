@@ -278,7 +278,6 @@ def test_the_task_is_named_after_the_targets(frame: pd.DataFrame) -> None:
         ({"n_questions": 0}, "n_questions: expected a whole number of at least 1, got 0"),
         ({"examples": 1.5}, "examples: expected a whole number"),
         ({"task": " "}, "task: expected a description of the task"),
-        ({"inference": "enumeration"}, "n_questions: enumeration is exact for up to 12 features, got 50"),
         ({"link": "curly"}, "link: expected one of linear"),
         ({"model_settings": {"max_calls": 1}}, "model_settings: only for models behind a server"),
     ],

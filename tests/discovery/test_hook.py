@@ -165,14 +165,12 @@ def test_targets_that_do_not_suit_are_refused_by_name(
 
 
 def test_options_that_exclude_each_other(items: Items) -> None:
-    with pytest.raises(OptionError, match=r"^bayesian: coordinate fits weights and noise as points; choose inference svi"):
+    with pytest.raises(OptionError, match=r"^bayesian: auto fits weights and noise as points; choose inference svi"):
         discover(items, bayesian=True)
     with pytest.raises(OptionError, match=r"^batch_size: enumeration works on all items at once; choose inference svi"):
         discover(items, inference="enumeration", max_features=4, batch_size=10)
     with pytest.raises(OptionError, match=r"^batch_size: expected at most the 48 items there are to fit, got 49"):
         discover(items, inference="svi", batch_size=49)
-    with pytest.raises(OptionError, match=r"^max_features: enumeration is exact for up to 12 features, got no limit; pass"):
-        discover(items, inference="enumeration")
 
 
 def test_classes_for_a_likelihood_of_numbers_are_refused(frame: pd.DataFrame) -> None:

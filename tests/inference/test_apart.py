@@ -81,7 +81,7 @@ def test_known_rates_are_found(seed: int, of_yes: float, of_no: float, calibrati
 def test_they_are_found_where_answers_are_missing() -> None:
     answers, _, targets = world(4, 0.15, 0.03)
     answers[np.random.default_rng(0).random(answers.shape) < 0.2] = np.nan
-    found = fit(answers, targets, **APART).answer_errors
+    found = fit(answers, targets, inference="coordinate", **APART).answer_errors
     assert np.abs(found.of_yes - 0.15).max() < 0.05
     assert np.abs(found.of_no - 0.03).max() < 0.05
 
@@ -108,7 +108,8 @@ def test_every_strategy_finds_them(options: dict[str, Any]) -> None:
 
 def test_by_hand_and_through_the_program_are_one_fit() -> None:
     answers, _, targets = world(1, 0.15, 0.03, n_items=200, n_features=3, n_targets=2)
-    options: dict[str, Any] = {"calibration": 0.0, "shrinkage": False, "joint_moves": False, "steps": 3, **APART}
+    options: dict[str, Any] = {"inference": "coordinate", "calibration": 0.0, "shrinkage": False, "joint_moves": False}
+    options |= {"steps": 3, **APART}
     hand, program = (fit(answers, targets, shortcuts=shortcuts, **options) for shortcuts in (True, False))
     np.testing.assert_allclose(program.posterior, hand.posterior, atol=2e-3)
     assert program.bound == pytest.approx(hand.bound, abs=0.05)

@@ -70,7 +70,17 @@ def bound_by_hand(result: FitResult, world: Any, prior: tuple[float, float]) -> 
 def test_bound_is_equations_1_and_2(link: str, likelihood: str, missing: float, simulate: Any) -> None:
     world = simulate(1, n_items=150, n_features=4, n_targets=3, n_covariates=2, missing_answers=missing, missing_targets=missing)
     prior = (2.0, 5.0) if missing > 0 else (1.0, 9.0)
-    result = fit(world.answers, world.targets, world.covariates, link, likelihood, steps=6, error_rate_prior=prior, **PLAIN)
+    result = fit(
+        world.answers,
+        world.targets,
+        world.covariates,
+        link,
+        likelihood,
+        steps=6,
+        inference="coordinate",
+        error_rate_prior=prior,
+        **PLAIN,
+    )
     assert result.bound == pytest.approx(bound_by_hand(result, world, prior), rel=1e-9)
     terms = result.bound_terms
     assert terms.total == pytest.approx(result.bound, rel=1e-12)

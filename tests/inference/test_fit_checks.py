@@ -95,7 +95,7 @@ INPUTS: dict[str, tuple[dict[str, Any], str]] = {
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "link": ({"link": "cubic"}, "link: expected one of linear, interaction, neural, got 'cubic'"),
     "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, "),
-    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, "),
+    "inference": ({"inference": "magic"}, "inference: expected one of auto, coordinate, "),
     "expectation": ({"expectation": "mean"}, "expectation: expected one of auto, exact, mode, sample, got 'mean'"),
     "steps 0": ({"steps": 0}, "steps: expected a whole number of at least 1, got 0"),
     "steps 2.5": ({"steps": 2.5}, "steps: expected a whole number of at least 1, got 2.5"),
@@ -119,8 +119,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "expectation: 'exact' needs the linear or interaction link with a gaussian, isotropic, ",
     ),
     "one class": ({"likelihood": "categorical", "n_classes": 1}, "n_classes: expected a whole number of at least 2, got 1"),
-    "uncertain weights by points": ({"bayesian": True}, "bayesian: coordinate fits "),
-    "batches of all": ({"batch_size": 2}, "batch_size: coordinate works on all items at once; choose inference svi "),
+    "uncertain weights by points": ({"bayesian": True}, "bayesian: auto fits "),
+    "batches of all": ({"batch_size": 2}, "batch_size: auto works on all items at once; choose inference svi "),
     "batch of none": ({"batch_size": 0, "inference": "svi"}, "batch_size: expected a whole number of at least 1, got 0"),
     "batch of more": (
         {"batch_size": 5, "inference": "svi"},
@@ -215,7 +215,7 @@ DISCOVERY: dict[str, tuple[dict[str, Any], str]] = {
     "max_features": ({"max_features": 0}, "max_features: expected a whole number of at least 1, got 0"),
     "seed": ({"seed": 2**32}, "seed: expected a whole number from 0 to 4.29497e+09, got 4294967296"),
     "link": ({"link": "cubic"}, "link: expected one of linear, interaction, neural, got 'cubic'"),
-    "inference": ({"inference": "magic"}, "inference: expected one of coordinate, "),
+    "inference": ({"inference": "magic"}, "inference: expected one of auto, coordinate, "),
     "likelihood": ({"likelihood": "cauchy"}, "likelihood: expected one of gaussian, isotropic, "),
 }
 

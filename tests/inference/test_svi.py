@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 def test_same_fixed_point_as_coordinate(simulate: Callable[..., Any], link: str) -> None:
     world = simulate(1, n_items=200, n_features=3, n_targets=6, n_covariates=1)
     given = (world.answers, world.targets, world.covariates)
-    coordinate = fit(*given, link=link, steps=600, joint_moves=False, **PLAIN)
+    coordinate = fit(*given, link=link, inference="coordinate", steps=600, joint_moves=False, **PLAIN)
     trained = fit(*given, link=link, inference="svi", steps=500)
     assert np.abs(coordinate.posterior - trained.posterior).max() < 1e-3
     assert np.abs(coordinate.error_rates - trained.error_rates).max() < 1e-3

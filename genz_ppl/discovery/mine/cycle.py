@@ -309,10 +309,10 @@ class Cycle:
 
         A network that was trained a little at every step of a long run has seen the training items too often.
         """
-        data = self.training_data(progress)
+        data, conclude = self.training_data(progress), self.strategy.conclude
         if self.adopts_trials(progress):
-            progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
-            self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps))
+            progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps, conclude)
+            self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps, conclude))
             return
         link = progress.state.model.link.fresh().to(data.targets.device)
         model = progress.state.model.resized(progress.state.model.features, link)

@@ -27,7 +27,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.setting_fields import check_number
-from genz_ppl.settings import DiscoverSettings, PairSettings
+from genz_ppl.settings import BY_HAND, DiscoverSettings, PairSettings
 from genz_ppl.types import Pairs
 
 # Settings of a search that the two-item model decides by itself.
@@ -46,7 +46,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         raise OptionError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(of_pairs | of_search))}")
     chosen = PairSettings(**{name: value for name, value in settings.items() if name in of_pairs})
     search = {name: value for name, value in settings.items() if name in of_search}
-    by_hand = search.get("inference", "coordinate") == "coordinate" and search.get("shortcuts", True)
+    by_hand = search.get("inference", "auto") in BY_HAND and search.get("shortcuts", True)
     shared = {
         "error_rate_prior": chosen.error_rate_prior,
         "calibration": chosen.calibration if by_hand else 0.0,

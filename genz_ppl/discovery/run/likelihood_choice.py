@@ -9,7 +9,7 @@ import numpy as np
 
 from genz_ppl.data import Items
 from genz_ppl.inference.worth.counts import density_gains
-from genz_ppl.settings import AUTO, DiscoverSettings
+from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 GAUSSIAN, STUDENT_T = "gaussian", "student_t"
@@ -55,7 +55,7 @@ def may_turn_robust(settings: DiscoverSettings, choice: Choice, n_targets: int) 
     answers alone, and that has heavy tails wherever answers are wrong.
     """
     open_still = settings.likelihood == AUTO and choice.likelihood == GAUSSIAN and not settings.direction
-    closed = settings.inference == "coordinate" and settings.shortcuts and settings.link != "neural"
+    closed = settings.inference in BY_HAND and settings.shortcuts and settings.link != "neural"
     return open_still and closed and n_targets == 1 and not settings.calibration
 
 

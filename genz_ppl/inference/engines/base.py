@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.least_squares import root_of_inverse
 from genz_ppl.inference.engines.rates import update_error_rates
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import Data, State, entropy_of
 
 
 class Engine(Protocol):
@@ -36,6 +36,10 @@ class Engine(Protocol):
 
     def observation(self, state: State) -> float:
         """The observation term of the bound, E_q log p(y | z), summed over items."""
+
+    def entropy(self, state: State) -> float:
+        """Entropy of q(z), summed over items."""
+        return entropy_of(state.posterior)
 
     def marginal(self, state: State) -> float:
         """log p(y | f(E[z | h])) of a calibrated model, summed over items; 0 of others: only models with closed forms are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.plug_in import PlugIn
+from genz_ppl.inference.engines.plugged import Plugged
 from genz_ppl.inference.engines.sums import closed_form_for
 from genz_ppl.inference.guided.through import ThroughProgram
 from genz_ppl.inference.state import Data
@@ -16,11 +17,18 @@ from genz_ppl.settings import EXPECTATION_NAMES
 DESCENT, TRAINING = 3, 5
 
 
-def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool = True, joint_moves: bool = True) -> Engine:
+def engine_for(
+    model: GenZ,
+    data: Data,
+    expectation: str = "auto",
+    first: bool = True,
+    joint_moves: bool = True,
+    combinations: float = 0.0,
+) -> Engine:
     """The engine that takes expectations as named: exact (see `closed_form`), mode, sample, or auto (exact if it can be).
 
-    first: False when the model's parameters are already fitted, so that gradient M-steps may be short.
-    joint_moves: see `ClosedForm`. Raises OptionError for exact where there is no closed form.
+    first: False when the model's parameters are already fitted, so that gradient M-steps may be short. joint_moves,
+    combinations: see `ClosedForm`; without closed forms any but 0 is `Plugged`. Raises OptionError for exact where there is none.
     """
     check_choice("expectation", expectation, EXPECTATION_NAMES)
     if expectation == "exact" and not model.is_mixture:
@@ -31,7 +39,9 @@ def engine_for(model: GenZ, data: Data, expectation: str = "auto", first: bool =
     if expectation in ("exact", "auto") and model.link.adds_up and not model.shortcuts:
         return ThroughProgram(data)
     if expectation in ("exact", "auto") and model.has_closed_form:
-        return closed_form_for(model, data, joint_moves)
+        return closed_form_for(model, data, joint_moves, combinations)
+    if combinations and expectation == "auto":
+        return Plugged(data, first)
     return PlugIn(data, mode=expectation != "sample", first=first)
 
 

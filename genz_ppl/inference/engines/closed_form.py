@@ -24,16 +24,15 @@ from genz_ppl.inference.engines.coefficient_posterior import (
     spread_of_location,
 )
 from genz_ppl.inference.engines.group_posterior import effect_covariance, effect_variance, learn_spread
+from genz_ppl.inference.engines.item_sweep import effects_of, quadratic, sweep_items
+from genz_ppl.inference.engines.joint import Size, Together, near_exact
 from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
-from genz_ppl.inference.engines.moves import escape, settle
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import Data, State, entropy_of
 from genz_ppl.models.features import prior_log_odds
 from genz_ppl.models.likelihoods import Likelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
 BLOCK = 1024
-# Up to this many targets an item's own K x K matrix is cheap to make where its precisions are its own.
-FEW_TARGETS = 4
 
 
 class ClosedForm(Engine):
@@ -41,13 +40,17 @@ class ClosedForm(Engine):
 
     joint_moves: also move two features of an item at once where that raises its bound, after steps 3, 6, 12, 24 ...:
     often enough to matter, seldom enough not to cost. Not with more than a few targets of which some are missing.
+    combinations: if not 0, every sweep ends with the posteriors of `genz_ppl.inference.engines.joint`, whose features are not
+    independent, and goes through so many combinations of features.
     """
 
     exact: ClassVar[bool] = True
     short: ClassVar[bool] = False
 
-    def __init__(self, data: Data, joint_moves: bool = True) -> None:
+    def __init__(self, data: Data, joint_moves: bool = True, combinations: float = 0.0) -> None:
         self.data, self.joint_moves = data, joint_moves
+        self.size = Size.of(len(data.answers), combinations) if combinations else None
+        self._together: tuple[Tensor, int, Tensor | None, float] | None = None
         self.observed = data.observed
         self.targets = data.targets if data.complete else torch.nan_to_num(data.targets)
         self._squared_error: Tensor | None = None
@@ -60,13 +63,33 @@ class ClosedForm(Engine):
         self._sweeps += 1
         return self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
 
+    def entropy(self, state: State) -> float:
+        """See `Engine.entropy`."""
+        known = self._of_sweep(state.posterior)
+        return entropy_of(state.posterior) + (0.0 if known is None else known[1])
+
+    def note_entropy(self, posterior: Tensor, entropy: float, covariance: Tensor | None = None) -> None:
+        """Of a sweep's posterior: its entropy less that of its marginals, and each item's covariance, (T, K, K), 0 on the
+        diagonal."""
+        self._together = (posterior, posterior._version, covariance, entropy)
+
+    def _of_sweep(self, posterior: Tensor) -> tuple[Tensor | None, float] | None:
+        """What was noted of this posterior, until it changes."""
+        known = self._together
+        return None if known is None or known[0] is not posterior or known[1] != posterior._version else known[2:]
+
+    def variance(self, posterior: Tensor) -> Tensor:
+        """Of features, (T, K), or where they are not independent their covariance, (T, K, K)."""
+        variance, known = posterior * (1 - posterior), self._of_sweep(posterior)
+        return variance if known is None or known[0] is None else known[0] + torch.diag_embed(variance)
+
     def sweep(self, state: State) -> None:
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         moves, precision = self.moves_now(), self.precision(state)
         self._forget()
         link, log_odds = state.model.link, prior_log_odds(state.error_rates)
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
-        intercept = link.intercept.detach()
+        intercept, blocks = link.intercept.detach(), list[Together]()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
             prior = self.data.signs[:, rows].T * log_odds.slope
@@ -74,10 +97,20 @@ class ClosedForm(Engine):
                 prior += log_odds.level + self.data.there[:, rows].T * log_odds.bend
             covariates = self.data.covariates[rows]
             residual = self.targets[rows] - intercept - covariates @ slopes
-            effects = _effects(coefficients, link.modifiers(covariates))
+            effects = effects_of(coefficients, link.modifiers(covariates))
             strength = precision if precision.dim() == 1 else precision[rows]
             uncertain = self._uncertain_gram(state, strength, covariates)
-            state.posterior[rows] = _sweep(state.posterior[rows], prior, residual, effects, strength, moves, uncertain)
+            inputs = (prior, residual, effects, strength)
+            q = sweep_items(state.posterior[rows], *inputs, moves, uncertain)
+            if self.size is not None:
+                q = q.T.contiguous()
+                parts = near_exact(q, *quadratic(*inputs, uncertain), self.size)
+                blocks.append(Together.of(parts, len(q), q, q.shape[1]))
+                q = q.T
+            state.posterior[rows] = q
+        if blocks:
+            covariance = torch.cat([block.covariance for block in blocks])
+            self.note_entropy(state.posterior, float(sum(block.entropy for block in blocks)), covariance)
 
     def _uncertain_gram(self, state: State, precision: Tensor, covariates: Tensor) -> Tensor | None:
         """What uncertain coefficients add to W Sigma^-1 W', (K, K) where that is the same for all items, else (B, K, K)."""
@@ -131,7 +164,8 @@ class ClosedForm(Engine):
         link, precision = state.model.link, self.precision(state)
         if precision.dim() == 1 and link.ridge() is None and link.pooling is None and state.model.marginal is None:
             modifiers, covariates = link.modifiers(self.data.covariates), self.data.covariates
-            ((normal, right),) = normal_equations(state.posterior, modifiers, covariates, self.targets)
+            variance = self.variance(state.posterior)
+            ((normal, right),) = normal_equations(state.posterior, modifiers, covariates, self.targets, covariance=variance)
             return normal.unsqueeze(0), solve_normal(normal, right)
         normals, rights = self.equations(state)
         return normals, solve_each(normals, rights)
@@ -143,7 +177,7 @@ class ClosedForm(Engine):
         fixed = (link.modifiers(self.data.covariates), self.data.covariates, self.targets)
         priors = {"ridge": link.ridge(), "pooling": link.pooling}
         weights = share * self.precision(state).expand_as(self.targets)
-        pairs = list(normal_equations(state.posterior, *fixed, weights, **priors))
+        pairs = list(normal_equations(state.posterior, *fixed, weights, self.variance(state.posterior), **priors))
         if state.model.marginal is not None:
             weights = (1 - share) * self.marginal_precision(state).expand_as(self.targets)
             more = normal_equations(state.prior(self.data.answers), *fixed, weights, certain=True)
@@ -182,7 +216,7 @@ class ClosedForm(Engine):
         """
         if self._squared_error is None:
             q = state.posterior
-            self._squared_error = self._expected_error(state, q, q * (1 - q))
+            self._squared_error = self._expected_error(state, q, self.variance(q))
         return self._squared_error
 
     def marginal_error(self, state: State) -> Tensor:
@@ -200,7 +234,8 @@ class ClosedForm(Engine):
         for m, one in enumerate(modifiers.T):
             error -= one.unsqueeze(1) * (means @ coefficients[:, m])
             for n, other in enumerate(modifiers.T if variance is not None else []):
-                spread += (one * other).unsqueeze(1) * (variance @ (coefficients[:, m] * coefficients[:, n]))
+                assert variance is not None
+                spread += (one * other).unsqueeze(1) * _spread(variance, coefficients[:, m], coefficients[:, n])
         if state.coefficient_covariance is not None:
             spread += spread_of_location(means, variance, modifiers, state.coefficient_covariance)
         if state.group_covariance is not None:
@@ -238,61 +273,11 @@ class ClosedForm(Engine):
         return float(torch.where(self.observed, density, torch.zeros((), dtype=density.dtype)).sum())
 
 
-def _effects(coefficients: Tensor, modifiers: Tensor) -> Tensor:
-    """Effect of each feature: (K, D) if it is the same for all items, else (B, K, D)."""
-    if coefficients.shape[1] == 1:
-        return coefficients[:, 0]
-    return torch.einsum("bm,kmd->bkd", modifiers, coefficients)
-
-
-def _sweep(
-    q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, moves: bool, uncertain: Tensor | None
-) -> Tensor:
-    """One pass over the features of a block; q, prior: (B, K); residual: (B, D); effects: (K, D) or (B, K, D).
-
-    precision: (D,) or (B, D); uncertain: what coefficients that are not known add to W Sigma^-1 W', (K, K) or (B, K, K).
-    Works on y W' Sigma^-1 and W Sigma^-1 W', so that no update touches the D target columns;
-    where that matrix is an item's own and D is large, on the errors themselves.
-    """
-    shared = effects.dim() == 2 and precision.dim() == 1
-    if not shared and residual.shape[1] > FEW_TARGETS:
-        return _sweep_errors(q, prior, residual, effects, precision, uncertain)
-    if shared:
-        precise = effects * precision
-        gram = precise @ effects.T
-        pull = residual @ precise.T
-        field = pull + prior - 0.5 * gram.diagonal()
-    else:
-        precise = effects * precision.unsqueeze(-2)
-        gram = torch.einsum("bkd,jd->kjb" if effects.dim() == 2 else "bkd,bjd->kjb", precise, effects)
-        pull = torch.einsum("bkd,bd->bk", precise, residual)
-        field = pull + prior - 0.5 * gram.diagonal()
-    if uncertain is not None:
-        # Half of u' U u, u = z - 1/2: a feature pulls at the others only.
-        field = field + 0.5 * (uncertain.sum(-1) - uncertain.diagonal(dim1=-2, dim2=-1))
-        gram = gram + (uncertain if shared else uncertain.expand(len(q), -1, -1).permute(1, 2, 0))
-    columns = settle(q.T.contiguous(), field.T.contiguous(), gram, sweeps=1)
-    return escape(columns, field.T.contiguous(), gram).T if moves else columns.T
-
-
-def _sweep_errors(
-    q: Tensor, prior: Tensor, residual: Tensor, effects: Tensor, precision: Tensor, uncertain: Tensor | None
-) -> Tensor:
-    q = q.clone()
-    error = residual - (q @ effects if effects.dim() == 2 else torch.einsum("bk,bkd->bd", q, effects))
-    precision = precision.expand_as(error)
-    for k in range(q.shape[1]):
-        effect = effects[..., k, :].expand_as(error)
-        strength = (precision * effect**2).sum(1)
-        pull = (error * precision * effect).sum(1) + q[:, k] * strength
-        logit = prior[:, k] + pull - 0.5 * strength
-        if uncertain is not None:
-            own = uncertain[:, k]
-            logit = logit - (own * (q - 0.5)).sum(1) + own[:, k] * (q[:, k] - 0.5)
-        updated = torch.sigmoid(logit)
-        error -= (updated - q[:, k])[:, None] * effect
-        q[:, k] = updated
-    return q
+def _spread(variance: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """What uncertain features make of these weights, (K, D) both: (T, D). variance: (T, K), or covariance, (T, K, K)."""
+    if variance.dim() == 2:
+        return variance @ (one * other)
+    return variance.flatten(1) @ (one.unsqueeze(1) * other).flatten(0, 1)
 
 
 def _is_power_of_two(number: int) -> bool:

@@ -77,14 +77,18 @@ def common_precision(link: LinearLink) -> Tensor:
 def spread_of_location(means: Tensor, variance: Tensor | None, modifiers: Tensor, covariance: Tensor) -> Tensor:
     """E u' S_d u of every item, u = z - 1/2, (T, D): what uncertain coefficients add to squared errors.
 
-    means: (T, K), E z; variance: (T, K), of independent z, or None for none; modifiers: (T, M); covariance: (D, K M, K M).
+    means: (T, K), E z; variance: (T, K), of independent z, (T, K, K) of others, or None for none; modifiers: (T, M); covariance:
+    (D, K M, K M).
     """
     n_modifiers = modifiers.shape[1]
     design = ((means - 0.5).unsqueeze(2) * modifiers.unsqueeze(1)).flatten(1)
     columns = []
     for one in covariance:
         spread = ((design @ one) * design).sum(1)
-        if variance is not None:
+        if variance is not None and variance.dim() == 3:
+            full = one.view(means.shape[1], n_modifiers, means.shape[1], n_modifiers)
+            spread = spread + torch.einsum("tm,imjn,tn,tij->t", modifiers, full, modifiers, variance)
+        elif variance is not None:
             blocks = one.view(means.shape[1], n_modifiers, means.shape[1], n_modifiers).diagonal(dim1=0, dim2=2)
             own = torch.einsum("tm,mnk,tn->tk", modifiers, blocks, modifiers)
             spread = spread + (variance * own).sum(1)

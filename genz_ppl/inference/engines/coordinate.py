@@ -15,13 +15,14 @@ def coordinate(
     expectation: str = "auto",
     first: bool = True,
     joint_moves: bool = True,
+    combinations: float = 0.0,
 ) -> list[Bound]:
-    """Fit `state` in place by alternating E- and M-steps; returns the bound after every step.
+    """Fit `state` in place by alternating E- and M-steps; returns the bound after every step. combinations: see `engine_for`.
 
     With exact expectations no step lowers the bound's total.
     """
     bounds: list[Bound] = []
-    engine = engine_for(state.model, data, expectation, first, joint_moves)
+    engine = engine_for(state.model, data, expectation, first, joint_moves, combinations)
     with one_thread(engine.short):
         engine.maximise(state)
         for _ in range(steps):
@@ -30,9 +31,9 @@ def coordinate(
     return bounds
 
 
-def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bound:
-    """Fit `state` in place from where it stands and return the bound at the end only."""
-    engine = engine_for(state.model, data, expectation, first=False)
+def refit(state: State, data: Data, steps: int, expectation: str = "auto", combinations: float = 0.0) -> Bound:
+    """Fit `state` in place from where it stands and return the bound at the end only. combinations: see `engine_for`."""
+    engine = engine_for(state.model, data, expectation, first=False, combinations=combinations)
     with one_thread(engine.short):
         engine.maximise(state)
         for _ in range(steps):
@@ -42,7 +43,7 @@ def refit(state: State, data: Data, steps: int, expectation: str = "auto") -> Bo
 
 def measured(state: State, engine: Engine) -> Bound:
     """The bound where a state stands."""
-    return bound_of(state, engine.data, engine.observation(state), engine.marginal(state))
+    return bound_of(state, engine.data, engine.observation(state), engine.marginal(state), engine.entropy(state))
 
 
 def em_step(state: State, engine: Engine) -> None:

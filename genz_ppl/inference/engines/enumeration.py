@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.descent import CONTINUED, raised
+from genz_ppl.inference.engines.descent import CONTINUED
 from genz_ppl.inference.engines.exact import (
     ExactPosterior,
     check_enumeration,
@@ -17,14 +15,13 @@ from genz_ppl.inference.engines.exact import (
     sum_over_assignments,
 )
 from genz_ppl.inference.engines.least_squares import least_squares
+from genz_ppl.inference.engines.pairs import SMALLEST, Pairs, train_at_pairs, update_at_pairs
 from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.guided.enumerated import maximise_by_pyro, posterior_by_pyro
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
 
-# Where (item, assignment) pairs are listed one by one, those of smaller probability are left out, and so are the least
-# probable beyond MOST_ENTRIES numbers (32 MB an array).
-SMALLEST = 1e-9
+# Of pairs that are listed one by one the least probable beyond so many numbers are left out (32 MB an array).
 MOST_ENTRIES = 2**22
 
 
@@ -90,11 +87,11 @@ def _maximise(state: State, data: Data, exact: ExactPosterior, share: float) -> 
     """M-step for link and likelihood under the joint posterior; share: of the link's own epochs, where it is trained."""
     model = state.model
     if not model.has_closed_form:
-        _train(model, data, exact, share)
-        _update_at_pairs(model, data, exact)
+        train_at_pairs(model, data, _pairs(model, exact), share)
+        update_at_pairs(model, data, _pairs(model, exact))
     elif model.likelihood.robust:
         _reweighted_least_squares(model, data, exact)
-        _update_at_pairs(model, data, exact)
+        update_at_pairs(model, data, _pairs(model, exact))
     else:
         _least_squares(model, data, exact)
 
@@ -148,8 +145,8 @@ def _reweighted_least_squares(model: GenZ, data: Data, exact: ExactPosterior) ->
     model.link.set_solution(*(torch.cat(parts, dim=-1) for parts in zip(*columns, strict=True)))
 
 
-def _pairs(model: GenZ, exact: ExactPosterior) -> Tensor:
-    """The table with small probabilities set to 0, so that lists of the others stay short; every item's sum is 1."""
+def _pairs(model: GenZ, exact: ExactPosterior) -> Pairs:
+    """The table without small probabilities, so that lists of the others stay short; every item's sum is 1."""
     table = exact.table
     most, least = MOST_ENTRIES // (model.likelihood.n_locations + model.features.n_features), SMALLEST
     if int((table > least).sum()) > most:
@@ -158,39 +155,5 @@ def _pairs(model: GenZ, exact: ExactPosterior) -> Tensor:
     best = table.max(1, keepdim=True)
     kept.scatter_(1, best.indices, best.values)
     kept /= kept.sum(1, keepdim=True)
-    return kept
-
-
-@torch.no_grad()
-def _update_at_pairs(model: GenZ, data: Data, exact: ExactPosterior) -> None:
-    """The likelihood's closed-form M-step, if it has one, from the errors of all pairs, each weighted by its probability."""
-    likelihood, table = model.likelihood, _pairs(model, exact)
-    items, rows = table.nonzero(as_tuple=True)
-    model.eval()
-    value = model.link(exact.bits[rows], data.covariates[items])
-    if not likelihood.sees_errors:
-        value = likelihood.expected(value)
-    error = torch.nan_to_num(likelihood.comparable(data.targets)[items] - value)
-    likelihood.update(error**2, data.observed[items] * table[items, rows].unsqueeze(1))
-
-
-def _train(model: GenZ, data: Data, exact: ExactPosterior, share: float) -> None:
-    """Gradient M-step on the mean over target entries of the expectation of -log p(y | z, x), less the link's log prior.
-
-    See `raised`; in batches of items with all of their assignments.
-    """
-    bits, table = exact.bits, _pairs(model, exact)
-
-    def loss_of(chosen: Tensor) -> Callable[[], Tensor]:
-        items, rows = table[chosen].nonzero(as_tuple=True)
-        items = chosen[items]
-        z, covariates, targets = bits[rows], data.covariates[items], data.targets[items]
-        weights = table[items, rows] / (len(chosen) * data.targets.shape[1])
-
-        def loss() -> Tensor:
-            expected = (model.log_density(z, covariates, targets) * weights).sum()
-            return -expected - model.link.penalty() / data.targets.numel()
-
-        return loss
-
-    raised(model, len(table), loss_of, share)
+    items, rows = kept.nonzero(as_tuple=True)
+    return Pairs(items, exact.bits[rows], kept[items, rows], len(table))

@@ -26,9 +26,9 @@ def least_squares(
 
     posterior: (T, K); modifiers: (T, M), feature k enters as z_k times each of them; covariates: (T, P); targets: (T, D),
     any number where missing; weights: (T, D), 0 where missing, or None for all equal; covariance: (T, K, K), of features
-    that are not independent; ridge: (K, M), what the square of each coefficient costs, on the scale of the weights, so with
-    weights only; pooling: (P,), what the square of each covariate weight costs, on the scale of the weights, which are 1 if
-    there are none.
+    that are not independent (or the variance of others, (T, K)); ridge: (K, M), what the square of each coefficient costs, on
+    the scale of the weights, so with weights only; pooling: (P,), what the square of each covariate weight costs, on the scale of
+    the weights, which are 1 if there are none.
     Returns coefficients (K, M, D), intercept (D,) and covariate weights (P, D).
     """
     pairs = normal_equations(posterior, modifiers, covariates, targets, weights, covariance, ridge, pooling)

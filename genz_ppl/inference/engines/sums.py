@@ -7,8 +7,9 @@ the signs s of the answers, which are summed once. No step makes anything of siz
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.coefficient_posterior import centred
 from genz_ppl.inference.engines.in_turn import update_in_turn
+from genz_ppl.inference.engines.joint import Together, near_exact
 from genz_ppl.inference.engines.least_squares import solve_each, solve_normal
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
 from genz_ppl.inference.isolation import one_thread
@@ -29,19 +31,22 @@ from genz_ppl.models.features import mean_rates, prior_log_odds, unanswered_rate
 BLOCK = 4608
 # A squared error below this share of y'y is a difference of numbers nearly equal: it is summed item by item instead.
 LOST_DIGITS = 1e-4
+# Of a block: q'q's upper half, O'q, and what its features share where that is not nothing.
+Counted = tuple[Tensor, Tensor, Together | None]
 
 
 @dataclass(frozen=True)
 class Sums:
     """E_q of sums over items, with a = [z, 1, x]: a'a, (K + 1 + P,) * 2; a'y, (K + 1 + P, D); and y'y's diagonal, (D,).
 
-    n_features: K.
+    n_features: K. covariance: of the features, (K, K), 0 on its diagonal, summed over items; None where they are independent.
     """
 
     normal: Tensor
     right: Tensor
     squares: Tensor
     n_features: int
+    covariance: Tensor | None = None
 
     @cached_property
     def centred(self) -> Tensor:
@@ -72,8 +77,8 @@ class LinearGaussian(ClosedForm):
     short: ClassVar[bool] = True
 
     @one_thread()
-    def __init__(self, data: Data, joint_moves: bool = True) -> None:
-        super().__init__(data, joint_moves)
+    def __init__(self, data: Data, joint_moves: bool = True, combinations: float = 0.0) -> None:
+        super().__init__(data, joint_moves, combinations)
         ones = data.targets.new_ones(1, len(data.targets))
         self.observations = torch.cat([data.targets.T, ones, data.covariates.T])
         self.moments = self.observations @ self.observations.T
@@ -100,17 +105,21 @@ class LinearGaussian(ClosedForm):
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
         log_odds, others, signs = prior_log_odds(state.error_rates), without_diagonal(gram), self.data.signs
 
-        def update(items: slice, lane: int) -> tuple[Tensor, Tensor]:
+        def update(items: slice, lane: int) -> Counted:
             q = columns[:, items]
             field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
             field.addcmul_(signs[:, items], log_odds.slope.unsqueeze(1))
             if log_odds.bend is not None:
                 field.addcmul_(self.data.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
-            if moves:
-                q.copy_(escape(settle(q, field, gram, sweeps=1), field, gram))
+            if moves or self.size is not None:
+                q.copy_(settle(q, field, gram, sweeps=1))
+                q.copy_(escape(q, field, gram) if moves else q)
             else:
                 update_in_turn(q, field, others)
-            return self._products(q, items)
+            if self.size is None:
+                return *self._products(q, items), None
+            together = Together.of(near_exact(q, field, gram, self.size), len(q), q)
+            return *self._products(q, items), together
 
         parts = each_block(update, self.blocks, self.lanes)
         state.posterior = columns.T
@@ -128,7 +137,7 @@ class LinearGaussian(ClosedForm):
         """The sums for this posterior, (T, K); kept until it changes."""
         if self._counted is None or self._counted[0] is not posterior or self._counted[1] != posterior._version:
             columns = posterior.T.contiguous()
-            parts = each_block(lambda items, lane: self._products(columns[:, items], items), self.blocks, self.lanes)
+            parts = each_block(lambda items, lane: (*self._products(columns[:, items], items), None), self.blocks, self.lanes)
             self._keep(posterior, parts)
         assert self._counted is not None
         return self._counted[2]
@@ -141,18 +150,25 @@ class LinearGaussian(ClosedForm):
         torch.mm(q[half:], q[half:].T, out=products[half:, half:])
         return products, self.observations[:, items] @ q.T
 
-    def _keep(self, posterior: Tensor, parts: list[tuple[Tensor, Tensor]]) -> None:
+    def _keep(self, posterior: Tensor, parts: Sequence[Counted]) -> None:
         n_features, n_targets = posterior.shape[1], self.data.targets.shape[1]
         known = self.moments[n_targets:]
-        products, crossed = (sum(part) for part in zip(*parts, strict=True))
+        products = reduce(torch.add, [part for part, *_ in parts])
+        crossed = reduce(torch.add, [part for _, part, _ in parts])
+        shared = [together for *_, together in parts if together is not None]
         normal = torch.empty(n_features + len(known), n_features + len(known)).to(posterior)
         normal[:n_features, :n_features] = products.triu() + products.triu(1).T
         normal[:n_features, n_features:] = crossed[n_targets:].T
         normal[n_features:, :n_features] = crossed[n_targets:]
         normal[n_features:, n_features:] = known[:, n_targets:]
         normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
+        covariance = None
+        if shared:
+            covariance = torch.stack([together.covariance for together in shared]).sum(0)
+            normal[:n_features, :n_features] += covariance
+            self.note_entropy(posterior, float(torch.stack([together.entropy for together in shared]).sum()))
         right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
-        sums = Sums(normal, right, self.moments.diagonal()[:n_targets], n_features)
+        sums = Sums(normal, right, self.moments.diagonal()[:n_targets], n_features, covariance)
         self._counted = (posterior, posterior._version, sums)
 
     @one_thread()
@@ -247,12 +263,14 @@ class LinearGaussian(ClosedForm):
             total = (self.data.targets - design @ solution).square().sum(0)
             if variance is not None:
                 total += variance.sum(0) @ solution[: means.shape[1]] ** 2
+            if sums.covariance is not None:
+                total += (solution[: means.shape[1]] * (sums.covariance @ solution[: means.shape[1]])).sum(0)
         return ((total + sums.uncertain(state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
 
 
-def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True) -> ClosedForm:
-    """The engine of a model that has closed forms: by sums over items where they suffice."""
-    return (LinearGaussian if is_linear_gaussian(model, data) else ClosedForm)(data, joint_moves)
+def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True, combinations: float = 0.0) -> ClosedForm:
+    """The engine of a model that has closed forms: by sums over items where they suffice. combinations: see `ClosedForm`."""
+    return (LinearGaussian if is_linear_gaussian(model, data) else ClosedForm)(data, joint_moves, combinations)
 
 
 def is_linear_gaussian(model: GenZ, data: Data) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.start import linear_residual, ridge_of
-from genz_ppl.inference.state import Data, State
+from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import missed
 from genz_ppl.models.features import prior_probability
@@ -102,14 +102,16 @@ def rank_candidates(
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
-def better_start(state: State, data: Data, steps: int) -> tuple[State, float]:
-    """The better of two refits, and its bound: from the posteriors as they stand, and from the answers.
+def better_start(
+    state: State, data: Data, steps: int, fitted: Callable[[State, Data, int], Bound] = refit
+) -> tuple[State, float]:
+    """The better of two refits, and its bound: from the posteriors as they stand, and from the answers. fitted: makes them.
 
     Posteriors fitted without a feature have already bent to explain what it would; from there its gain can look too small.
     """
     warm, fresh = state.copy(), state.copy()
     fresh.posterior = fresh.prior(data.answers)
-    warm_bound, fresh_bound = refit(warm, data, steps).total, refit(fresh, data, steps).total
+    warm_bound, fresh_bound = fitted(warm, data, steps).total, fitted(fresh, data, steps).total
     return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
 
 
