@@ -56,7 +56,7 @@ def item_features(profiles: Profiles, kinds: Sequence[str], ids: Sequence[str]) 
         block = profiles.vectors.astype(np.float64) if kind == "vector" else getattr(profiles, kind)
         if not block.shape[1] or not np.isfinite(block).any():
             missing = "no vectors" if kind == "vector" else f"no {kind}; make them with genz profile --questions"
-            raise OptionError(f"features {kind}: {profiles.source} has {missing}, or name other --features")
+            raise OptionError(f"features: {profiles.source} has {missing}, or name other ones")
         blocks.append(block)
         names += [""] * block.shape[1] if kind == "vector" else list(profiles.questions)
     known = np.concatenate(blocks, axis=1)

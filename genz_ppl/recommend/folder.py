@@ -85,7 +85,7 @@ def read_folder(
         arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     except RunDirectoryError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunDirectoryError(f"{folder}: cannot be read ({reason}); take an intact copy, or make it again") from None
     return settings, about, metrics, tables, arrays

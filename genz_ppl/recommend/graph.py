@@ -15,7 +15,6 @@ from torch.nn import functional
 from genz_ppl.recommend.factors import Factors, Matrix
 from genz_ppl.types import FloatArray
 
-GRAPH_FUSIONS = ("concat", "align", "project")
 # Items that a softmax runs over at once, all if there are fewer; users of a step; pairs of a step of BPR; views in InfoNCE.
 MOST_ITEMS, MOST_USERS, BPR_PAIRS, MOST_VIEWS = 4096, 8192, 65536, 2048
 # Of cosines in a softmax.

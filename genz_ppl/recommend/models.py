@@ -12,9 +12,9 @@ from genz_ppl.errors import OptionError
 from genz_ppl.recommend.calibrate import Placing, placing_of
 from genz_ppl.recommend.factors import Factors, Matrix, least_squares_factors
 from genz_ppl.recommend.fill import Fill
-from genz_ppl.recommend.graph import GRAPH_FUSIONS, Training, graph_factors
+from genz_ppl.recommend.graph import Training, graph_factors
 from genz_ppl.recommend.linear import ease_factors, popularity_factors
-from genz_ppl.recommend.settings import RecommendSettings
+from genz_ppl.recommend.settings import GRAPH_FUSIONS, RecommendSettings
 from genz_ppl.recommend.splits import Split
 from genz_ppl.types import FloatArray, IntArray
 
@@ -89,7 +89,7 @@ def _backbone(
     if settings.backbone == "ease":
         if train.shape[1] > MOST_EASE_ITEMS:
             raise OptionError(
-                f"backbone ease: {train.shape[1]} items are more than {MOST_EASE_ITEMS}, each pair of which it weighs; take als"
+                f"backbone: ease weighs each pair of items, and {train.shape[1]} items are more than {MOST_EASE_ITEMS}; take als"
             )
         semantic = items if settings.fuse == "l3" else None
         return ease_factors(train, settings.ridge, settings.balance, semantic, settings.pull, settings.feature_ridge)

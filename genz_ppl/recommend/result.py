@@ -16,7 +16,11 @@ from genz_ppl.recommend.features import ItemFeatures
 from genz_ppl.recommend.models import Model
 from genz_ppl.recommend.ranking import USERS_AT_ONCE, top_places
 from genz_ppl.recommend.reasons import in_a_line, parts
+from genz_ppl.recommend.reporting import write_report
 from genz_ppl.recommend.settings import RecommendSettings
+
+# Of the users whose lists a report shows: how many, items of each list, reasons of each item.
+SHOWN_USERS, SHOWN_ITEMS, SHOWN_REASONS = 3, 8, 3
 
 
 class Recommendation:
@@ -147,9 +151,13 @@ class Recommendation:
 
     def report(self, path: str | Path) -> None:
         """Write one HTML file: the verdict, the strata, the paired differences, and users with their reasons."""
-        from genz_ppl.recommend.reporting import write_report
-
-        write_report(self, Path(path))
+        users, examples = list(self.users[:SHOWN_USERS]), []
+        for which, new in (("all items", False), ("new items", True)):
+            open_ = self.model.factors.scored & ~self.model.warm if new else self.model.factors.scored
+            if open_.any():
+                table = self.top(users, min(SHOWN_ITEMS, int(open_.sum())), SHOWN_REASONS, new)
+                examples += [(user, which, table[table["user"] == user]) for user in users]
+        write_report(self.settings, self.about, self.verdict, self._paired, examples, Path(path))
 
     def save(self, folder: str | Path) -> None:
         """Write the folder, which must not be there yet. Raises RunDirectoryError."""

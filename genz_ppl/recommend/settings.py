@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genz_ppl.errors import OptionError
-from genz_ppl.recommend.graph import GRAPH_FUSIONS
-from genz_ppl.recommend.splits import SPLITS
 from genz_ppl.setting_fields import check_fields, documented, setting
 
 BACKBONES = ("ease", "als", "lightgcn", "bpr", "popularity")
 FUSIONS = ("fill", "l3", "concat", "align", "project", "none")
-LOSSES = ("softmax", "bpr")
+LOSSES, GRAPH_FUSIONS = ("softmax", "bpr"), ("concat", "align", "project")
+SPLITS = ("random", "cold", "time", "column")
 # What goes with what: the others stand on their own, or on any backbone.
 NEEDED_BACKBONES = {"l3": ("ease",), **dict.fromkeys(GRAPH_FUSIONS, ("lightgcn", "bpr"))}
 MODEL, PROOF, PAIRS = "Model", "Proof", "Pairs"

@@ -10,10 +10,9 @@ from scipy import sparse
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.recommend.interactions import Interactions
+from genz_ppl.recommend.settings import SPLITS
 from genz_ppl.types import FloatArray, IntArray
 
-SPLITS = ("random", "cold", "time", "column")
-STRATA = ("all", "head", "tail", "cold")
 # Of a user's pairs, or of all by time, those that are tested; of the items, those that are kept out whole; those that are head.
 TEST_SHARE, COLD_SHARE, HEAD_SHARE = 0.2, 0.15, 0.2
 
@@ -106,7 +105,7 @@ def _cold(known: Interactions, seed: int, among: IntArray | None = None) -> NDAr
 def _by_time(known: Interactions, seed: int) -> NDArray[np.bool_]:
     """The last fifth of all pairs."""
     if known.times is None:
-        raise OptionError("split time: the pairs have no column 'time' or 'timestamp'; add one, or name another split")
+        raise OptionError("split: the pairs have no column 'time' or 'timestamp'; add one, or name another split")
     after = np.quantile(known.times, 1 - TEST_SHARE)
     tested: NDArray[np.bool_] = known.times > after
     return tested
@@ -115,7 +114,7 @@ def _by_time(known: Interactions, seed: int) -> NDArray[np.bool_]:
 def _by_column(known: Interactions, seed: int) -> NDArray[np.bool_]:
     """As the pairs' own column says."""
     if known.test is None:
-        raise OptionError("split column: the pairs have no column 'split' of train and test; add one, or name another split")
+        raise OptionError("split: the pairs have no column 'split' of train and test; add one, or name another split")
     return known.test
 
 

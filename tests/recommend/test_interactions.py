@@ -125,9 +125,9 @@ def test_no_tail_is_refused() -> None:
 
 def test_split_that_the_pairs_do_not_have_is_refused() -> None:
     known = read_interactions(SQUARE)
-    with pytest.raises(OptionError, match="split time: the pairs have no column 'time' or 'timestamp'"):
+    with pytest.raises(OptionError, match="split: the pairs have no column 'time' or 'timestamp'"):
         split_of(known, "time", 0)
-    with pytest.raises(OptionError, match="split column: the pairs have no column 'split'"):
+    with pytest.raises(OptionError, match="split: the pairs have no column 'split'"):
         split_of(known, "column", 0)
     with pytest.raises(OptionError, match="expected one of random, cold, time, column, got 'warm'"):
         split_of(known, "warm", 0)

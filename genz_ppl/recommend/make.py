@@ -54,7 +54,7 @@ def recommend(
     chosen = RecommendSettings(**settings)
     fused = chosen.fuse != "none"
     if fused and chosen.control and chosen.seeds < 2:
-        raise OptionError("seeds 1: one seed gives no test against shuffled profiles; give --seeds 2 or more, or --no-control")
+        raise OptionError("seeds: one seed gives no test against shuffled profiles; give --seeds 2 or more, or --no-control")
     if out is not None:
         folders.check_free(Path(out))
     profiles = _profiles(items, "item") if fused and items is not None else None
