@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -40,25 +41,20 @@ def pipeline(
     answers are the features that it is proved with, on the pairs that neither has seen. Each step is a command that is shown.
     """
     own, folder = _read(config)
-    done = 0
-    for name, finished, command in _steps(own, folder, config):
+    if not plan:
+        folder.mkdir(exist_ok=True)
+    for at, (name, *_) in enumerate(_steps(own, folder, config)):
+        _, finished, command = _steps(own, folder, config)[at]  # what is done says what comes next
         if finished:
             echo(f"{name}: done already")
-            done += 1
             continue
-        echo(f"{name}: {' '.join(command) if isinstance(command, list) else 'factors of the training pairs'}")
-        if plan:
-            continue
-        if isinstance(command, list):
-            _run(name, command)
-        else:
-            command()
-    if done == len(_steps(own, folder, config)):
-        echo(f"{folder}: all is done; the report is {folder / 'recommend' / 'report.html'}")
+        echo(f"{name}: {shlex.join(['genz', *command]) if isinstance(command, list) else 'of the training pairs'}")
+        if not plan:
+            _run(name, command) if isinstance(command, list) else command()
 
 
 def _read(config: Path) -> tuple[dict[str, Any], Path]:
-    """What [pipeline] says, checked, with paths from the file's folder; and the folder of all that is written, made."""
+    """What [pipeline] says, checked, with paths from the file's folder; and the folder of all that is written."""
     try:
         content = tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:
@@ -75,7 +71,6 @@ def _read(config: Path) -> tuple[dict[str, Any], Path]:
     for key in ("items", "pairs"):
         if not Path(own[key]).is_file():
             raise InputError(f"{config}: [pipeline] {key}: there is no file {own[key]}; check the path")
-    folder.mkdir(exist_ok=True)
     return own, folder
 
 

@@ -48,7 +48,7 @@ class RecommendSettings:
         needed = NEEDED_BACKBONES.get(self.fuse)
         if needed is not None and self.backbone not in needed:
             raise OptionError(
-                f"fuse {self.fuse}: goes with the backbone {' or '.join(needed)}, not {self.backbone}; name another one"
+                f"fuse: {self.fuse} goes with the backbone {' or '.join(needed)}, not {self.backbone}; name another one"
             )
 
     @property
