@@ -1,11 +1,11 @@
-"""Recommenders on MovieLens 1M: backbones, fusions, new items, mined questions, lists of all items, each against shuffled profiles.
+"""Recommenders on MovieLens 1M: backbones, fusions, new items, lists of all items, mined questions; against shuffled profiles.
 
     python benchmarks/recommend.py ../shared/data --work /tmp/recommend                 # everything; hours on slow cores
-    python benchmarks/recommend.py ../shared/data --work /tmp/recommend --part films    # random, graph, cold, mixed, films, mined
+    python benchmarks/recommend.py ../shared/data --work /tmp/recommend --part films    # see PARTS
 
-Liked: a rating of 4 or 5; users and items with at least five. Every list is ranked in full. Profiles are by template, of title, year,
-genres, director, actors and plot, with the embedded encoder's vectors; answers are those that ml-1m/movie_answers.jsonl holds
-for the 512 most rated films. WORK keeps the profiles between runs.
+Liked: a rating of 4 or 5; users and items with at least five. Every list is ranked in full. Profiles are by template, of
+title, year, genres, director, actors and plot, with the embedded encoder's vectors; answers are those that
+ml-1m/movie_answers.jsonl holds for the 512 most rated films. WORK keeps the profiles between runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from genz_ppl import Items, discover
 from genz_ppl.data.movielens import movielens_frame
 from genz_ppl.profiles import Profiles, make_profiles
 from genz_ppl.recommend import RecommendSettings, full_ranking, paired_t, read_interactions, recommend
+from genz_ppl.recommend.calibrate import placing_of
 from genz_ppl.recommend.features import item_features
 from genz_ppl.recommend.fill import Fill
 from genz_ppl.recommend.interactions import Interactions
 from genz_ppl.recommend.linear import ease_factors
 from genz_ppl.recommend.mining import PREFIX, mining_table
-from genz_ppl.recommend.models import placed, trained
+from genz_ppl.recommend.models import trained
 from genz_ppl.recommend.splits import Split, hidden_again, split_of
 from genz_ppl.types import FloatArray
 
@@ -96,9 +98,8 @@ def proved(films: Films, name: str, seeds: int, metrics: dict[str, tuple[str, st
         show(name if model != "shuffled" else f"{name}, shuffled", values, made.about["seconds"][model])
     for row in made.paired.to_dict("records"):
         if (row["stratum"], row["metric"]) in metrics.values():
-            print(
-                f"    against {row['against']}: {row['stratum']} {row['metric']} {row['mean']:+.4f}, t {row['t']:.1f}, p {row['p']:.2g}"
-            )
+            said = f"{row['stratum']} {row['metric']} {row['mean']:+.4f}, t {row['t']:.1f}, p {row['p']:.2g}"
+            print(f"    against {row['against']}: {said}", flush=True)
 
 
 WARM = {"N@10": ("all", "ndcg@10"), "N@20": ("all", "ndcg@20"), "R@20": ("all", "recall@20"), "MRR": ("all", "mrr")}
@@ -118,9 +119,14 @@ def part_random(films: Films, seeds: int) -> None:
 
 
 def part_graph(films: Films, seeds: int) -> None:
-    """LightGCN, and what is fused into it."""
+    """LightGCN."""
     print(f"| random split, {seeds} seeds | {' | '.join(WARM)} | CPU s |")
     proved(films, "LightGCN", seeds, WARM, backbone="lightgcn", fuse="none")
+
+
+def part_fused(films: Films, seeds: int) -> None:
+    """What is fused into LightGCN."""
+    print(f"| random split, {seeds} seeds | {' | '.join(WARM)} | CPU s |")
     proved(films, "LightGCN + align", seeds, WARM, backbone="lightgcn", fuse="align", features=("vector",))
     proved(films, "LightGCN + concat", seeds, WARM, backbone="lightgcn", fuse="concat", features=("vector",))
 
@@ -129,8 +135,6 @@ def part_cold(films: Films, seeds: int) -> None:
     """New items: what of profiles, into which backbone."""
     print(f"| cold split, {seeds} seeds | {' | '.join(NEW)} | CPU s |")
     proved(films, "EASE + fill, vector", seeds, NEW, split="cold", features=("vector",))
-    proved(films, "EASE + fill, vector + answers", seeds, NEW, split="cold", features=("vector", "answers"))
-    proved(films, "EASE + l3, vector", seeds, NEW, split="cold", fuse="l3", features=("vector",))
     proved(films, "ALS + fill, vector", seeds, NEW, split="cold", backbone="als", features=("vector",))
 
 
@@ -146,9 +150,9 @@ def part_mixed(films: Films, seeds: int) -> None:
             ways: dict[str, Any] = {"known items alone": trained(split.train, SETTINGS, seed), "their own scores": model.factors}
             for scale in (1.5, 2.0, 3.0):
                 ways[f"scores times {scale:g}"] = _scaled(model.factors, split, scale)
+            second = trained(inner.train, SETTINGS, seed, items).factors
             for favour in favours:
-                chosen = RecommendSettings(favour=favour)
-                ways[f"by chance, favour {favour:g}"] = placed(model, inner, chosen, seed, items)
+                ways[f"by chance, favour {favour:g}"] = replace(model, placing=placing_of(inner, second, favour))
             strata = {"warm": ~split.cold, "cold": split.cold, "all": np.ones(len(known.items), bool)}
             for name, scores in ways.items():
                 each = full_ranking(scores, split.train, split.test, relevant=strata)
@@ -220,14 +224,16 @@ def _mined(films: Films, seeds: int, first: int) -> Iterator[tuple[int, float, f
         run = discover(items, model=f"table:{films.table}", seed=seed, progress=False, **how)
         texts = [NOT.sub(r"\1", one.text) for one in run.progress.active]
         taken = time.process_time() - began
-        yield seed, *(filled(known, split, films.known(known.items, one)) for one in (texts, questions)), texts, taken
+        mined, every = (filled(known, split, films.known(known.items, one)) for one in (texts, questions))
+        yield seed, mined, every, texts, taken
 
 
 PARTS: dict[str, tuple[Callable[..., None], int]] = {
     "random": (part_random, 5),
     "graph": (part_graph, 5),
+    "fused": (part_fused, 5),
     "cold": (part_cold, 5),
-    "mixed": (part_mixed, 5),
+    "mixed": (part_mixed, 3),
     "films": (part_films, 10),
     "mined": (part_mined, 10),
 }

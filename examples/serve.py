@@ -18,7 +18,8 @@ from genz_ppl.recommend import Recommendation
 
 def answer(made: Recommendation, user: str, n: int = 10, new: bool = False) -> list[dict[str, Any]]:
     """The list of a user, each item with its reasons. Raises GenzError for ids and numbers that do not fit."""
-    return made.top([user], n, why=3, new=new).drop(columns="user").to_dict("records")
+    lists = made.top([user], n, why=3, new=new).drop(columns="user")
+    return [{str(name): value for name, value in row.items()} for row in lists.to_dict("records")]
 
 
 def make_app(folder: str) -> Any:
@@ -27,7 +28,7 @@ def make_app(folder: str) -> Any:
 
     app, made = FastAPI(), Recommendation.load(folder)
 
-    @app.get("/lists/{user}")
+    @app.get("/lists/{user}")  # type: ignore[untyped-decorator]
     def lists(user: str, n: int = 10, new: bool = False) -> list[dict[str, Any]]:
         try:
             return answer(made, user, n, new)

@@ -15,8 +15,11 @@ import typer
 from genz_ppl.cli.messages import RunStoppedError, echo, say
 from genz_ppl.errors import InputError, OptionError
 
-_OWN = {"items": str, "id": str, "pairs": str, "out": str, "at-least": (int, float), "core": int, "split": str, "seed": int}
-_OWN |= {"dimensions": int}
+_OWN: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("items", "id", "pairs", "out", "split"), (str,)),
+    **dict.fromkeys(("core", "seed", "dimensions"), (int,)),
+    "at-least": (int, float),
+}
 _NEEDED = ("items", "id", "pairs", "out")
 _TABLES = ("pipeline", "profile", "fit", "recommend")
 _OWN_OF = {

@@ -34,6 +34,11 @@ class _Product(torch.autograd.Function):
         return None, None, ctx.transposed @ gradients[0]
 
 
+def _product(matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
+    found: Tensor = _Product.apply(matrix, transposed, dense)  # type: ignore[no-untyped-call]
+    return found
+
+
 class Graph:
     """Who chose what as LightGCN's normalised graph: an edge of user u and item i weighs 1 / sqrt(degree u * degree i)."""
 
@@ -47,7 +52,7 @@ class Graph:
         """(U, d) and (I, d): the mean of what each node holds at first and after each of `layers` averages over neighbours."""
         sums = [users, items]
         for _ in range(layers):
-            users, items = _Product.apply(self.forth, self.back, items), _Product.apply(self.back, self.forth, users)
+            users, items = _product(self.forth, self.back, items), _product(self.back, self.forth, users)
             sums = [sums[0] + users, sums[1] + items]
         return sums[0] / (layers + 1), sums[1] / (layers + 1)
 
@@ -140,8 +145,8 @@ def _trained(train: sparse.csr_array, how: Training, items: FloatArray | None, u
     graph, degrees = Graph(train), [np.asarray(train.sum(axis=axis)).ravel() for axis in (1, 0)]
     linked = [torch.from_numpy(one > 0) for one in degrees]
     given = (users, items) if how.fuse != "none" else (None, None)
-    sides = nn.ModuleList(_Side(len(one), held, link, how) for one, held, link in zip(degrees, given, linked, strict=True))
-    optimiser = torch.optim.Adam(sides.parameters(), lr=how.rate)
+    sides = [_Side(len(one), held, link, how) for one, held, link in zip(degrees, given, linked, strict=True)]
+    optimiser = torch.optim.Adam([one for side in sides for one in side.parameters()], lr=how.rate)
     loss = _Softmax(train, linked) if how.loss == "softmax" else _Ranking(train)
     for _ in range(how.steps):
         first, second = _after(graph, sides, how)
@@ -150,7 +155,7 @@ def _trained(train: sparse.csr_array, how: Training, items: FloatArray | None, u
             views = [_contrast(held, side.view(), link) for held, side, link in zip((first, second), sides, linked, strict=True)]
             value = value + how.align * sum(views)
         optimiser.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
         first, second = _after(graph, sides, how)
@@ -163,10 +168,10 @@ def _trained(train: sparse.csr_array, how: Training, items: FloatArray | None, u
     return Factors(_plain(first), _plain(second), known)
 
 
-def _after(graph: Graph, sides: nn.ModuleList, how: Training) -> tuple[Tensor, Tensor]:
+def _after(graph: Graph, sides: list[_Side], how: Training) -> tuple[Tensor, Tensor]:
     """Both sides' factors."""
     items = sides[1].start()
-    users = _Product.apply(graph.forth, graph.back, items) if how.fuse == "project" else sides[0].start()
+    users = _product(graph.forth, graph.back, items) if how.fuse == "project" else sides[0].start()
     return graph.propagated(users, items, how.layers)
 
 

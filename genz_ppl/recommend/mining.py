@@ -47,7 +47,8 @@ def mining_table(
     tastes *= np.sign(tastes[np.abs(tastes).argmax(axis=0), np.arange(len(largest))])
     tastes /= np.sqrt((tastes**2).mean())
     names = [f"{PREFIX}{number}" for number in range(1, len(largest) + 1)]
-    return pd.concat([items[chosen].reset_index(drop=True), pd.DataFrame(tastes, columns=names)], axis=1)
+    found: pd.DataFrame = pd.concat([items[chosen].reset_index(drop=True), pd.DataFrame(tastes, columns=names)], axis=1)
+    return found
 
 
 def split_pairs(pairs: str, at_least: float | None, core: int, kind: str, seed: int) -> tuple[pd.DataFrame, Interactions, Split]:

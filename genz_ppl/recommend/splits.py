@@ -36,7 +36,8 @@ class Split:
     @property
     def cold(self) -> NDArray[np.bool_]:
         """(I,) items without a training pair."""
-        return self.popularity == 0
+        cold: NDArray[np.bool_] = self.popularity == 0
+        return cold
 
     def strata(self) -> dict[str, NDArray[np.bool_]]:
         """(I,) each: head, the fifth of the warm items that is chosen most; tail, the other warm ones; cold; and all."""
