@@ -15,9 +15,10 @@ from genz_ppl.recommend import folder as folders
 from genz_ppl.recommend.features import ItemFeatures
 from genz_ppl.recommend.models import Model
 from genz_ppl.recommend.ranking import USERS_AT_ONCE, top_places
-from genz_ppl.recommend.reasons import in_a_line, parts
+from genz_ppl.recommend.reasons import Reason, in_a_line, parts
 from genz_ppl.recommend.reporting import write_report
 from genz_ppl.recommend.settings import RecommendSettings
+from genz_ppl.types import FloatArray, IntArray
 
 # Of the users whose lists a report shows: how many, items of each list, reasons of each item.
 SHOWN_USERS, SHOWN_ITEMS, SHOWN_REASONS = 3, 8, 3
@@ -94,29 +95,33 @@ class Recommendation:
             raise OptionError(f"--top: expected a number from 1 to {int(allowed.sum())}, the number of {which}, got {n}")
         if why < 0:
             raise OptionError(f"--why: expected a number of at least 0, got {why}")
-        rows = []
+        kept: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = []
         for start in range(0, len(places), USERS_AT_ONCE):
             part = places[start : start + USERS_AT_ONCE]
             block = self.model.factors(part) if new else self.model(part)
             block[:, ~allowed] = -np.inf
             block[self.seen[part].toarray() > 0] = -np.inf
-            for at, best in zip(part.tolist(), top_places(block, n), strict=True):
-                scores = block[np.flatnonzero(part == at)[0]]
-                rows += [(at, rank + 1, item, scores[item]) for rank, item in enumerate(best.tolist()) if scores[item] > -np.inf]
-        return self._table(rows, why)
+            best = top_places(block, n)
+            scores = np.take_along_axis(block, best, 1)
+            row, rank = np.nonzero(scores > -np.inf)
+            kept.append((part[row], rank, best[row, rank], scores[row, rank].astype(np.float64)))
+        user, rank, item, score = (np.concatenate(column) for column in zip(*kept, strict=True))
+        return self._table(user, rank, item, score, why)
 
-    def _table(self, rows: list[tuple[int, int, int, float]], why: int) -> pd.DataFrame:
+    def _table(self, user: IntArray, rank: IntArray, item: IntArray, score: FloatArray, why: int) -> pd.DataFrame:
+        names, titles = np.array(self.users, dtype=object), np.array(self.items, dtype=object)
         found = pd.DataFrame(
             {
-                "user": [self.users[user] for user, *_ in rows],
-                "rank": np.array([rank for _, rank, *_ in rows], dtype=np.int64),
-                "item": [self.items[item] for _, _, item, _ in rows],
-                "score": np.array([score for *_, score in rows], dtype=np.float64),
-                "new": np.array([not self.model.warm[item] for _, _, item, _ in rows], dtype=bool),
+                "user": pd.Series(names[user], dtype="str"),
+                "rank": rank.astype(np.int64) + 1,
+                "item": pd.Series(titles[item], dtype="str"),
+                "score": score,
+                "new": ~self.model.warm[item],
             }
         )
         if why:
-            found["why"] = [in_a_line(self._parts(user, item), why) for user, _, item, _ in rows]
+            lines = [in_a_line(self._parts(one, other), why) for one, other in zip(user.tolist(), item.tolist(), strict=True)]
+            found["why"] = pd.Series(lines, dtype="str")
         return found
 
     def explain(self, user: object, item: object) -> pd.DataFrame:
@@ -131,12 +136,15 @@ class Recommendation:
             raise InputError(
                 f"there is no item {name[:40]!r}; {did_you_mean(name, self.items)}give one of its {len(self.items)} ids"
             )
-        return self._parts(int(self._positions([user])[0]), where[name])
+        found = self._parts(int(self._positions([user])[0]), where[name])
+        return pd.DataFrame(found, columns=list(Reason._fields)).astype(
+            {"reason": "str", **dict.fromkeys(Reason._fields[1:], float)}
+        )
 
-    def _parts(self, user: int, item: int) -> pd.DataFrame:
+    def _parts(self, user: int, item: int) -> list[Reason]:
         return parts(self.model, self.features, user, item, self.items)
 
-    def _positions(self, users: Sequence[object] | None) -> np.ndarray:
+    def _positions(self, users: Sequence[object] | None) -> IntArray:
         if users is None:
             return np.arange(len(self.users))
         names = [str(one) for one in users]
