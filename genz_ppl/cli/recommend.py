@@ -99,6 +99,8 @@ def print_recommendation(made: Recommendation) -> None:
     echo(f"{about['users']} users, {about['items']} items, {about['pairs']} pairs; {about['new_items']} new items")
     for reason, count in about["left_out"].items():
         echo(f"{count} pairs left out: {reason}")
+    if any(about["test_pairs_left_out"]):
+        echo(f"{max(about['test_pairs_left_out'])} test pairs left out: of users without a training pair")
     missing = about["without_profile"]
     if missing:
         shown = ", ".join(missing[:_SHOWN_IDS]) + (" …" if len(missing) > _SHOWN_IDS else "")

@@ -24,6 +24,7 @@ from genz_ppl.recommend.settings import RecommendSettings
 from genz_ppl.recommend.splits import hidden_again
 from genz_ppl.types import FloatArray, Item
 
+FILL_NOTE = "fill changes lists of new items alone, and this split has none: --split cold tests them"
 _COLUMNS = ["against", "stratum", "metric", "by", "n", "mean", "sd", "t", "p", "wilcoxon_p"]
 
 
@@ -85,7 +86,7 @@ def _served(
     model = _placed_model(wide, seen, settings, held, users)
     rows = [one.to_dict() for one in proof.comparisons]
     about = {
-        "verdict": proof.verdict(),
+        "verdict": proof.verdict() + ([FILL_NOTE] if settings.fuse == "fill" and "cold" not in proof.metrics else []),
         "users": len(known.users),
         "items": len(known.items),
         "new_items": len(new),

@@ -179,7 +179,8 @@ class Recommendation:
             "paired": self._paired,
         }
         arrays = folders.arrays_of(self.model, self.seen, features)
-        folders.write_folder(Path(folder), self.settings, self.about, self._metrics, tables, arrays)
+        about = {name: value for name, value in self.about.items() if name != "seconds"}  # the same again is the same file
+        folders.write_folder(Path(folder), self.settings, about, self._metrics, tables, arrays)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommendation:

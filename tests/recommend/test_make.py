@@ -83,6 +83,12 @@ def test_favoured_new_items_come_higher() -> None:
     assert counts[0] < counts[1] < counts[2]
 
 
+def test_split_without_new_items_says_what_it_cannot_test() -> None:
+    made = recommend(*liked_pairs(), **SMALL)
+    assert made.verdict[0].startswith("all items: no difference from no profiles, so there is nothing to test")
+    assert made.verdict[-1] == "fill changes lists of new items alone, and this split has none: --split cold tests them"
+
+
 def test_placed_scores_rise_with_their_own(made: Recommendation) -> None:
     placing = made.model.placing
     assert placing is not None
