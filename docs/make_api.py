@@ -22,6 +22,7 @@ MODULES: dict[str, tuple[str, ...] | None] = {
     "genz_ppl.models.cooccurrence": ("CoOccurrence", "PairBatch", "SideInputs"),
     "genz_ppl.discovery.baseline": ("readings", "pruning_path", "Readings", "Point"),
     "genz_ppl.profiles": None,
+    "genz_ppl.recommend": None,
     "genz_ppl.settings": ("DiscoverSettings", "FitSettings", "PairSettings"),
     "genz_ppl.llm.served.settings": ("ModelSettings",),
     "genz_ppl.llm.registry": ("open_model",),

@@ -325,3 +325,12 @@ def test_answers_as_vectors_take_off_what_all_share(monkeypatch: pytest.MonkeyPa
     profiles = script("profiles", monkeypatch)
     found = profiles.centred(np.array([[1.0, 1.0], [1.0, 0.0], [1.0, np.nan], [1.0, 0.5]]))
     np.testing.assert_allclose(found, [[0, 1], [0, -1], [0, 0], [0, 0]], atol=1e-12)
+
+
+def test_questions_about_fame_are_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fame = script("recommend", monkeypatch).FAME
+    assert fame.search("Won the Academy Award for Best Picture")
+    assert fame.search("Was a top-ten box-office hit of its year")
+    assert fame.search("Belongs to a major film franchise or multi-film series")
+    assert not fame.search("Is an action film with frequent set pieces")
+    assert not fame.search("Is a Shakespeare or classic-literature adaptation")

@@ -20,6 +20,7 @@ EXPECTED = {
     "posterior": "elpd",
     "houses": "pool is true",
     "movies": "on films kept aside",
+    "serve": "funny chosen: film",
 }
 
 

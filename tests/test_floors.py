@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "discovery": BELOW_DISCOVERY | {"diagnostics"},  # for Discovery.to_inference_data
     "diagnostics": GROUND | {"models", "inference"},
     "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
+    "recommend": BELOW_DISCOVERY | {"profiles", "diagnostics"},  # for its report
     "estimators": BELOW_DISCOVERY | {"discovery"},
-    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles"},
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles", "recommend"},
 }
 ABOVE_ALL = {"__init__", "__main__"}
 ARVIZ_HOME = "diagnostics/inference_data.py"
@@ -162,6 +163,8 @@ def test_package_keeps_to_its_floors() -> None:
         ("__init__.py", "import arviz"),
         ("inference/fit.py", "from models.genz import GenZ"),
         ("discovery/discover.py", "from genz_ppl.profiles import read_profiles"),
+        ("profiles/table.py", "from genz_ppl.recommend import recommend"),
+        ("recommend/models.py", "from genz_ppl.discovery.discover import discover"),
         ("extras/new.py", ""),
     ],
 )

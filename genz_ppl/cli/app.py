@@ -19,10 +19,12 @@ from genz_ppl.cli.effects import effects
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
+from genz_ppl.cli.pipeline import pipeline
 from genz_ppl.cli.plan import plan
 from genz_ppl.cli.predict import predict
 from genz_ppl.cli.profile import profile_app
 from genz_ppl.cli.prompts import prompts
+from genz_ppl.cli.recommend import recommend
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
@@ -47,6 +49,8 @@ for command in (
     compare,
     report,
     coldstart,
+    recommend,
+    pipeline,
     prompts,
 ):
     app.command()(command)

@@ -33,6 +33,11 @@ def holds_pairs(folder: Path) -> bool:
     return isinstance(record, dict) and "pairs" in record
 
 
+def holds_recommender(folder: Path) -> bool:
+    """Whether a folder is one of genz recommend; told without loading numpy."""
+    return (folder / "recommend.json").is_file()
+
+
 def pair_source(rows: str, columns: str, pairs: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What run.json notes: absolute paths, None for an undescribed side, and the roles of columns. given: the options by name."""
     if rows == columns == NOTHING:

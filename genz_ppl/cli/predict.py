@@ -9,7 +9,8 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable_answers, say
-from genz_ppl.cli.pair_sources import holds_pairs, open_side
+from genz_ppl.cli.pair_sources import holds_pairs, holds_recommender, open_side
+from genz_ppl.cli.recommend import check_lists, predicted_lists
 from genz_ppl.cli.tables import check_output, write_table
 from genz_ppl.cli.vectors import open_to_predict
 from genz_ppl.errors import InputError, OptionError
@@ -51,7 +52,13 @@ def predict(
             "--vectors", metavar="FILE", help="Profiles whose vectors are covariates, as in genz fit.", show_default=False
         ),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="N", help="Of genz recommend: so many items for each user \\[20].", show_default=False),
+    ] = None,
+    why: Annotated[int, typer.Option("--why", metavar="N", help="Of genz recommend: with so many reasons for each item.")] = 0,
     *,
+    new: Annotated[bool, typer.Option("--new", help="Of genz recommend: lists of new items alone.")] = False,
     raw: options.Raw = False,
     config: options.Config = None,
     **_: Any,
@@ -60,7 +67,8 @@ def predict(
 
     Columns: id, mean, sd, lower and upper; of classes most_probable and probability_<class>.
 
-    For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns.
+    For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns. For a folder of
+    `genz recommend` SOURCE lists ids of users in its first column, or is the word users: all; see --top, --new and --why.
     """
     if output is not None:
         check_output(output, (".csv", ".jsonl", ".parquet"))
@@ -70,6 +78,12 @@ def predict(
         raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
     if predict_with not in ("list", "pool"):
         raise OptionError(f"--predict-with: expected list or pool, got {predict_with!r}")
+    if holds_recommender(folder):
+        check_lists(level, {"--rows": rows, "--columns": columns, "--vectors": vectors, "--predict-with": predict_with != "list"})
+        _put(predicted_lists(folder, source, top, why, new), output, raw)
+        return
+    if top is not None or why or new:
+        raise OptionError("--top, --why and --new: only for folders of genz recommend; leave them out")
     two_sided = holds_pairs(folder)
     opening = model_options.opening(context.params, two_sided)
     if not two_sided and (rows is not None or columns is not None):
@@ -104,7 +118,8 @@ def _put(table: pd.DataFrame, output: Path | None, raw: bool) -> None:
         echo(csv_of(table, raw), nl=False, data=True)
         return
     write_table(table, output, raw)
-    echo(f"{len(table)} predictions written to {output}")
+    what = "rows of lists" if "rank" in table.columns else "predictions"
+    echo(f"{len(table)} {what} written to {output}")
 
 
 def _worth(run: Discovery) -> str:

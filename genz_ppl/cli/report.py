@@ -9,7 +9,7 @@ import typer
 
 from genz_ppl.cli import options
 from genz_ppl.cli.messages import echo
-from genz_ppl.cli.pair_sources import has_tables, holds_pairs, reopen_sides
+from genz_ppl.cli.pair_sources import has_tables, holds_pairs, holds_recommender, reopen_sides
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 
 _BASELINE_COLUMNS = ("n_features", "test_error")
@@ -42,11 +42,12 @@ def report(
 ) -> None:
     """Write what the run in DIR found, how, and how well, as one HTML file that needs no network."""
     path = folder / "report.html" if output is None else output
-    if holds_pairs(folder):
+    if holds_pairs(folder) or holds_recommender(folder):
+        kind = "a run on two sides" if holds_pairs(folder) else "a recommender"
         for name, given in (("SOURCE", source), ("--figures", figures), ("--baseline", baseline)):
             if given is not None:
-                raise OptionError(f"{name}: the report of a run on two sides does not take it; leave it out")
-        _report_on_two_sides(folder, path)
+                raise OptionError(f"{name}: the report of {kind} does not take it; leave it out")
+        (_report_on_two_sides if holds_pairs(folder) else _report_of_recommender)(folder, path)
         return
     from genz_ppl.cli.sources import absolute_source, reopen_items
     from genz_ppl.diagnostics.report.write import check_destination
@@ -66,6 +67,13 @@ def report(
             note = f", without texts: {str(error).partition(';')[0]}; give SOURCE to show them"
     run.report(path, items, curve, figures)
     echo(f"written to {path}" + ("" if figures is None else f"; figures in {figures}") + note)
+
+
+def _report_of_recommender(folder: Path, path: Path) -> None:
+    from genz_ppl.recommend.result import Recommendation
+
+    Recommendation.load(folder).report(path)
+    echo(f"written to {path}")
 
 
 def _report_on_two_sides(folder: Path, path: Path) -> None:

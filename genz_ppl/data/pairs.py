@@ -83,13 +83,19 @@ class _Side:
 
 
 def read_pairs(
-    path: str | Path, row_ids: Sequence[object], column_ids: Sequence[object], names: Sequence[str] | None = None
+    path: str | Path,
+    row_ids: Sequence[object],
+    column_ids: Sequence[object],
+    names: Sequence[str] | None = None,
+    *,
+    once: bool = True,
 ) -> Pairs:
     """The pairs of a .csv, .tsv or .parquet file: one line each, with a row id, a column id and a value.
 
     row_ids, column_ids: the ids of all items of each side, in order, as `Items.ids`; 1 and "1" are the same id. names: the
     columns (row ids, column ids, values) by name; None: the first three. Without a column of values, in the file or in
-    `names`, listed pairs are present: their value is 1. Text files are UTF-8 with a header.
+    `names`, listed pairs are present: their value is 1. Text files are UTF-8 with a header. once=False: a pair may be there
+    twice, and the rows are as in the file.
 
     Raises InputError for a file that cannot be read or is empty, missing columns, ids that are missing or not among the
     known ones, values that are no finite number, and pairs that are there twice. Rows are counted from 1, header not counted.
@@ -97,7 +103,7 @@ def read_pairs(
     file = _pair_file(path)
     try:
         columns, blocks = OPENERS[file.suffix.lower()](file, names)
-        return _collect(blocks, str(file), columns, row_ids, column_ids)
+        return _collect(blocks, str(file), columns, row_ids, column_ids, once)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}); check the path and its permissions") from None
 
@@ -134,6 +140,8 @@ def pairs_from_frame(
     column_ids: Sequence[object],
     names: Sequence[str] | None = None,
     name: str = "the DataFrame",
+    *,
+    once: bool = True,
 ) -> Pairs:
     """The pairs of a DataFrame's rows; arguments and errors as `read_pairs`. name: for messages."""
     columns = choose_columns([str(column) for column in frame.columns], names, name)
@@ -145,7 +153,7 @@ def pairs_from_frame(
             sides = [_factorized(part[column], name) for column in columns[:2]]
             yield Block(sides[0], sides[1], part[columns[2]] if len(columns) == 3 else None, len(part))
 
-    return _collect(blocks(), name, columns, row_ids, column_ids)
+    return _collect(blocks(), name, columns, row_ids, column_ids, once)
 
 
 def with_absent(pairs: Pairs) -> Pairs:
@@ -166,7 +174,12 @@ def with_absent(pairs: Pairs) -> Pairs:
 
 
 def _collect(
-    blocks: Iterator[Block], source: str, columns: Sequence[str], row_ids: Sequence[object], column_ids: Sequence[object]
+    blocks: Iterator[Block],
+    source: str,
+    columns: Sequence[str],
+    row_ids: Sequence[object],
+    column_ids: Sequence[object],
+    once: bool,
 ) -> Pairs:
     sides = _Side.of("row", columns[0], row_ids), _Side.of("column", columns[1], column_ids)
     if all(side.positions.get(column, -1) >= 0 for side, column in zip(sides, columns, strict=False)):
@@ -187,7 +200,8 @@ def _collect(
         raise InputError(f"{source}: {'; '.join(complaints)}; correct the ids, add the items or drop these pairs")
     rows, others = (np.concatenate(parts).astype(np.int64) for parts in found[:2])
     values = np.concatenate(found[2]) if found[2] else np.ones(n_rows)
-    _check_once(rows, others, len(sides[1].positions), source, row_ids, column_ids)
+    if once:
+        _check_once(rows, others, len(sides[1].positions), source, row_ids, column_ids)
     return Pairs(rows, others, values, len(sides[0].positions), len(sides[1].positions))
 
 
