@@ -18,8 +18,13 @@ store_app = typer.Typer(
 )
 
 Store = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="FILE", help="The store \\[~/.cache/genz-ppl/answers.sqlite].", show_default=False),
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        help="A file, or postgresql://USER@HOST/DATABASE \\[~/.cache/genz-ppl/answers.sqlite].",
+        show_default=False,
+    ),
 ]
 
 
@@ -37,8 +42,9 @@ def info(
 ) -> None:
     """Show how many answers the store holds, of which models and prompts, and what was spent on them."""
     from genz_ppl.llm.store import tools as store_tools
+    from genz_ppl.llm.store.places import only_file
 
-    found = store_tools.info(_path(store), check)
+    found = store_tools.info(only_file(store, "info", "see 'genz store status'"), check)
     if as_json:
         echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -53,7 +59,7 @@ def export(
     """Write all answers to a table: item (a hash), question, answer."""
     from genz_ppl.llm.store import tools as store_tools
 
-    written = store_tools.export(_path(store), file)
+    written = store_tools.export(_place(store), file)
     left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
     echo(f"{written.rows} answers written to {file}{left_out}")
 
@@ -66,7 +72,7 @@ def import_(
     """Bring in the answers that export wrote, or those of another store. What is answered stays as it is."""
     from genz_ppl.llm.store import importing
 
-    found = importing.import_answers(file, _path(store))
+    found = importing.import_answers(file, _place(store))
     texts = f", {found.texts} new texts" if found.texts else ""
     other = f", {found.conflicting} other than in the store and left out" if found.conflicting else ""
     echo(f"{found.new} new answers{texts}, {found.known} known{other}")
@@ -76,8 +82,9 @@ def import_(
 def repair(store: Store = None) -> None:
     """Make a damaged store anew from every row that can be read and is what was written; the damaged file is kept."""
     from genz_ppl.llm.store import repair as repairing
+    from genz_ppl.llm.store.places import only_file
 
-    done = repairing.repair(_path(store))
+    done = repairing.repair(only_file(store, "repair", "PostgreSQL mends its own files; restore a backup"))
     if done is None:
         echo("no damage found; nothing was changed")
         return
@@ -106,8 +113,10 @@ def prune(
 ) -> None:
     """Take away the answers that meet all conditions (none given: no answers), and what ended runs left; shrink the file."""
     from genz_ppl.llm.store import tools as store_tools
+    from genz_ppl.llm.store.places import only_file
 
-    gone = store_tools.prune(_path(store), model, prompt, older_than, failed, dry_run)
+    file = only_file(store, "prune", "delete rows of genz.answers with psql")
+    gone = store_tools.prune(file, model, prompt, older_than, failed, dry_run)
     what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
     if dry_run:
         echo(f"would take away {what}; nothing was changed")
@@ -115,7 +124,7 @@ def prune(
         echo(f"took away {what}; {_bytes(gone.size_before)} before, {_bytes(gone.size_after)} now")
 
 
-def _path(store: Path | None) -> Path:
+def _place(store: str | None) -> str | Path:
     from genz_ppl.llm.store.store import default_path
 
     return default_path() if store is None else store

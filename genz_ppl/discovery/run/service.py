@@ -16,6 +16,7 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.places import located
 from genz_ppl.settings import FREE, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import Item
 
@@ -43,7 +44,7 @@ class Service:
             chosen = settings if isinstance(settings, ModelSettings) else ModelSettings(**(settings or {}))
         except TypeError as error:
             raise OptionError(f"model_settings: {error}; see ModelSettings for the fields") from None
-        path = None if store is None else str(Path(store).absolute())
+        path = None if store is None else located(store)
         return cls(model, ModelSettings.from_dict({**chosen.to_dict(), "model": name}), path)
 
     @classmethod
@@ -70,7 +71,7 @@ class Service:
         if settings is not None and not own_caps:
             caps = {name: changes.get(name) for name in ("max_cost", "max_calls", "max_tokens")}
             settings = ModelSettings.from_dict({**settings.to_dict(), **caps})
-        kept = record.store if store is None else str(Path(store).absolute())
+        kept = record.store if store is None else located(store)
         return cls(model_of(record.settings.model, model), settings, kept)
 
     @property

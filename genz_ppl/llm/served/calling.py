@@ -23,7 +23,8 @@ from genz_ppl.llm.served.requests import EMBED, FORMATS, Request
 from genz_ppl.llm.served.settings import LIMITS, ModelSettings
 from genz_ppl.llm.served.spending import Spending, Usage
 from genz_ppl.llm.served.templates import Rendered
-from genz_ppl.llm.store.store import AnswerStore, Pair, StoredAnswer
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.rows import Pair, StoredAnswer
 
 Result = TypeVar("Result")
 # Seconds of the first pause after a fault, and of the longest.
@@ -64,7 +65,7 @@ class Caller:
     def __init__(
         self,
         client: ChatClient,
-        store: AnswerStore,
+        store: Store,
         run: int,
         settings: ModelSettings,
         budget: Budget,

@@ -21,7 +21,8 @@ from genz_ppl.llm.served.replies import parse_extract
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob
-from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.rows import Pair, Question, StoredAnswer
 from genz_ppl.types import FloatArray
 
 # How often a single question is asked before it is given up, and how often a single item where no reply comes at all.
@@ -72,7 +73,7 @@ class Extraction:
     ) -> None:
         self.caller, self.items, self.questions, self.failures = caller, items, questions, failures
         self.render, self.size = render, size
-        self.store: AnswerStore = caller.store
+        self.store: Store = caller.store
         self.progress = progress or (lambda done, wanted: None)
         self.values: FloatArray
         self.look_up()

@@ -30,7 +30,9 @@ from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
 from genz_ppl.llm.served.wordings import Part, some, stored_text
-from genz_ppl.llm.store.store import AnswerStore, Question, default_path
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.places import open_answers
+from genz_ppl.llm.store.rows import Question
 from genz_ppl.types import Contrast, FloatArray, Item
 
 Result = TypeVar("Result")
@@ -51,7 +53,7 @@ class OpenAIModel:
     def __init__(
         self,
         settings: ModelSettings,
-        store: AnswerStore | str | Path | None = None,
+        store: Store | str | Path | None = None,
         *,
         run: str | None = None,
         fresh: bool = True,
@@ -67,7 +69,7 @@ class OpenAIModel:
         price = None if unknown is not None else prices[settings.model]
         self._client = ChatClient(settings.base_url, settings.workers)
         budget = Budget(caps, price, model=unknown or settings.model)
-        self.store = store if isinstance(store, AnswerStore) else AnswerStore(store or default_path())
+        self.store = open_answers(store) if store is None or isinstance(store, str | Path) else store
         self._run = self.store.open_run(run, fresh, folder)
         budget.spent = _larger(self.store.spent(self._run), spent or Spending())
         self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
