@@ -21,7 +21,7 @@ NAMES = tuple(name for name in ModelSettings.__dataclass_fields__ if name != "mo
 _KINDS = (DiscoverSettings, PairSettings, ModelSettings)
 CAPS = ("max_cost", "max_calls", "max_tokens")
 # What may change when a run goes on, and what a prediction may choose.
-CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "timeout", "attempts")
+CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "cost_per_minute", "timeout", "attempts")
 
 
 def price(text: str) -> tuple[float, float]:

@@ -11,10 +11,11 @@ import typer
 from genz_ppl.cli.messages import echo
 
 if TYPE_CHECKING:
+    from genz_ppl.llm.store.postgres.status import FleetStatus
     from genz_ppl.llm.store.tools import StoreInfo
 
 store_app = typer.Typer(
-    help="Show, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
+    help="Show, watch, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
 )
 
 Store = Annotated[
@@ -49,6 +50,24 @@ def info(
         echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show(found)
+
+
+@store_app.command()
+def status(
+    store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show who is at work on a PostgreSQL store, how fast, what was spent, and the time that is left."""
+    from genz_ppl.llm.store.places import open_shared
+
+    with open_shared(_place(store)) as shared:
+        from genz_ppl.llm.store.postgres.status import status as look  # with psycopg, an extra
+
+        found = look(shared)
+    if as_json:
+        echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show_status(found)
 
 
 @store_app.command()
@@ -151,6 +170,28 @@ def _show(found: StoreInfo) -> None:
         print_table(headings, rows)
     for reason, times in found.failed.items():
         echo(f"failed {times} times: {' '.join(reason.split()) or 'no reason given'}")
+
+
+def _show_status(found: FleetStatus) -> None:
+    from genz_ppl.cli.tables import print_table
+
+    spent, lately = found.spent, found.a_minute
+    echo(f"{found.address}: {found.answers} answers, {spent.calls} calls, ${spent.cost:.4f}")
+    tokens = lately.tokens_in + lately.tokens_out
+    echo(
+        f"{len(found.workers)} workers; in the last minute {lately.calls} calls, {tokens} tokens, ${lately.cost:.4f}, "
+        f"{found.answers_a_minute} answers"
+    )
+    if found.workers:
+        rows = [[each.name, each.model, f"{each.seen:.0f} s ago", str(each.asking), str(each.calls)] for each in found.workers]
+        print_table(["worker", "model", "seen", "in hand", "calls a minute"], rows)
+    for run in found.runs:
+        left = "nothing answered in the last minute" if run.seconds_left is None else f"{run.seconds_left / 60:.1f} minutes left"
+        used = run.spent.tokens_in + run.spent.tokens_out
+        parts = [(f"${run.spent.cost:.4f}", run.caps.cost), (f"{run.spent.calls} calls", run.caps.calls)]
+        parts.append((f"{used} tokens", run.caps.tokens))
+        said = ", ".join(amount if cap is None else f"{amount} of {cap:g}" for amount, cap in parts)
+        echo(f"run {run.run}: {run.answered} of {run.wanted} answers that it waits for, {left}; {said}")
 
 
 def _bytes(size: int) -> str:

@@ -66,7 +66,7 @@ class PostgresServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
+        self.stop(kill=True)
         self._folder.cleanup()
 
     @property

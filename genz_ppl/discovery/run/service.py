@@ -16,7 +16,7 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.places import located
+from genz_ppl.llm.store.places import check_psycopg, is_shared, located
 from genz_ppl.settings import FREE, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import Item
 
@@ -105,7 +105,13 @@ class Service:
                 for path in {path for item in items for path in item.images}:
                     check_image(path)
             run, folder = (None, None) if directory is None else (record.id, directory.path)
-            return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
+            kind = OpenAIModel
+            if self.settings.workers == 0 and is_shared(self.store):
+                check_psycopg()
+                from genz_ppl.llm.served.posting import PostingModel
+
+                kind = PostingModel
+            return kind(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
         if isinstance(self.model, str):
             return open_model(self.model)
         missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(self.model, name, None))]

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Reservation
-from genz_ppl.llm.served.calling import Caller
+from genz_ppl.llm.served.calling import GLANCE, Caller
 from genz_ppl.llm.served.client import Batch
-from genz_ppl.llm.served.extraction import GLANCE, Extraction
+from genz_ppl.llm.served.extraction import Extraction
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.reading import Reply, read_completion, read_object

@@ -60,11 +60,18 @@ def open_shared(place: str | Path, lease_seconds: float = 900.0) -> PostgresStor
     if not is_shared(place):
         raise OptionError(f"--store {place}: expected a database that hosts share, postgresql://USER@HOST/DATABASE, found a file")
     address = located(place)
+    check_psycopg()
+    from genz_ppl.llm.store.postgres.store import PostgresStore
+
+    return PostgresStore(address, lease_seconds)
+
+
+def check_psycopg() -> None:
+    """Raise OptionError where the driver is not installed."""
     try:
-        from genz_ppl.llm.store.postgres.store import PostgresStore
+        import psycopg  # noqa: F401
     except ImportError:
         raise OptionError("--store postgresql://…: needs psycopg; install it with pip install 'genz-ppl[postgres]'") from None
-    return PostgresStore(address, lease_seconds)
 
 
 def only_file(place: str | Path | None, command: str, instead: str) -> Path:

@@ -84,6 +84,16 @@ def lease(cursor: Cursor[Row], keys: Iterable[Key], worker: int, claim: int, sec
     return {(question, item) for question, item in cursor.fetchall()}
 
 
+def held(cursor: Cursor[Row], keys: Iterable[Key], claim: int) -> set[Key]:
+    """Those keys that someone who lives has a lease on, other than by this claim. Unlike `lease` this writes nothing."""
+    cursor.execute(
+        f"SELECT question, item FROM {_WANTED} JOIN genz.leases AS held ON question = q AND item = i "
+        f"WHERE NOT ({_FREE.replace('excluded.claim', '%(claim)s')})",
+        {**named(keys), "claim": claim},
+    )
+    return {(question, item) for question, item in cursor.fetchall()}
+
+
 def renew(cursor: Cursor[Row], keys: Iterable[Key], worker: int, seconds: float) -> None:
     """Let this worker's leases last for so long from now."""
     cursor.execute(

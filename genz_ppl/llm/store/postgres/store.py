@@ -108,7 +108,9 @@ class PostgresStore:
 
         def work(cursor: Cursor[Row], _: bool) -> tuple[dict[Key, StoredAnswer], set[Key]]:
             known = {key: answer for key, answer in self._read(cursor, keys=keys).items() if answer is not None}
-            unknown = {key: pair for key, pair in keys.items() if key not in known}
+            unknown = [key for key in keys if key not in known]
+            held = rows.held(cursor, unknown, mark) if unknown else set()
+            unknown = [key for key in unknown if key not in held]
             if not unknown:
                 return known, set()
             mine = rows.lease(cursor, unknown, worker, mark, self._lease_seconds)
@@ -170,8 +172,8 @@ class PostgresStore:
                 raise ValueError(f"attempt {attempt} is not open: it was settled before, or never begun in this store")
             cursor.execute(
                 "UPDATE genz.attempts SET settled = clock_timestamp(), outcome = %s, calls = %s, tokens_in = %s, "
-                "tokens_out = %s, cost = %s WHERE id = %s",
-                (spelled(outcome), *numbers_of(spent), attempt),
+                "tokens_out = %s, cost = %s, answers = %s WHERE id = %s",
+                (spelled(outcome), *numbers_of(spent), len(keys), attempt),
             )
             if keys:
                 self._damaged |= rows.add_answers(cursor, keys, answers, attempt)
@@ -225,6 +227,8 @@ class PostgresStore:
         def work(cursor: Cursor[Row], _: bool) -> set[bytes]:
             known = self._texts(cursor, list(dict.fromkeys(keys)))
             unknown: list[Key] = [(TEXTS, key) for key in dict.fromkeys(keys) if key not in known]
+            held = rows.held(cursor, unknown, mark) if unknown else set()
+            unknown = [key for key in unknown if key not in held]
             if not unknown:
                 return set()
             mine = rows.lease(cursor, unknown, worker, mark, self._lease_seconds)
