@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from pyro.infer.elbo import ELBO
@@ -10,6 +12,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
+from genz_ppl.inference.blockwise.last_fit import fit_in_blocks
 from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.engines.enumeration import enumerate_fit, refit_exactly
 from genz_ppl.inference.engines.exact import MOST_FEATURES, check_enumeration
@@ -20,6 +23,7 @@ from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.settings import CALIBRATION, GUIDED, DiscoverSettings, FitSettings
 
+LastFit = Callable[[State, Data, int], tuple[State, float]]
 # E- and M-steps, if the user names no number.
 STEPS = 50
 # An epoch moves a guide less than an E-step moves a posterior: so many epochs stand for one step of a refit.
@@ -54,6 +58,10 @@ class Strategy(Protocol):
     def training(self) -> TrainingOptions | None:
         """For a guide that is trained by epochs, without end; None where none is."""
 
+    @property
+    def last_fit(self) -> LastFit | None:
+        """How a run ends, where it `adopts_trials`: a state and its data to a fitted one and its bound; None for the usual."""
+
 
 @dataclass(frozen=True)
 class Coordinate:
@@ -61,6 +69,7 @@ class Coordinate:
 
     expectation: str = "auto"
     joint_moves: bool = True
+    last_fit: LastFit | None = None
     training: ClassVar[TrainingOptions | None] = None
 
     def check(self, n_items: int, n_features: int) -> None:
@@ -96,6 +105,7 @@ class Coordinate:
 class Enumerated:
     """Exact posteriors of up to 12 features."""
 
+    last_fit: ClassVar[LastFit | None] = None
     training: ClassVar[TrainingOptions | None] = None
 
     def check(self, n_items: int, n_features: int) -> None:
@@ -134,6 +144,7 @@ class Enumerated:
 class Guided:
     """A guide trained by epochs. structured: the last feature's posterior is exact given the others. See `TrainingOptions`."""
 
+    last_fit: ClassVar[LastFit | None] = None
     structured: bool = False
     bayesian: bool = False
     batch_size: int | None = None
@@ -233,4 +244,7 @@ def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = No
         return Enumerated()
     if isinstance(settings, FitSettings):
         return Coordinate(settings.expectation, settings.joint_moves)
+    if settings.engine != "here":
+        how = {"engine": settings.engine, "scheduler": settings.scheduler, "shared": settings.blocks}
+        return Coordinate(last_fit=partial(fit_in_blocks, **how))
     return Coordinate()

@@ -308,13 +308,11 @@ class Cycle:
         return [("final", "")]
 
     def last_fit(self, progress: Progress) -> None:
-        """Fit the final model to the end: onwards where M-steps are exact, afresh where they are training.
-
-        A network that was trained a little at every step of a long run has seen the training items too often.
-        """
+        """Fit the final model to the end: onwards where M-steps are exact; a network, which has seen the items too often, afresh."""
         data = self.training_data(progress)
         if self.adopts_trials(progress):
-            progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps)
+            fit = self.strategy.last_fit or better_start
+            progress.state, progress.bound = fit(progress.state, data, self.settings.final_steps)
             self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps))
             return
         link = progress.state.model.link.fresh().to(data.targets.device)

@@ -17,7 +17,7 @@ from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.places import check_psycopg, is_shared, located
-from genz_ppl.settings import FREE, PAPER, SCREENED, DiscoverSettings
+from genz_ppl.settings import FREE, IN_BLOCKS, PAPER, SCREENED, DiscoverSettings
 from genz_ppl.types import Item
 
 
@@ -133,6 +133,7 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
 
         settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
     presets = PAPER if settings.get("paper") else FREE if name == "rules" else {}
+    presets = presets | (IN_BLOCKS if settings.get("engine", "here") != "here" else {})
     chosen = DiscoverSettings(model=name, **(presets | settings))
     paid = is_served(name)
     screen = (SCREENED if paid else 0) if chosen.screen is None else chosen.screen
