@@ -308,7 +308,7 @@ class Cycle:
         return [("final", "")]
 
     def last_fit(self, progress: Progress) -> None:
-        """Fit the final model to the end: onwards where M-steps are exact; a network, which has seen the items too often, afresh."""
+        """Fit the final model to the end: onwards where M-steps are exact; networks, which saw the items too often, afresh."""
         data = self.training_data(progress)
         if self.adopts_trials(progress):
             fit = self.strategy.last_fit or better_start

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -73,7 +73,7 @@ def _rows_of(place: str | Path) -> Iterator[Iterator[Row | None]]:
         from genz_ppl.llm.store.postgres.every import every_answer
 
         with open_shared(place) as shared:
-            yield every_answer(shared)
+            yield _intact(every_answer(shared))
         return
     file = Path(os.path.abspath(place))
     with closing(open_store(file, create=False)) as connection, store_errors(file):
@@ -82,15 +82,22 @@ def _rows_of(place: str | Path) -> Iterator[Iterator[Row | None]]:
 
 def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
     """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged."""
+    return _intact(
+        connection.execute(
+            "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, probability, "
+            "checksum FROM answers LEFT JOIN questions ON questions.id = question LEFT JOIN items ON items.id = item "
+            "ORDER BY question, item"
+        )
+    )
+
+
+def _intact(rows: Iterable[tuple[Any, ...]]) -> Iterator[Row | None]:
+    """The same from rows with the question's digest and columns, then the item, the answer and its checksum."""
     question: Question | None = None
-    for row in connection.execute(
-        "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, probability, "
-        "checksum FROM answers LEFT JOIN questions ON questions.id = question LEFT JOIN items ON items.id = item "
-        "ORDER BY question, item"
-    ):
+    for row in rows:
         if question is None or question.digest != row[0]:
             question = asked(row[0], row[1:7])
-        yield None if question is None else row_of(question, row[1:7], *row[7:])
+        yield None if question is None else _row(question, row[1:7], *row[7:])
 
 
 def asked(digest: Any, columns: Sequence[Any]) -> Question | None:
@@ -106,10 +113,9 @@ def asked(digest: Any, columns: Sequence[Any]) -> Question | None:
     return named(digest, columns)
 
 
-def row_of(
+def _row(
     question: Question, columns: Sequence[Any], item: Any, value: Any, reason: Any, probability: Any, mark: Any
 ) -> Row | None:
-    """One answer as a row of `COLUMNS`; None for a damaged one."""
     if not isinstance(item, bytes) or len(item) != ITEM_BYTES:
         return None
     answer = read_answer((question, item), value, reason, probability, mark)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genz_ppl.llm.store.export import Row, asked, row_of
 from genz_ppl.llm.store.postgres.connection import connected, store_errors
+from genz_ppl.llm.store.postgres.rows import Row
 from genz_ppl.llm.store.postgres.store import PostgresStore
-from genz_ppl.llm.store.rows import Question
 
 _PORTION = 50_000
 
 
-def every_answer(store: PostgresStore) -> Iterator[Row | None]:
-    """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged. As of one moment."""
-    question: Question | None = None
+def every_answer(store: PostgresStore) -> Iterator[Row]:
+    """All answers in order of questions, as of one moment: digest and columns of the question, the item, the answer, its checksum."""
     with (
         store_errors(store.address),
         connected(store.address) as connection,
@@ -26,7 +24,4 @@ def every_answer(store: PostgresStore) -> Iterator[Row | None]:
             "SELECT digest, feature, model, endpoint, prompt, sampling, draw, item, value, reason, probability, checksum "
             "FROM genz.answers JOIN genz.questions ON id = question ORDER BY question, item"
         )
-        for row in cursor:
-            if question is None or question.digest != row[0]:
-                question = asked(row[0], row[1:7])
-            yield None if question is None else row_of(question, row[1:7], *row[7:])
+        yield from cursor

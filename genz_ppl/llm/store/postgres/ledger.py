@@ -13,9 +13,10 @@ from psycopg.rows import dict_row
 from genz_ppl.llm.served.budget import Caps, Limits
 from genz_ppl.llm.served.pacing import bucket_and_leak
 from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.postgres.attempts import add_attempt
 from genz_ppl.llm.store.postgres.rows import Row
 from genz_ppl.llm.store.postgres.schema import ALIVE
-from genz_ppl.llm.store.postgres.store import PostgresStore, add_attempt
+from genz_ppl.llm.store.postgres.store import PostgresStore
 
 _CAPS = {"cost": "max_cost", "calls": "max_calls", "tokens": "max_tokens"}
 _LIMITS = {"requests": "requests_per_minute", "tokens": "tokens_per_minute", "cost": "cost_per_minute"}
