@@ -219,3 +219,13 @@ def test_a_server_that_is_restarted_is_waited_for(kill: bool) -> None:
         assert store.spent(run) == Spending(len(settled), 10 * len(settled), 5 * len(settled), 0.5 * len(settled))
         assert rows(server.address, "SELECT count(*) FROM genz.attempts WHERE settled IS NULL") == [(0,)]
         assert rows(server.address, "SELECT count(*) FROM genz.leases") == [(0,)]
+
+
+@pytest.mark.slow
+def test_processes_that_contend_for_the_same_pairs_pay_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of what benchmarks/fleet.py measures."""
+    monkeypatch.syspath_prepend(str(SUPPORT.parent.parent / "benchmarks"))
+    import fleet
+
+    paid, _, _ = fleet.contend(address, pairs=2000, processes=4, threads=16, seed=0)
+    assert paid == 2000

@@ -84,9 +84,9 @@ def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
     """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged."""
     return _intact(
         connection.execute(
-            "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, probability, "
-            "checksum FROM answers LEFT JOIN questions ON questions.id = question LEFT JOIN items ON items.id = item "
-            "ORDER BY question, item"
+            "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, "
+            "probability, checksum FROM answers LEFT JOIN questions ON questions.id = question "
+            "LEFT JOIN items ON items.id = item ORDER BY question, item"
         )
     )
 

@@ -12,7 +12,7 @@ _PORTION = 50_000
 
 
 def every_answer(store: PostgresStore) -> Iterator[Row]:
-    """All answers in order of questions, as of one moment: digest and columns of the question, the item, the answer, its checksum."""
+    """All answers as of one moment, in order of questions: digest and columns of the question, item, answer, checksum."""
     with (
         store_errors(store.address),
         connected(store.address) as connection,
