@@ -151,6 +151,20 @@ def test_leases_of_a_killed_worker_are_free_without_a_look_at_its_host(address: 
             time.sleep(0.05)
 
 
+def test_a_store_is_not_used_across_a_fork(address: str) -> None:
+    with open_shared(address) as store:
+        store.claim([(RED, item(1))])
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            try:
+                store.lookup([RED], [item(1)])
+            except StoreError as error:
+                os._exit(0 if "before this process forked" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert store.claim([(RED, item(1))]).theirs
+
+
 def kills(address: str, start: Start, times: int) -> None:
     """Kill a worker again and again: what it said is settled is there, and what was paid twice was in flight."""
     told = 0

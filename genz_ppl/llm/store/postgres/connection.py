@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -75,7 +76,7 @@ class Database:
     def __init__(self, address: str) -> None:
         self.address = address
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed, self._pid = False, os.getpid()
         with store_errors(address):
             self._connection: Connection[Row] | None = connected(address)
             try:
@@ -97,6 +98,8 @@ class Database:
 
         again: True where an earlier try may have been committed without our hearing of it. Raises StoreError.
         """
+        if os.getpid() != self._pid:
+            raise StoreError(f"{self.address}: the store was opened before this process forked; open it again in each process")
         again, tries, deadline = False, 0, time.monotonic() + AWAY_SECONDS
         with self._lock, store_errors(self.address):
             while True:

@@ -287,8 +287,6 @@ class PostgresStore:
         """The number of this worker, who is known and gives signs of life from the first time it is asked for."""
         if self._closed:
             raise StoreError(f"{self.address}: the store was closed; open it again")
-        if os.getpid() != self._pid:
-            raise StoreError(f"{self.address}: the store was opened before this process forked; open it again in each process")
         if self._worker is None:
 
             def work(cursor: Cursor[Row], _: bool) -> int:
