@@ -169,6 +169,28 @@ def test_what_another_version_posted_is_left(address: str, server: FaultServer, 
     assert server.total == 0
 
 
+def test_what_is_said_to_be_done_and_is_not_there_stops_the_run(address: str, server: FaultServer, world: Any) -> None:
+    """Else a mistake anywhere would make every answer missing, and nobody would know."""
+
+    def lie() -> None:
+        with open_shared(address) as store:
+            while not (found := postings.open_postings(store, "m", endpoint)):
+                time.sleep(0.02)
+            while found:
+                postings.finish(store, [each.id for each in found])
+                time.sleep(0.2)
+                found = postings.open_postings(store, "m", endpoint)
+
+    for ask in ("answer", "propose"):
+        with poster(address, server.base_url) as model:
+            endpoint = model._client.endpoint
+            thread = threading.Thread(target=lie)
+            thread.start()
+            with pytest.raises(ModelError, match="workers answered to something else"):
+                model.answer(world.items, world.features) if ask == "answer" else model.propose(CONTRAST, 2)
+            thread.join()
+
+
 def withdrawn(call: Callable[[], object]) -> None:
     with suppress(ModelError):
         call()

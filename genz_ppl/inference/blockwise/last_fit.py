@@ -8,9 +8,7 @@ from pathlib import Path
 import torch
 
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.inference.blockwise.files import write_blocks
-from genz_ppl.inference.blockwise.fit import fit_blocks
-from genz_ppl.inference.blockwise.runners import open_runner
+from genz_ppl.inference.blockwise.runners import check_dask, open_runner
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.candidates import better_start
 
@@ -25,6 +23,9 @@ def fit_in_blocks(
     """
     if data.answers.shape[1] == 0:
         return better_start(state, data, n_steps)
+    from genz_ppl.inference.blockwise.files import write_blocks  # pyarrow, which a run without blocks does without
+    from genz_ppl.inference.blockwise.fit import fit_blocks
+
     with (
         tempfile.TemporaryDirectory(prefix="genz-blocks-", dir=shared) as folder,
         open_runner(engine, scheduler) as runner,
@@ -55,6 +56,4 @@ def check_fit_in_blocks(data: Data, levels: object, engine: str, scheduler: str 
         with open_runner(engine, scheduler):
             pass
     else:
-        from genz_ppl.inference.blockwise.runners import check_dask
-
         check_dask()

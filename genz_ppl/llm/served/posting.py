@@ -19,6 +19,7 @@ from genz_ppl.errors import BudgetError, GenzWarning, InputError, ModelError, Op
 from genz_ppl.llm.served.budget import CapReachedError
 from genz_ppl.llm.served.calling import GLANCE
 from genz_ppl.llm.served.client import ChatClient
+from genz_ppl.llm.served.extraction import HOPELESS
 from genz_ppl.llm.served.keys import digest, item_hash, plain_fields
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.requests import Request
@@ -72,7 +73,7 @@ class PostingModel(OpenAIModel):
             return known
         self._await([self._posted(*self._call, wanted=1)])
         if (made := self.store.text(key)) is None:
-            raise ModelError(f"{self.settings.miner}: a worker answered to something else; give all hosts the same genz-ppl")
+            raise self._strange()
         return made
 
     def _asked(self, items: Sequence[Item], texts: Sequence[str], features: Sequence[str], described: bool) -> FloatArray:
@@ -84,8 +85,15 @@ class PostingModel(OpenAIModel):
             packed = {key: zlib.compress(json.dumps(_packed_item(item)).encode()) for key, item in missing.items()}
             postings.add_contents(self._shared, packed)
             self._await([*self._portions(list(missing), features)])
-            values, _ = self.store.lookup(questions, hashes)
+            before = int(known.sum())
+            values, known = self.store.lookup(questions, hashes)
+            if int(known.sum()) == before and known.size - before >= HOPELESS:
+                raise self._strange()
         return values
+
+    def _strange(self) -> ModelError:
+        """What is done left nothing where it is looked for."""
+        return ModelError(f"{self.settings.model}: workers answered to something else; give all hosts the same genz-ppl")
 
     def _portions(self, keys: Sequence[bytes], features: Sequence[str]) -> Iterator[int]:
         for start in range(0, len(keys), PORTION):
