@@ -34,7 +34,12 @@ from storing import ONE_CALL, RED, YES, item
 store, n = PostgresStore(sys.argv[1], beat=0.1), int(sys.argv[2])
 run = store.open_run("run", False)
 while True:
-    mine = store.claim([(RED, item(k)) for k in range(n, n + 5)]).mine
+    claim = store.claim([(RED, item(k)) for k in range(n, n + 5)])
+    mine = claim.mine
+    if claim.theirs:  # those of one that was killed, for a moment
+        store.release(mine)
+        time.sleep(0.05)
+        continue
     attempt = store.begin(run, "extract", "m", ONE_CALL)
     store.settle(attempt, "done", ONE_CALL, {pair: YES for pair in mine})
     n += 5
