@@ -12,11 +12,12 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
-.PHONY: help demo test slow lint bench clean
+.PHONY: help demo demo-cluster test slow lint bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the paper's binary experiment on the embedded model, in seconds"
+	@echo "make demo-cluster  the same through PostgreSQL, two workers and Dask, on this machine in under two minutes"
 	@echo "make test    all tests but the slow ones"
 	@echo "make slow    the slow tests, two of them with small models that this downloads (180 MB)"
 	@echo "make lint    ruff (rules and format) and mypy --strict"
@@ -46,6 +47,9 @@ $(VENV)/.weights: $(VENV)/.dev
 
 demo: $(VENV)/.core
 	$(BIN)/genz demo
+
+demo-cluster: $(VENV)/.dev
+	$(BIN)/python benchmarks/demo_cluster.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal

@@ -57,6 +57,8 @@ RATES = "{choices}: whether answers yes are wrong as often as answers no"
 ALGORITHM_NAMES = ("targeted", "basic")
 # The panels of `--help`.
 MODEL, SEARCH, FITTING, RUN = "Model", "Search", "Fitting", "Run"
+# Who works on blocks of items.
+ENGINE_NAMES = ("here", "dask")
 POLARITY_NAMES = ("both", "positive", "negative")
 
 
@@ -148,6 +150,11 @@ PAPER: dict[str, Any] = {
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
+# What a fit in blocks can do, so with --engine dask it is what a run does unless it is told otherwise; it then refuses.
+IN_BLOCKS: dict[str, Any] = {
+    **{"inference": "coordinate", "likelihood": "gaussian"},
+    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
+}
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80
 # Questions that such a model suggests at the start.
@@ -272,12 +279,21 @@ class DiscoverSettings:
         high=0.9,
         whole=False,
     )
+    engine: str = setting("here", "{choices}: who makes the last fit, in blocks of items with dask.", RUN, choices=ENGINE_NAMES)
+    scheduler: str | None = setting(None, "Dask's, tcp://HOST:PORT; none: processes of this host.", RUN, metavar="URL")
+    blocks: str | None = setting(None, "A folder that this host and Dask's workers see, for blocks.", RUN, metavar="DIR")
     device: str = setting("cpu", "Where models are fitted: cpu, cuda or cuda:1 (--inference coordinate).", RUN, metavar="NAME")
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_strategy(self.inference, self.bayesian, self.batch_size)
         check_device_name(self.device, self.inference, self.bayesian)
+        if self.engine == "here" and (self.scheduler or self.blocks):
+            raise OptionError(f"{'scheduler' if self.scheduler else 'blocks'}: goes with engine dask; add it, or leave this out")
+        fits = {"link": "linear", "device": "cpu", "shortcuts": True, **IN_BLOCKS}
+        for name, only in fits.items() if self.engine != "here" else ():
+            if getattr(self, name) not in (only, self.__dataclass_fields__[name].default):  # by default `IN_BLOCKS`
+                raise OptionError(f"engine: dask fits in blocks with {name} {only} alone, got {getattr(self, name)}; change one")
         for name in ("calibration", "shrinkage"):
             if getattr(self, name) and (self.inference not in BY_HAND or not self.shortcuts):
                 how = self.inference if self.shortcuts else "a run without shortcuts"

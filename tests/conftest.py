@@ -54,3 +54,15 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         for name in set(getattr(loaded, table, ())) - set(known):
             del getattr(loaded, table)[name]
     return result
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[object]:
+    """A PostgreSQL server of this test process's own (`PostgresServer`); skipped with the reason where there can be none."""
+    pytest.importorskip("psycopg", reason="needs psycopg: the extra postgres")
+    import postgres_server
+
+    if why := postgres_server.missing():
+        pytest.skip(why)
+    with postgres_server.PostgresServer() as server:
+        yield server

@@ -29,6 +29,7 @@ from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
 from genz_ppl.cli.version import show_version
+from genz_ppl.cli.work import work
 from genz_ppl.errors import GenzError
 
 # Typer hands on its parser's errors without naming their base.
@@ -52,6 +53,7 @@ for command in (
     recommend,
     pipeline,
     prompts,
+    work,
 ):
     app.command()(command)
 app.command("version")(show_version)

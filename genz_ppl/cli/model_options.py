@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from inspect import Parameter
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,7 +21,7 @@ NAMES = tuple(name for name in ModelSettings.__dataclass_fields__ if name != "mo
 _KINDS = (DiscoverSettings, PairSettings, ModelSettings)
 CAPS = ("max_cost", "max_calls", "max_tokens")
 # What may change when a run goes on, and what a prediction may choose.
-CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "timeout", "attempts")
+CHANGEABLE = (*CAPS, "price", "workers", "requests_per_minute", "tokens_per_minute", "cost_per_minute", "timeout", "attempts")
 
 
 def price(text: str) -> tuple[float, float]:
@@ -46,19 +45,20 @@ def json_object(text: str) -> dict[str, Any]:
 
 def of(*names: str) -> list[Parameter]:
     """Options for the fields of `ModelSettings`, all or those named, and the store."""
-    where = "Where answers are kept, for all runs \\[genz-ppl/answers.sqlite in the cache folder]."
+    where = (
+        "Where answers are kept, for all runs: a file, or postgresql://USER@HOST/DATABASE for many hosts "
+        "\\[genz-ppl/answers.sqlite in the cache folder]."
+    )
     made = options.of(ModelSettings, *(name for name in names if name != "store"), parsers={"price": price, "body": json_object})
-    return [*made, options.given("store", Path, where, SERVED_MODEL, "FILE")] if not names or "store" in names else made
+    return [*made, options.given("store", str, where, SERVED_MODEL, "PLACE")] if not names or "store" in names else made
 
 
 SETTINGS = of()
 
 
 # What a run directory that is not known as the user's own may ask for only when it is given again; with its caps and the like.
-SAME = [
-    options.given(name, Path if name == "store" else str, "As it is in DIR.", _CONFIRMED, metavar)
-    for name, metavar in (("model", "NAME"), ("column_model", "NAME"), ("base_url", "URL"), ("prompts", "DIR"), ("store", "FILE"))
-]
+_ASKED = {"model": "NAME", "column_model": "NAME", "base_url": "URL", "prompts": "DIR", "store": "PLACE"}
+SAME = [options.given(name, str, "As it is in DIR.", _CONFIRMED, metavar) for name, metavar in _ASKED.items()]
 
 
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:

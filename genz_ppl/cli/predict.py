@@ -14,11 +14,17 @@ from genz_ppl.cli.recommend import check_lists, predicted_lists
 from genz_ppl.cli.tables import check_output, write_table
 from genz_ppl.cli.vectors import open_to_predict
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.settings import DiscoverSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from genz_ppl.discovery.discover import Discovery
+
+
+_ENGINE = ("engine", "scheduler")
 
 
 def _table(flag: str, side: str) -> Any:
@@ -26,7 +32,9 @@ def _table(flag: str, side: str) -> Any:
     return typer.Option(flag, metavar="FILE", help=text, show_default=False)
 
 
-@options.takes(*model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME)
+@options.takes(
+    *model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME, *options.of(DiscoverSettings, *_ENGINE)
+)
 def predict(
     context: typer.Context,
     folder: options.Folder,
@@ -36,7 +44,7 @@ def predict(
         typer.Option(
             *("--output", "-o"),
             metavar="FILE",
-            help="A .csv, .jsonl or .parquet file to write; without it csv goes to standard output.",
+            help="A .csv, .jsonl or .parquet file to write, a folder if SOURCE is one; without it csv goes to standard output.",
             show_default=False,
         ),
     ] = None,
@@ -67,10 +75,14 @@ def predict(
 
     Columns: id, mean, sd, lower and upper; of classes most_probable and probability_<class>.
 
+    SOURCE may be a folder of .parquet parts, whose predictions go into a folder, part by part: what is there is left alone, so
+    that the command can be given again after a stop. With --engine dask several at a time, in folders that all workers see.
+
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns. For a folder of
     `genz recommend` SOURCE lists ids of users in its first column, or is the word users: all; see --top, --new and --why.
     """
-    if output is not None:
+    parts = Path(source).is_dir()
+    if output is not None and not parts:
         check_output(output, (".csv", ".jsonl", ".parquet"))
     if output is not None and output.exists() and Path(source).exists() and output.samefile(source):
         raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
@@ -97,6 +109,12 @@ def predict(
             found = _predict_pairs(folder, source, level, rows, columns, opening)
         _put(found, output, raw)
         return
+    if parts:
+        with resumable_answers(), model_options.flags():
+            _predict_parts(context.params, folder, Path(source), output, level, predict_with, vectors, opening)
+        return
+    if context.params["engine"] == "dask":
+        raise OptionError("--engine dask: predicts a folder of .parquet parts, and SOURCE is none; name one, or leave it out")
     from genz_ppl.discovery.discover import Discovery
 
     run = Discovery.load(folder, **opening)
@@ -108,6 +126,25 @@ def predict(
         table = run.predict(items, level, predict_with=predict_with)
     table.insert(0, "id", items.ids)
     _put(table, output, raw)
+
+
+def _predict_parts(given: Mapping[str, Any], *where: Any) -> None:
+    from genz_ppl.cli import parts as predicting
+    from genz_ppl.discovery.run.folder import RunDirectory
+    from genz_ppl.inference.blockwise.runners import open_runner
+    from genz_ppl.llm.served.settings import is_served
+
+    folder, source, out, level, predict_with, vectors, opening = where
+    parts = predicting.parts_of(source, out)
+    engine = given["engine"] or "here"
+    if engine != "here" and is_served(RunDirectory(folder).record().settings.model):
+        raise OptionError("--engine dask: a served model is asked from here, so that its caps hold; leave --engine out")
+    job = predicting.PartsJob(str(folder.absolute()), str(out.absolute()), level, predict_with, vectors, opening)
+    left = [part for part in parts if not predicting.written(part, job).exists()]
+    with open_runner(engine, given["scheduler"]) as runner:
+        counts = runner.each(predicting.predict_part, [str(Path(part).absolute()) for part in left], job)
+    done = len(parts) - len(left)
+    echo(f"{sum(counts)} predictions of {len(left)} parts written to {out}" + (f"; {done} were there" if done else ""))
 
 
 def _put(table: pd.DataFrame, output: Path | None, raw: bool) -> None:

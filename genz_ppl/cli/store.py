@@ -11,15 +11,21 @@ import typer
 from genz_ppl.cli.messages import echo
 
 if TYPE_CHECKING:
+    from genz_ppl.llm.store.postgres.status import FleetStatus
     from genz_ppl.llm.store.tools import StoreInfo
 
 store_app = typer.Typer(
-    help="Show, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
+    help="Show, watch, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
 )
 
 Store = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="FILE", help="The store \\[~/.cache/genz-ppl/answers.sqlite].", show_default=False),
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        help="A file, or postgresql://USER@HOST/DATABASE \\[~/.cache/genz-ppl/answers.sqlite].",
+        show_default=False,
+    ),
 ]
 
 
@@ -37,12 +43,31 @@ def info(
 ) -> None:
     """Show how many answers the store holds, of which models and prompts, and what was spent on them."""
     from genz_ppl.llm.store import tools as store_tools
+    from genz_ppl.llm.store.places import only_file
 
-    found = store_tools.info(_path(store), check)
+    found = store_tools.info(only_file(store, "info", "see 'genz store status'"), check)
     if as_json:
         echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show(found)
+
+
+@store_app.command()
+def status(
+    store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show who is at work on a PostgreSQL store, how fast, what was spent, and the time that is left."""
+    from genz_ppl.llm.store.places import open_shared
+
+    with open_shared(_place(store)) as shared:
+        from genz_ppl.llm.store.postgres.status import status as look  # with psycopg, an extra
+
+        found = look(shared)
+    if as_json:
+        echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show_status(found)
 
 
 @store_app.command()
@@ -53,7 +78,7 @@ def export(
     """Write all answers to a table: item (a hash), question, answer."""
     from genz_ppl.llm.store import tools as store_tools
 
-    written = store_tools.export(_path(store), file)
+    written = store_tools.export(_place(store), file)
     left_out = f"; {written.damaged} damaged rows left out" if written.damaged else ""
     echo(f"{written.rows} answers written to {file}{left_out}")
 
@@ -66,7 +91,7 @@ def import_(
     """Bring in the answers that export wrote, or those of another store. What is answered stays as it is."""
     from genz_ppl.llm.store import importing
 
-    found = importing.import_answers(file, _path(store))
+    found = importing.import_answers(file, _place(store))
     texts = f", {found.texts} new texts" if found.texts else ""
     other = f", {found.conflicting} other than in the store and left out" if found.conflicting else ""
     echo(f"{found.new} new answers{texts}, {found.known} known{other}")
@@ -76,8 +101,9 @@ def import_(
 def repair(store: Store = None) -> None:
     """Make a damaged store anew from every row that can be read and is what was written; the damaged file is kept."""
     from genz_ppl.llm.store import repair as repairing
+    from genz_ppl.llm.store.places import only_file
 
-    done = repairing.repair(_path(store))
+    done = repairing.repair(only_file(store, "repair", "PostgreSQL mends its own files; restore a backup"))
     if done is None:
         echo("no damage found; nothing was changed")
         return
@@ -106,8 +132,10 @@ def prune(
 ) -> None:
     """Take away the answers that meet all conditions (none given: no answers), and what ended runs left; shrink the file."""
     from genz_ppl.llm.store import tools as store_tools
+    from genz_ppl.llm.store.places import only_file
 
-    gone = store_tools.prune(_path(store), model, prompt, older_than, failed, dry_run)
+    file = only_file(store, "prune", "delete rows of genz.answers with psql")
+    gone = store_tools.prune(file, model, prompt, older_than, failed, dry_run)
     what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
     if dry_run:
         echo(f"would take away {what}; nothing was changed")
@@ -115,7 +143,7 @@ def prune(
         echo(f"took away {what}; {_bytes(gone.size_before)} before, {_bytes(gone.size_after)} now")
 
 
-def _path(store: Path | None) -> Path:
+def _place(store: str | None) -> str | Path:
     from genz_ppl.llm.store.store import default_path
 
     return default_path() if store is None else store
@@ -142,6 +170,28 @@ def _show(found: StoreInfo) -> None:
         print_table(headings, rows)
     for reason, times in found.failed.items():
         echo(f"failed {times} times: {' '.join(reason.split()) or 'no reason given'}")
+
+
+def _show_status(found: FleetStatus) -> None:
+    from genz_ppl.cli.tables import print_table
+
+    spent, lately = found.spent, found.a_minute
+    echo(f"{found.address}: {found.answers} answers, {spent.calls} calls, ${spent.cost:.4f}")
+    tokens = lately.tokens_in + lately.tokens_out
+    echo(
+        f"{len(found.workers)} workers; in the last minute {lately.calls} calls, {tokens} tokens, ${lately.cost:.4f}, "
+        f"{found.answers_a_minute} answers"
+    )
+    if found.workers:
+        rows = [[each.name, each.model, f"{each.seen:.0f} s ago", str(each.asking), str(each.calls)] for each in found.workers]
+        print_table(["worker", "model", "seen", "in hand", "calls a minute"], rows)
+    for run in found.runs:
+        left = "nothing answered in the last minute" if run.seconds_left is None else f"{run.seconds_left / 60:.1f} minutes left"
+        used = run.spent.tokens_in + run.spent.tokens_out
+        parts = [(f"${run.spent.cost:.4f}", run.caps.cost), (f"{run.spent.calls} calls", run.caps.calls)]
+        parts.append((f"{used} tokens", run.caps.tokens))
+        said = ", ".join(amount if cap is None else f"{amount} of {cap:g}" for amount, cap in parts)
+        echo(f"run {run.run}: {run.answered} of {run.wanted} answers that it waits for, {left}; {said}")
 
 
 def _bytes(size: int) -> str:

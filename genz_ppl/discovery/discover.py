@@ -25,6 +25,7 @@ from genz_ppl.discovery.run.service import Service, make_settings
 from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
 from genz_ppl.errors import InputError
+from genz_ppl.inference.blockwise.last_fit import check_fit_in_blocks
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.settings import DiscoverSettings
@@ -91,6 +92,7 @@ def begin(
     split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, split)
     run = kind(Problem(items, split, settings, loss, optim))
+    check_fit_in_blocks(run.problem.data, run.problem.levels, settings.engine, settings.scheduler, settings.blocks)
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:
         directory.check_free()

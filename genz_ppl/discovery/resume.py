@@ -20,6 +20,7 @@ from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
 from genz_ppl.errors import OptionError
+from genz_ppl.inference.blockwise.last_fit import check_fit_in_blocks
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import AUTO
 
@@ -57,6 +58,7 @@ def resume(
     # A run that chooses between two likelihoods begins with the first: it may have been stopped before its first step.
     opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
     problem = Problem(items, record.split_of(items), opened, loss, optim)
+    check_fit_in_blocks(problem.data, problem.levels, settings.engine, settings.scheduler, settings.blocks)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
     state = run.load(directory) or run.start()
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from pyro.infer.elbo import ELBO
@@ -10,6 +12,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
+from genz_ppl.inference.blockwise.last_fit import fit_in_blocks
 from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.engines.descent import CONTINUED
 from genz_ppl.inference.engines.enumeration import enumerate_fit
@@ -21,6 +24,7 @@ from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
 from genz_ppl.settings import AUTO, BY_HAND, CALIBRATION, GUIDED, DiscoverSettings, FitSettings
 
+LastFit = Callable[[State, Data, int], tuple[State, float]]
 # E- and M-steps, if the user names no number.
 STEPS = 50
 # An epoch moves a guide less than an E-step moves a posterior: so many epochs stand for one step of a refit.
@@ -64,6 +68,10 @@ class Strategy(Protocol):
     def training(self) -> TrainingOptions | None:
         """For a guide that is trained by epochs, without end; None where none is."""
 
+    @property
+    def last_fit(self) -> LastFit | None:
+        """How a run ends, where it `adopts_trials`: a state and its data to a fitted one and its bound; None for the usual."""
+
 
 @dataclass(frozen=True)
 class Coordinate:
@@ -71,6 +79,7 @@ class Coordinate:
 
     expectation: str = "auto"
     joint_moves: bool = True
+    last_fit: LastFit | None = None
     training: ClassVar[TrainingOptions | None] = None
 
     def check(self, n_items: int, n_features: int) -> None:
@@ -159,6 +168,11 @@ class Enumerated:
 
     training: ClassVar[TrainingOptions | None] = None
 
+    @property
+    def last_fit(self) -> LastFit | None:
+        """The usual one."""
+        return None
+
     def check(self, n_items: int, n_features: int) -> None:
         """See `check_enumeration`; of more features the memory is that of the combinations of some."""
         if n_features <= MOST_FEATURES:
@@ -210,6 +224,11 @@ class Guided:
     batch_size: int | None = None
     loss: ELBO | None = None
     optim: PyroOptim | None = None
+
+    @property
+    def last_fit(self) -> LastFit | None:
+        """The usual one."""
+        return None
 
     def check(self, n_items: int, n_features: int) -> None:
         """See `Strategy.check`."""
@@ -307,4 +326,9 @@ def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = No
     if settings.inference == "enumeration":
         return Enumerated()
     kind = Automatic if settings.inference == AUTO else Coordinate
-    return kind(settings.expectation, settings.joint_moves) if isinstance(settings, FitSettings) else kind()
+    if isinstance(settings, FitSettings):
+        return kind(settings.expectation, settings.joint_moves)
+    if settings.engine != "here":
+        where = settings.scheduler, settings.blocks
+        return Coordinate(last_fit=partial(fit_in_blocks, engine=settings.engine, scheduler=where[0], shared=where[1]))
+    return kind()

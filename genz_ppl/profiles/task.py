@@ -17,7 +17,7 @@ from genz_ppl.llm.served.keys import item_hash
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.llm.similarity.vectors import check_ids
-from genz_ppl.llm.store.store import default_path
+from genz_ppl.llm.store.places import only_file
 from genz_ppl.profiles import encoders
 from genz_ppl.profiles.table import Profile, Profiles, read_profiles
 from genz_ppl.profiles.template import TemplateWriter
@@ -138,7 +138,7 @@ def task_of(
         from genz_ppl.profiles.questions import open_questions  # with torch, which takes seconds
 
         asked = open_questions(questions)
-    kept = default_path() if store is None else Path(store)
+    kept = only_file(store, "genz profile", "name a file with --store FILE")
     return Task(described, given, kind, path, old, prompt, encoder, settings, kept, asked, pairs, left_out)
 
 

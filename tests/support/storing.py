@@ -8,7 +8,8 @@ from math import isnan, nan
 from pathlib import Path
 
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.rows import Pair, Question, StoredAnswer
 
 RED = Question("Is it red?", "m", "http://localhost/v1", "extract_one 1-abc", "{}")
 BIG = Question("Is it big?", "m", "http://localhost/v1", "extract_one 1-abc", "{}")
@@ -20,7 +21,7 @@ def item(name: object) -> bytes:
     return sha256(str(name).encode()).digest()
 
 
-def put(store: AnswerStore, answers: dict[Pair, StoredAnswer]) -> int:
+def put(store: Store, answers: dict[Pair, StoredAnswer]) -> int:
     """Settle one attempt with these answers."""
     attempt = store.begin(store.open_run("run", fresh=False), "extract", "m", ONE_CALL)
     store.settle(attempt, "done", ONE_CALL, answers)

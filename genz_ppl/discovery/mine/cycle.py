@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -305,19 +306,17 @@ class Cycle:
         return [("final", "")]
 
     def last_fit(self, progress: Progress) -> None:
-        """Fit the final model to the end: onwards where M-steps are exact, afresh where they are training.
-
-        A network that was trained a little at every step of a long run has seen the training items too often.
-        """
-        data, conclude = self.training_data(progress), self.strategy.conclude
+        """Fit the final model to the end: onwards where M-steps are exact; networks, which saw the items too often, afresh."""
+        data, most = self.training_data(progress), self.settings.final_steps
         if self.adopts_trials(progress):
-            progress.state, progress.bound = better_start(progress.state, data, self.settings.final_steps, conclude)
-            self._perhaps_apart(progress, lambda apart: better_start(apart, data, self.settings.final_steps, conclude))
+            usual = partial(better_start, fitted=self.strategy.conclude)
+            progress.state, progress.bound = (self.strategy.last_fit or usual)(progress.state, data, most)
+            self._perhaps_apart(progress, lambda apart: usual(apart, data, most))
             return
         link = progress.state.model.link.fresh().to(data.targets.device)
         model = progress.state.model.resized(progress.state.model.features, link)
         progress.state = State(model, progress.state.error_rates, progress.state.prior(data.answers))
-        steps = None if self.strategy.training is not None else steps_of(model, self.settings.final_steps)
+        steps = None if self.strategy.training is not None else steps_of(model, most)
         progress.bound = self.strategy.fit(progress.state, data, steps)[-1].total
         self._perhaps_apart(progress, lambda apart: (apart, self.strategy.fit(apart, data, steps)[-1].total))
         if self.settings.posterior == "nuts":

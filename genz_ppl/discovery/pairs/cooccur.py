@@ -26,6 +26,7 @@ from genz_ppl.discovery.watch import Watchers
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.store.places import located
 from genz_ppl.setting_fields import check_number
 from genz_ppl.settings import BY_HAND, DiscoverSettings, PairSettings
 from genz_ppl.types import Pairs
@@ -111,7 +112,7 @@ def cooccur(
             source=None if source is None else dict(source),
             pair_columns=_pair_columns(pairs, source or {}),
             model_settings=model_settings.to_dict() if isinstance(model_settings, ModelSettings) else model_settings,
-            store=None if store is None else str(Path(store).absolute()),
+            store=None if store is None else located(store),
             fingerprint=problem.fingerprint(),
             split=problem.ids,
         )
@@ -163,7 +164,7 @@ def _continued(
         record.changed(
             models=(name_of(models[0]), name_of(models[1])),
             model_settings=None if served is None else served.to_dict(),
-            store=None if store is None else str(Path(store).absolute()),
+            store=None if store is None else located(store),
         )
     )
 

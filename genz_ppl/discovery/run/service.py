@@ -16,7 +16,8 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.settings import FREE, PAPER, SCREENED, SUGGESTED, DiscoverSettings
+from genz_ppl.llm.store.places import check_psycopg, is_shared, located
+from genz_ppl.settings import FREE, IN_BLOCKS, PAPER, SCREENED, SUGGESTED, DiscoverSettings
 from genz_ppl.types import Item
 
 
@@ -43,7 +44,7 @@ class Service:
             chosen = settings if isinstance(settings, ModelSettings) else ModelSettings(**(settings or {}))
         except TypeError as error:
             raise OptionError(f"model_settings: {error}; see ModelSettings for the fields") from None
-        path = None if store is None else str(Path(store).absolute())
+        path = None if store is None else located(store)
         return cls(model, ModelSettings.from_dict({**chosen.to_dict(), "model": name}), path)
 
     @classmethod
@@ -70,7 +71,7 @@ class Service:
         if settings is not None and not own_caps:
             caps = {name: changes.get(name) for name in ("max_cost", "max_calls", "max_tokens")}
             settings = ModelSettings.from_dict({**settings.to_dict(), **caps})
-        kept = record.store if store is None else str(Path(store).absolute())
+        kept = record.store if store is None else located(store)
         return cls(model_of(record.settings.model, model), settings, kept)
 
     @property
@@ -104,7 +105,13 @@ class Service:
                 for path in {path for item in items for path in item.images}:
                     check_image(path)
             run, folder = (None, None) if directory is None else (record.id, directory.path)
-            return OpenAIModel(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
+            kind = OpenAIModel
+            if self.settings.workers == 0 and is_shared(self.store):
+                check_psycopg()
+                from genz_ppl.llm.served.posting import PostingModel
+
+                kind = PostingModel
+            return kind(self.settings, self.store, run=run, fresh=fresh, folder=folder, spent=_spending(counters))
         if isinstance(self.model, str):
             return open_model(self.model)
         missing = [name for name in ("answer", "propose", "suggest") if not callable(getattr(self.model, name, None))]
@@ -126,6 +133,7 @@ def make_settings(model: str | FoundationModel, settings: dict[str, Any]) -> Dis
 
         settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
     presets = PAPER if settings.get("paper") else FREE if name == "rules" else {}
+    presets = presets | (IN_BLOCKS if settings.get("engine", "here") != "here" else {})
     chosen = DiscoverSettings(model=name, **(presets | settings))
     paid = is_served(name)
     screen = (SCREENED if paid else 0) if chosen.screen is None else chosen.screen

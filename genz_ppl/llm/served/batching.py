@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import Reservation
-from genz_ppl.llm.served.calling import Caller
+from genz_ppl.llm.served.calling import GLANCE, Caller
 from genz_ppl.llm.served.client import Batch
-from genz_ppl.llm.served.extraction import GLANCE, Extraction
+from genz_ppl.llm.served.extraction import Extraction
 from genz_ppl.llm.served.faults import CallError, Remedy, one_reply
 from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.reading import Reply, read_completion, read_object
@@ -18,7 +18,8 @@ from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_ex
 from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob, BatchLedger, BatchRow
-from genz_ppl.llm.store.store import Pair, StoredAnswer
+from genz_ppl.llm.store.rows import Pair, StoredAnswer
+from genz_ppl.llm.store.store import AnswerStore
 
 # What a server takes in one batch: requests, and bytes of its file.
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
@@ -39,6 +40,7 @@ class Batching:
 
     def __init__(self, caller: Caller) -> None:
         self.caller, self.client, self.store = caller, caller.client, caller.store
+        assert isinstance(caller.store, AnswerStore)  # a model refuses batches with another
         self.ledger = BatchLedger(caller.store)
         self._reservations: dict[str, Reservation] = {}
 

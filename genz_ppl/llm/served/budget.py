@@ -47,11 +47,25 @@ class Caps:
         return None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The most a minute: requests, tokens (read and written together), cost in dollars. None: no limit."""
+
+    requests: float | None = None
+    tokens: float | None = None
+    cost: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Reservation:
-    """What a call may use at most, set aside until the call is settled."""
+    """What a call may use at most, set aside until the call is settled.
+
+    attempt: its entry in the journal, where it has one already. wait: seconds before it may be sent.
+    """
 
     most: Spending
+    attempt: int | None = None
+    wait: float = 0.0
 
 
 class Budget:
@@ -83,7 +97,7 @@ class Budget:
         async with self._turn:
             while self.caps.passed(self.spent + self.reserved + reservation.most) is not None:
                 if not self._open:
-                    raise self._stop(reservation.most)
+                    raise self.stop(self.spent, reservation.most)
                 self._settled.clear()
                 await self._settled.wait()
             self._open.add(reservation)
@@ -105,12 +119,13 @@ class Budget:
         self.spent += spent
         self._settled.set()
 
-    def _stop(self, most: Spending) -> CapReachedError:
-        option = self.caps.passed(self.spent + most) or ""
-        tokens = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
+    def stop(self, spent: Spending, most: Spending) -> CapReachedError:
+        """The error of a call that may use so much, for which there is no room beside what is spent."""
+        option = self.caps.passed(spent + most) or ""
+        tokens = spent.tokens_in + spent.tokens_out, most.tokens_in + most.tokens_out
         cap, used, wanted = {
-            "max_cost": (f"{self.caps.cost or 0:g}", f"{self.spent.cost:.4g} dollars", f"{most.cost:.2g}"),
-            "max_calls": (f"{self.caps.calls}", f"{self.spent.calls}", f"{most.calls}"),
+            "max_cost": (f"{self.caps.cost or 0:g}", f"{spent.cost:.4g} dollars", f"{most.cost:.2g}"),
+            "max_calls": (f"{self.caps.calls}", f"{spent.calls}", f"{most.calls}"),
             "max_tokens": (f"{self.caps.tokens}", f"{tokens[0]}", f"{tokens[1]}"),
         }[option]
         flag = f"--{option.replace('_', '-')}"

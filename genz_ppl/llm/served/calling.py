@@ -21,13 +21,17 @@ from genz_ppl.llm.served.reading import CUT_OFF, KEY_VARIABLE, LONGEST_RETRY_AFT
 from genz_ppl.llm.served.replies import InvalidReplyError, after_thinking, find_object
 from genz_ppl.llm.served.requests import EMBED, FORMATS, Request
 from genz_ppl.llm.served.settings import LIMITS, ModelSettings
+from genz_ppl.llm.served.shared_budget import SharedBudget
 from genz_ppl.llm.served.spending import Spending, Usage
 from genz_ppl.llm.served.templates import Rendered
-from genz_ppl.llm.store.store import AnswerStore, Pair, StoredAnswer
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.rows import Pair, StoredAnswer
 
 Result = TypeVar("Result")
 # Seconds of the first pause after a fault, and of the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+# Seconds between looks at what another process has in hand.
+GLANCE = 0.2
 # Seconds without one success in which a server may answer "too many requests" before a run is stopped.
 PATIENCE = 900.0
 # What a server is asked when it is in doubt whether it works at all.
@@ -64,7 +68,7 @@ class Caller:
     def __init__(
         self,
         client: ChatClient,
-        store: AnswerStore,
+        store: Store,
         run: int,
         settings: ModelSettings,
         budget: Budget,
@@ -72,7 +76,9 @@ class Caller:
     ) -> None:
         self.client, self.store, self.run, self.settings, self.budget, self.prices = client, store, run, settings, budget, prices
         self.gate = PauseGate()
-        self.pacer = Pacer(settings.requests_per_minute, settings.tokens_per_minute)
+        self.shared = isinstance(budget, SharedBudget)
+        self._limited = (settings.requests_per_minute, settings.tokens_per_minute, settings.cost_per_minute) != (None, None, None)
+        self.pacer = Pacer(settings.requests_per_minute, settings.tokens_per_minute, settings.cost_per_minute)
         self.form = FORMATS[0]
         self.refused: defaultdict[str, set[str]] = defaultdict(set)  # by model, the parameters that it does not take
         self.stopping = asyncio.Event()
@@ -206,7 +212,9 @@ class Caller:
         spent, outcome, recorded = Spending(), "not sent", Recorded()
         attempt: int | None = None
         try:
-            attempt = self.store.begin(self.run, request.kind, request.model, reservation.most)
+            attempt = reservation.attempt
+            if attempt is None:
+                attempt = self.store.begin(self.run, request.kind, request.model, reservation.most)
             spent, outcome = reservation.most, "unknown"  # until a reply says otherwise: it may have been billed
             form = self.form
             reply = await self._send(request, form)
@@ -242,14 +250,25 @@ class Caller:
     async def _leave(self, request: Request) -> Reservation:
         """Leave to send a call: when no pause is on, within the limits a minute and the caps."""
         await self._unpaused()
-        if self.settings.requests_per_minute is not None or self.settings.tokens_per_minute is not None:
-            await self._unless_stopping(self.pacer.wait(request.likely_tokens_in + request.tokens_out))
-        price = self.prices.get(request.model)
+        price, likely = self.prices.get(request.model), request.likely_tokens_in + request.tokens_out
         cost = 0.0 if price is None else price.cost(request.most_tokens_in, request.tokens_out)
-        reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
+        likely_cost = 0.0 if price is None else price.cost(round(request.likely_tokens_in), request.tokens_out)
+        if isinstance(self.budget, SharedBudget):
+            most = Spending(1, request.most_tokens_in, request.tokens_out, cost)
+            while (found := self.budget.take(request.kind, request.model, most, likely, likely_cost)) is None:
+                await self.sleep(random.uniform(0.5, 1.0) * GLANCE)
+            reservation = found
+        else:
+            if self._limited:
+                await self._unless_stopping(self.pacer.wait(likely, likely_cost))
+            reservation = await self.budget.reserve(request.most_tokens_in, request.tokens_out, cost=cost)
         try:
+            if reservation.wait > 0:
+                await self.sleep(reservation.wait)
             await self._unpaused()  # a pause may have begun meanwhile
         except BaseException:
+            if reservation.attempt is not None:
+                self.store.settle(reservation.attempt, "not sent", Spending())
             self.budget.settle(reservation, Spending())
             raise
         return reservation

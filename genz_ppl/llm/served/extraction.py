@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ import numpy as np
 
 from genz_ppl.errors import ModelError
 from genz_ppl.llm.served.budget import CapReachedError
-from genz_ppl.llm.served.calling import Caller, Recorded, StoppingError
+from genz_ppl.llm.served.calling import GLANCE, Caller, Recorded, StoppingError
 from genz_ppl.llm.served.faults import CallError, Remedy
 from genz_ppl.llm.served.probabilities import probability_of_yes
 from genz_ppl.llm.served.reading import Reply
@@ -21,15 +22,16 @@ from genz_ppl.llm.served.replies import parse_extract
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.batches import BatchJob
-from genz_ppl.llm.store.store import AnswerStore, Pair, Question, StoredAnswer
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.rows import Pair, Question, StoredAnswer
 from genz_ppl.types import FloatArray
 
 # How often a single question is asked before it is given up, and how often a single item where no reply comes at all.
 MOST_TRIES = 3
 # Questions given up in a row that end a run, unless the model still answers others.
 HOPELESS = 20
-# Seconds between looks at what another process has in hand, and between renewals of our own leases.
-GLANCE, RENEWAL = 0.2, 60.0
+# Seconds between renewals of our own leases.
+RENEWAL = 60.0
 # The most jobs that are claimed in one transaction.
 AHEAD = 16
 Progress = Callable[[int, int], None]
@@ -72,7 +74,7 @@ class Extraction:
     ) -> None:
         self.caller, self.items, self.questions, self.failures = caller, items, questions, failures
         self.render, self.size = render, size
-        self.store: AnswerStore = caller.store
+        self.store: Store = caller.store
         self.progress = progress or (lambda done, wanted: None)
         self.values: FloatArray
         self.look_up()
@@ -102,6 +104,8 @@ class Extraction:
         """
         self._elsewhere.clear()
         self._queue.extend(self.jobs())
+        if self.caller.shared and self._queue:  # several begin at once: each elsewhere, so that they seldom meet
+            self._queue.rotate(random.randrange(len(self._queue)))
         workers = min(self.caller.settings.workers, len(self._queue))
         keeper = asyncio.ensure_future(self._keep_leases())
         try:

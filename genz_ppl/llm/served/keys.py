@@ -40,10 +40,11 @@ def digest(value: object) -> bytes:
 def item_hash(item: Item, with_images: bool) -> bytes:
     """The sha-256 of what an item says: text, fields and the bytes of its images; its id has no part in it."""
     images = [image_hash(path).hex() for path in item.images] if with_images else []
-    return digest([item.text, _plain(item.fields), images])
+    return digest([item.text, plain_fields(item.fields), images])
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as JSON can hold them."""
     return {name: value if isinstance(value, str | int | float | bool | None) else str(value) for name, value in fields.items()}
 
 

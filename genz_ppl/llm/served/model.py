@@ -8,15 +8,15 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from genz_ppl.errors import GenzWarning
+from genz_ppl.errors import GenzWarning, OptionError
 from genz_ppl.llm.served.batching import Batching, in_batches
-from genz_ppl.llm.served.budget import Budget, Caps
+from genz_ppl.llm.served.budget import Caps, Limits, check_priced
 from genz_ppl.llm.served.calling import Caller, StoppingError
 from genz_ppl.llm.served.client import ChatClient
 from genz_ppl.llm.served.draws import draw_error, majority, majority_error
@@ -27,10 +27,14 @@ from genz_ppl.llm.served.prices import find_price
 from genz_ppl.llm.served.replies import own_words, parse_both, parse_wordings
 from genz_ppl.llm.served.requests import WORDS_OUT, Request, described, is_short, most_items, most_out, words_out
 from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.shared_budget import open_budget
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.served.templates import Prompts, Rendered, cut_text
 from genz_ppl.llm.served.wordings import Part, some, stored_text
-from genz_ppl.llm.store.store import AnswerStore, Question, default_path
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.places import is_shared, open_answers
+from genz_ppl.llm.store.rows import Question
+from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.types import Contrast, FloatArray, Item
 
 Result = TypeVar("Result")
@@ -41,24 +45,29 @@ NO_DESCRIPTION = "(no description)"
 class OpenAIModel:
     """Answers, proposes and suggests by calls to a server; what was ever answered comes from the store.
 
-    settings: how it is called. store: a store or the file of one (None: the user's cache folder). run: the run's id,
-    under which its spending is booked, so that caps hold across a stop and a resume; fresh: a new run; folder: where the spending
+    settings: how it is called. store: a store or the place of one (None: the user's cache folder). run: the run's id,
+    under which its spending is booked, so that caps hold across a stop and a resume, or the number of a run that another process
+    has opened in this store, and whose caps hold; fresh: a new run; folder: where the spending
     of a run older than ids may be booked.
     spent: what the run has used besides, by a record older than the store's.
     Raises OptionError for a missing key, a cap on cost without a price, or prompts that are not usable: before any call.
     """
 
+    #: Whether questions are posted for other processes to ask.
+    posts: ClassVar[bool] = False
+
     def __init__(
         self,
         settings: ModelSettings,
-        store: AnswerStore | str | Path | None = None,
+        store: Store | str | Path | None = None,
         *,
-        run: str | None = None,
+        run: str | int | None = None,
         fresh: bool = True,
         folder: str | Path | None = None,
         spent: Spending | None = None,
     ) -> None:
         self.settings = settings
+        _check_shared(settings, store, self.posts)
         self.prompts = Prompts.load(settings.prompts)
         prices = {name: find_price(name, settings.price, settings.base_url) for name in {settings.model, settings.miner}}
         caps = Caps(settings.max_cost, settings.max_calls, settings.max_tokens)
@@ -66,10 +75,12 @@ class OpenAIModel:
         self.priced = unknown is None
         price = None if unknown is not None else prices[settings.model]
         self._client = ChatClient(settings.base_url, settings.workers)
-        budget = Budget(caps, price, model=unknown or settings.model)
-        self.store = store if isinstance(store, AnswerStore) else AnswerStore(store or default_path())
-        self._run = self.store.open_run(run, fresh, folder)
-        budget.spent = _larger(self.store.spent(self._run), spent or Spending())
+        check_priced(caps, price, unknown or settings.model)
+        self.store = open_answers(store) if store is None or isinstance(store, str | Path) else store
+        self._run = run if isinstance(run, int) else self.store.open_run(run, fresh, folder)
+        limits = Limits(settings.requests_per_minute, settings.tokens_per_minute, settings.cost_per_minute)
+        given = None if isinstance(run, int) else (caps, limits, spent or Spending())
+        budget = open_budget(self.store, self._run, price, unknown or settings.model, given)
         self.caller = Caller(self._client, self.store, self._run, settings, budget, prices)
         self.failures: Counter[str] = Counter()
         self.progress: Progress | None = None
@@ -225,7 +236,11 @@ class OpenAIModel:
     def _worded(self, name: str, asked: object, render: Callable[[Part], Request], read: Callable[[str], Any]) -> Any:
         """What `read` finds in the reply to a prompt, stored as JSON."""
         key = digest([name, self._sampling(name), asked])
-        return json.loads(self.wait(stored_text(self.caller, key, render, lambda reply: json.dumps(read(reply)))))
+        return json.loads(self._text(key, render, lambda reply: json.dumps(read(reply))))
+
+    def _text(self, key: bytes, render: Callable[[Part], Request], read: Callable[[str], str]) -> str:
+        """The stored text of a key, or that of a call."""
+        return self.wait(stored_text(self.caller, key, render, read))
 
     def _sampling(self, name: str) -> list[object]:
         """What decides the miner's words besides what it is shown."""
@@ -297,6 +312,14 @@ class OpenAIModel:
                 warnings.warn(note, GenzWarning, stacklevel=3)
 
 
-def _larger(one: Spending, other: Spending) -> Spending:
-    first, second = asdict(one), asdict(other)
-    return Spending(**{name: max(first[name], second[name]) for name in first})
+def _check_shared(settings: ModelSettings, store: object, posts: bool) -> None:
+    """Raise OptionError for what needs another kind of store, or another kind of model."""
+    shared = is_shared(store) or (store is not None and not isinstance(store, str | Path | AnswerStore))
+    if settings.batch and shared:
+        raise OptionError("--batch: batches are kept in a store in a file, got a PostgreSQL database; leave one of the two out")
+    if settings.workers == 0 and not shared:
+        raise OptionError(
+            "--workers 0: leaves all calls to 'genz work', which needs a store that hosts share: --store postgresql://…"
+        )
+    if settings.workers == 0 and not posts:
+        raise OptionError("--workers 0: is for genz fit, baseline, resume and predict; here calls are made, so give at least 1")

@@ -25,7 +25,9 @@ IMAGE_WAYS = ("describe", "direct", "none")
 # Keys of a request that are ours alone: replies are read by what they say, and counted as one.
 _OWN = ("model", "messages", "stream", "response_format", "n", "tools", "functions")
 # What changes what is asked or answered; the rest may differ when a run is resumed.
-_FREE = "workers requests_per_minute tokens_per_minute timeout attempts price max_cost max_calls max_tokens batch".split()
+_FREE = (
+    "workers requests_per_minute tokens_per_minute cost_per_minute timeout attempts price max_cost max_calls max_tokens batch"
+).split()
 
 
 def joined_parts(spec: str) -> list[str]:
@@ -85,7 +87,9 @@ class ModelSettings:
     )
     text_limit: int = setting(20_000, "Characters of an item that are shown.", SERVED_MODEL, low=100)
     prompts: str | None = setting(None, "A folder of prompts in place of the built-in ones.", SERVED_MODEL, metavar="DIR")
-    workers: int = setting(16, "Calls at a time.", SERVED_MODEL, low=1)
+    workers: int = setting(
+        16, "Calls at a time; 0: none here, 'genz work' makes them (--store postgresql://…).", SERVED_MODEL, low=0
+    )
     requests_per_minute: int | None = setting(None, "The most calls a minute.", SERVED_MODEL, low=1)
     tokens_per_minute: int | None = setting(None, "The most tokens a minute.", SERVED_MODEL, low=1)
     timeout: float = setting(120.0, "Seconds of one call, to its last byte.", SERVED_MODEL, low=0.001, whole=False)
@@ -96,6 +100,7 @@ class ModelSettings:
     max_cost: float | None = setting(None, "The most dollars of a run; it can go on with more.", MONEY, low=0, whole=False)
     max_calls: int | None = setting(None, "The most calls of a run.", MONEY, low=1)
     max_tokens: int | None = setting(None, "The most tokens of a run, read and written.", MONEY, low=1)
+    cost_per_minute: float | None = setting(None, "The most dollars a minute.", MONEY, low=1e-6, whole=False)
     batch: bool = setting(False, "Questions go through the Batch endpoint, at half price.", MONEY)
     body: dict[str, Any] | None = setting(
         None, "Further keys of every request; null leaves one out.", SERVED_MODEL, metavar="JSON"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from genz_ppl.errors import ModelError
-from genz_ppl.llm.served.calling import Caller, Recorded
-from genz_ppl.llm.served.extraction import GLANCE, MOST_TRIES
+from genz_ppl.llm.served.calling import GLANCE, Caller, Recorded
+from genz_ppl.llm.served.extraction import MOST_TRIES
 from genz_ppl.llm.served.faults import CallError
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.spending import Spending

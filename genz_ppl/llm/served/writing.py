@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from genz_ppl.errors import ModelError
-from genz_ppl.llm.served.calling import Caller, Recorded, StoppingError
-from genz_ppl.llm.served.extraction import AHEAD, GLANCE, HOPELESS, MOST_TRIES, RENEWAL, Progress
+from genz_ppl.llm.served.calling import GLANCE, Caller, Recorded, StoppingError
+from genz_ppl.llm.served.extraction import AHEAD, HOPELESS, MOST_TRIES, RENEWAL, Progress
 from genz_ppl.llm.served.faults import CallError
 from genz_ppl.llm.served.requests import Request
 from genz_ppl.llm.served.spending import Spending

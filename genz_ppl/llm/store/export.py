@@ -6,14 +6,15 @@ import csv
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from genz_ppl.errors import OptionError
+from genz_ppl.llm.store.places import is_shared, open_shared
 from genz_ppl.llm.store.rows import ITEM_BYTES, Question, named, read_answer
 from genz_ppl.llm.store.schema import open_store, store_errors
 
@@ -38,7 +39,7 @@ def export(path: str | Path, file: str | Path) -> Exported:
     Damaged rows are left out and counted. Raises OptionError for another ending or a file that is there already, StoreError if
     there is no store at `path` or pages of it cannot be read.
     """
-    store, output = Path(os.path.abspath(path)), Path(file)
+    output = Path(file)
     write = _WRITERS.get(output.suffix.lower())
     if write is None:
         raise OptionError(f"{output}: expected a name that ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
@@ -47,15 +48,15 @@ def export(path: str | Path, file: str | Path) -> Exported:
     partial = output.with_name(f"{output.name}.partial")
     counts = {True: 0, False: 0}
 
-    def counted(connection: sqlite3.Connection) -> Iterator[Row]:
-        for row in intact_rows(connection):
+    def counted(rows: Iterator[Row | None]) -> Iterator[Row]:
+        for row in rows:
             counts[row is not None] += 1
             if row is not None:
                 yield row
 
-    with closing(open_store(store, create=False)) as connection, store_errors(store):
+    with _rows_of(path) as rows:
         try:
-            write(counted(connection), partial)
+            write(counted(rows), partial)
             partial.replace(output)
         except OSError as error:
             said = error.strerror or error
@@ -65,14 +66,35 @@ def export(path: str | Path, file: str | Path) -> Exported:
     return Exported(counts[True], counts[False])
 
 
+@contextmanager
+def _rows_of(place: str | Path) -> Iterator[Iterator[Row | None]]:
+    """The answers of a store, wherever it is."""
+    if is_shared(place):
+        from genz_ppl.llm.store.postgres.every import every_answer
+
+        with open_shared(place) as shared:
+            yield _intact(every_answer(shared))
+        return
+    file = Path(os.path.abspath(place))
+    with closing(open_store(file, create=False)) as connection, store_errors(file):
+        yield intact_rows(connection)
+
+
 def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
     """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged."""
+    return _intact(
+        connection.execute(
+            "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, "
+            "probability, checksum FROM answers LEFT JOIN questions ON questions.id = question "
+            "LEFT JOIN items ON items.id = item ORDER BY question, item"
+        )
+    )
+
+
+def _intact(rows: Iterable[tuple[Any, ...]]) -> Iterator[Row | None]:
+    """The same from rows with the question's digest and columns, then the item, the answer and its checksum."""
     question: Question | None = None
-    for row in connection.execute(
-        "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, probability, "
-        "checksum FROM answers LEFT JOIN questions ON questions.id = question LEFT JOIN items ON items.id = item "
-        "ORDER BY question, item"
-    ):
+    for row in rows:
         if question is None or question.digest != row[0]:
             question = asked(row[0], row[1:7])
         yield None if question is None else _row(question, row[1:7], *row[7:])

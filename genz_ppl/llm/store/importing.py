@@ -16,9 +16,10 @@ from typing import Any
 from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.export import COLUMNS, SUFFIXES, asked, intact_rows
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.places import is_shared, open_answers
 from genz_ppl.llm.store.rows import ITEM_BYTES, Pair, StoredAnswer, read_text
 from genz_ppl.llm.store.schema import open_store, store_errors
-from genz_ppl.llm.store.store import AnswerStore
 
 _PORTION = 10_000
 _HEAD = b"SQLite format 3\0"
@@ -51,14 +52,14 @@ def import_answers(source: str | Path, path: str | Path) -> Imported:
     cannot be read or holds no answers, OptionError for the store itself, StoreError for a damaged store.
     """
     file, imported = Path(source), Imported()
-    if file.exists() and Path(path).exists() and file.samefile(path):
+    if not is_shared(path) and file.exists() and Path(path).exists() and file.samefile(path):
         raise OptionError(f"{file}: is the store itself; name another file, or another store with --store")
     portions = _portions(file, imported)
     first = next(portions)  # before a store is made
     if imported.refused and not first:
         why, (_, row) = next(iter(imported.refused.items()))
         raise InputError(f"{file}: expected what 'genz store export' writes, found no answer; row {row}: {why}")
-    with AnswerStore(path) as store:
+    with open_answers(path) as store:
         for portion in chain([first], portions):
             claim = store.claim(list(portion))
             for pair, there in claim.known.items():
@@ -166,7 +167,7 @@ def _number(row: dict[str, Any], name: str) -> float:
     raise ValueError(f"{name}: expected {'1, 0' if name == 'answer' else 'a number from 0 to 1'} or nothing")
 
 
-def _add_texts(file: Path, store: AnswerStore, imported: Imported) -> None:
+def _add_texts(file: Path, store: Store, imported: Imported) -> None:
     """The texts of another store, each as of the model that it is of there."""
     with closing(open_store(file, create=False)) as connection, store_errors(file):
         for key, content, mark, model in connection.execute(

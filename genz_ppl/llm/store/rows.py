@@ -72,7 +72,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class Claim:
-    """What `AnswerStore.claim` found out about some pairs, each pair in one of the three.
+    """What `Store.claim` found out about some pairs, each pair in one of the three.
 
     known: answered already (nan included). mine: to be asked by the caller now. theirs: being asked by someone else, another
     process or another part of this one; claim them again later.

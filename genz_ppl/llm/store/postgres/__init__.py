@@ -1,0 +1,1 @@
+"""The store of answers in PostgreSQL, which any number of hosts share."""
