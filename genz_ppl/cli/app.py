@@ -18,6 +18,7 @@ from genz_ppl.cli.diagnose import diagnose
 from genz_ppl.cli.effects import effects
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
+from genz_ppl.cli.gold import gold
 from genz_ppl.cli.messages import INTERRUPTED, RunStoppedError, echo, noted, say, stoppable
 from genz_ppl.cli.pipeline import pipeline
 from genz_ppl.cli.plan import plan
@@ -46,6 +47,7 @@ for command in (
     predict,
     features,
     effects,
+    gold,
     diagnose,
     compare,
     report,

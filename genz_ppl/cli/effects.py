@@ -69,7 +69,7 @@ def effects(
     if sample is not None and (output is None or gold is not None):
         raise OptionError("--sample: writes the items to label to --output FILE, and goes with no --gold; change that")
     prior = None if error_rate_prior == "none" else AUTO if error_rate_prior is None else options.pair(error_rate_prior)
-    from genz_ppl.cli.sources import items_of, reopen_items
+    from genz_ppl.cli.sources import items_of, read_labels, reopen_items
     from genz_ppl.cli.tables import check_output, write_table
     from genz_ppl.discovery.discover import Discovery
     from genz_ppl.discovery.estimates import sample_to_label
@@ -85,7 +85,7 @@ def effects(
         write_table(sample_to_label(run, run.progress, sample, seed, items), output, raw)
         echo(f"{sample} items to label written to {output}; fill in yes or no, then: genz effects {folder} --gold {output}")
         return
-    table = run.effects(None if gold is None else _gold(gold), level, prior, items)
+    table = run.effects(None if gold is None else read_labels(gold), level, prior, items)
     if output is not None:
         write_table(table, output, raw)
     if as_json:
@@ -97,15 +97,6 @@ def effects(
         echo(latex_table(table))
     else:
         _print(table)
-
-
-def _gold(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    from genz_ppl.data.reading import read_table
-
-    table = read_table(str(path))
-    return pd.DataFrame({column: table.cells(column) for column in table.columns})
 
 
 def _print(table: pd.DataFrame) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import pandas as pd
+
     from genz_ppl.data import Items, Schema
     from genz_ppl.discovery.discover import Discovery
 
@@ -65,6 +67,16 @@ def items_of(run: Discovery, folder: Path) -> Items | None:
     from genz_ppl.discovery.run.folder import ITEMS_FILE
 
     return None if (folder / ITEMS_FILE).exists() else reopen_items(run.record.source, run.schema, folder)
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """A table of labels by people, every cell as it is written."""
+    import pandas as pd
+
+    from genz_ppl.data.reading import read_table
+
+    table = read_table(str(path))
+    return pd.DataFrame({column: table.cells(column) for column in table.columns})
 
 
 def absolute_source(source: str) -> str:

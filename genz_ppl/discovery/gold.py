@@ -50,6 +50,34 @@ def gold_labels(
     return found, np.where(np.array(rows) >= 0, chances[rows], np.nan)
 
 
+def gold_cells(table: pd.DataFrame, ids: Sequence[str], features: Sequence[FeatureRecord]) -> FloatArray:
+    """Labels, (T, K), NaN where there is none, of a table with a row a label: id, question (its text or id) and answer.
+
+    ids: of the T items; rows of other items are left out. Raises InputError for columns, questions and labels that are not
+    usable, and where an item and a question have two labels that differ.
+    """
+    missing = next((name for name in ("id", "question", "answer") if name not in table.columns), None)
+    if missing is not None:
+        raise InputError(f"gold: expected the columns id, question and answer, found no {missing!r}; see genz gold")
+    place = {name: row for row, name in enumerate(ids)}
+    known = {name: k for k, one in enumerate(features) for name in (one.id, one.text)}
+    found = np.full((len(ids), len(features)), np.nan)
+    for item, question, cell in zip(*(table[name] for name in ("id", "question", "answer")), strict=True):
+        name, text = unquoted(str(item)), unquoted(str(question))
+        if text not in known:
+            raise InputError(f"gold: the run has no question {shorten(text)}; {did_you_mean(text, known)}write it as in the run")
+        label = _label(cell, text, name)
+        if name not in place or np.isnan(label):
+            continue
+        before = found[place[name], known[text]]
+        if not np.isnan(before) and before != label:
+            raise InputError(f"gold: item {shorten(name)}, question {shorten(text)}: labelled yes and no; keep one")
+        found[place[name], known[text]] = label
+    if np.isnan(found).all():
+        raise InputError("gold: no row labels one of the run's training items; draw some with genz gold DIR -n N -o FILE")
+    return found
+
+
 def _columns(
     table: pd.DataFrame, names: Sequence[str], labelled: Sequence[str], features: Sequence[FeatureRecord]
 ) -> list[FloatArray]:

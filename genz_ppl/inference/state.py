@@ -18,7 +18,7 @@ from genz_ppl.inference.guided.moments import Moments
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.uncertainty import Uncertainty
 from genz_ppl.models import GenZ
-from genz_ppl.models.features import prior_probability
+from genz_ppl.models.features import prior_log_odds, prior_probability
 from genz_ppl.types import AnswerErrors
 
 # Items whose entropy is computed at once: what a block makes on the way stays in cache.
@@ -77,6 +77,22 @@ class Data:
         if error_rates.dim() == 1:
             return self.wrong_answers(posterior), self.answered
         return Apart.of(self.signs, posterior).completed(error_rates)
+
+    def add_prior(self, logits: Tensor, error_rates: Tensor, items: slice) -> Tensor:
+        """log P(z = 1 | h) - log P(z = 0 | h) of some items, added to these, (K, B), in place."""
+        log_odds = prior_log_odds(error_rates)
+        logits.addcmul_(self.signs[:, items], log_odds.slope.unsqueeze(1))
+        if log_odds.bend is not None:
+            logits.addcmul_(self.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
+        return logits
+
+    def feature_terms(self, error_rates: Tensor, posterior: Tensor) -> Tensor:
+        """E_q log p(z | h) of every feature, summed over items, (K,)."""
+        if error_rates.dim() == 2:
+            return Apart.of(self.signs, posterior).log_density(error_rates)
+        wrong, unanswered = self.wrong_answers(posterior), len(self.answers) - self.answered
+        known = wrong * torch.log(error_rates) + (self.answered - wrong) * torch.log1p(-error_rates)
+        return known - math.log(2) * unanswered
 
     def with_targets(self, targets: Tensor) -> Data:
         """The same items with other targets, (T, D')."""
@@ -227,11 +243,7 @@ def penalty_of(state: State) -> float:
 
 def feature_terms(state: State, data: Data) -> Tensor:
     """E_q log p(z | h) of every feature, summed over items, (K,)."""
-    if state.error_rates.dim() == 2:
-        return Apart.of(data.signs, state.posterior).log_density(state.error_rates)
-    wrong, rates = data.wrong_answers(state.posterior), state.error_rates
-    unanswered = len(data.answers) - data.answered
-    return wrong * torch.log(rates) + (data.answered - wrong) * torch.log1p(-rates) - math.log(2) * unanswered
+    return data.feature_terms(state.error_rates, state.posterior)
 
 
 @one_thread()

@@ -48,6 +48,10 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         """Give answers yes and no rates of their own from here on."""
         self.common = torch.full_like(self.concentration, self.prior_mean)
 
+    def pool_annotators(self, number: int) -> None:
+        """Give so many annotators rates of their own from here on, (K, A), each drawn towards a common one in the same way."""
+        self.common = torch.full((number,), self.prior_mean).to(self.concentration)
+
     @property
     def asymmetric(self) -> bool:
         """Whether answers yes and no have rates of their own."""
@@ -140,11 +144,18 @@ def prior_probability(answers: Tensor, error_rates: Tensor) -> Tensor:
     """P(z = 1 | h) of eq. 4: 1 - p_e where h = 1, p_e where h = 0, one half where h is NaN.
 
     Of answers yes and no apart 1 - p_yes, p_no, and where h is NaN their mean: either answer is as likely.
-    answers: (T, K) of 1, 0, NaN. error_rates: (K,), or (K, 2). Returns (T, K).
+    answers: (T, K) of 1, 0, NaN. error_rates: (K,), or (K, 2). Returns (T, K). Of several annotators (T, K, A) and (K, A).
     """
+    if answers.dim() == 3:
+        return torch.sigmoid(annotated_log_odds(answers, error_rates))
     of_yes, of_no = by_answer(error_rates)
     yes = torch.where(answers > 0.5, 1 - of_yes, of_no)
     return torch.where(torch.isnan(answers), unanswered_rate(error_rates), yes)
+
+
+def annotated_log_odds(answers: Tensor, error_rates: Tensor) -> Tensor:
+    """Log-odds of z = 1 given all answers, (T, K): the sum over annotators. answers: (T, K, A); error_rates: (K, A)."""
+    return -((answers - 0.5).sign().nan_to_num(0.0) * torch.logit(error_rates)).sum(2)
 
 
 def unanswered_rate(error_rates: Tensor) -> Tensor:

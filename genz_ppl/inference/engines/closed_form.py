@@ -28,7 +28,6 @@ from genz_ppl.inference.engines.item_sweep import effects_of, quadratic, sweep_i
 from genz_ppl.inference.engines.joint import Size, Together, near_exact
 from genz_ppl.inference.engines.least_squares import normal_equations, solve_each, solve_normal
 from genz_ppl.inference.state import Data, State, entropy_of
-from genz_ppl.models.features import prior_log_odds
 from genz_ppl.models.likelihoods import Likelihood
 
 # Items handled at once in the E-step: a block's working set stays in a core's cache.
@@ -87,14 +86,12 @@ class ClosedForm(Engine):
         """Eq. 27 for one feature after the other, all items; updates state.posterior."""
         moves, precision = self.moves_now(), self.precision(state)
         self._forget()
-        link, log_odds = state.model.link, prior_log_odds(state.error_rates)
+        link = state.model.link
         coefficients, slopes = link.coefficients().detach(), link.covariate_weights.detach()
         intercept, blocks = link.intercept.detach(), list[Together]()
         for start in range(0, len(self.targets), BLOCK):
             rows = slice(start, start + BLOCK)
-            prior = self.data.signs[:, rows].T * log_odds.slope
-            if log_odds.bend is not None:
-                prior += log_odds.level + self.data.there[:, rows].T * log_odds.bend
+            prior = self.data.add_prior(torch.zeros_like(state.posterior[rows].T), state.error_rates, rows).T
             covariates = self.data.covariates[rows]
             residual = self.targets[rows] - intercept - covariates @ slopes
             effects = effects_of(coefficients, link.modifiers(covariates))

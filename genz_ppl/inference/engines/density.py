@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genz_ppl.inference.state import Data
 from genz_ppl.models import GaussianLikelihood, GenZ, LinearLink
+from genz_ppl.models.annotators import AnnotatedGenZ
 
 # Rows of one run of the program: what a link makes of them, some hundred numbers each, stays within 50 MB.
 LARGEST_RUN = 50_000
@@ -20,7 +21,8 @@ def observation_log_density(model: GenZ, z: Tensor, error_rates: Tensor, data: D
 
     z: (T, K) of 0 and 1; error_rates: (K,). Returns (T,); missing target entries count nothing.
     """
-    program = poutine.condition(model, data={"z": z, "p_e": error_rates})
+    asked = AnnotatedGenZ(model) if data.answers.dim() == 3 else model
+    program = poutine.condition(asked, data={"z": z, "p_e": error_rates})
     trace = poutine.trace(program).get_trace(data.answers, data.covariates, data.targets)
     site = trace.nodes["y"]
     density: Tensor = site["fn"].log_prob(site["value"])

@@ -24,7 +24,8 @@ def probable_rates(state: State, data: Data, wrong: Tensor, answered: Tensor) ->
     """The rates that are most probable at these `Data.counts`; of a feature without any answer as they are."""
     rates = state.error_rates
     updated = most_probable_error_rate(wrong, answered, state.model.features.prior)
-    return torch.where(data.answered.view(-1, *[1] * (rates.dim() - 1)) > 0, updated, rates)
+    there = answered if data.answered.dim() == rates.dim() else data.answered.view(-1, 1)
+    return torch.where(there > 0, updated, rates)
 
 
 def clearly_better(together: float, apart: float, state: State, data: Data) -> bool:

@@ -25,7 +25,7 @@ from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import GenZ, LinearLink
-from genz_ppl.models.features import mean_rates, prior_log_odds, unanswered_rate
+from genz_ppl.models.features import mean_rates, unanswered_rate
 
 # Items handled at once in the E-step: a panel of features of a block stays in a core's cache.
 BLOCK = 4608
@@ -103,14 +103,12 @@ class LinearGaussian(ClosedForm):
             gram += uncertain
             constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        log_odds, others, signs = prior_log_odds(state.error_rates), without_diagonal(gram), self.data.signs
+        others = without_diagonal(gram)
 
         def update(items: slice, lane: int) -> Counted:
             q = columns[:, items]
             field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
-            field.addcmul_(signs[:, items], log_odds.slope.unsqueeze(1))
-            if log_odds.bend is not None:
-                field.addcmul_(self.data.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
+            self.data.add_prior(field, state.error_rates, items)
             if moves or self.size is not None:
                 q.copy_(settle(q, field, gram, sweeps=1))
                 q.copy_(escape(q, field, gram) if moves else q)
