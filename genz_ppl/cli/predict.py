@@ -25,7 +25,7 @@ def _table(flag: str, side: str) -> Any:
     return typer.Option(flag, metavar="FILE", help=text, show_default=False)
 
 
-@options.takes(*model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME)
+@options.takes(*options.WRITTEN, *model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME)
 def predict(
     context: typer.Context,
     folder: options.Folder,
@@ -83,11 +83,12 @@ def predict(
             found = _predict_pairs(folder, source, level, rows, columns, opening)
         _put(found, output, raw)
         return
+    from genz_ppl.cli.sources import written
     from genz_ppl.discovery.discover import Discovery
 
     run = Discovery.load(folder, **opening)
     asking = run.asking(predict_with)
-    items = open_to_predict(source, asking.needed, vectors)
+    items = open_to_predict(source, asking.needed, vectors, written(context.params))
     if predict_with == "pool":
         (say if output is None else echo)(_worth(run))
     with resumable_answers(), model_options.flags():

@@ -51,7 +51,7 @@ def _resume(
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with followed(quiet, log_json) as ways, Display(**ways) as display:
-        items = reopen_items(record.source, record.roles, folder)
+        items = reopen_items(record.source, record.roles, folder, again=True)
         run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     if not tables_wanted(log_json):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
 from genz_ppl.data import Items
+from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.result import Discovery
@@ -50,7 +52,7 @@ def discover(
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
 
-    items: Items, or a DataFrame whose columns are named as in `Items.from_frame` (target=, covariates=, text=, ...).
+    items: Items, or a table in memory (see `Items.from_frame`) whose columns are named by target=, covariates=, text=, ...
     model: "rules", "similarity", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME", "package.module:object",
     or an object with answer, propose and suggest.
     out: a new folder for the run directory, which also keeps the answers; without it nothing is written. keep_texts: whether
@@ -88,7 +90,8 @@ def begin(
     """A run of a kind from its start to its end. noted: what its record says besides."""
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
+    with nullcontext() if noted.get("source") else in_python():
+        split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, split)
     run = kind(Problem(items, split, settings, loss, optim))
     directory = None if out is None else RunDirectory(Path(out))

@@ -297,9 +297,9 @@ class Discovery:
         """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
         return needed_schema(self.schema, self._texts, self.record.settings.model)
 
-    def matched(self, items: Items | pd.DataFrame) -> Items:
-        """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
-        found = frame_like(items, self.needed) if isinstance(items, pd.DataFrame) else items
+    def matched(self, items: Any) -> Items:
+        """Items, or the rows of a table (see `as_frame`), with the columns of the run. InputError names one they lack."""
+        found = items if isinstance(items, Items) else frame_like(items, self.needed)
         check_readings(self.schema, found.schema, found.name)
         return matched(found, self.schema, self.needed)
 
