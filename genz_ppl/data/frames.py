@@ -13,7 +13,7 @@ import pyarrow
 from genz_ppl.errors import InputError, OptionError
 
 _FLAG = re.compile(
-    r"--(id|target|covariate|text|image|split|group|varying|drop|as-text|as-number|test-fraction|seed)\b(?: \(\w+=\))?"
+    r"--(id|target|covariate|text|image|split|group|varying|drop|as-text|as-number|test-fraction|seed)\b(?: \(\w+=\)| (?=-?\d))?"
 )
 _PLURALS = {"covariate": "covariates", "image": "images"}
 

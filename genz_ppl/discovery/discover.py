@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
@@ -35,7 +34,7 @@ __all__ = ["Discovery", "begin", "discover", "finished"]
 
 
 def discover(
-    items: Items | pd.DataFrame,
+    items: Any,
     model: str | FoundationModel = "rules",
     *,
     out: str | Path | None = None,

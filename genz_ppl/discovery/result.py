@@ -124,10 +124,11 @@ class Discovery:
         return str(self.progress.state.model.effect_unit)
 
     def effects(
-        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Items | None = None
+        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Any = None
     ) -> pd.DataFrame:
         """Effects with intervals to publish, on items that chose no question: see `genz_ppl.discovery.estimates.run_effects`."""
-        return run_effects(self, self.progress, gold, level, error_rate_prior, items)
+        known = None if items is None else self.record.own_items(items)
+        return run_effects(self, self.progress, gold, level, error_rate_prior, known)
 
     @property
     def coefficients(self) -> pd.DataFrame:
@@ -179,7 +180,7 @@ class Discovery:
 
     def predict(
         self,
-        items: Items | pd.DataFrame,
+        items: Any,
         level: float = 0.9,
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
@@ -188,7 +189,8 @@ class Discovery:
     ) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
-        items: or a DataFrame; its columns are matched by name with those of the run. Targets and further columns are not needed.
+        items: Items or a table (see `Items.from_frame`), whose columns are matched by name with those of the run. Targets and
+        further columns are not needed.
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
         Classes, two or more: most_probable and probability_<class>, with bernoulli before the others. Items of the run keep their
         answers; the model is asked about others only. model_settings: changes of a served model, as in `resume`; caps count anew.
@@ -236,19 +238,18 @@ class Discovery:
         """
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
-    def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
+    def fitted(self, items: Any = None, side: str = "train") -> FittedItems:
         """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test" and
         "held", where q is the prior of the answers.
 
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
-        if items is not None:
-            self.record.check_items(items)
-        items, record = self.items if items is None else items, self.record
+        record = self.record
+        items = self.items if items is None else record.own_items(items)
         part = items.take(getattr(record.split_of(items), side))
         return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, side)
 
-    def to_inference_data(self, items: Items | None = None) -> Any:
+    def to_inference_data(self, items: Any = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
 
         items: those of the run; not needed unless it was made by a version that did not note them.
@@ -260,7 +261,7 @@ class Discovery:
     def report(
         self,
         path: str | Path = "report.html",
-        items: Items | None = None,
+        items: Any = None,
         baseline: Sequence[tuple[int, float]] | None = None,
         figures: str | Path | None = None,
     ) -> None:
@@ -272,7 +273,7 @@ class Discovery:
         from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
 
         check_destination(Path(path), figures)
-        data = gather(self, items, baseline)
+        data = gather(self, None if items is None else self.record.own_items(items), baseline)
         write_report(data, Path(path))
         if figures is not None:
             write_figures(data, Path(figures))
@@ -328,7 +329,7 @@ class Discovery:
 
     def answers(
         self,
-        items: Items | pd.DataFrame,
+        items: Any,
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
         progress: bool | None = False,

@@ -266,10 +266,12 @@ class RunRecord(AnyRecord):
             return self
         return self.changed(settings=replace(self.settings, likelihood=likelihood))
 
-    def check_items(self, items: Items, run: object = "the run") -> None:
-        """Raise InputError unless these are the items that the run was started on."""
-        if items.fingerprint() != self.fingerprint:
-            raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
+    def own_items(self, items: Any, run: object = "the run") -> Items:
+        """The items that the run was started on, of Items or a table (see `as_frame`). Raises InputError for others."""
+        found = items if isinstance(items, Items) else Items.from_frame(items, **self.roles.roles())
+        if found.fingerprint() != self.fingerprint:
+            raise InputError(f"{found.name}: the items are not those of {run}; give the data it was started on")
+        return found
 
     def split_of(self, items: Items) -> Split:
         """The split of the run, for the same items."""
