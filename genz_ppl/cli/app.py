@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,7 @@ from genz_ppl.errors import GenzError
 # Typer hands on its parser's errors without naming their base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(name="genz", pretty_exceptions_enable=False, rich_markup_mode="rich")
 for command in (
     demo,
     plan,
@@ -76,6 +76,15 @@ def _genz(
         typer.echo(context.get_help())
 
 
+def _command() -> Any:
+    """All commands. Completion of a shell's words is at hand (`genz --install-completion`) but not in the help, which is long."""
+    command = typer.main.get_command(app)
+    for parameter in command.params:
+        if "completion" in (parameter.name or ""):
+            parameter.hidden = True  # type: ignore[attr-defined]
+    return command
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; messages go to stderr, one line each.
 
@@ -84,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         with noted(), stoppable():
-            code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
+            code = _command()(args=list(arguments), prog_name="genz", standalone_mode=False)
     except RunStoppedError as stop:
         say(stop)
         return stop.code

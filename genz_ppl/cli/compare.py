@@ -22,7 +22,7 @@ Folders = Annotated[
 
 
 def compare(folders: Folders, json_output: Json = False, config: options.Config = None) -> None:
-    """Compare runs by PSIS-LOO and by held-out error and density: linear or neural, which likelihood?"""
+    """Compare runs by PSIS-LOO and by held-out error and density."""
     if len(folders) < 2:
         raise OptionError(f"DIR: expected at least two runs to compare, got {len(folders)}")
     if len(set(folders)) < len(folders):

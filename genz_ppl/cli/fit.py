@@ -62,7 +62,10 @@ def fit(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
+    """Discover the yes/no questions that explain the targets of SOURCE.
+
+    Safe to stop with Ctrl-C; `genz resume` goes on.
+    """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)
     if dry_contrasts is not None:

@@ -43,6 +43,9 @@ def predict(
     predict_with: Annotated[
         str, typer.Option("--predict-with", help="list: the features of the run; pool: every question that it has answers to.")
     ] = "list",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add base, and one column a question with what it adds to the prediction.")
+    ] = False,
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
     vectors: Annotated[
@@ -56,7 +59,7 @@ def predict(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Predict the targets of the run in DIR for the items of SOURCE, with intervals; of classes all probabilities.
+    """Predict the targets of the run in DIR for the items of SOURCE.
 
     Columns: id, mean, sd, lower and upper; of classes most_probable and probability_<class>.
 
@@ -76,6 +79,8 @@ def predict(
         raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
     if two_sided and predict_with != "list":
         raise OptionError("--predict-with: only for runs of genz fit; leave it out")
+    if two_sided and explain:
+        raise OptionError("--explain: only for runs of genz fit; leave it out")
     if two_sided and vectors is not None:
         raise OptionError("--vectors: only for runs of genz fit; leave it out")
     if two_sided:
@@ -92,7 +97,9 @@ def predict(
     if predict_with == "pool":
         (say if output is None else echo)(_worth(run))
     with resumable_answers(), model_options.flags():
-        table = run.predict(items, level, predict_with=predict_with)
+        table = run.predict(items, level, predict_with=predict_with, explain=explain)
+    if explain:
+        (say if output is None else echo)(table.attrs["explained"])
     table.insert(0, "id", items.ids)
     _put(table, output, raw)
 

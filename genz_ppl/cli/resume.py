@@ -25,7 +25,10 @@ def resume(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
+    """Go on where the stopped run in DIR was, to the end it would have had.
+
+    With higher caps if given. A run on standard input takes it again.
+    """
     with resumable(folder), model_options.flags():
         two_sided = holds_pairs(folder)
         opening = model_options.opening(context.params, two_sided)

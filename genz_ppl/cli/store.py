@@ -13,9 +13,7 @@ from genz_ppl.cli.messages import echo
 if TYPE_CHECKING:
     from genz_ppl.llm.store.tools import StoreInfo
 
-store_app = typer.Typer(
-    help="Show, export, import, repair or prune the store of answers that all runs share.", rich_markup_mode="rich"
-)
+store_app = typer.Typer(help="Show, export, import, repair or prune the shared store of answers.", rich_markup_mode="rich")
 
 Store = Annotated[
     Path | None,

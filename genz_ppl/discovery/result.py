@@ -14,25 +14,25 @@ import torch
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
 from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.answering import answers_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
 from genz_ppl.discovery.estimates import run_effects
-from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
-from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.matching import matched, needed_schema
 from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.pool import Pool, pool_of
-from genz_ppl.discovery.prediction_table import group_table, prediction_table
+from genz_ppl.discovery.prediction_table import explained_table, group_table, prediction_table
 from genz_ppl.discovery.ratings.rated_run import RatedRun
 from genz_ppl.discovery.reporting import gather, noted_ceiling
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.problem import fitted_items
-from genz_ppl.discovery.run.progress import Counters, Progress
+from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.run.states import load_progress, scaling_of
 from genz_ppl.discovery.run.tables import curve_table, feature_table
-from genz_ppl.discovery.watch import OnAnswers, Watchers
+from genz_ppl.discovery.watch import OnAnswers
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
@@ -186,6 +186,7 @@ class Discovery:
         on_answers: OnAnswers | None = None,
         progress: bool | None = None,
         predict_with: str = "list",
+        explain: bool = False,
     ) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
@@ -195,6 +196,7 @@ class Discovery:
         Classes, two or more: most_probable and probability_<class>, with bernoulli before the others. Items of the run keep their
         answers; the model is asked about others only. model_settings: changes of a served model, as in `resume`; caps count anew.
         predict_with: "list", the features of the run, or "pool", all questions that it has the answers to: see `pool`.
+        explain: also base and what each question adds to it, by its text ("<target>: <text>" of several), see `Contributions`.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
@@ -205,7 +207,8 @@ class Discovery:
         seed, state = self.record.settings.seed, run.progress.state
         with isolated(seed):
             outcome = predict(state, self._scaling, answers, covariates, seed, level)
-        return prediction_table(outcome, items.index, self.schema, state.model.likelihood)
+            table = prediction_table(outcome, items.index, self.schema, state.model.likelihood)
+        return explained_table(run, table, answers, covariates) if explain else table
 
     @cached_property
     def pool(self) -> Pool:
@@ -228,13 +231,9 @@ class Discovery:
     ) -> pd.DataFrame:
         """The embedding of an item after its first ratings: a table of mean and sd by target.
 
-        For runs whose targets are embeddings of ratings. The prediction is the prior, a Gaussian, and the ratings update it in
-        closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
-
-        item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors: `RatedRun.recorded(run)`, once
-        for many updates; without it the ratings are read again from where the run had them, which takes seconds to minutes.
-        Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
+        For runs whose targets are embeddings of ratings: the prediction is the prior, which ratings update in closed form.
+        item, ratings: see `RatedRun.update`. factors: `RatedRun.recorded(run)`, once for many updates; else the ratings are read
+        again, which takes seconds to minutes. Raises InputError for an unknown item or user, OptionError for other targets.
         """
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
@@ -335,14 +334,8 @@ class Discovery:
         progress: bool | None = False,
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
-        items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
-        answers, missing = self.record.known_answers(self.progress, items)
-        if missing and texts:
-            asked, changes = [items[i] for i in missing], model_settings or {}
-            service = Service.recorded(self.record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
-            opened = service.open(self.record, None, items=asked)
-            with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
-                told.watch(opened)
-                answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
-            warn_of_silence(items, texts, answers[missing], self.progress.train_answers)
-        return answers
+        return answers_of(self, self.matched(items), model_settings or {}, on_answers, progress)
+
+    def service(self, changes: Mapping[str, Any], own_caps: bool = True) -> Service:
+        """The run's model, not opened yet, with changes: see `Service.recorded`."""
+        return Service.recorded(self.record, self.directory, self._model, {**self._changes, **changes}, own_caps)

@@ -167,7 +167,7 @@ def test_roles_go_with_a_frame_alone(frame: pd.DataFrame) -> None:
     with pytest.raises(OptionError, match="target: the items have their columns already"):
         discover(items, target="price")
     with pytest.raises(OptionError, match=r"expected a DataFrame, got a str; .* Items.from_file\(path\)"):
-        discover("homes.csv", target="price")  # type: ignore[arg-type]
+        discover("homes.csv", target="price")
     with pytest.raises(OptionError, match="name the column to explain"):
         discover(frame)
 
@@ -197,5 +197,5 @@ def test_tables_everywhere(frame: pd.DataFrame, run: Discovery, tmp_path: Path) 
 
 
 def test_settings_of_python_are_named_in_its_words(frame: pd.DataFrame) -> None:
-    with pytest.raises(OptionError, match="it comes from test_fraction=0.99: take another fraction"):
+    with pytest.raises(OptionError, match=r"it comes from test_fraction=0\.99: take another fraction"):
         discover(frame, target="price", test_fraction=0.99)
