@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "diagnostics": GROUND | {"models", "inference"},
     "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
     "estimators": BELOW_DISCOVERY | {"discovery"},
-    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles"},
+    "studio": BELOW_DISCOVERY | {"discovery"},
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles", "studio"},
 }
 ABOVE_ALL = {"__init__", "__main__"}
 ARVIZ_HOME = "diagnostics/inference_data.py"

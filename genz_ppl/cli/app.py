@@ -15,6 +15,7 @@ from genz_ppl.cli.compare import compare
 from genz_ppl.cli.cooccur import cooccur
 from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
+from genz_ppl.cli.edit import edit
 from genz_ppl.cli.effects import effects
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
@@ -26,6 +27,7 @@ from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
+from genz_ppl.cli.studio import studio
 from genz_ppl.cli.version import show_version
 from genz_ppl.errors import GenzError
 
@@ -42,6 +44,8 @@ for command in (
     resume,
     predict,
     features,
+    edit,
+    studio,
     effects,
     diagnose,
     compare,

@@ -41,7 +41,8 @@ def plan(
 ) -> None:
     """Show what `genz fit` with the same options would ask and cost.
 
-    At the most, and in a typical run. With --questions, --task or --examples: what `genz baseline` would. No call is made and nothing is written.
+    At the most, and in a typical run. With --questions, --task or --examples: what `genz baseline` would. No call is made
+    and nothing is written.
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)

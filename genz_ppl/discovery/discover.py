@@ -13,11 +13,9 @@ from pyro.optim import PyroOptim
 from genz_ppl.data import Items
 from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.matching import with_roles
-from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.drive import drive
+from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.items import write_items
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Progress
@@ -106,13 +104,6 @@ def begin(
 def finished(
     run: MiningRun, progress: Progress, record: RunRecord, directory: RunDirectory | None, watchers: Watchers
 ) -> Discovery:
-    """The run from `progress` to its end: see `drive`."""
-    items, settings = run.problem.items, run.settings
-    assert run.model is not None
-    if directory is not None:
-        write_items(directory, items, run.problem.levels, record.keep_texts)
-    with watchers.displayed() as told:
-        told.watch(run.model)
-        record = drive(run, progress, record, directory, lambda current: told.step(current, settings))
-    warn_of_staircases(items, [one.text for one in progress.active])
-    return Discovery(progress, record, run.model, directory, items)
+    """The run from `progress` to its end: see `carried_out`."""
+    record = carried_out(run, progress, record, directory, watchers)
+    return Discovery(progress, record, run.model, directory, run.problem.items)

@@ -17,6 +17,7 @@ from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.answering import answers_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
+from genz_ppl.discovery.edit.editing import edit, undo
 from genz_ppl.discovery.estimates import run_effects
 from genz_ppl.discovery.matching import matched, needed_schema
 from genz_ppl.discovery.plotting import Plots
@@ -286,6 +287,14 @@ class Discovery:
         if (known := self._own_items()) is None:
             raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
         return known
+
+    def edit(self, **changes: Any) -> Discovery:
+        """The run with questions dropped, added, reworded, locked: `run.edit(drop=["f2"], add=["..."])`, see `editing.edit`."""
+        return Discovery(*edit(self, **changes))
+
+    def undo(self) -> Discovery:
+        """The run in its folder as it was before its last edit."""
+        return Discovery(*undo(self), self._model, self.directory, self._items)
 
     def _own_items(self) -> Items | None:
         if self._items is None and self.directory is not None:

@@ -12,6 +12,7 @@ from pyro.optim import PyroOptim
 
 from genz_ppl.discovery.baseline import BaselineRun
 from genz_ppl.discovery.discover import finished
+from genz_ppl.discovery.edit.edited_run import EditedRun
 from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
@@ -57,6 +58,8 @@ def resume(
     opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
     problem = Problem(items, record.split_of(items), opened, loss, optim)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
+    if record.edits and record.status != "done":
+        run = EditedRun(problem, record.edits)
     state = run.load(directory) or run.start()
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = service.changed(record.changed(settings=run.settings))

@@ -26,6 +26,8 @@ COMMANDS = (
     "resume",
     "predict",
     "features",
+    "edit",
+    "studio",
     "diagnose",
     "compare",
     "report",

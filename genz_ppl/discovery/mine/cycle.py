@@ -12,7 +12,7 @@ import torch
 from genz_ppl.discovery.mine.combine import combinations, complete, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
-from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
+from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cuts, prices
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
@@ -57,6 +57,9 @@ class Cycle:
         self.settings, self.items, self.test_items, self.held_items = settings, items, test_items, held_items
         self.data, self.oracle = data, oracle
         self.strategy = strategy or strategy_of(settings)
+        #: What people have said of questions: never to be pruned, and not to come back.
+        self.locked: frozenset[str] = frozenset()
+        self.vetoed: frozenset[str] = frozenset()
 
     def guide(self, progress: Progress) -> Guide:
         """The guide of the run's strategy, where it stands."""
@@ -120,7 +123,7 @@ class Cycle:
 
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""
-        active = {record.text for record in progress.active}
+        active = {record.text for record in progress.active} | self.vetoed
         return [text for text in progress.pool if text not in active]
 
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
@@ -181,7 +184,8 @@ class Cycle:
         turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
         sides: dict[str, int] = {}
         for text, side in turns:
-            sides.setdefault(text, side)
+            if text not in self.vetoed:
+                sides.setdefault(text, side)
         return sides
 
     def best_candidate(
@@ -202,7 +206,7 @@ class Cycle:
 
     def usable(self, progress: Progress, texts: Iterable[str]) -> list[str]:
         """Those that have answers on all training items, neither too rare nor too common, and are not in the model."""
-        active, share = {record.text for record in progress.active}, self.settings.smallest_share
+        active, share = {record.text for record in progress.active} | self.vetoed, self.settings.smallest_share
         known = [text for text in dict.fromkeys(texts) if text not in active and text in progress.pool]
         whole = [text for text in known if asked(progress.pool[text]).all()]
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
@@ -249,16 +253,13 @@ class Cycle:
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
         steps = steps_of(judge.model, steps)
-        if priced:
-            least = prices(self.settings, progress, freedoms(judge, data))
-        else:
-            # A cut explores what else there is; taken back, it has shown that nothing else is better.
-            cut = set() if self.settings.paper else {record.text for record in progress.features if not record.active}
-            least = [float("-inf") if record.text in cut else float("inf") for record in progress.active]
-            if max(least) < 0:
-                return []
+        own = prices(self.settings, progress, freedoms(judge, data)) if priced else limits_of_cuts(self.settings, progress)
+        least = [float("-inf") if one.text in self.locked else each for one, each in zip(progress.active, own, strict=True)]
+        free = [each for each in least if each > float("-inf")]
+        if not free:
+            return []
         # Where all prices are equal, they make no difference, and none by rounding either.
-        saved = data.targets.new_tensor([each - min(least) if priced else min(each, 0.0) for each in least])
+        saved = data.targets.new_tensor([each - min(free) if priced else min(each, 0.0) for each in least])
         removal = least_useful(judge, data, steps, prices=saved)
         if refit(judge.copy(), data, steps).total - removal.bound >= least[removal.feature]:
             return []

@@ -52,3 +52,12 @@ def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> flo
     searched = {record.id: record.searched for record in progress.features}
     each = enumerate(zip(model.ids, own, strict=True))
     return sum(price(settings, progress, number == 0, freedoms, searched[id]) for number, (id, freedoms) in each)
+
+
+def limits_of_cuts(settings: DiscoverSettings, progress: Progress) -> list[float]:
+    """Nats that a cut may cost, by active feature: any for most, none for one that was cut before.
+
+    A cut explores what else there is; taken back, it has shown that nothing else is better. As published there is no such rule.
+    """
+    cut = set() if settings.paper else {record.text for record in progress.features if not record.active}
+    return [float("-inf") if record.text in cut else float("inf") for record in progress.active]
