@@ -115,7 +115,7 @@ def test_a_run_is_watched(studio: Any, tmp_path: Path) -> None:
 
     async def story(page: Page) -> None:
         await page.open(address)
-        await page.until("document.getElementById('status').textContent.startsWith('running, step 2')")
+        await page.until("document.getElementById('status')?.textContent.startsWith('running, step 2')")
         assert await page.evaluate(f"{TEXTS}.length") == 2
         buttons = "[...document.querySelectorAll('#add button, .tools button[data-key^=Veto]')]"
         assert await page.evaluate(f"{buttons}.every((one) => one.disabled)")
