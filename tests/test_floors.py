@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "profiles": BELOW_DISCOVERY | {"discovery"},  # for the answers of loaded runs
     "recommend": BELOW_DISCOVERY | {"profiles", "diagnostics"},  # for its report
     "estimators": BELOW_DISCOVERY | {"discovery"},
-    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles", "recommend"},
+    "studio": BELOW_DISCOVERY | {"discovery"},
+    "cli": BELOW_DISCOVERY | {"discovery", "diagnostics", "profiles", "recommend", "studio"},
 }
 ABOVE_ALL = {"__init__", "__main__"}
 ARVIZ_HOME = "diagnostics/inference_data.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from genz_ppl.cli.compare import compare
 from genz_ppl.cli.cooccur import cooccur
 from genz_ppl.cli.demo import demo
 from genz_ppl.cli.diagnose import diagnose
+from genz_ppl.cli.edit import edit
 from genz_ppl.cli.effects import effects
 from genz_ppl.cli.features import features
 from genz_ppl.cli.fit import fit
@@ -29,6 +30,7 @@ from genz_ppl.cli.recommend import recommend
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
 from genz_ppl.cli.store import store_app
+from genz_ppl.cli.studio import studio
 from genz_ppl.cli.version import show_version
 from genz_ppl.cli.work import work
 from genz_ppl.errors import GenzError
@@ -36,7 +38,7 @@ from genz_ppl.errors import GenzError
 # Typer hands on its parser's errors without naming their base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(name="genz", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(name="genz", pretty_exceptions_enable=False, rich_markup_mode="rich")
 for command in (
     demo,
     plan,
@@ -46,6 +48,8 @@ for command in (
     resume,
     predict,
     features,
+    edit,
+    studio,
     effects,
     gold,
     diagnose,
@@ -84,6 +88,15 @@ def _genz(
         typer.echo(context.get_help())
 
 
+def _command() -> Any:
+    """All commands. Completion of a shell's words is at hand (`genz --install-completion`) but not in the help, which is long."""
+    command = typer.main.get_command(app)
+    for parameter in command.params:
+        if "completion" in (parameter.name or ""):
+            parameter.hidden = True  # type: ignore[attr-defined]
+    return command
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; messages go to stderr, one line each.
 
@@ -92,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         with noted(), stoppable():
-            code = app(args=list(arguments), prog_name="genz", standalone_mode=False)
+            code = _command()(args=list(arguments), prog_name="genz", standalone_mode=False)
     except RunStoppedError as stop:
         say(stop)
         return stop.code

@@ -46,7 +46,10 @@ def baseline(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Ask for questions from a task description alone, answer all of them, prune one by one: what `genz fit` has to beat."""
+    """Ask for questions from a task description alone: what fit must beat.
+
+    All of them are answered, and pruned one by one.
+    """
     names = [name for name in DiscoverSettings.__dataclass_fields__ if context.params.get(name) is not None]
     given = {name: context.params[name] for name in names}
     vectors.take_as_model(context.params, given)

@@ -25,7 +25,7 @@ def demo(
     quiet: options.Quiet = False,
     config: options.Config = None,
 ) -> None:
-    """The numbers 0 to 511, read as text, explained by their own value: the nine bits are found, the largest first."""
+    """Explain the numbers 0 to 511, read as text: nine bits are found."""
     with resumable(out):
         _demo(out, 0 if seed is None else seed, quiet)
 

@@ -26,7 +26,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 
 def diagnose(folder: options.Folder, json_output: Json = False, config: options.Config = None) -> None:
-    """Posterior summary, PSIS-LOO, predictive check, loose features and contradicted answers of the run in DIR."""
+    """Check the fit of the run in DIR.
+
+    Posterior summary, PSIS-LOO, predictive check, loose features and contradicted answers.
+    """
     found = _diagnosis(folder)
     if json_output:
         echo(json.dumps(found, ensure_ascii=False))

@@ -58,7 +58,7 @@ def effects(
     raw: options.Raw = False,
     config: options.Config = None,
 ) -> None:
-    """Estimate the effect of each question of the run in DIR on items that had no part in choosing the questions.
+    """Estimate effects on items that had no part in choosing questions.
 
     With --gold the intervals hold whatever is wrong with the answers; without, they rest on an assumption that is said.
     """

@@ -62,7 +62,10 @@ def fit(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Discover the yes/no questions that explain the targets of SOURCE. Safe to stop with Ctrl-C; `genz resume` goes on."""
+    """Discover the yes/no questions that explain the targets of SOURCE.
+
+    Safe to stop with Ctrl-C; `genz resume` goes on.
+    """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)
     if dry_contrasts is not None:
@@ -89,7 +92,7 @@ def start(
     # Imported here: torch takes seconds, and a wrong option should not.
     check_settings(given if baseline is None else {**given, "max_features": 1})  # its limit is the number of questions
     served = model_options.given_for(given.get("model", "rules"), columns)
-    from genz_ppl.cli.sources import absolute_model, absolute_source, open_items
+    from genz_ppl.cli.sources import absolute_model, noted, open_items
     from genz_ppl.discovery.baseline import baseline as ask_once
     from genz_ppl.discovery.discover import discover
     from genz_ppl.discovery.run.folder import RunDirectory
@@ -107,7 +110,7 @@ def start(
             return begin(
                 items,
                 out=out,
-                source=vectors.noted(absolute_source(source), columns["vectors"]),
+                source=noted(source, columns),
                 on_step=display,
                 on_answers=display.answers,
                 model_settings=served or None,

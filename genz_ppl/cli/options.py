@@ -82,7 +82,8 @@ def pair(text: str) -> tuple[float, float]:
 
 
 SOURCE_HELP = (
-    "A file (.csv, .tsv, .json, .jsonl, also with .gz, .bz2, .zst or .zip behind; .parquet) or binary, houses:DIR, "
+    "A file (.csv, .tsv, .json, .jsonl, also with .gz, .bz2, .zst or .zip behind; .parquet, .xlsx), a folder of .parquet files, "
+    "an address (https://..., s3://...), - for standard input, or binary, houses:DIR, "
     "houses-metadata:DIR, movielens:DIR, movielens-genres:DIR, movielens-plots:DIR, netflix:DIR, things:DIR. "
     "Films take options: movielens:DIR,items=512,dimensions=32,alpha=0."
 )
@@ -151,5 +152,11 @@ COLUMNS = [
         ("drop", list[str], "A column that is not read; repeatable."),
     )
 ]
+WRITTEN = [
+    given("sep", str, "What separates the cells of a text file, such as ';'; mostly found out.", "Columns", "CHARACTER"),
+    given("decimal", str, "What stands before decimals in a text file: , or the usual point.", "Columns", "MARK"),
+    given("encoding", str, "Of a text file, such as latin-1; UTF-8 if not given.", "Columns", "NAME"),
+]
+COLUMNS += WRITTEN
 _VECTORS = "Vectors of a file of profiles, by id: as covariates, or FILE,as=targets, or FILE,as=similarity for that model."
 COLUMNS.append(given("vectors", str, _VECTORS, "Columns", "FILE"))

@@ -56,7 +56,7 @@ def predict_part(part: str, job: PartsJob) -> int:
     run = _run(job)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GenzWarning)  # each part would say the same
-        items = open_to_predict(part, run.asking(job.predict_with).needed, job.vectors)
+        items = open_to_predict(part, run.asking(job.predict_with).needed, job.vectors, {})
         table = run.predict(items, job.level, predict_with=job.predict_with)
     table.insert(0, "id", items.ids)
     partial = written(part, job).with_suffix(".partial")

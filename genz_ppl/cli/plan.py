@@ -39,9 +39,10 @@ def plan(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Show what `genz fit` with the same options would ask and cost, at the most and in a typical run.
+    """Show what `genz fit` with the same options would ask and cost.
 
-    With --questions, --task or --examples: what `genz baseline` would. No call is made and nothing is written.
+    At the most, and in a typical run. With --questions, --task or --examples: what `genz baseline` would. No call is made
+    and nothing is written.
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)

@@ -10,7 +10,7 @@ import typer
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable_answers, say
 from genz_ppl.cli.pair_sources import holds_pairs, holds_recommender, open_side
-from genz_ppl.cli.recommend import check_lists, predicted_lists
+from genz_ppl.cli.recommend import predicted_lists
 from genz_ppl.cli.tables import check_output, write_table
 from genz_ppl.cli.vectors import open_to_predict
 from genz_ppl.errors import InputError, OptionError
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 
 _ENGINE = ("engine", "scheduler")
+ITEMS, PAIRS, LISTS = "items", "pairs", "lists"
+# Options that go with some kinds of runs only.
+_ONLY = {
+    ("top", "why", "new"): ({LISTS}, "folders of genz recommend"),
+    ("rows", "columns"): ({PAIRS}, "runs of genz cooccur"),
+    ("predict_with",): ({ITEMS}, "runs of genz fit"),
+    ("explain",): ({ITEMS}, "runs of genz fit"),
+    ("vectors",): ({ITEMS}, "runs of genz fit"),
+    ("level",): ({ITEMS, PAIRS}, "runs of genz fit or cooccur"),
+}
 
 
 def _table(flag: str, side: str) -> Any:
@@ -33,7 +43,10 @@ def _table(flag: str, side: str) -> Any:
 
 
 @options.takes(
-    *model_options.of(*model_options.CAPS, "price", "workers"), *model_options.SAME, *options.of(DiscoverSettings, *_ENGINE)
+    *options.WRITTEN,
+    *model_options.of(*model_options.CAPS, "price", "workers"),
+    *model_options.SAME,
+    *options.of(DiscoverSettings, *_ENGINE),
 )
 def predict(
     context: typer.Context,
@@ -52,6 +65,9 @@ def predict(
     predict_with: Annotated[
         str, typer.Option("--predict-with", help="list: the features of the run; pool: every question that it has answers to.")
     ] = "list",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add base, and one column a question with what it adds to the prediction.")
+    ] = False,
     rows: Annotated[Path | None, _table("--rows", "rows")] = None,
     columns: Annotated[Path | None, _table("--columns", "columns")] = None,
     vectors: Annotated[
@@ -71,7 +87,7 @@ def predict(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Predict the targets of the run in DIR for the items of SOURCE, with intervals; of classes all probabilities.
+    """Predict the targets of the run in DIR for the items of SOURCE.
 
     Columns: id, mean, sd, lower and upper; of classes most_probable and probability_<class>.
 
@@ -81,51 +97,61 @@ def predict(
     For a run of `genz cooccur` SOURCE lists pairs of ids, and new items are described by --rows and --columns. For a folder of
     `genz recommend` SOURCE lists ids of users in its first column, or is the word users: all; see --top, --new and --why.
     """
-    parts = Path(source).is_dir()
-    if output is not None and not parts:
-        check_output(output, (".csv", ".jsonl", ".parquet"))
-    if output is not None and output.exists() and Path(source).exists() and output.samefile(source):
-        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
-    if not 0 < level < 1:
-        raise OptionError(f"--level: expected a number between 0 and 1, got {level:g}")
-    if predict_with not in ("list", "pool"):
-        raise OptionError(f"--predict-with: expected list or pool, got {predict_with!r}")
-    if holds_recommender(folder):
-        check_lists(level, {"--rows": rows, "--columns": columns, "--vectors": vectors, "--predict-with": predict_with != "list"})
+    kind, given = _kind(folder), context.params
+    _check(kind, given)
+    if kind == LISTS:
         _put(predicted_lists(folder, source, top, why, new), output, raw)
         return
-    if top is not None or why or new:
-        raise OptionError("--top, --why and --new: only for folders of genz recommend; leave them out")
-    two_sided = holds_pairs(folder)
-    opening = model_options.opening(context.params, two_sided)
-    if not two_sided and (rows is not None or columns is not None):
-        raise OptionError("--rows and --columns: only for runs of genz cooccur; leave them out")
-    if two_sided and predict_with != "list":
-        raise OptionError("--predict-with: only for runs of genz fit; leave it out")
-    if two_sided and vectors is not None:
-        raise OptionError("--vectors: only for runs of genz fit; leave it out")
-    if two_sided:
-        with resumable_answers(), model_options.flags():
-            found = _predict_pairs(folder, source, level, rows, columns, opening)
-        _put(found, output, raw)
-        return
-    if parts:
-        with resumable_answers(), model_options.flags():
-            _predict_parts(context.params, folder, Path(source), output, level, predict_with, vectors, opening)
-        return
-    if context.params["engine"] == "dask":
-        raise OptionError("--engine dask: predicts a folder of .parquet parts, and SOURCE is none; name one, or leave it out")
-    from genz_ppl.discovery.discover import Discovery
-
-    run = Discovery.load(folder, **opening)
-    asking = run.asking(predict_with)
-    items = open_to_predict(source, asking.needed, vectors)
-    if predict_with == "pool":
-        (say if output is None else echo)(_worth(run))
+    opening = model_options.opening(given, kind == PAIRS)
     with resumable_answers(), model_options.flags():
-        table = run.predict(items, level, predict_with=predict_with)
+        if kind == PAIRS:
+            _put(_predict_pairs(folder, source, level, rows, columns, opening), output, raw)
+        elif Path(source).is_dir():
+            _predict_parts(given, folder, Path(source), output, level, predict_with, vectors, opening)
+        else:
+            from genz_ppl.discovery.discover import Discovery
+
+            _put(_predict_items(given, Discovery.load(folder, **opening)), output, raw)
+
+
+def _kind(folder: Path) -> str:
+    return LISTS if holds_recommender(folder) else PAIRS if holds_pairs(folder) else ITEMS
+
+
+def _check(kind: str, given: Mapping[str, Any]) -> None:
+    """Raise OptionError before anything is read: for values out of range, and options that say nothing of this kind of run."""
+    output, source, parts = given["output"], Path(given["source"]), Path(given["source"]).is_dir()
+    if output is not None and not parts:
+        check_output(output, (".csv", ".jsonl", ".parquet"))
+    if output is not None and output.exists() and source.exists() and output.samefile(source):
+        raise OptionError(f"--output {output}: is SOURCE itself, which would be lost; choose another name")
+    if not 0 < given["level"] < 1:
+        raise OptionError(f"--level: expected a number between 0 and 1, got {given['level']:g}")
+    if given["predict_with"] not in ("list", "pool"):
+        raise OptionError(f"--predict-with: expected list or pool, got {given['predict_with']!r}")
+    for names, (only, words) in _ONLY.items():
+        if kind not in only and any(given[name] not in (None, False, 0, 0.9, "list") for name in names):
+            flags = [f"--{name.replace('_', '-')}" for name in names]
+            said = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
+            raise OptionError(f"{said}: only for {words}; leave {'them' if len(flags) > 1 else 'it'} out")
+    if given["engine"] == "dask" and not parts:
+        raise OptionError("--engine dask: predicts a folder of .parquet parts, and SOURCE is none; name one, or leave it out")
+    if given["explain"] and parts:
+        raise OptionError("--explain: not of a folder of parts; leave it out, or name one of them")
+
+
+def _predict_items(given: Mapping[str, Any], run: Discovery) -> pd.DataFrame:
+    from genz_ppl.cli.sources import written
+
+    predict_with, aside = given["predict_with"], say if given["output"] is None else echo
+    items = open_to_predict(given["source"], run.asking(predict_with).needed, given["vectors"], written(given))
+    if predict_with == "pool":
+        aside(_worth(run))
+    table = run.predict(items, given["level"], predict_with=predict_with, explain=given["explain"])
+    if given["explain"]:
+        aside(table.attrs["explained"])
     table.insert(0, "id", items.ids)
-    _put(table, output, raw)
+    return table
 
 
 def _predict_parts(given: Mapping[str, Any], *where: Any) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, say
-from genz_ppl.errors import InputError, OptionError
+from genz_ppl.errors import InputError
 from genz_ppl.recommend.settings import RecommendSettings
 
 if TYPE_CHECKING:
@@ -136,12 +136,3 @@ def predicted_lists(folder: Path, source: str, top: int | None, why: int, new: b
         if not users:
             raise InputError(f"{source}: its first column {table.columns[0]!r} holds no ids; fill it in")
     return made.top(users, 20 if top is None else top, why, new)
-
-
-def check_lists(level: float, given: dict[str, Any]) -> None:
-    """Raise OptionError for options of `genz predict` that say nothing of a recommender."""
-    for flag, value in given.items():
-        if value:
-            raise OptionError(f"{flag}: only for runs of genz fit or cooccur; leave it out")
-    if level != 0.9:
-        raise OptionError("--level: only for runs of genz fit or cooccur; leave it out")

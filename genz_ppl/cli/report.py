@@ -40,7 +40,10 @@ def report(
     ] = None,
     config: options.Config = None,
 ) -> None:
-    """Write what the run in DIR found, how, and how well, as one HTML file that needs no network."""
+    """Write what the run in DIR found, how, and how well, as one HTML file.
+
+    It needs no network.
+    """
     path = folder / "report.html" if output is None else output
     if holds_pairs(folder) or holds_recommender(folder):
         kind = "a run on two sides" if holds_pairs(folder) else "a recommender"

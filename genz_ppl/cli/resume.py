@@ -25,7 +25,10 @@ def resume(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Go on where the stopped run in DIR was, to the end it would have had; with higher caps if given."""
+    """Go on where the stopped run in DIR was, to the end it would have had.
+
+    With higher caps if given. A run on standard input takes it again.
+    """
     with resumable(folder), model_options.flags():
         two_sided = holds_pairs(folder)
         opening = model_options.opening(context.params, two_sided)
@@ -51,7 +54,7 @@ def _resume(
         echo(f"{folder}: the run is done already; 'genz features' shows what it found")
         return
     with followed(quiet, log_json) as ways, Display(**ways) as display:
-        items = reopen_items(record.source, record.roles, folder)
+        items = reopen_items(record.source, record.roles, folder, again=True)
         run = go_on(folder, items, on_step=display, on_answers=display.answers, device=device, **opening)
     if not tables_wanted(log_json):
         return

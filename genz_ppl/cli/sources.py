@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from genz_ppl.cli import vectors
-from genz_ppl.errors import RunDirectoryError
+from genz_ppl.errors import GenzWarning, RunDirectoryError
+
+# How a file is written, behind SOURCE in a run's record.
+_WRITTEN = re.compile(r' --(sep|decimal|encoding) ("(?:[^"\\]|\\.)*")\Z')
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from genz_ppl.data import Items, Schema
+    from genz_ppl.data.columns import Writing
     from genz_ppl.discovery.discover import Discovery
 
 
@@ -42,14 +49,27 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
         as_number=given.get("as_number") or (),
         drop=given.get("drop") or (),
         require_target=not explained,
+        **written(given),
     )
     return vectors.beside(found, given.get("vectors"))
 
 
-def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
-    """The items that the run in `folder` was started on. source, roles: as its run.json notes them."""
+def written(given: Mapping[str, Any]) -> Writing:
+    """Those of --sep, --decimal and --encoding that were given."""
+    return {name: given[name] for name in ("sep", "decimal", "encoding") if given.get(name) is not None}  # type: ignore[return-value]
+
+
+def noted(source: str, given: Mapping[str, Any]) -> str:
+    """What a record says of SOURCE: found from any working directory, with how it is written and the vectors beside it."""
+    how = "".join(f" --{name} {json.dumps(value)}" for name, value in written(given).items())
+    return vectors.noted(absolute_source(source) + how, given.get("vectors"))
+
+
+def reopen_items(source: str | None, roles: Schema, folder: Path, again: bool = False) -> Items:
+    """The items that the run in `folder` was started on. source, roles: as its run.json has them; again: standard input, too."""
     from genz_ppl.data import open_source
     from genz_ppl.data.columns import Roles
+    from genz_ppl.data.files import STANDARD_INPUT, is_address
     from genz_ppl.data.sources import NAMED_SOURCES
 
     if source is None:
@@ -57,9 +77,17 @@ def reopen_items(source: str | None, roles: Schema, folder: Path) -> Items:
             f"{folder}: the run was started from Python on a table in memory; go on with genz_ppl.resume({str(folder)!r}, items)"
         )
     source, roles, beside = vectors.recorded(source, roles)
+    how: dict[str, Any] = {}
+    while found := _WRITTEN.search(source):
+        source, how[found[1]] = source[: found.start()], json.loads(found[2])
+    if source == STANDARD_INPUT and not again:
+        raise RunDirectoryError(f"{folder}: the run was started on standard input, which is gone; 'genz resume' takes it again")
+    if is_address(source):
+        warnings.warn(f"{folder}: its items are read from {source} again", GenzWarning, stacklevel=2)
     if source.partition(":")[0] in NAMED_SOURCES:
         return vectors.beside(open_source(source, group=roles.group, varying=roles.varying), beside)
-    return vectors.beside(open_source(source, **roles.roles() | Roles(require_target=bool(roles.target))), beside)
+    roles_there = roles.roles() | Roles(require_target=bool(roles.target))
+    return vectors.beside(open_source(source, **roles_there, **how), beside)
 
 
 def items_of(run: Discovery, folder: Path) -> Items | None:
@@ -81,8 +109,11 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 def absolute_source(source: str) -> str:
     """The source as it is found from any working directory."""
+    from genz_ppl.data.files import STANDARD_INPUT, is_address
     from genz_ppl.data.sources import NAMED_SOURCES
 
+    if source == STANDARD_INPUT or is_address(source):
+        return source
     name, colon, folder = source.partition(":")
     if name in NAMED_SOURCES:
         return f"{name}:{_absolute(folder)}" if colon else name

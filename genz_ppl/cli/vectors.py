@@ -10,6 +10,7 @@ from genz_ppl.errors import OptionError
 
 if TYPE_CHECKING:
     from genz_ppl.data import Items, Schema
+    from genz_ppl.data.columns import Writing
 
 COVARIATES, TARGETS, SIMILARITY = "covariates", "targets", "similarity"
 ROLES = (COVARIATES, TARGETS, SIMILARITY)
@@ -74,12 +75,12 @@ def recorded(source: str, roles: Schema) -> tuple[str, Schema, str | None]:
     return plain, without_vectors(roles, read_vectors_option(text)[0]), text
 
 
-def open_to_predict(source: str, needed: Schema, text: str | None) -> Items:
+def open_to_predict(source: str, needed: Schema, text: str | None, written: Writing) -> Items:
     """The items of SOURCE with the columns that predictions need, vectors of the option among them."""
     from genz_ppl.data import open_like
 
     if text is None:
-        return open_like(source, needed)
+        return open_like(source, needed, **written)
     file, role = read_vectors_option(text)
     if role != COVARIATES:
         raise OptionError(f"--vectors: predictions take them as {COVARIATES} only; leave out ,as={role}")
@@ -88,4 +89,4 @@ def open_to_predict(source: str, needed: Schema, text: str | None) -> Items:
     own = without_vectors(needed, file)
     if own.covariates == needed.covariates:
         raise OptionError(f"--vectors {file}: the run has no vectors of its encoder among its covariates; leave it out")
-    return with_vectors(open_like(source, own), file, role)
+    return with_vectors(open_like(source, own, **written), file, role)

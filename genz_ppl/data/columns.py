@@ -40,6 +40,18 @@ class Roles(TypedDict, total=False):
     readings: Readings
 
 
+class Writing(TypedDict, total=False):
+    """How a text file is written: see `genz_ppl.data.files.Written`."""
+
+    sep: str | None
+    decimal: str | None
+    encoding: str | None
+
+
+class FileRoles(Roles, Writing, total=False):
+    """Both, of a file."""
+
+
 @dataclass(frozen=True)
 class Schema:
     """The role of each column.

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from genz_ppl.data.columns import Schema, render_lines, render_template
-from genz_ppl.data.reading import Table
 from genz_ppl.data.split import check_split_labels
+from genz_ppl.data.table import Table
 from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
 from genz_ppl.errors import InputError
 from genz_ppl.types import FloatArray, Item

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from genz_ppl.data.columns import Schema
+from genz_ppl.data.files import read_text
 from genz_ppl.data.items import Items
-from genz_ppl.data.reading import read_jsonl, read_text
+from genz_ppl.data.reading import read_table
 from genz_ppl.data.values import label, shorten
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FieldValue
@@ -133,7 +134,7 @@ def _whole(value: FieldValue) -> FieldValue:
 
 
 def _annotations(file: Path, houses: Sequence[str], taken: set[str]) -> dict[str, list[FieldValue]]:
-    table = read_jsonl(file)
+    table = read_table(file, kind=".jsonl")
     if _ID not in table.columns:
         raise InputError(f"{file}: expected the key '{_ID}' in each line and there is none; add the number of the house")
     rows: dict[str, int] = {}

@@ -16,12 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data import extract
-from genz_ppl.data.columns import BY_WORDS, Classes, Names, Readings, Roles, Schema, resolve_schema
+from genz_ppl.data.columns import BY_WORDS, Classes, FileRoles, Names, Readings, Roles, Schema, Writing, resolve_schema
+from genz_ppl.data.files import Written
+from genz_ppl.data.frames import as_frame, in_python
 from genz_ppl.data.index import index_ids
-from genz_ppl.data.reading import Table, read_csv, read_jsonl, read_parquet, read_table, read_tsv, table_from_frame
+from genz_ppl.data.reading import read_table
 from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
+from genz_ppl.data.table import Table, table_from_frame
 from genz_ppl.data.values import listing, readable, shorten
 from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray, Item
@@ -109,7 +112,7 @@ class Items(Sequence[Item]):
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Any,
         *,
         id: str | None = None,
         target: Names = (),
@@ -128,6 +131,8 @@ class Items(Sequence[Item]):
         name: str = "the DataFrame",
     ) -> Items:
         """Items of a DataFrame's rows, which keep its index: predictions and posterior come back on it.
+
+        frame: of pandas, polars or pyarrow, a Hugging Face `Dataset`, or any other table with columns that `as_frame` knows.
 
         id: the column of unique ids; None: the index's values as text (those of several levels joined by "|"), which must be
         unique then. target: the columns to explain, numbers, gaps allowed; also by pattern, "y*", or as a range, "y0:y49".
@@ -148,35 +153,44 @@ class Items(Sequence[Item]):
         roles = Roles(id=id, target=target, covariates=covariates, text=text, images=images, split=split, group=group)
         roles |= Roles(varying=varying, require_target=require_target, classes=classes, readings=readings)
         roles |= Roles(as_text=as_text, as_number=as_number, drop=drop)
-        return _assemble(table_from_frame(frame, name), roles, frame.index)
+        frame = as_frame(frame)
+        with in_python():
+            return _assemble(table_from_frame(frame, name), roles, frame.index)
 
     @classmethod
-    def from_csv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
-        """Items of a UTF-8 file of comma-separated cells with a header. Keywords and errors: see `from_frame`.
+    def from_file(cls, path: str | Path, kind: str = "", **roles: Unpack[FileRoles]) -> Items:
+        """Items of a file, by its suffix (or `kind`, such as ".csv"), also compressed, of a folder of parquet files with the same
+        columns, of an address (https://..., s3://..., with the extra `remote`), or of "-", standard input.
 
-        A column of numbers gives int and float fields; "01234" and the like stay text; empty cells are missing.
+        Files are .csv, .tsv, .json, .jsonl, .parquet, and .xlsx with the extra `excel`. sep, decimal ("," or ".") and encoding
+        say how a text is written, where that is not found out. Other keywords and errors: see `from_frame`. In text a column
+        of numbers gives int and float fields; "01234" and the like stay text; empty cells are missing.
         """
-        return _assemble(read_csv(path), _checked_roles(roles))
+        unknown = sorted(set(roles) - set(FileRoles.__annotations__))
+        if unknown:
+            raise TypeError(f"unexpected keyword {listing(unknown)}: known are {listing(FileRoles.__annotations__)}")
+        written = Written(*(roles.get(name) for name in Writing.__annotations__))  # type: ignore[arg-type]
+        return _assemble(read_table(path, written, kind), roles)
 
     @classmethod
-    def from_tsv(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
+    def from_csv(cls, path: str | Path, **roles: Unpack[FileRoles]) -> Items:
+        """As `from_file`, of cells separated by commas with a header, whatever the file's suffix."""
+        return cls.from_file(path, ".csv", **roles)
+
+    @classmethod
+    def from_tsv(cls, path: str | Path, **roles: Unpack[FileRoles]) -> Items:
         """As `from_csv`, with tabs between the cells."""
-        return _assemble(read_tsv(path), _checked_roles(roles))
+        return cls.from_file(path, ".tsv", **roles)
 
     @classmethod
-    def from_parquet(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
-        """Items of a parquet file. Keywords and errors: see `from_frame`."""
-        return _assemble(read_parquet(path), _checked_roles(roles))
+    def from_parquet(cls, path: str | Path, **roles: Unpack[FileRoles]) -> Items:
+        """As `from_file`, of a parquet file."""
+        return cls.from_file(path, ".parquet", **roles)
 
     @classmethod
-    def from_jsonl(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
-        """Items of a file with one JSON object per line. Keywords and errors: see `from_frame`."""
-        return _assemble(read_jsonl(path), _checked_roles(roles))
-
-    @classmethod
-    def from_file(cls, path: str | Path, **roles: Unpack[Roles]) -> Items:
-        """Items of a .csv, .tsv, .parquet or .jsonl file, by its suffix. Keywords and errors: see `from_frame`."""
-        return _assemble(read_table(path), _checked_roles(roles))
+    def from_jsonl(cls, path: str | Path, **roles: Unpack[FileRoles]) -> Items:
+        """As `from_file`, of one JSON object per line."""
+        return cls.from_file(path, ".jsonl", **roles)
 
     def take(self, indices: Iterable[int]) -> Items:
         """The items at these positions (or where a boolean mask of length T is true), in this order."""
@@ -247,13 +261,6 @@ def _positions(chosen: NDArray[Any], n_items: int) -> IntArray:
 
 def _take_labels(labels: tuple[str, ...] | None, positions: Iterable[int]) -> tuple[str, ...] | None:
     return None if labels is None else tuple(labels[position] for position in positions)
-
-
-def _checked_roles(roles: Roles) -> Roles:
-    unknown = sorted(set(roles) - set(Roles.__annotations__))
-    if unknown:
-        raise TypeError(f"unexpected keyword {listing(unknown)}: known are {listing(Roles.__annotations__)}")
-    return roles
 
 
 def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Items:

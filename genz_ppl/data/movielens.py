@@ -14,7 +14,7 @@ import pandas as pd
 from genz_ppl.data.embeddings import ratings_matrix
 from genz_ppl.data.items import Items
 from genz_ppl.data.ratings import LARGEST_ID, Column, Layout, Rated, check_numbers, dimension_names, read_names, stream_ratings
-from genz_ppl.data.reading import read_csv, read_parquet
+from genz_ppl.data.reading import read_table as read_source
 from genz_ppl.data.values import listing, number, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import IntArray
@@ -134,7 +134,7 @@ def read_table(file: Path) -> tuple[IntArray, IntArray, sparse.csr_array]:
 def read_movies(file: Path) -> dict[int, Movie]:
     """The films of movies.csv, movies.dat or u.item by id. Raises InputError with the place of the first broken line."""
     if file.suffix == ".csv":
-        table = read_csv(file)
+        table = read_source(file, kind=".csv")
         missing = [name for name in ("movieId", "title", "genres") if name not in table.columns]
         if missing:
             raise InputError(f"{file}: expected the columns movieId, title and genres, found {listing(table.columns)}; add them")
@@ -187,7 +187,7 @@ def _layout(file: Path) -> Layout:
 
 
 def _parquet(file: Path) -> list[Mapping[str, np.ndarray]]:
-    table = read_parquet(file)
+    table = read_source(file, kind=".parquet")
     found: dict[str, np.ndarray] = {}
     for name, official in _CSV_NAMES.items():
         column = next((known for known in (name, official) if known in table.columns), None)

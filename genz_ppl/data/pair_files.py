@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
-from genz_ppl.data.reading import read_text
+from genz_ppl.data.files import read_text
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import InputError, OptionError
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from genz_ppl.data.embeddings import check_embedding, item_embeddings
-from genz_ppl.data.reading import read_text
+from genz_ppl.data.files import read_text
 from genz_ppl.data.values import shorten
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray

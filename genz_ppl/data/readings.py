@@ -10,8 +10,8 @@ from datetime import date, datetime
 
 from genz_ppl.data.columns import Roles, Schema, as_names
 from genz_ppl.data.dates import ISO, ISO_TIME, format_of, read_date, readings_of
-from genz_ppl.data.reading import Table
 from genz_ppl.data.styles import PLAIN, NumberStyle, is_gap, likeliest_style, rivals
+from genz_ppl.data.table import Table
 from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, is_number, label, readable, shorten, text_cell, typed_column
 from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue

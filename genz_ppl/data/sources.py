@@ -13,12 +13,14 @@ import pandas as pd
 
 from genz_ppl.data import movielens, netflix
 from genz_ppl.data.binary import binary_frame, binary_items
-from genz_ppl.data.columns import BY_WORDS, Roles, Schema
+from genz_ppl.data.columns import BY_WORDS, FileRoles, Roles, Schema, Writing
+from genz_ppl.data.files import STANDARD_INPUT, is_address
+from genz_ppl.data.frames import as_frame
 from genz_ppl.data.houses import houses_frame, houses_items
 from genz_ppl.data.items import Items
 from genz_ppl.data.movielens import movielens_frame, movielens_items
 from genz_ppl.data.netflix import netflix_frame, netflix_items
-from genz_ppl.data.reading import READERS
+from genz_ppl.data.reading import READERS, TYPED
 from genz_ppl.data.things import things_frame, things_items
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import OptionError
@@ -36,7 +38,7 @@ FILM_OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
 # Those of the films' functions.
 DEFAULT_DIMENSIONS, DEFAULT_ALPHA = 32, 0.0
 # What named data sets know of themselves.
-_OWN_ROLES = ("id", "target", "covariates", "text", "images", "split")
+_OWN_ROLES = ("id", "target", "covariates", "text", "images", "split", *Writing.__annotations__)
 _OPTIONS = re.compile(r"((?:,[^,=/\\]*=[^,/\\]*)*)\Z")
 
 
@@ -142,8 +144,8 @@ NAMED_SOURCES: Mapping[str, NamedSource] = {
 }
 
 
-def open_source(source: str, **roles: Unpack[Roles]) -> Items:
-    """Items of a file (.csv, .tsv, .parquet, .jsonl) or of a named data set.
+def open_source(source: str, **roles: Unpack[FileRoles]) -> Items:
+    """Items of a file, a folder of parquet files, an address or standard input (see `Items.from_file`), or of a named data set.
 
     Named are `binary`, `houses:DIR`, `houses-metadata:DIR` (without the annotations), `movielens:DIR` (a model reads title and
     year), `movielens-genres:DIR`, `movielens-plots:DIR` (genres, director, actors and plot), `netflix:DIR` and `things:DIR`.
@@ -166,8 +168,10 @@ def open_source(source: str, **roles: Unpack[Roles]) -> Items:
     return NAMED_SOURCES[name].items(argument, roles.get("group"), roles.get("varying"))
 
 
-def open_like(source: str, schema: Schema) -> Items:
+def open_like(source: str, schema: Schema, **written: Unpack[Writing]) -> Items:
     """Items of a source with the roles of a known schema, for prediction: targets may be absent, no split is made.
+
+    written: sep, decimal and encoding of a file, as in `Items.from_file`.
 
     Classes are coded by the schema's labels; a label that is not among them counts as missing.
     Raises InputError naming the first column that the schema has and the source has not.
@@ -175,15 +179,16 @@ def open_like(source: str, schema: Schema) -> Items:
     roles = _roles_of(schema)
     named = _named_source(source)
     if named is None:
-        return Items.from_file(source, **roles)
+        return Items.from_file(source, **FileRoles(**roles, **written))
     name, argument = named
     frame = NAMED_SOURCES[name].frame(argument)
     keyed = frame.set_index(schema.id, drop=False) if schema.id in frame.columns else frame
     return Items.from_frame(keyed, **roles, name=name)
 
 
-def frame_like(frame: pd.DataFrame, schema: Schema) -> Items:
-    """As `open_like`, of a DataFrame; without the schema's id column the index gives the ids."""
+def frame_like(frame: Any, schema: Schema) -> Items:
+    """As `open_like`, of a table that `as_frame` knows; without the schema's id column the index gives the ids."""
+    frame = as_frame(frame)
     there = {str(name) for name in (*frame.columns, *frame.index.names)}
     return Items.from_frame(frame, **_roles_of(schema if schema.id in there else replace(schema, id=None)))
 
@@ -217,13 +222,15 @@ def _named_source(source: str) -> tuple[str, str] | None:
         if takes is not None and not argument:
             raise OptionError(f"'{name}' needs a folder: write {name}:{takes}")
         return name, argument
+    if source == STANDARD_INPUT or is_address(source):
+        return None
     path = Path(source).expanduser()
     looks_named = len(name) > 1 and name.replace("-", "").replace("_", "").isalnum()  # "C:" is a drive
-    if path.exists() or path.suffix.lower() in READERS or not looks_named:
+    if path.exists() or path.suffix.lower() in (*READERS, *TYPED) or not looks_named:
         return None
     close = difflib.get_close_matches(name, NAMED_SOURCES, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    files = ", ".join(READERS)
+    files = ", ".join((*READERS, *TYPED))
     raise OptionError(f"{shorten(source)} is neither a file ({files}) nor a named data set; {hint}known are {_known()}")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from genz_ppl.data.files import read_text
 from genz_ppl.data.items import Items
 from genz_ppl.data.ratings import dimension_names
-from genz_ppl.data.reading import read_text, read_tsv
+from genz_ppl.data.reading import read_table
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import FieldValue, FloatArray
@@ -90,7 +91,7 @@ def _embedding(file: Path, n_concepts: int) -> FloatArray:
 
 def _concepts(file: Path, ids: list[str]) -> dict[str, list[FieldValue]]:
     """The fields of the concepts, in the order of `ids`."""
-    table = read_tsv(file)
+    table = read_table(file, kind=".tsv")
     missing = [column for column in (_KEY, *_FIELDS.values()) if column not in table.columns]
     if missing:
         raise InputError(f"{file}: expected the column {missing[0]}, found {listing(table.columns)}; add it")

@@ -63,7 +63,7 @@ class Readings:
 
 
 def baseline(
-    items: Items | pd.DataFrame,
+    items: Any,
     model: str | FoundationModel = "rules",
     *,
     n_questions: int = 50,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
 from genz_ppl.data import Items
+from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.matching import with_roles
-from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.drive import drive
+from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import RunDirectory
-from genz_ppl.discovery.run.items import write_items
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Progress
@@ -34,7 +33,7 @@ __all__ = ["Discovery", "begin", "discover", "finished"]
 
 
 def discover(
-    items: Items | pd.DataFrame,
+    items: Any,
     model: str | FoundationModel = "rules",
     *,
     out: str | Path | None = None,
@@ -51,7 +50,7 @@ def discover(
 ) -> Discovery:
     """Find the yes/no questions that explain the targets of `items`.
 
-    items: Items, or a DataFrame whose columns are named as in `Items.from_frame` (target=, covariates=, text=, ...).
+    items: Items, or a table in memory (see `Items.from_frame`) whose columns are named by target=, covariates=, text=, ...
     model: "rules", "similarity", "phrases", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME",
     "package.module:object", or an object with answer, propose and suggest.
     out: a new folder for the run directory, which also keeps the answers; without it nothing is written. keep_texts: whether
@@ -89,7 +88,8 @@ def begin(
     """A run of a kind from its start to its end. noted: what its record says besides."""
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
+    with nullcontext() if noted.get("source") else in_python():
+        split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, split)
     run = kind(Problem(items, split, settings, loss, optim))
     check_fit_in_blocks(run.problem.data, run.problem.levels, settings.engine, settings.scheduler, settings.blocks)
@@ -106,13 +106,6 @@ def begin(
 def finished(
     run: MiningRun, progress: Progress, record: RunRecord, directory: RunDirectory | None, watchers: Watchers
 ) -> Discovery:
-    """The run from `progress` to its end: see `drive`."""
-    items, settings = run.problem.items, run.settings
-    assert run.model is not None
-    if directory is not None:
-        write_items(directory, items, run.problem.levels, record.keep_texts)
-    with watchers.displayed() as told:
-        told.watch(run.model)
-        record = drive(run, progress, record, directory, lambda current: told.step(current, settings))
-    warn_of_staircases(items, [one.text for one in progress.active])
-    return Discovery(progress, record, run.model, directory, items)
+    """The run from `progress` to its end: see `carried_out`."""
+    record = carried_out(run, progress, record, directory, watchers)
+    return Discovery(progress, record, run.model, directory, run.problem.items)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from genz_ppl.data import Items, Schema
 from genz_ppl.data.columns import BY_WORDS, Roles, as_names, render_lines, render_template
+from genz_ppl.data.frames import as_frame
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import GenzWarning, InputError, OptionError, did_you_mean
 from genz_ppl.llm.combined import parts_of
@@ -23,10 +23,10 @@ from genz_ppl.types import FloatArray, Item
 RULES = "rules"
 
 
-def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
-    """Items, of a DataFrame with the roles of its columns among what is given, and the settings that are left.
+def with_roles(items: Any, given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
+    """Items, of a table that `as_frame` knows with the roles of its columns among what is given, and the settings left.
 
-    Targets are read as classes as `classes_for` says. Raises OptionError for roles beside Items.
+    Targets are read as classes as `classes_for` says. Raises OptionError for roles beside Items, InputError for no table.
     """
     roles = Roles(**{name: given[name] for name in Roles.__annotations__ if name in given})  # type: ignore[typeddict-item]
     settings = {name: value for name, value in given.items() if name not in roles}
@@ -34,9 +34,7 @@ def with_roles(items: Items | pd.DataFrame, given: Mapping[str, Any]) -> tuple[I
         if roles:
             raise OptionError(f"{next(iter(roles))}: the items have their columns already; leave it out, or pass a DataFrame")
         return items, settings
-    if not isinstance(items, pd.DataFrame):
-        raise OptionError(f"items: expected Items or a DataFrame, got {type(items).__name__}; see Items.from_file for files")
-    return Items.from_frame(items, **{"classes": classes_for(settings.get("likelihood")), **roles}), settings
+    return Items.from_frame(as_frame(items), **{"classes": classes_for(settings.get("likelihood")), **roles}), settings
 
 
 def classes_for(likelihood: object) -> bool | str:

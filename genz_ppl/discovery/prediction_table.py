@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from genz_ppl.data import Schema
 from genz_ppl.diagnostics.measures import class_chances, kind_of
+from genz_ppl.discovery.run.states import scaling_of
+from genz_ppl.discovery.view import RunView
+from genz_ppl.inference.contributions import contributions
 from genz_ppl.inference.group_table import GroupEffects
+from genz_ppl.inference.posterior import column_names
 from genz_ppl.inference.prediction import Prediction
 from genz_ppl.models import Likelihood
 
@@ -30,6 +36,28 @@ def prediction_table(outcome: Prediction, index: pd.Index, schema: Schema, likel
         if not likelihood.is_of_classes:
             columns |= {f"{prefix}{part}": getattr(outcome, part)[:, position] for part in PARTS}
     return pd.DataFrame(columns, index=index)
+
+
+def explained_table(run: RunView, table: pd.DataFrame, answers: Tensor, covariates: Tensor) -> pd.DataFrame:
+    """Predictions of items with these answers, base, and a column a question; attrs["explained"] says what these are."""
+    state, seed, unit = run.progress.state, run.record.settings.seed, run.unit
+    texts = [record.text for record in run.progress.active]
+    columns = column_names(state.model.likelihood, run.schema.target, run.schema.classes)
+    usual = state.prior(torch.from_numpy(run.progress.train_answers)).mean(0)
+    found = contributions(state, scaling_of(run.record), answers, covariates, usual, seed)
+    several = len(columns) > 1
+    parts = {f"{name}: base" if several else "base": found.base[:, place] for place, name in enumerate(columns)}
+    for place, name in enumerate(columns):
+        parts |= {f"{name}: {text}" if several else text: found.parts[:, k, place] for k, text in enumerate(texts)}
+    explained = pd.concat([table, pd.DataFrame(parts, index=table.index)], axis=1)
+    of = {"": "the target's unit", "sd": "the targets' units"}.get(unit, unit)
+    explained.attrs["explained"] = (
+        f"contributions are in {of}, and add up with base to the prediction there"
+        if found.exact
+        else "a contribution is the change of the prediction where the answer to that question alone is taken away; with a "
+        "network as the link they need not add up"
+    )
+    return explained
 
 
 def _of_classes(outcome: Prediction, position: int, schema: Schema, likelihood: Likelihood) -> dict[str, object]:

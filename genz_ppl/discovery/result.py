@@ -14,25 +14,26 @@ import torch
 from genz_ppl.data import Items, Schema, frame_like
 from genz_ppl.data.readings import check_readings
 from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.discovery.answering import answers_of
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.display import one_line, page
+from genz_ppl.discovery.edit.editing import edit, undo
 from genz_ppl.discovery.estimates import run_effects
-from genz_ppl.discovery.matching import matched, needed_schema, warn_of_silence
-from genz_ppl.discovery.mine.oracle import Oracle
+from genz_ppl.discovery.matching import matched, needed_schema
 from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.pool import Pool, pool_of
-from genz_ppl.discovery.prediction_table import group_table, prediction_table
+from genz_ppl.discovery.prediction_table import explained_table, group_table, prediction_table
 from genz_ppl.discovery.ratings.rated_run import RatedRun
 from genz_ppl.discovery.reporting import gather, noted_ceiling
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.items import read_items
 from genz_ppl.discovery.run.problem import fitted_items
-from genz_ppl.discovery.run.progress import Counters, Progress
+from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.discovery.run.states import load_progress, scaling_of
 from genz_ppl.discovery.run.tables import curve_table, feature_table
-from genz_ppl.discovery.watch import OnAnswers, Watchers
+from genz_ppl.discovery.watch import OnAnswers
 from genz_ppl.errors import OptionError
 from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.group_table import group_effects
@@ -124,10 +125,11 @@ class Discovery:
         return str(self.progress.state.model.effect_unit)
 
     def effects(
-        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Items | None = None
+        self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Any = None
     ) -> pd.DataFrame:
         """Effects with intervals to publish, on items that chose no question: see `genz_ppl.discovery.estimates.run_effects`."""
-        return run_effects(self, self.progress, gold, level, error_rate_prior, items)
+        known = None if items is None else self.record.own_items(items)
+        return run_effects(self, self.progress, gold, level, error_rate_prior, known)
 
     @property
     def coefficients(self) -> pd.DataFrame:
@@ -179,20 +181,23 @@ class Discovery:
 
     def predict(
         self,
-        items: Items | pd.DataFrame,
+        items: Any,
         level: float = 0.9,
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
         progress: bool | None = None,
         predict_with: str = "list",
+        explain: bool = False,
     ) -> pd.DataFrame:
         """mean, sd, lower and upper for each item, on its index; with several targets the columns are "<target>_mean" and so on.
 
-        items: or a DataFrame; its columns are matched by name with those of the run. Targets and further columns are not needed.
+        items: Items or a table (see `Items.from_frame`), whose columns are matched by name with those of the run. Targets and
+        further columns are not needed.
         lower and upper hold `level` of the predictive distribution, features, noise and uncertain weights averaged over.
         Classes, two or more: most_probable and probability_<class>, with bernoulli before the others. Items of the run keep their
         answers; the model is asked about others only. model_settings: changes of a served model, as in `resume`; caps count anew.
         predict_with: "list", the features of the run, or "pool", all questions that it has the answers to: see `pool`.
+        explain: also base and what each question adds to it, by its text ("<target>: <text>" of several), see `Contributions`.
         """
         if not 0 < level < 1:
             raise OptionError(f"level: expected a number between 0 and 1, got {level!r}")
@@ -203,7 +208,8 @@ class Discovery:
         seed, state = self.record.settings.seed, run.progress.state
         with isolated(seed):
             outcome = predict(state, self._scaling, answers, covariates, seed, level)
-        return prediction_table(outcome, items.index, self.schema, state.model.likelihood)
+            table = prediction_table(outcome, items.index, self.schema, state.model.likelihood)
+        return explained_table(run, table, answers, covariates) if explain else table
 
     @cached_property
     def pool(self) -> Pool:
@@ -226,29 +232,24 @@ class Discovery:
     ) -> pd.DataFrame:
         """The embedding of an item after its first ratings: a table of mean and sd by target.
 
-        For runs whose targets are embeddings of ratings. The prediction is the prior, a Gaussian, and the ratings update it in
-        closed form (`genz_ppl.inference.ratings.warm_start.WarmStart`); without any rating it is the prediction itself.
-
-        item: the id of an item of the run, or one item with what a model reads (it is asked then). ratings: user to rating, or a
-        table with the columns user and rating; users by their numbers in the data set. factors: `RatedRun.recorded(run)`, once
-        for many updates; without it the ratings are read again from where the run had them, which takes seconds to minutes.
-        Raises InputError for an unknown item or user, OptionError where the targets are not embeddings of ratings.
+        For runs whose targets are embeddings of ratings: the prediction is the prior, which ratings update in closed form.
+        item, ratings: see `RatedRun.update`. factors: `RatedRun.recorded(run)`, once for many updates; else the ratings are read
+        again, which takes seconds to minutes. Raises InputError for an unknown item or user, OptionError for other targets.
         """
         return (RatedRun.recorded(self) if factors is None else factors).update(item, ratings)
 
-    def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems:
+    def fitted(self, items: Any = None, side: str = "train") -> FittedItems:
         """The fit as diagnostics see it. items: those of the run, None where it knows them itself; side: "train", or "test" and
         "held", where q is the prior of the answers.
 
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
-        if items is not None:
-            self.record.check_items(items)
-        items, record = self.items if items is None else items, self.record
+        record = self.record
+        items = self.items if items is None else record.own_items(items)
         part = items.take(getattr(record.split_of(items), side))
         return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, side)
 
-    def to_inference_data(self, items: Items | None = None) -> Any:
+    def to_inference_data(self, items: Any = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
 
         items: those of the run; not needed unless it was made by a version that did not note them.
@@ -260,7 +261,7 @@ class Discovery:
     def report(
         self,
         path: str | Path = "report.html",
-        items: Items | None = None,
+        items: Any = None,
         baseline: Sequence[tuple[int, float]] | None = None,
         figures: str | Path | None = None,
     ) -> None:
@@ -272,7 +273,7 @@ class Discovery:
         from genz_ppl.diagnostics.report.write import check_destination, write_figures, write_report
 
         check_destination(Path(path), figures)
-        data = gather(self, items, baseline)
+        data = gather(self, None if items is None else self.record.own_items(items), baseline)
         write_report(data, Path(path))
         if figures is not None:
             write_figures(data, Path(figures))
@@ -287,6 +288,14 @@ class Discovery:
             raise OptionError("items: the run's folder does not hold its data; pass the items that it was started on")
         return known
 
+    def edit(self, **changes: Any) -> Discovery:
+        """The run with questions dropped, added, reworded, locked: `run.edit(drop=["f2"], add=["..."])`, see `editing.edit`."""
+        return Discovery(*edit(self, **changes))
+
+    def undo(self) -> Discovery:
+        """The run in its folder as it was before its last edit."""
+        return Discovery(*undo(self), self._model, self.directory, self._items)
+
     def _own_items(self) -> Items | None:
         if self._items is None and self.directory is not None:
             self._items = read_items(self.directory, self.record)
@@ -297,9 +306,9 @@ class Discovery:
         """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
         return needed_schema(self.schema, self._texts, self.record.settings.model)
 
-    def matched(self, items: Items | pd.DataFrame) -> Items:
-        """Items, or a DataFrame's rows, with the columns of the run. Raises InputError, naming it, for one that they lack."""
-        found = frame_like(items, self.needed) if isinstance(items, pd.DataFrame) else items
+    def matched(self, items: Any) -> Items:
+        """Items, or the rows of a table (see `as_frame`), with the columns of the run. InputError names one they lack."""
+        found = items if isinstance(items, Items) else frame_like(items, self.needed)
         check_readings(self.schema, found.schema, found.name)
         return matched(found, self.schema, self.needed)
 
@@ -328,20 +337,14 @@ class Discovery:
 
     def answers(
         self,
-        items: Items | pd.DataFrame,
+        items: Any,
         model_settings: Mapping[str, Any] | None = None,
         on_answers: OnAnswers | None = None,
         progress: bool | None = False,
     ) -> FloatArray:
         """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
-        items, watchers, texts = self.matched(items), Watchers(None, on_answers, progress), self._texts
-        answers, missing = self.record.known_answers(self.progress, items)
-        if missing and texts:
-            asked, changes = [items[i] for i in missing], model_settings or {}
-            service = Service.recorded(self.record, self.directory, self._model, {**self._changes, **changes}, own_caps=False)
-            opened = service.open(self.record, None, items=asked)
-            with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
-                told.watch(opened)
-                answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
-            warn_of_silence(items, texts, answers[missing], self.progress.train_answers)
-        return answers
+        return answers_of(self, self.matched(items), model_settings or {}, on_answers, progress)
+
+    def service(self, changes: Mapping[str, Any], own_caps: bool = True) -> Service:
+        """The run's model, not opened yet, with changes: see `Service.recorded`."""
+        return Service.recorded(self.record, self.directory, self._model, {**self._changes, **changes}, own_caps)

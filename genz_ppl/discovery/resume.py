@@ -10,9 +10,9 @@ from typing import Any
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
-from genz_ppl.data import Items
 from genz_ppl.discovery.baseline import BaselineRun
 from genz_ppl.discovery.discover import finished
+from genz_ppl.discovery.edit.edited_run import EditedRun
 from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
@@ -27,7 +27,7 @@ from genz_ppl.settings import AUTO
 
 def resume(
     out: str | Path,
-    items: Items,
+    items: Any,
     model: str | FoundationModel | None = None,
     on_step: OnStep | None = None,
     on_answers: OnAnswers | None = None,
@@ -40,7 +40,7 @@ def resume(
 ) -> Discovery:
     """Go on where the run in the folder `out` was stopped, be it of `discover` or of `baseline`, to the end it would have had.
 
-    items: the same items as before (checked). model: needed when the run was given an object. model_settings: fields of
+    items: the same Items or table as before (checked). model: needed when the run was given an object. model_settings: fields of
     `ModelSettings` to change, such as caps, limits and workers; what decides the answers cannot change. device: where to go on,
     if not where the run was begun. store: another file of answers. loss, optim: to be given again where the run was given
     them.
@@ -51,7 +51,7 @@ def resume(
     record = directory.record()
     record.check_settings(directory.path)
     settings = record.settings if device is None else replace(record.settings, device=device)
-    record.check_items(items, f"the run in {directory.path}")
+    items = record.own_items(items, f"the run in {directory.path}")
     for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
         if was is not None and value is None:
             raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
@@ -60,6 +60,8 @@ def resume(
     problem = Problem(items, record.split_of(items), opened, loss, optim)
     check_fit_in_blocks(problem.data, problem.levels, settings.engine, settings.scheduler, settings.blocks)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
+    if record.edits and record.status != "done":
+        run = EditedRun(problem, record.edits)
     state = run.load(directory) or run.start()
     service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store})
     record = service.changed(record.changed(settings=run.settings))

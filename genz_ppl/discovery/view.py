@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pandas as pd
 from genz_ppl.data import Items, Schema
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.service import Service
 from genz_ppl.inference.posterior import FittedItems
 
 
@@ -17,6 +20,7 @@ class RunView(Protocol):
     """See `Discovery` for what each is."""
 
     schema: Schema
+    progress: Progress
     directory: RunDirectory | None
 
     @property
@@ -26,6 +30,8 @@ class RunView(Protocol):
     @property
     def features(self) -> pd.DataFrame: ...
     @property
+    def unit(self) -> str: ...
+    @property
     def curve(self) -> pd.DataFrame: ...
     @property
     def items(self) -> Items: ...
@@ -33,6 +39,7 @@ class RunView(Protocol):
     def summary(self) -> Summary: ...
     @property
     def ceiling(self) -> Ceiling | None: ...
+    def service(self, changes: Mapping[str, Any], own_caps: bool = True) -> Service: ...
     def fitted(self, items: Items | None = None, side: str = "train") -> FittedItems: ...
     def effects(
         self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = None, items: Items | None = None

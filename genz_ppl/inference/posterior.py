@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import drawn_models
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.weight_posterior import add_uncertainty
-from genz_ppl.models import GenZ
+from genz_ppl.models import GenZ, Likelihood
 from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
 from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray, IntArray
@@ -32,6 +32,18 @@ MOST_WORK = 4e8
 SWEEPS = 5
 # Numbers held at once (16 MB).
 CHUNK = 2**21
+
+
+def column_names(likelihood: Likelihood, names: Sequence[str], labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What the (T, L) values of predictions are about: see `FittedItems.column_names`."""
+    if not likelihood.is_of_classes:
+        known = labels if likelihood.name == "bernoulli" else ()
+        pairs = zip(names, known or [()] * len(names), strict=True)
+        return tuple(f"{name} is {of[1]}" if len(of) > 1 else name for name, of in pairs)
+    found = []
+    for name, of in zip(names, labels or [()] * len(names), strict=True):
+        found += [f"{name} is {label}" for label in (*of, *map(str, range(len(of), likelihood.n_classes)))]
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -67,15 +79,7 @@ class FittedItems:
     @property
     def column_names(self) -> tuple[str, ...]:
         """The targets; where they are classes, "<target> is <class>" for every class, but for two classes only the second."""
-        likelihood, names, labels = self.state.model.likelihood, self.target_names, self.class_names
-        if not likelihood.is_of_classes:
-            known = labels if likelihood.name == "bernoulli" else ()
-            pairs = zip(names, known or [()] * len(names), strict=True)
-            return tuple(f"{name} is {of[1]}" if len(of) > 1 else name for name, of in pairs)
-        found = []
-        for name, of in zip(names, labels or [()] * len(names), strict=True):
-            found += [f"{name} is {label}" for label in (*of, *map(str, range(len(of), likelihood.n_classes)))]
-        return tuple(found)
+        return column_names(self.state.model.likelihood, self.target_names, self.class_names)
 
     def with_parameters_of(self, other: FittedItems) -> FittedItems:
         """These items with the link and likelihood of another fit, and what is uncertain about them."""

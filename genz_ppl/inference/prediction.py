@@ -47,7 +47,11 @@ def predictive_mean(state: State, scaling: Scaling, answers: Tensor, covariates:
 
     Exact where there are closed forms or no more than DRAWS values of z, else an average over draws.
     """
-    prior, x = state.prior(answers), scaling.covariates(covariates)
+    return mean_at(state, scaling, state.prior(answers), scaling.covariates(covariates), seed)
+
+
+def mean_at(state: State, scaling: Scaling, prior: Tensor, x: Tensor, seed: int) -> FloatArray:
+    """The same at chances of a yes, (T, K), and the model's covariates."""
     state.model.eval()
     with torch.no_grad(), isolated(seed):
         location = state.model.expected(prior, x)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,8 @@ COMMANDS = (
     "resume",
     "predict",
     "features",
+    "edit",
+    "studio",
     "diagnose",
     "compare",
     "report",
@@ -51,6 +54,18 @@ def test_help_names_every_command(genz: Any, arguments: tuple[str, ...]) -> None
     for command in COMMANDS:
         assert re.search(rf"^\W*{command}\b", outcome.out, re.MULTILINE)
     assert len(outcome.out.splitlines()) < 45
+
+
+def test_shells_complete_words() -> None:
+    def completed(words: str, shell: str = "bash") -> list[str]:
+        given = {"_GENZ_COMPLETE": f"complete_{shell}", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        done = subprocess.run(
+            [sys.executable, "-m", "genz_ppl"], env={**os.environ, **given}, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert completed("genz pre") == ["predict"]
+    assert "--target" in completed("genz fit a.csv --ta")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

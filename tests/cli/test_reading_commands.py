@@ -249,3 +249,13 @@ def test_without_features_csv_has_its_header(genz: Any, fit: Any, table: Path) -
     empty = pd.read_csv(StringIO(genz("features", "out", "--csv").out))
     assert list(empty) == list(pd.read_csv("out/features.csv"))
     assert empty.empty
+
+
+def test_predictions_are_explained(genz: Any, done: Path, frame: pd.DataFrame) -> None:
+    frame.drop(columns="y").to_csv("new.csv", index=False)
+    shown = genz("predict", done, "new.csv", "--explain")
+    assert shown.code == 0
+    assert "genz: contributions are in the target's unit, and add up with base" in shown.err
+    table = pd.read_csv(StringIO(shown.out))
+    assert list(table)[:6] == ["id", "mean", "sd", "lower", "upper", "base"]
+    np.testing.assert_allclose(table.iloc[:, 5:].sum(axis=1), table["mean"], rtol=1e-6)

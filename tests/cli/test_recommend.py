@@ -110,7 +110,7 @@ def test_wrong_options_are_refused_in_a_line(
         (("users", "--top", 6, "--new"), "--top: expected a number from 1 to 5, the number of new items, got 6"),
         (("users", "--why", -1), "--why: expected a number of at least 0"),
         (("users", "--level", 0.5), "--level: only for runs of genz fit or cooccur"),
-        (("users", "--vectors", "x.parquet"), "--vectors: only for runs of genz fit or cooccur"),
+        (("users", "--vectors", "x.parquet"), "--vectors: only for runs of genz fit"),
         (("strange.csv",), "there is no user 'u99' and 1 more; did you mean 'u9'? give users of the pairs"),
     ],
 )

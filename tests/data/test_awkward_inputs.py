@@ -244,9 +244,15 @@ FILES = [
     Case(
         "another encoding",
         "x,y\ncafé,1\nb,2\n".encode("cp1252"),
-        "FILE: not UTF-8, byte 0xe9 at position 7 (line 2); re-save the file as UTF-8",
+        "FILE: not UTF-8, byte 0xe9 at position 7 (line 2); re-save the file as UTF-8, "
+        "or name its encoding with --encoding (encoding=)",
     ),
-    Case("UTF-16", "x,y\na,1\n".encode("utf-16"), "FILE: not UTF-8, byte 0xff at position 0 (line 1); re-save the file as UTF-8"),
+    Case(
+        "UTF-16",
+        "x,y\na,1\n".encode("utf-16"),
+        "FILE: not UTF-8, byte 0xff at position 0 (line 1); re-save the file as UTF-8, "
+        "or name its encoding with --encoding (encoding=)",
+    ),
     Case(
         "semicolons and decimal commas",
         "x;y\n1,250;1\n2,5;2\n",
@@ -269,7 +275,8 @@ FILES = [
     Case(
         "a comma too many",
         "x,y\na,b,1\n",
-        "FILE: line 2 has 3 cells but the header has 2; put quotes around cells that hold the separator",
+        "FILE: line 2 has 3 cells but the header has 2, separated by ','; "
+        "put quotes around cells that hold the separator, or name another one with --sep (sep=)",
     ),
     Case("columns of one name", "x,x,y\na,b,1\n", "FILE: duplicate column names (x); give each column its own name"),
     Case("an index without a name", ",x,y\n0,a,1\n1,b,2\n", (names, ["x"])),
@@ -290,12 +297,12 @@ FILES = [
     Case(
         "a spreadsheet",
         b"PK",
-        "FILE: unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl, .json, and those of text with "
+        "FILE: unknown suffix '.xls'; known are .csv, .tsv, .jsonl, .json, .parquet, .xlsx, and those of text with "
         ".gz, .bz2, .zst, .zip behind: "
         "save it as one of these",
         (),
         {},
-        ".xlsx",
+        ".xls",
     ),
     Case(
         "JSON with an array",
@@ -318,7 +325,7 @@ CELLS = [
     Case("whole numbers with gaps", frame(pd.array([1, None], dtype="Int64")), [1, None]),
     Case("decimals", frame([Decimal("1.50"), Decimal(2)]), [1.5, 2]),
     Case("lists and dates in them", frame([[1, 2], {"on": DAY}]), ["[1,2]", '{"on":"2020-12-31"}']),
-    Case("binary", frame([b"a", b"b"]), "the DataFrame: column 'x' holds binary data: name others with --text"),
+    Case("binary", frame([b"a", b"b"]), "the DataFrame: column 'x' holds binary data: name others with text="),
     Case("mixed types", frame([1, "a", True]), [1, "a", True]),
     Case(
         "columns 1 and '1'",
@@ -333,9 +340,9 @@ TARGETS = [
     Case(
         "one value",
         WORDS.assign(y=1),
-        "the DataFrame: target 'y' is 1 wherever it has a value: there is nothing to explain; name another column with --target",
+        "the DataFrame: target 'y' is 1 wherever it has a value: there is nothing to explain; name another column with target=",
     ),
-    Case("no value", WORDS.assign(y=None), "the DataFrame: target 'y' has no values at all; name another column with --target"),
+    Case("no value", WORDS.assign(y=None), "the DataFrame: target 'y' has no values at all; name another column with target="),
     Case(
         "infinite targets",
         WORDS.assign(y=[1, np.inf, 2]),
@@ -382,7 +389,7 @@ TARGETS = [
     Case(
         "an id missing",
         WORDS.assign(key=["u", "", "v"]),
-        "the DataFrame: id column 'key' is empty in row 2; fill it in or drop --id",
+        "the DataFrame: id column 'key' is empty in row 2; fill it in or drop id=",
         (),
         {"id": "key"},
     ),

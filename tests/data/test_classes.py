@@ -159,7 +159,7 @@ def test_classes_that_cannot_be(wrong: object) -> None:
             "target 'y' has 101 different labels, more than 100: it looks like numbers or ids; drop classes=True",
         ),
         (["a", b"b"], {}, "target 'y', row 2 (id '1'): expected a class label, found b'b'"),
-        (["a", "b"], {"target": ()}, "name the column to explain with --target (columns: a, y)"),
+        (["a", "b"], {"target": ()}, "name the column to explain with target= (columns: a, y)"),
         (
             ["cat", "wolf\n"],
             {"classes": [["cat", "dog"]]},

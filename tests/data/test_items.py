@@ -142,7 +142,7 @@ def test_targets_stay_hidden_in_prediction_too() -> None:
         ({"target": ["y", "y"]}, "column 'y' is named twice as target"),
         ({"text": ["a", "a"]}, "column 'a' is named twice as text"),
         ({"split": "a", "group": "n"}, "split and group exclude each other"),
-        ({"target": ()}, "name the column to explain with --target (numeric columns: n, y)"),
+        ({"target": ()}, "name the column to explain with target= (numeric columns: n, y)"),
     ],
 )
 def test_roles_that_clash(roles: dict[str, object], expected: str) -> None:

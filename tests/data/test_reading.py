@@ -177,7 +177,11 @@ def test_a_column_without_a_name_is_not_read_unless_named(tmp_path: Path) -> Non
         ("a.jsonl", '{"a": ' + "[" * 100_000, "line 1: not valid JSON"),
         ("a.parquet", "PAR1 but not really", "not a readable parquet file"),
         ("a.parquet", "", "not a readable parquet file"),
-        ("a.xlsx", "x", "unknown suffix '.xlsx'; known are .csv, .tsv, .parquet, .jsonl, .json, and those of text with .gz, "),
+        (
+            "a.xls",
+            "x",
+            "unknown suffix '.xls'; known are .csv, .tsv, .jsonl, .json, .parquet, .xlsx, and those of text with .gz, ",
+        ),
         ("a.parquet.gz", "x", "unknown suffix '.gz'; known are .csv"),
         ("a.csv.gz", "not packed", "cannot be read"),
         ("a.csv.zst", "not packed", "cannot be read"),

@@ -78,7 +78,7 @@ def test_a_file_needs_a_target(table: Path) -> None:
         ("netflix:x,alpha=-1", {}, "alpha must be from 0 to 1, not -1"),
         ("movie:x", {}, "known are binary, houses:DIR"),
         ("house:x", {}, "did you mean 'houses'? known are binary, houses:DIR"),
-        ("https://example.org/x", {}, "neither a file (.csv, .tsv, .parquet, .jsonl, .json) nor a named data set"),
+        ("https:/x", {}, "neither a file (.csv, .tsv, .jsonl, .json, .parquet, .xlsx) nor a named data set"),
     ],
 )
 def test_sources_that_cannot_be(source: str, options: dict[str, str], expected: str) -> None:

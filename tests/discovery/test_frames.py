@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
-from genz_ppl import Discovery, Items, baseline, discover
+from genz_ppl import Discovery, Items, baseline, discover, resume
 from genz_ppl.discovery.matching import needed_schema
 from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.llm.rules.model import RulesModel
@@ -165,8 +166,8 @@ def test_roles_go_with_a_frame_alone(frame: pd.DataFrame) -> None:
     items = Items.from_frame(frame, target="price")
     with pytest.raises(OptionError, match="target: the items have their columns already"):
         discover(items, target="price")
-    with pytest.raises(OptionError, match="items: expected Items or a DataFrame, got str"):
-        discover("homes.csv", target="price")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"expected a DataFrame, got a str; .* Items.from_file\(path\)"):
+        discover("homes.csv", target="price")
     with pytest.raises(OptionError, match="name the column to explain"):
         discover(frame)
 
@@ -179,3 +180,22 @@ def test_classes_and_a_baseline_of_a_frame(frame: pd.DataFrame) -> None:
     assert run.predict(table).index.equals(table.index)
     asked = baseline(frame, target="price", text=["colour"], n_questions=3)
     assert asked.predict(frame).index.equals(frame.index)
+
+
+def test_tables_everywhere(frame: pd.DataFrame, run: Discovery, tmp_path: Path) -> None:
+    others = pyarrow.Table.from_pandas(frame)
+    np.testing.assert_array_equal(run.predict(others.drop_columns(["price"]))["mean"], run.predict(frame)["mean"])
+    assert run.directory is not None
+    again = resume(run.directory.path, frame)
+    assert again.features.equals(run.features)
+    assert again.fitted(frame, "test").item_ids == run.fitted(side="test").item_ids
+    again.report(tmp_path / "report.html", items=others)
+    with pytest.raises(InputError, match="the items are not those of the run; give the data it was started on"):
+        again.fitted(frame.iloc[::-1])
+    with pytest.raises(OptionError, match=r"got a ndarray, whose columns have no names; pass pd.DataFrame\(array"):
+        run.predict(frame.to_numpy())
+
+
+def test_settings_of_python_are_named_in_its_words(frame: pd.DataFrame) -> None:
+    with pytest.raises(OptionError, match=r"it comes from test_fraction=0\.99: take another fraction"):
+        discover(frame, target="price", test_fraction=0.99)

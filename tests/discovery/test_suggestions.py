@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from genz_ppl.types import Contrast, FloatArray, Item
 
 TRUE, OTHERS = ("is sweet", "is loud", "is old"), tuple(f"is on list {number}" for number in range(9))
 ALL = (*TRUE, *OTHERS)
-SEARCH = {"cycles": 2, "add": 3, "cut": 1, "proposals": 2, "seed": 1}
+SEARCH: dict[str, Any] = {"cycles": 2, "add": 3, "cut": 1, "proposals": 2, "seed": 1}
 
 
 class Knowing:

@@ -98,8 +98,9 @@ class Page:
 
     async def press(self, key: str, code: int) -> None:
         """Press a key on what has the focus."""
-        for kind in ("rawKeyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        written = {"text": "\r"} if key == "Enter" else {}  # without it a form is not sent
+        for kind, more in (("keyDown" if written else "rawKeyDown", written), ("keyUp", {})):
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
 
     async def picture(self) -> bytes:
         """A png of the whole page."""

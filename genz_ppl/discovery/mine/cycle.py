@@ -12,8 +12,8 @@ import torch
 from genz_ppl.discovery.mine.combine import combinations, complete, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
-from genz_ppl.discovery.mine.price import chance, cost, least_gain, prices
-from genz_ppl.discovery.mine.screening import Race, alike, normal_scores, telling_items, unfinished
+from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cuts, prices
+from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items, unfinished
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.mine.wordings import proposed, suggested
 from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
@@ -60,6 +60,9 @@ class Cycle:
         self.settings, self.items, self.test_items, self.held_items = settings, items, test_items, held_items
         self.data, self.oracle, self.task = data, oracle, task
         self.strategy = strategy or strategy_of(settings)
+        #: What people have said of questions: never to be pruned, and not to come back.
+        self.locked: frozenset[str] = frozenset()
+        self.vetoed: frozenset[str] = frozenset()
 
     def guide(self, progress: Progress) -> Guide:
         """The guide of the run's strategy, where it stands."""
@@ -80,7 +83,8 @@ class Cycle:
         compared = self.compared(progress, data, split)
         race = self.race(progress, split.posterior, compared)
         if self.settings.suggestions and not progress.pool:
-            texts = suggested(self.oracle, self.settings, self.items, self.task)
+            known = suggested(self.oracle, self.settings, self.items, self.task)
+            texts = [text for text in known if text not in self.vetoed]
             if self.settings.screen:
                 race.look_at(texts)
             else:
@@ -93,7 +97,7 @@ class Cycle:
             return [("add", best.text)]
         positive, negative = self.shown(progress, split, compared)
         progress.splits = [*progress.splits, packed_split(split.posterior)][-MOST_REMEMBERED:]
-        wordings = proposed(self.oracle, self.settings, self.contrast(progress, positive, negative))
+        wordings = proposed(self.oracle, self.settings, self.contrast(progress, positive, negative), self.vetoed)
         answered = self.answered(progress, race, wordings, self.unused(progress) if self.settings.reconsider else [])
         events = self.discarded(progress, answered)
         best = self.best_candidate(progress, data, list(wordings))
@@ -136,7 +140,7 @@ class Cycle:
 
     def unused(self, progress: Progress) -> list[str]:
         """The wordings of the pool that are not in the model."""
-        active = {record.text for record in progress.active}
+        active = {record.text for record in progress.active} | self.vetoed
         return [text for text in progress.pool if text not in active]
 
     def answered(self, progress: Progress, race: Race, wordings: Mapping[str, int], known: list[str]) -> list[str | None]:
@@ -199,7 +203,7 @@ class Cycle:
 
     def usable(self, progress: Progress, texts: Iterable[str]) -> list[str]:
         """Those that have answers on all training items, neither too rare nor too common, and are not in the model."""
-        active, share = {record.text for record in progress.active}, self.settings.smallest_share
+        active, share = {record.text for record in progress.active} | self.vetoed, self.settings.smallest_share
         known = [text for text in dict.fromkeys(texts) if text not in active and text in progress.pool]
         whole = [text for text in known if asked(progress.pool[text]).all()]
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
@@ -246,17 +250,13 @@ class Cycle:
         steps = self.settings.refit_steps
         judge, data = judge_of(progress.state, self.training_data(progress), steps)
         steps = steps_of(judge.model, steps)
-        if priced:
-            least = prices(self.settings, progress, freedoms(judge, data))
-        else:
-            # A cut explores what else there is; taken back, be it as its opposite, it has shown that nothing else is better.
-            cut = [] if self.settings.paper else [progress.pool[one.text] for one in progress.features if not one.active]
-            back = [any(alike(progress.pool[one.text], entry) for entry in cut) for one in progress.active]
-            least = [float("-inf") if known else float("inf") for known in back]
-            if max(least) < 0:
-                return []
+        own = prices(self.settings, progress, freedoms(judge, data)) if priced else limits_of_cuts(self.settings, progress)
+        least = [float("-inf") if one.text in self.locked else each for one, each in zip(progress.active, own, strict=True)]
+        free = [each for each in least if each > float("-inf")]
+        if not free:
+            return []
         # Where all prices are equal, they make no difference, and none by rounding either.
-        saved = data.targets.new_tensor([each - min(least) if priced else min(each, 0.0) for each in least])
+        saved = data.targets.new_tensor([each - min(free) if priced else min(each, 0.0) for each in least])
         removal = least_useful(judge, data, steps, prices=saved)
         if refit(judge.copy(), data, steps).total - removal.bound >= least[removal.feature]:
             return []

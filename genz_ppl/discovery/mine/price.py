@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from genz_ppl.discovery.mine.screening import alike
 from genz_ppl.discovery.run.progress import Progress, Snapshot
 from genz_ppl.inference.worth.candidates import Candidate
 from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
@@ -52,3 +53,14 @@ def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> flo
     searched = {record.id: record.searched for record in progress.features}
     each = enumerate(zip(model.ids, own, strict=True))
     return sum(price(settings, progress, number == 0, freedoms, searched[id]) for number, (id, freedoms) in each)
+
+
+def limits_of_cuts(settings: DiscoverSettings, progress: Progress) -> list[float]:
+    """Nats that a cut may cost, by active feature: any for most, none for one that was cut before.
+
+    A cut explores what else there is; taken back, be it as its opposite, it has shown that nothing else is better. As published
+    there is no such rule.
+    """
+    cut = [] if settings.paper else [progress.pool[record.text] for record in progress.features if not record.active]
+    back = [any(alike(progress.pool[record.text], entry) for entry in cut) for record in progress.active]
+    return [float("-inf") if known else float("inf") for known in back]

@@ -36,7 +36,7 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     present = unpack(progress.pool[record.text])
     moved = [cycle.items[t].id for side, value in ((positive, 0.0), (negative, 1.0)) for t in side if present[t] == value]
     contrast = replace(contrast, improved=record.text, moved=tuple(moved))
-    wordings = proposed(cycle.oracle, cycle.settings, contrast)
+    wordings = proposed(cycle.oracle, cycle.settings, contrast, cycle.vetoed)
     race = cycle.race(progress, posterior, np.arange(len(posterior)), record.text)
     events = cycle.discarded(progress, cycle.answered(progress, race, wordings, []))
     rivals = cycle.usable(progress, wordings)

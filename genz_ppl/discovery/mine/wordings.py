@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -19,8 +19,9 @@ def suggested(oracle: Oracle, settings: DiscoverSettings, items: Sequence[Item],
     return oracle.suggest([items[t] for t in shown.tolist()], task, settings.suggestions or 0)
 
 
-def proposed(oracle: Oracle, settings: DiscoverSettings, contrast: Contrast) -> dict[str, int]:
-    """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1."""
+def proposed(oracle: Oracle, settings: DiscoverSettings, contrast: Contrast, vetoed: Collection[str] = ()) -> dict[str, int]:
+    """What the model proposes, asked one way round or both, with the side of the split that each is to name, +1 or -1; none of
+    those that people do not want."""
     if not contrast.positive or not contrast.negative:
         return {}
     n, polarity = settings.proposals, settings.polarity
@@ -35,5 +36,6 @@ def proposed(oracle: Oracle, settings: DiscoverSettings, contrast: Contrast) -> 
     turns = [turn for turn in itertools.chain.from_iterable(itertools.zip_longest(*lists)) if turn is not None]
     sides: dict[str, int] = {}
     for text, side in turns:
-        sides.setdefault(text, side)
+        if text not in vetoed:
+            sides.setdefault(text, side)
     return sides

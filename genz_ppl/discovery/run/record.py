@@ -131,6 +131,28 @@ class Brief:
         check_number("examples", self.examples, 1)
 
 
+class Edit(Part):
+    """What people changed of a run that ended at a step, in texts; reword: question to wording; mine: additions tried then."""
+
+    step: Annotated[int, Field(ge=0)] = 0
+    drop: list[str] = []
+    add: list[str] = []
+    reword: dict[str, str] = {}
+    lock: list[str] = []
+    unlock: list[str] = []
+    mine: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Questions that go, for good or for another wording."""
+        return (*self.drop, *self.reword)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Questions that come."""
+        return (*self.reword.values(), *self.add)
+
+
 class AnyRecord(Part):
     """What all kinds of runs record. id: of a run that spends or runs code, see `trust`; model_settings: of a served model."""
 
@@ -217,6 +239,8 @@ class RunRecord(AnyRecord):
     """Of one kind of items. roles: of the columns; content: hashes of the items; levels: the groups of the varying column.
     by_tails: whether the run itself chooses between Gaussian and Student-t noise, which its settings then name.
 
+    edits: by people, after the end; the last one may be under way.
+
     source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
     the run was given to train guides with.
     """
@@ -234,6 +258,7 @@ class RunRecord(AnyRecord):
     levels: list[str] = []
     by_tails: bool = False
     baseline: Brief | None = None
+    edits: list[Edit] = []
     loss: str | None = None
     optim: str | None = None
 
@@ -266,10 +291,12 @@ class RunRecord(AnyRecord):
             return self
         return self.changed(settings=replace(self.settings, likelihood=likelihood))
 
-    def check_items(self, items: Items, run: object = "the run") -> None:
-        """Raise InputError unless these are the items that the run was started on."""
-        if items.fingerprint() != self.fingerprint:
-            raise InputError(f"{items.name}: the items are not those of {run}; give the data it was started on")
+    def own_items(self, items: Any, run: object = "the run") -> Items:
+        """The items that the run was started on, of Items or a table (see `as_frame`). Raises InputError for others."""
+        found = items if isinstance(items, Items) else Items.from_frame(items, **self.roles.roles())
+        if found.fingerprint() != self.fingerprint:
+            raise InputError(f"{found.name}: the items are not those of {run}; give the data it was started on")
+        return found
 
     def split_of(self, items: Items) -> Split:
         """The split of the run, for the same items."""

@@ -1,0 +1,95 @@
+"""`Table`: the rows of a source before their columns have roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from genz_ppl.data.values import listing, plain_column, shorten, typed_column
+from genz_ppl.errors import InputError
+from genz_ppl.types import FieldValue
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a source holds, see above.
+
+    frame: one row per item. name: for messages. folder: what relative image paths start from.
+    written: the cells are text as written in a file, still without types.
+    unread: columns that a model does not read unless told to: an index, a column without a name.
+    commas: commas before decimals are likely, since they do not separate cells.
+    values: columns whose cells were read as a whole (see `readings`). styled: those of them that are numbers written as text.
+    """
+
+    frame: pd.DataFrame
+    name: str
+    folder: Path
+    written: bool = False
+    unread: frozenset[str] = frozenset()
+    commas: bool = False
+    values: Mapping[str, Sequence[FieldValue]] = field(default_factory=dict)
+    styled: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names in order."""
+        return [str(name) for name in self.frame.columns]
+
+    def cells(self, column: str) -> list[object]:
+        """The column's cells as the source holds them, numbers written as text as numbers once they have been read."""
+        return list(self.values[column] if column in self.styled else self.frame[column].tolist())
+
+    def plain_cells(self, column: str) -> list[FieldValue]:
+        """The column's cells as plain values, text where they are written. Raises InputError for binary data."""
+        if self.written:
+            return list(self.frame[column].tolist())
+        try:
+            return plain_column(self.frame[column])
+        except TypeError:
+            raise InputError(f"{self.name}: column {shorten(column)} holds binary data: name others with --text") from None
+
+    def fields(self, column: str) -> list[FieldValue]:
+        """The column's cells as typed plain values. Raises InputError for binary data."""
+        if column in self.values:
+            return list(self.values[column])
+        return typed_column(self.frame[column].tolist()) if self.written else self.plain_cells(column)
+
+    def is_binary(self, column: str) -> bool:
+        """Whether the column holds binary data."""
+        try:
+            self.plain_cells(column)
+        except InputError:
+            return True
+        return False
+
+    def numeric_columns(self) -> list[str]:
+        """Columns that hold numbers, true/false not counted."""
+        return [column for column in self.columns if self._is_numeric(column)]
+
+    def _is_numeric(self, column: str) -> bool:
+        present = [] if self.is_binary(column) else [value for value in self.fields(column) if value is not None]
+        return bool(present) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present)
+
+
+def table_from_frame(frame: pd.DataFrame, name: str = "the DataFrame", folder: Path | None = None) -> Table:
+    """A table of a DataFrame's cells; named index levels become columns that are not read unless named.
+
+    Raises InputError for duplicate column names and for a DataFrame without rows.
+    """
+    named = [str(level) for level in frame.index.names if level is not None and level not in frame.columns]
+    table = frame.reset_index(level=[level for level in frame.index.names if str(level) in named]) if named else frame
+    columns = [str(column) for column in table.columns]
+    check_columns(columns, name)
+    if not len(table):
+        raise InputError(f"{name}: there are no rows; at least one is needed")
+    return Table(table.set_axis(columns, axis=1), name, folder or Path(), unread=frozenset(named))
+
+
+def check_columns(columns: Sequence[str], name: str) -> None:
+    """Raise InputError for a name that two columns have."""
+    twice = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if twice:
+        raise InputError(f"{name}: duplicate column names ({listing(twice)}); give each column its own name")
