@@ -29,6 +29,7 @@ from genz_ppl.diagnostics.measures import cosine
 from genz_ppl.inference import fit
 from genz_ppl.inference.annotators.fit import AnnotatedFit, fit_annotators
 from genz_ppl.inference.annotators.telling import cascade, most_telling
+from genz_ppl.settings import CALIBRATION
 from genz_ppl.types import FloatArray
 
 TRAIN, TEST, FEATURES, SHARE = 600, 1000, 8, 0.76
@@ -118,7 +119,7 @@ def film_rows(folder: str, seed: int) -> Iterator[Row]:
     parties |= {f"{name} alone": [name] for name in everyone}
     for party, names in parties.items():
         train, test = ({name: everyone[name][side] for name in names} for side in (split.train, split.test))
-        found = fit_annotators(train, targets[split.train], shrinkage=True)
+        found = fit_annotators(train, targets[split.train], calibration=CALIBRATION, shrinkage=True)
         yield party, cosine(targets[split.test], found.predict(test))
         if party == "all three":
             wrong = [float((everyone[name][split.train] != truth[split.train]).mean()) for name in names]

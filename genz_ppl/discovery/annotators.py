@@ -174,7 +174,8 @@ def _options(train: FittedItems, **more: Any) -> dict[str, Any]:
     model = train.state.model
     a, b = model.features.concentration.tolist()
     kind = {"link": model.link.name, "likelihood": model.likelihood.name, "error_rate_prior": (a, b), "seed": train.seed}
-    return {**kind, "covariates": _x(train), "shrinkage": train.targets.shape[1] > 1 and model.has_closed_form, **more}
+    kind |= {"shrinkage": train.targets.shape[1] > 1 and model.has_closed_form, "calibration": model.calibration}
+    return {**kind, "covariates": _x(train), **more}
 
 
 def _x(part: FittedItems) -> FloatArray:

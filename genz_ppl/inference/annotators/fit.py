@@ -79,16 +79,16 @@ def fit_annotators(
     steps: int = 50,
     seed: int = 0,
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
+    calibration: float = 0.0,
     shrinkage: bool = False,
     n_classes: int | None = None,
 ) -> AnnotatedFit:
     """Fit p(y | z, x) p(h_1, ..., h_A | z) with one error rate for each question and annotator, z shared (Dawid and Skene 1979).
 
     answers: by the name of the annotator, (T, K) of 1, 0 and NaN where it was not asked. gold: (T, K), labels that are taken as
-    z, NaN where there is none. targets, covariates, error_rate_prior, shrinkage: as in `fit`. The bound is the paper's, without
-    calibration: error rates are pinned by how annotators agree, and an annotator's rates are drawn towards their common one. The
-    last 20 steps have near-exact posteriors where there are closed forms. Raises InputError for data that do not fit, OptionError
-    where nobody has answered.
+    z, NaN where there is none. targets, covariates, error_rate_prior, calibration, shrinkage: as in `fit`. An annotator's rates
+    are drawn towards their common one. The last 20 steps have near-exact posteriors where there are closed forms. Raises
+    InputError for data that do not fit, OptionError where nobody has answered.
     """
     if not answers:
         raise OptionError("annotators: expected answers of at least one, got none")
@@ -102,6 +102,7 @@ def fit_annotators(
         model = build_model(
             *(h.shape[1], y.shape[1], x.shape[1], link, likelihood, error_rate_prior),
             n_classes=class_count(y, likelihood, n_classes),
+            calibration=calibration,
             shrinkage=shrinkage,
         )
         model.likelihood.check(y)

@@ -151,7 +151,7 @@ class ClosedForm(Engine):
 
     def error_rates(self, state: State) -> None:
         """See `Engine.error_rates`; of a calibrated model with weights that follow."""
-        if state.model.calibration > 0:
+        if state.model.calibration > 0 and self.data.answers.dim() == 2:
             move_error_rates(state, self)
         else:
             super().error_rates(state)

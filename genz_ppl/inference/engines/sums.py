@@ -277,4 +277,6 @@ def is_linear_gaussian(model: GenZ, data: Data) -> bool:
     ridge = link.ridge()
     same = ridge is None or (ridge.shape[1] == 1 and link.shrinkage is not None)
     shared = same and link.pooling is None and link.coefficients().shape[1] == 1
+    if data.answers.dim() == 3 and model.marginal is not None:
+        return False  # what answers of several annotators predict is no sum over the signs of answers
     return shared and not model.likelihood.robust and data.complete

@@ -58,6 +58,15 @@ def test_each_annotators_rates_are_found_and_the_bound_never_falls() -> None:
     assert np.diff(found.bounds[30:]).min() > -1e-6 * abs(found.bounds[-1])
 
 
+@pytest.mark.parametrize("calibration", [0.0, 5.0])
+def test_what_features_leave_out_is_no_error_of_annotators_that_agree(calibration: float) -> None:
+    truth, targets, _ = world(n_items=600, n_features=8)
+    answers = {name: turned(truth[:, :4], share, seed) for seed, (name, share) in enumerate((("a", 0.05), ("b", 0.2)))}
+    found = fit_annotators(answers, targets, calibration=calibration, shrinkage=True)
+    off = np.abs(found.error_rates.mean(0) - [0.05, 0.2])
+    assert off.max() < (0.03 if calibration else 0.1), found.error_rates
+
+
 def test_gold_labels_are_the_truth_and_tell_the_rates() -> None:
     truth, targets, _ = world(n_items=800, n_targets=1)
     answers, gold = turned(truth, 0.2, 1), np.full(truth.shape, np.nan)
