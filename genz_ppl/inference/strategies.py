@@ -105,7 +105,7 @@ class Coordinate:
 class Enumerated:
     """Exact posteriors of up to 12 features."""
 
-    last_fit: ClassVar[LastFit | None] = None
+    last_fit: LastFit | None = None
     training: ClassVar[TrainingOptions | None] = None
 
     def check(self, n_items: int, n_features: int) -> None:
@@ -144,12 +144,12 @@ class Enumerated:
 class Guided:
     """A guide trained by epochs. structured: the last feature's posterior is exact given the others. See `TrainingOptions`."""
 
-    last_fit: ClassVar[LastFit | None] = None
     structured: bool = False
     bayesian: bool = False
     batch_size: int | None = None
     loss: ELBO | None = None
     optim: PyroOptim | None = None
+    last_fit: LastFit | None = None
 
     def check(self, n_items: int, n_features: int) -> None:
         """See `Strategy.check`."""
@@ -245,6 +245,6 @@ def strategy_of(settings: FitSettings | DiscoverSettings, loss: ELBO | None = No
     if isinstance(settings, FitSettings):
         return Coordinate(settings.expectation, settings.joint_moves)
     if settings.engine != "here":
-        how = {"engine": settings.engine, "scheduler": settings.scheduler, "shared": settings.blocks}
-        return Coordinate(last_fit=partial(fit_in_blocks, **how))
+        engine, scheduler, shared = settings.engine, settings.scheduler, settings.blocks
+        return Coordinate(last_fit=partial(fit_in_blocks, engine=engine, scheduler=scheduler, shared=shared))
     return Coordinate()
