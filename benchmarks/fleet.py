@@ -96,8 +96,8 @@ def measure(name: str, new: Callable[[int], str], options: argparse.Namespace) -
         claims += times
         rates.append(options.pairs / seconds)
     median, late = np.quantile(claims, [0.5, 0.99]) * 1e3
-    paid = f"{sum(twice):12} of {options.runs * options.pairs:8}"
-    print(f"{name:24} {options.runs:4} {paid} {len(claims):8} {median:9.1f} {late:9.1f} {np.median(rates):10.0f}", flush=True)
+    counted = f"{sum(twice):12} of {options.runs * options.pairs:8}"
+    print(f"{name:24} {options.runs:4} {counted} {len(claims):8} {median:9.1f} {late:9.1f} {np.median(rates):10.0f}", flush=True)
 
 
 def main() -> None:

@@ -166,12 +166,8 @@ def enumerates_counts(model: GenZ, n_items: int, n_features: int) -> bool:
 class Enumerated:
     """Exact posteriors of up to 12 features, near-exact ones of more."""
 
+    last_fit: LastFit | None = None
     training: ClassVar[TrainingOptions | None] = None
-
-    @property
-    def last_fit(self) -> LastFit | None:
-        """The usual one."""
-        return None
 
     def check(self, n_items: int, n_features: int) -> None:
         """See `check_enumeration`; of more features the memory is that of the combinations of some."""
@@ -224,11 +220,7 @@ class Guided:
     batch_size: int | None = None
     loss: ELBO | None = None
     optim: PyroOptim | None = None
-
-    @property
-    def last_fit(self) -> LastFit | None:
-        """The usual one."""
-        return None
+    last_fit: LastFit | None = None
 
     def check(self, n_items: int, n_features: int) -> None:
         """See `Strategy.check`."""

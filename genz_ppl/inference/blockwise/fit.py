@@ -189,9 +189,9 @@ class _Fit:
             "covariate_weights": solution[n_features + 1 :],
         }
         after = replace(before, **{name: value.numpy() for name, value in parts.items()})
-        known = found.squared_error(solution)
-        if known is not None:
-            total = known.numpy()
+        summed = found.squared_error(solution)
+        if summed is not None:
+            total: FloatArray = summed.numpy()
         else:
             present = self._place / "present.npz"
             after.save(present)
