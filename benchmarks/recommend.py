@@ -89,7 +89,7 @@ class Films:
 
 def show(name: str, values: dict[str, list[float]], seconds: list[float] | None = None) -> None:
     """One row of a table: mean ± sd."""
-    cells = [f"{np.mean(one):.4f} ± {np.std(one, ddof=1):.4f}" for one in values.values()]
+    cells = [f"{np.mean(one):.4f}" + (f" ± {np.std(one, ddof=1):.4f}" if len(one) > 1 else "") for one in values.values()]
     taken = "" if seconds is None else f" {np.mean(seconds):.0f} |"
     print(f"| {name} | {' | '.join(cells)} |{taken}", flush=True)
 
