@@ -1,7 +1,7 @@
 """Recommenders on MovieLens 1M: backbones, fusions, new items, lists of all items, mined questions; against shuffled profiles.
 
-    python benchmarks/recommend.py ../shared/data --work /tmp/recommend                 # everything; hours on slow cores
-    python benchmarks/recommend.py ../shared/data --work /tmp/recommend --part films    # see PARTS
+    python benchmarks/recommend.py ../shared/data --work films        # everything; hours on slow cores
+    python benchmarks/recommend.py ../shared/data --work films --part films    # see PARTS
 
 Liked: a rating of 4 or 5; users and items with at least five. Every list is ranked in full. Profiles are by template, of
 title, year, genres, director, actors and plot, with the embedded encoder's vectors; answers are those that
