@@ -1,7 +1,7 @@
 """Recommenders on MovieLens 1M: backbones, fusions, new items, lists of all items, mined questions; against shuffled profiles.
 
-    python benchmarks/recommend.py ../shared/data --work /tmp/recommend                 # everything; hours on slow cores
-    python benchmarks/recommend.py ../shared/data --work /tmp/recommend --part films    # see PARTS
+    python benchmarks/recommend.py ../shared/data --work films        # everything; hours on slow cores
+    python benchmarks/recommend.py ../shared/data --work films --part films    # see PARTS
 
 Liked: a rating of 4 or 5; users and items with at least five. Every list is ranked in full. Profiles are by template, of
 title, year, genres, director, actors and plot, with the embedded encoder's vectors; answers are those that
@@ -24,6 +24,7 @@ import pandas as pd
 
 from genz_ppl import Items, discover
 from genz_ppl.data.movielens import movielens_frame
+from genz_ppl.llm.combined import answers_by_parts
 from genz_ppl.profiles import Profiles, make_profiles
 from genz_ppl.recommend import RecommendSettings, full_ranking, paired_t, read_interactions, recommend
 from genz_ppl.recommend.calibrate import placing_of
@@ -76,13 +77,19 @@ class Films:
 
     def known(self, ids: tuple[str, ...], questions: list[str]) -> FloatArray:
         """(N, K) answers to some questions."""
-        found: FloatArray = self.answers.set_index("id").loc[list(ids), questions].to_numpy(dtype=np.float64)
-        return found
+        told = self.answers.set_index("id").loc[list(ids)]
+
+        def ask(texts: list[str]) -> FloatArray:
+            plain = [NOT.sub(r"\1", text) for text in texts]
+            found: FloatArray = told[plain].to_numpy(dtype=np.float64)
+            return np.where([NOT.fullmatch(text) is not None for text in texts], 1 - found, found)
+
+        return answers_by_parts(questions, ask)
 
 
 def show(name: str, values: dict[str, list[float]], seconds: list[float] | None = None) -> None:
     """One row of a table: mean ± sd."""
-    cells = [f"{np.mean(one):.4f} ± {np.std(one, ddof=1):.4f}" for one in values.values()]
+    cells = [f"{np.mean(one):.4f}" + (f" ± {np.std(one, ddof=1):.4f}" if len(one) > 1 else "") for one in values.values()]
     taken = "" if seconds is None else f" {np.mean(seconds):.0f} |"
     print(f"| {name} | {' | '.join(cells)} |{taken}", flush=True)
 
@@ -222,7 +229,7 @@ def _mined(films: Films, seeds: int, first: int) -> Iterator[tuple[int, float, f
         items = Items.from_frame(mining, id="movie", target=targets, text=("title", "year"))
         how: dict[str, Any] = {"likelihood": "isotropic", "max_features": 40, "cycles": 20, "patience": 10, "test_fraction": 0.05}
         run = discover(items, model=f"table:{films.table}", seed=seed, progress=False, **how)
-        texts = [NOT.sub(r"\1", one.text) for one in run.progress.active]
+        texts = [one.text for one in run.progress.active]
         taken = time.process_time() - began
         mined, every = (filled(known, split, films.known(known.items, one)) for one in (texts, questions))
         yield seed, mined, every, texts, taken
