@@ -69,8 +69,10 @@ def test_the_notebook_of_the_tutorial_runs(tmp_path: Path) -> None:
     ).execute()
     assert "<!doctype html>" in (tmp_path / "report.html").read_text(encoding="utf-8")[:200].lower()
     found = pd.read_csv(tmp_path / "run" / "features.csv")["text"].tolist()
-    assert any("comedy" in text for text in found)
+    assert any("genre" in text for text in found)
     assert any("robot" in text for text in found)
-    (both,) = [output["data"]["text/plain"] for output in notebook.cells[-1]["outputs"] if "data" in output]
+    both = next(
+        output["data"]["text/plain"] for output in notebook.cells[-1]["outputs"] if output["output_type"] == "execute_result"
+    )
     assert "age" in both
     assert "robot" in both
