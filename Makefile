@@ -12,7 +12,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
-.PHONY: help demo demo-cluster test slow lint bench clean
+.PHONY: help demo demo-cluster test slow lint docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test    all tests but the slow ones"
 	@echo "make slow    the slow tests, two of them with small models that this downloads (180 MB)"
 	@echo "make lint    ruff (rules and format) and mypy --strict"
+	@echo "make docs    the documentation as a site, in build/site; a warning is an error"
 	@echo "make bench   the comparisons in benchmarks/"
 	@echo "make clean   remove .venv, caches and build outputs"
 
@@ -61,6 +62,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy genz_ppl tests $(wildcard benchmarks/*.py examples/*.py docs/*.py)
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/make_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 CELLS = (
@@ -55,3 +56,23 @@ def of_kind(outputs: Sequence[Any], kind: str) -> str:
     """The only output of this kind."""
     (found,) = [output["data"][kind] for output in outputs if kind in output.get("data", {})]
     return str(found)
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_tutorial_runs(tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(Path(__file__).parent.parent / "examples" / "films.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not kept: they are made here"
+    nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    assert "<!doctype html>" in (tmp_path / "report.html").read_text(encoding="utf-8")[:200].lower()
+    found = pd.read_csv(tmp_path / "run" / "features.csv")["text"].tolist()
+    assert any("genre" in text for text in found)
+    assert any("robot" in text for text in found)
+    both = next(
+        output["data"]["text/plain"] for output in notebook.cells[-1]["outputs"] if output["output_type"] == "execute_result"
+    )
+    assert "age" in both
+    assert "robot" in both

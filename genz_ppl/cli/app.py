@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from genz_ppl.cli.baseline import baseline
+from genz_ppl.cli.card import card
 from genz_ppl.cli.coldstart import coldstart
 from genz_ppl.cli.compare import compare
 from genz_ppl.cli.cooccur import cooccur
@@ -55,6 +56,7 @@ for command in (
     diagnose,
     compare,
     report,
+    card,
     coldstart,
     recommend,
     pipeline,

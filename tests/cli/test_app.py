@@ -31,6 +31,7 @@ COMMANDS = (
     "diagnose",
     "compare",
     "report",
+    "card",
     "coldstart",
     "prompts",
 )

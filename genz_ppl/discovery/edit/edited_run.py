@@ -10,10 +10,10 @@ import torch
 
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.run.folder import RunDirectory
+from genz_ppl.discovery.run.forms import Edit
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import UNASKED, Event, FeatureRecord, Progress, asked, pack, unpack
-from genz_ppl.discovery.run.record import Edit
 from genz_ppl.errors import GenzWarning
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
@@ -94,9 +94,9 @@ class EditedRun(MiningRun):
     def take_in(self, progress: Progress, cycle: Cycle, text: str) -> list[Event]:
         """With a question, which is asked about where it was not yet; none, with a warning, if all its answers are the same."""
         known = progress.pool.setdefault(text, np.full(len(cycle.items), UNASKED, dtype=np.int8))
-        gaps = np.flatnonzero(~asked(known)).tolist()
-        if gaps:
-            known[gaps] = pack(cycle.oracle.answer([cycle.items[t] for t in gaps], [text])[:, 0])
+        gaps = np.flatnonzero(~asked(known))
+        if len(gaps):
+            known[gaps] = pack(cycle.oracle.answer([cycle.items[t] for t in gaps.tolist()], [text])[:, 0])
         answers, share = unpack(known), self.settings.smallest_share
         if len(np.unique(answers[~np.isnan(answers)])) < 2:
             warnings.warn(f"{text!r}: has the same answer for all training items and was left out", GenzWarning, stacklevel=2)

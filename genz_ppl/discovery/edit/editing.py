@@ -12,9 +12,10 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.edit.edited_run import EditedRun, locked_texts
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import METRICS_FILE, RUN_FILE, STATE_FILE, RunDirectory
+from genz_ppl.discovery.run.forms import Edit
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import FeatureRecord, Progress
-from genz_ppl.discovery.run.record import Edit, RunRecord
+from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.states import load_progress
 from genz_ppl.discovery.view import RunView
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers

@@ -60,9 +60,8 @@ class Cycle:
         self.settings, self.items, self.test_items, self.held_items = settings, items, test_items, held_items
         self.data, self.oracle, self.task = data, oracle, task
         self.strategy = strategy or strategy_of(settings)
-        #: What people have said of questions: never to be pruned, and not to come back.
-        self.locked: frozenset[str] = frozenset()
-        self.vetoed: frozenset[str] = frozenset()
+        #: Questions that people want never pruned, and not back.
+        self.locked, self.vetoed = frozenset[str](), frozenset[str]()
 
     def guide(self, progress: Progress) -> Guide:
         """The guide of the run's strategy, where it stands."""

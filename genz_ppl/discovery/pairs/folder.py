@@ -9,7 +9,8 @@ import pandas as pd
 from pydantic import Field
 
 from genz_ppl.discovery.run.folder import AnyDirectory, RunDirectory
-from genz_ppl.discovery.run.record import PairRecord, Whole, part
+from genz_ppl.discovery.run.forms import part
+from genz_ppl.discovery.run.record import PairRecord, Whole
 from genz_ppl.discovery.run.tables import rate_columns
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.settings import PairSettings

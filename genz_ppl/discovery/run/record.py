@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import (
@@ -19,13 +19,13 @@ from pydantic import (
     PrivateAttr,
     TypeAdapter,
     ValidationError,
-    create_model,
     model_validator,
 )
 from pydantic_core import core_schema
 
 from genz_ppl.data import Items, Schema, Split
 from genz_ppl.data.values import readable
+from genz_ppl.discovery.run.forms import Edit, Part, part, read_as
 from genz_ppl.discovery.run.progress import Progress, asked
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.served.settings import ModelSettings, is_served
@@ -37,22 +37,8 @@ from genz_ppl.types import FloatArray, Item
 FORMAT = 2
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
-Form = TypeVar("Form", bound=BaseModel)
-_STRICT = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=(), populate_by_name=True)
 Whole = Annotated[int, Field(ge=1, le=100_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """A JSON object with entries of these types; what a later version has besides is let through."""
-
-    model_config = _STRICT
-
-
-def part(**entries: Any) -> type[BaseModel]:
-    """The same made of types by name, (type, default) where an entry may be missing."""
-    needed = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in entries.items()}
-    return create_model("part", __config__=_STRICT, **needed)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
@@ -101,7 +87,7 @@ class Sides(Part):
 class AllSides(Sides):
     """The same, and of each item held back."""
 
-    held: list[str] = []
+    held: list[str] = Field(default_factory=list)
 
 
 class Units(Part):
@@ -113,7 +99,7 @@ class Units(Part):
     target_spread: list[float]
     covariate_centre: list[float]
     covariate_spread: list[float]
-    effect_spread: list[list[float]] = []
+    effect_spread: list[list[float]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,28 +115,6 @@ class Brief:
             raise OptionError("task: expected a description of the task, got an empty text; leave it out for the default")
         check_number("n_questions", self.n_questions, 1)
         check_number("examples", self.examples, 1)
-
-
-class Edit(Part):
-    """What people changed of a run that ended at a step, in texts; reword: question to wording; mine: additions tried then."""
-
-    step: Annotated[int, Field(ge=0)] = 0
-    drop: list[str] = []
-    add: list[str] = []
-    reword: dict[str, str] = {}
-    lock: list[str] = []
-    unlock: list[str] = []
-    mine: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def gone(self) -> tuple[str, ...]:
-        """Questions that go, for good or for another wording."""
-        return (*self.drop, *self.reword)
-
-    @property
-    def added(self) -> tuple[str, ...]:
-        """Questions that come."""
-        return (*self.reword.values(), *self.add)
 
 
 class AnyRecord(Part):
@@ -255,10 +219,10 @@ class RunRecord(AnyRecord):
     split: AllSides
     contents: AllSides = Field(alias="content")
     n_classes: Whole = 2
-    levels: list[str] = []
+    levels: list[str] = Field(default_factory=list)
     by_tails: bool = False
     baseline: Brief | None = None
-    edits: list[Edit] = []
+    edits: list[Edit] = Field(default_factory=list)
     loss: str | None = None
     optim: str | None = None
 
@@ -356,13 +320,3 @@ def content_hashes(items: Iterable[Item]) -> list[str]:
     said = ([item.text, dict(item.fields), [path.name for path in item.images]] for item in items)
     texts = (json.dumps(content, sort_keys=True, default=readable) for content in said)
     return [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] for text in texts]
-
-
-def read_as(form: type[Form], content: str | bytes) -> Form:
-    """The JSON object, if it is of that form. Raises ValueError, in one line, for anything else."""
-    try:
-        return form.model_validate_json(content)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise ValueError(f"{place and f'{place}: '}{fault['msg'].removeprefix('Value error, ')}") from None

@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from genz_ppl.discovery.run.forms import part, read_as
 from genz_ppl.discovery.run.progress import CURVE, Counters, FeatureRecord, Progress
-from genz_ppl.discovery.run.record import part, read_as
 
 Arrays = dict[str, NDArray[Any]]
 # What reading a file that is no state of this kind of run may raise.
