@@ -108,7 +108,7 @@ def film_rows(folder: str, seed: int) -> Iterator[Row]:
     third = turned(truth, 0.1, random)
     third[:, ::4] = (random.random(third[:, ::4].shape) < 0.5).astype(float)
     everyone = {"5 % wrong": turned(truth, 0.05, random), "20 % wrong": turned(truth, 0.2, random), "some guessed": third}
-    votes = (sum(everyone.values()) > 1).astype(float)
+    votes = (np.sum(list(everyone.values()), axis=0) > 1).astype(float)
     voted = fit(votes[split.train], targets[split.train])
     yield "two of three, `fit`", cosine(targets[split.test], voted.predict(votes[split.test]))
     best = everyone["5 % wrong"]

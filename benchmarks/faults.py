@@ -34,6 +34,7 @@ from genz_ppl.llm.served import calling
 from genz_ppl.llm.served.keys import item_hash
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.types import Item
 
 ITEMS = [Item(str(i), f"house number {i} with " + "granite " * (i % 3 == 0) + "pool" * (i % 2)) for i in range(23)]
@@ -84,6 +85,7 @@ def run(pattern: Pattern) -> Outcome:
         assert (right | ~given).all(), "a wrong answer is stored"
         assert end == "stopped" or ((answers == values) | np.isnan(answers)).all(), "an answer is lost"
         assert end == "done" or not (known & ~given).any(), "a question is given up where the server was in trouble"
+        assert isinstance(model.store, AnswerStore)
         with model.store.using() as tables:
             left = tables.connection.execute(
                 "SELECT (SELECT count(*) FROM leases) + (SELECT count(*) FROM attempts WHERE settled IS NULL)"

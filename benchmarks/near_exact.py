@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "inference"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from test_near_exact import density_of, started, summed
+from near_exact_worlds import density_of, started, summed
 
 from genz_ppl.inference import isolated
 from genz_ppl.inference.engines.choose import engine_for

@@ -46,7 +46,7 @@ def baseline(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Ask for questions from a task description alone: what fit must beat.
+    """Ask for questions from the task alone: what fit must beat.
 
     All of them are answered, and pruned one by one.
     """

@@ -56,7 +56,7 @@ def compare(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Compare runs by PSIS-LOO and by held-out error and density: linear or neural, which likelihood?
+    """Compare runs by PSIS-LOO and by held-out error and density.
 
     With --annotators: of one run, which model errs on which question, how they agree, and what dropping one costs.
     """

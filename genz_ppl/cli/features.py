@@ -24,7 +24,7 @@ def features(
     ] = "effect",
     config: options.Config = None,
 ) -> None:
-    """Show the questions of the run in DIR with effects and error rates."""
+    """Show the questions of the run in DIR, effects and error rates."""
     if as_json and as_csv:
         raise OptionError("--json and --csv exclude each other: drop one of the two")
     from genz_ppl.cli.pair_tables import print_pair_features

@@ -18,7 +18,9 @@ def gold(
     raw: options.Raw = False,
     config: options.Config = None,
 ) -> None:
-    """Write the items and questions of the run in DIR whose labels by people would narrow its effects most.
+    """Choose answers of the run in DIR for people to label.
+
+    Those items and questions whose labels would narrow its effects most.
 
     Fill in the column answer, yes or no, then: genz compare DIR --annotators run --gold FILE.
     """

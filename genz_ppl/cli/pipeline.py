@@ -38,7 +38,9 @@ def pipeline(
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Show the commands and what is done already; do nothing.")] = False,
 ) -> None:
-    """Run profile → fit → recommend → report as one file says; given again, it goes on where it stopped.
+    """Run profile → fit → recommend → report as one file says.
+
+    Given again, it goes on where it stopped.
 
     Questions are mined for the recommender: `genz fit` explains the factors that a backbone finds in training pairs, and their
     answers are the features that it is proved with, on the pairs that neither has seen. Each step is a command that is shown.

@@ -64,7 +64,9 @@ def recommend(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Recommend items to users, with profiles fused in, and prove on splits whether profiles help.
+    """Recommend items to users, and prove whether profiles help.
+
+    On splits, with profiles fused in.
 
     Against the same model without profiles, and with profiles shuffled among items. `genz predict DIR users --top 20` gives
     lists, with --new of new items alone, with --why 3 with reasons; `genz report DIR` a page. Serving asks no model.

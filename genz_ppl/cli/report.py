@@ -40,7 +40,7 @@ def report(
     ] = None,
     config: options.Config = None,
 ) -> None:
-    """Write what the run in DIR found, how, and how well, as one HTML file.
+    """Write what the run in DIR found, and how, as one HTML file.
 
     It needs no network.
     """

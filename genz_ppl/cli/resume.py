@@ -25,7 +25,7 @@ def resume(
     config: options.Config = None,
     **_: Any,
 ) -> None:
-    """Go on where the stopped run in DIR was, to the end it would have had.
+    """Go on where the stopped run in DIR was, to the same end.
 
     With higher caps if given. A run on standard input takes it again.
     """

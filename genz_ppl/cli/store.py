@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from genz_ppl.llm.store.postgres.status import FleetStatus
     from genz_ppl.llm.store.tools import StoreInfo
 
-store_app = typer.Typer(help="Show, watch, export, import, repair or prune the shared store of answers.", rich_markup_mode="rich")
+store_app = typer.Typer(help="Show, watch, copy, repair or prune the shared store of answers.", rich_markup_mode="rich")
 
 Store = Annotated[
     str | None,

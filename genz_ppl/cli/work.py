@@ -24,7 +24,9 @@ Idle = Annotated[
 def work(
     context: typer.Context, store: Place, model: Model, *, idle: Idle = None, quiet: options.Quiet = False, **_: Any
 ) -> None:
-    """Make the calls of runs that were started with --workers 0 and the same store, model and server. On any number of hosts.
+    """Make the calls of runs that were started with --workers 0.
+
+    Of those with the same store, model and server, on any number of hosts.
 
     What is asked, how, and the caps come from the runs; the key is this host's OPENAI_API_KEY. Safe to kill: what was answered is
     stored, and what was in flight is asked again by others.

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genz_ppl.inference.engines import closed_form
+from genz_ppl.inference.engines import item_sweep
 from genz_ppl.inference.engines import sums as linear_gaussian
-from genz_ppl.inference.engines.closed_form import FEW_TARGETS, ClosedForm
+from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.item_sweep import FEW_TARGETS
 from genz_ppl.inference.engines.density import observation_log_density
 from genz_ppl.inference.engines.sums import closed_form_for, is_linear_gaussian
 from genz_ppl.inference.isolation import isolated
@@ -211,7 +212,7 @@ def test_either_way_of_sweeping_gives_the_same(size: dict[str, Any], problem: An
     other = state.copy()
     with pytest.MonkeyPatch.context() as patch:
         for few, target in ((100, state), (0, other)):
-            patch.setattr(closed_form, "FEW_TARGETS", few)
+            patch.setattr(item_sweep, "FEW_TARGETS", few)
             closed_form_for(target.model, data, joint_moves=False).sweep(target)
     torch.testing.assert_close(state.posterior, other.posterior, **CLOSE)
 

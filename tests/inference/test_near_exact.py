@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from near_exact_worlds import density_of, started, summed
 from torch import Tensor
 
 from genz_ppl.inference import FitResult, fit
@@ -31,13 +32,6 @@ def set_aside() -> Iterator[None]:
         yield
 
 
-def started(answers: Any, targets: Any, likelihood: str = "gaussian", **options: Any) -> tuple[State, Data]:
-    h, y = torch.from_numpy(answers), torch.from_numpy(targets)
-    x = torch.zeros(len(h), 0, dtype=torch.float64)
-    data = Scaling.of(y, x, LIKELIHOODS[likelihood]).data(h, x, y)
-    return start_state(build_model(h.shape[1], y.shape[1], 0, likelihood=likelihood, **options), data), data
-
-
 def drawn(seed: int, n_features: int, n_items: int, own: bool, strength: float = 2.0) -> tuple[Tensor, Tensor]:
     """Field, (K, B), and gram, (K, K) or each item's own, of couplings strong enough for several modes."""
     random = np.random.default_rng(seed)
@@ -47,33 +41,6 @@ def drawn(seed: int, n_features: int, n_items: int, own: bool, strength: float =
     pull = (gram * truth).sum(1) + torch.from_numpy(strength * random.normal(size=(n_features, n_items)))
     field = pull - 0.5 * gram.diagonal(dim1=0, dim2=1).T
     return field, gram if own else gram[:, :, 0]
-
-
-def summed(field: Tensor, gram: Tensor) -> Tensor:
-    """log p(z | y, h), (2^K, B), one feature product after the other."""
-    bits = bit_table(len(field))
-    others = without_diagonal(gram)
-    met = (bits @ others * bits).sum(1, keepdim=True) if gram.dim() == 2 else torch.einsum("ri,ijb,rj->rb", bits, others, bits)
-    return (bits @ field - 0.5 * met).log_softmax(0)
-
-
-def density_of(parts: list[Part], q: Tensor) -> Tensor:
-    """log q(z) of every assignment, (2^K, B)."""
-    bits, certain = bit_table(len(q)), q.clamp(1e-300, 1 - 1e-15)
-    found = bits @ certain.log() + (1 - bits) @ torch.log1p(-certain)
-    for part in parts:
-        n_bits = part.bits
-        for place, item in enumerate(part.items.tolist()):
-            features = part.features[:, place].tolist()
-            rest = [k for k in range(len(q)) if k not in features]
-            row = (bits[:, features[:n_bits]] * 2.0 ** torch.arange(n_bits)).sum(1).long()
-            value = part.table[row, place].clamp(min=1e-300).log()
-            for j, feature in enumerate(features[n_bits:]):
-                yes = part.beside[row, j, place].clamp(1e-300, 1 - 1e-15)
-                value = value + torch.where(bits[:, feature] > 0.5, yes.log(), torch.log1p(-yes))
-            value = value + bits[:, rest] @ certain[rest, item].log() + (1 - bits[:, rest]) @ torch.log1p(-certain[rest, item])
-            found[:, item] = value
-    return found
 
 
 @pytest.mark.parametrize("own", [False, True])
