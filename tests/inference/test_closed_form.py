@@ -16,8 +16,8 @@ from torch import Tensor
 from genz_ppl.inference.engines import item_sweep
 from genz_ppl.inference.engines import sums as linear_gaussian
 from genz_ppl.inference.engines.closed_form import ClosedForm
-from genz_ppl.inference.engines.item_sweep import FEW_TARGETS
 from genz_ppl.inference.engines.density import observation_log_density
+from genz_ppl.inference.engines.item_sweep import FEW_TARGETS
 from genz_ppl.inference.engines.sums import closed_form_for, is_linear_gaussian
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model
@@ -226,7 +226,7 @@ def test_blocks_of_items_do_not_change_the_answer(
     whole, data = problem(0, link, n_items=23, missing_targets=missing_targets, likelihood=likelihood)
     parts = whole.copy()
     for state, block in ((whole, 1000), (parts, 5)):
-        monkeypatch.setattr(closed_form, "BLOCK", block)
+        monkeypatch.setattr(item_sweep, "BLOCK", block)
         monkeypatch.setattr(linear_gaussian, "BLOCK", block)
         method = closed_form_for(state.model, data)
         for _ in range(3):  # the third sweep tries joint moves

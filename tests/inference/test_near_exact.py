@@ -17,11 +17,9 @@ from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.coordinate import coordinate, em_step
 from genz_ppl.inference.engines.enumeration import enumerate_fit
 from genz_ppl.inference.engines.exact import bit_table
-from genz_ppl.inference.engines.joint import Part, Size, flip_costs, near_exact
-from genz_ppl.inference.engines.moves import without_diagonal
+from genz_ppl.inference.engines.joint import Size, flip_costs, near_exact
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
-from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import COMBINATIONS, THOROUGH
 from genz_ppl.models import LIKELIHOODS
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from genz_ppl.inference.engines.exact import bit_table
 from genz_ppl.inference.engines.joint import Part
 from genz_ppl.inference.engines.moves import without_diagonal
-from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import Scaling, build_model, start_state
 from genz_ppl.inference.state import Data, State
 from genz_ppl.models import LIKELIHOODS
