@@ -152,8 +152,7 @@ PAPER: dict[str, Any] = {
 FREE: dict[str, Any] = {"proposals": 24}
 # What a fit in blocks can do, so with --engine dask it is what a run does unless it is told otherwise; it then refuses.
 IN_BLOCKS: dict[str, Any] = {
-    **{"inference": "coordinate", "likelihood": "gaussian"},
-    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
+    **{"inference": "coordinate", "likelihood": "gaussian", "calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
 }
 # Items that wordings of a served model are compared on, unless the settings say otherwise.
 SCREENED = 80

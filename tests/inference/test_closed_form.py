@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genz_ppl.inference.engines import item_sweep
+from genz_ppl.inference.engines import closed_form, item_sweep
 from genz_ppl.inference.engines import sums as linear_gaussian
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.density import observation_log_density
@@ -226,7 +226,7 @@ def test_blocks_of_items_do_not_change_the_answer(
     whole, data = problem(0, link, n_items=23, missing_targets=missing_targets, likelihood=likelihood)
     parts = whole.copy()
     for state, block in ((whole, 1000), (parts, 5)):
-        monkeypatch.setattr(item_sweep, "BLOCK", block)
+        monkeypatch.setattr(closed_form, "BLOCK", block)
         monkeypatch.setattr(linear_gaussian, "BLOCK", block)
         method = closed_form_for(state.model, data)
         for _ in range(3):  # the third sweep tries joint moves
