@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genz_ppl.discovery.mine.screening import alike
+from genz_ppl.discovery.mine.screening import same_question
 from genz_ppl.discovery.run.progress import Progress, Snapshot
 from genz_ppl.inference.worth.candidates import Candidate
 from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
@@ -62,5 +62,5 @@ def limits_of_cuts(settings: DiscoverSettings, progress: Progress) -> list[float
     there is no such rule.
     """
     cut = [] if settings.paper else [progress.pool[record.text] for record in progress.features if not record.active]
-    back = [any(alike(progress.pool[record.text], entry) for entry in cut) for record in progress.active]
+    back = [any(same_question(progress.pool[record.text], entry) for entry in cut) for record in progress.active]
     return [float("-inf") if known else float("inf") for known in back]
