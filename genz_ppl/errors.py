@@ -40,6 +40,10 @@ class ModelError(GenzError, RuntimeError):
     exit_code: ClassVar[int] = 4
 
 
+class UnusableReplyError(ModelError):
+    """A foundation model replies, but never with what was asked for."""
+
+
 class StoreError(GenzError):
     """The store of answers cannot be opened, read or written. What it holds is kept; the run can be resumed."""
 

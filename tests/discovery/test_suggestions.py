@@ -12,6 +12,7 @@ import pytest
 from genz_ppl import Items, discover
 from genz_ppl.discovery.run.progress import asked
 from genz_ppl.discovery.run.service import make_settings
+from genz_ppl.errors import GenzWarning, UnusableReplyError
 from genz_ppl.types import Contrast, FloatArray, Item
 
 TRUE, OTHERS = ("is sweet", "is loud", "is old"), tuple(f"is on list {number}" for number in range(9))
@@ -88,3 +89,18 @@ def test_no_call_is_lost_by_a_second_run(world: tuple[Items, pd.DataFrame]) -> N
     runs = [discover(items, Knowing(present, TRUE), suggestions=3, screen=40, **SEARCH) for _ in range(2)]
     pd.testing.assert_frame_equal(runs[0].features, runs[1].features)
     pd.testing.assert_frame_equal(runs[0].curve.drop(columns="seconds"), runs[1].curve.drop(columns="seconds"))
+
+
+def test_a_model_without_any_is_no_end(world: tuple[Items, pd.DataFrame]) -> None:
+    """It may know nothing of a task and still word what it is shown."""
+
+    class Silent(Knowing):
+        def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+            raise UnusableReplyError("m gave no usable reply")
+
+    items, present = world
+    with pytest.warns(GenzWarning, match="starts without suggestions: m gave no usable reply"):
+        run = discover(items, Silent(present, ()), suggestions=3, **SEARCH)
+    plain = discover(items, Knowing(present, ()), **SEARCH)
+    assert run.status == "done"
+    assert run.features["text"].tolist() == plain.features["text"].tolist()

@@ -24,7 +24,7 @@ def _wordings(body: Body) -> list[str]:
         tuple(_item(text) for text in numbered_lines({"messages": [{"role": "user", "content": part}]})[0].values())
         for part in (above, below)
     ]
-    return _RULES.propose(Contrast(groups[0], groups[1]), 8) if all(groups) else []
+    return _RULES.propose(Contrast(groups[0], groups[1]), 8) if all(groups) else _RULES.suggest([*groups[0], *groups[1]], "", 8)
 
 
 #: For `fault_server.py --answerer numbers_answerer:answer`.

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.task import SHOWN
+from genz_ppl.errors import GenzWarning, UnusableReplyError
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, Item
 
 
 def suggested(oracle: Oracle, settings: DiscoverSettings, items: Sequence[Item], task: str) -> list[str]:
-    """Start from knowledge: questions from the task alone, some of the items shown with it."""
+    """Start from knowledge: questions from the task alone, some of the items shown with it; none, with a warning, from a model
+    that has none to give."""
     shown = np.sort(np.random.default_rng(settings.seed).permutation(len(items))[:SHOWN])
-    return oracle.suggest([items[t] for t in shown.tolist()], task, settings.suggestions or 0)
+    try:
+        return oracle.suggest([items[t] for t in shown.tolist()], task, settings.suggestions or 0)
+    except UnusableReplyError as error:
+        warnings.warn(f"the run starts without suggestions: {error}", GenzWarning, stacklevel=2)
+        return []
 
 
 def proposed(oracle: Oracle, settings: DiscoverSettings, contrast: Contrast, vetoed: Collection[str] = ()) -> dict[str, int]:

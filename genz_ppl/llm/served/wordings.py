@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from genz_ppl.errors import ModelError
+from genz_ppl.errors import UnusableReplyError
 from genz_ppl.llm.served.calling import GLANCE, Caller, Recorded
 from genz_ppl.llm.served.extraction import MOST_TRIES
 from genz_ppl.llm.served.faults import CallError
@@ -58,7 +58,7 @@ async def _asked(
             reason = error.reason
             parts = [part for part in parts if part != shown or not error.free]
     if otherwise is None or not await caller.works(request.model, started):
-        raise ModelError(
+        raise UnusableReplyError(
             f"{request.model} gave no usable reply to {tried} calls of the kind {request.kind!r} ({reason}); try another model"
         )
     attempt = caller.store.begin(caller.run, "given up", request.model, Spending())
