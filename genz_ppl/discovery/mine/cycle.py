@@ -81,7 +81,7 @@ class Cycle:
         split = self.split(progress, data)
         compared = self.compared(progress, data, split)
         race = self.race(progress, split.posterior, compared)
-        if self.settings.suggestions and not progress.pool:
+        if self.settings.suggestions and progress.step == 1 and not progress.pool:
             known = suggested(self.oracle, self.settings, self.items, self.task)
             texts = [text for text in known if text not in self.vetoed]
             if self.settings.screen:
