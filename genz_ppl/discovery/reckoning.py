@@ -269,7 +269,12 @@ class Reckoning:
             dollars = most.read * price.cost(most.largest, 0) / max(1, most.largest) + most.written * rate
             cost = typical.calls * price.cost(typical.read / max(1, typical.calls), typical.written / max(1, typical.calls))
         typically = Use(
-            round(typical.calls), round(usual), round(typical.read), round(typical.written), cost, round(typical.said)
+            round(typical.calls),
+            round(min(usual, answers)),
+            round(typical.read),
+            round(typical.written),
+            cost,
+            round(typical.said),
         )
         calls, read, written = (math.ceil(value - ROUNDING) for value in (most.calls, most.read, most.written))
         return Part(name, model, calls, round(answers), read, written, dollars, typically)

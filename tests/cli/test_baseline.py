@@ -31,7 +31,7 @@ def test_the_binary_numbers(genz: Any) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["question", "effect", "90", "%", "interval", "p_e", "prevalence", "gain"]
-    assert re.match(r"\d+ features; median absolute error \S+ on test items, \S+ on training items; .*written to out", lines[-3])
+    assert re.match(r"\d+ features; median absolute error \S+ on test items, \S+ on training items; .*written to out", lines[-4])
     counts = SUMMARY.match(lines[-2])
     assert counts is not None
     assert counts[3] == str(512 * int(counts[2]))

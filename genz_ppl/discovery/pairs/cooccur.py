@@ -53,7 +53,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[PairSettings, dict[str,
         "calibration": chosen.calibration if by_hand else 0.0,
         "shrinkage": chosen.shrinkage and by_hand,
         "error_rates": chosen.error_rates,
-        "test_at_end": search.get("test_at_end"),
+        **{name: search.get(name) for name in ("test_at_end", "suggestions")},
         "combine": search.get("combine", DiscoverSettings.combine),
     }
     return chosen, search | shared
