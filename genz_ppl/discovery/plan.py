@@ -29,9 +29,9 @@ def plan(
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
-    answers += (features if settings.test_at_end else additions) * min(settings.combine, wordings) * n_test
-    answers += features * min(settings.combine, wordings) * n_held
     wordings = wordings * additions + (settings.suggestions or 0)
+    parts = min(settings.combine, wordings)
+    answers += (features if settings.test_at_end else additions) * parts * n_test + features * parts * n_held
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
         answers = wordings * (n_train + n_test)
@@ -39,8 +39,8 @@ def plan(
     if model_settings is None:
         return outline
     reckoning = Reckoning(items, settings, model_settings, additions, min(additions, usual_additions(settings)), features)
-    parts = reckoning.parts() if brief is None else reckoning.baseline_parts(brief)
-    return replace(outline, parts=tuple(part for part in parts if part.calls))
+    listed = reckoning.parts() if brief is None else reckoning.baseline_parts(brief)
+    return replace(outline, parts=tuple(part for part in listed if part.calls))
 
 
 # Cycles that are gone through one by one.
