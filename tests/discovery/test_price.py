@@ -14,7 +14,7 @@ import torch
 from genz_ppl import Items, discover, resume
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cuts, price, prices
-from genz_ppl.discovery.run.progress import FeatureRecord, Progress, Snapshot, pack
+from genz_ppl.discovery.run.progress import FeatureRecord, Progress, Snapshot
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data
@@ -111,17 +111,12 @@ def test_a_stopped_run_remembers_its_prices(sized: Items, tmp_path: Path, assert
     assert "colour is red" in set(run.features[run.features["active"]]["text"])
 
 
-def test_what_came_back_is_not_cut_again_be_it_as_its_opposite() -> None:
-    """Of three questions in use one was never cut, one is the opposite of what was, and one nearly the same."""
-    random = np.random.default_rng(0)
-    first, second = ((random.random(60) < 0.5).astype(np.float64) for _ in range(2))
-    nearly = first.copy()
-    nearly[0] = 1 - nearly[0]
-    pool = {"first": pack(first), "not (first)": pack(1 - first), "nearly": pack(nearly), "second": pack(second)}
-    records = [FeatureRecord(f"f{k}", text, "mined", 1.0, k) for k, text in enumerate(("not (first)", "nearly", "second"))]
+def test_what_came_back_is_not_cut_again() -> None:
+    """As published there is no such rule."""
+    records = [FeatureRecord(f"f{k}", text, "mined", 1.0, k) for k, text in enumerate(("first", "second"))]
     gone = FeatureRecord("f9", "first", "mined", 1.0, 0, removed_at=4)
     state: Any = None
-    progress = Progress(state, 0.0, 0, features=[gone, *records], pool=pool)
+    progress = Progress(state, 0.0, 0, features=[gone, *records])
     infinity = float("inf")
-    assert limits_of_cuts(DiscoverSettings(), progress) == [-infinity, infinity, infinity]
-    assert limits_of_cuts(DiscoverSettings(paper=True), progress) == [infinity] * 3
+    assert limits_of_cuts(DiscoverSettings(), progress) == [-infinity, infinity]
+    assert limits_of_cuts(DiscoverSettings(paper=True), progress) == [infinity] * 2

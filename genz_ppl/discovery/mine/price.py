@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genz_ppl.discovery.mine.screening import same_question
 from genz_ppl.discovery.run.progress import Progress, Snapshot
 from genz_ppl.inference.worth.candidates import Candidate
 from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
@@ -58,9 +57,7 @@ def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> flo
 def limits_of_cuts(settings: DiscoverSettings, progress: Progress) -> list[float]:
     """Nats that a cut may cost, by active feature: any for most, none for one that was cut before.
 
-    A cut explores what else there is; taken back, be it as its opposite, it has shown that nothing else is better. As published
-    there is no such rule.
+    A cut explores what else there is; taken back, it has shown that nothing else is better. As published there is no such rule.
     """
-    cut = [] if settings.paper else [progress.pool[record.text] for record in progress.features if not record.active]
-    back = [any(same_question(progress.pool[record.text], entry) for entry in cut) for record in progress.active]
-    return [float("-inf") if known else float("inf") for known in back]
+    cut = set() if settings.paper else {record.text for record in progress.features if not record.active}
+    return [float("-inf") if record.text in cut else float("inf") for record in progress.active]

@@ -102,12 +102,6 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
     return min(differing, n - differing) <= SAME * n
 
 
-def same_question(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pool entries agree, or one with the other's opposite, on all items that both have an answer to."""
-    both = (one >= 0) & (other >= 0)
-    return bool((one[both] == other[both]).all() or (one[both] != other[both]).all())
-
-
 class Race:
     """One split's search among wordings. pool is extended in place. order: items in the order of asking.
 
