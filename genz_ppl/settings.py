@@ -141,6 +141,7 @@ PAPER: dict[str, Any] = {
     "combine": 1,
     "suggestions": 0,
     "likelihood": "gaussian",
+    "direction": False,
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
     "calibration": 0.0,
@@ -154,9 +155,8 @@ FREE: dict[str, Any] = {"proposals": 24}
 IN_BLOCKS: dict[str, Any] = {
     **{"inference": "coordinate", "likelihood": "gaussian", "calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
 }
-# Items that wordings of a served model are compared on, unless the settings say otherwise.
+# Items that wordings of a served model are compared on, and questions that it suggests at the start, if nothing else is said.
 SCREENED = 80
-# Questions that such a model suggests at the start.
 SUGGESTED = 20
 
 
@@ -198,7 +198,7 @@ class DiscoverSettings:
     calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
     shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
     error_rates: str = setting("auto", f"{RATES}; auto: by the last fit's bound (closed forms).", MODEL, choices=ERROR_RATE_NAMES)
-    direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
+    direction: bool | None = setting(None, "Explain only the direction of the targets; none: if they are an embedding.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
     add: int = setting(5, "Additions in a round.", SEARCH, low=1)

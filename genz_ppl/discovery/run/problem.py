@@ -16,7 +16,7 @@ from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
-from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
+from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, explains_direction
 from genz_ppl.discovery.run.trust import with_id
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
@@ -53,6 +53,7 @@ class Problem:
         if items.targets is None:
             raise ValueError("discovery needs targets")
         self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
+        settings = replace(settings, direction=explains_direction(items, settings))
         self.choice = likelihood_for(items, self.train, settings)
         self.by_tails = may_turn_robust(settings, self.choice, items.targets.shape[1])
         settings = replace(settings, likelihood=self.choice.likelihood)

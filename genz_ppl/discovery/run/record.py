@@ -57,7 +57,7 @@ class _Made:
 # What was done before there were such settings.
 _EARLIER: dict[str, Any] = {
     **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
-    **{"combine": 1, "test_at_end": False, "suggestions": 0},
+    **{"combine": 1, "test_at_end": False, "suggestions": 0, "direction": False},
 }
 
 
