@@ -22,6 +22,9 @@ from genz_ppl.llm.store.places import check_psycopg, is_shared, located
 from genz_ppl.settings import FREE, IN_BLOCKS, PAPER, SCREENED, SUGGESTED, DiscoverSettings
 from genz_ppl.types import Item
 
+# What a bill calls an object that proposes and does not answer.
+PROPOSER = "the model that proposes"
+
 
 @dataclass(frozen=True)
 class Service:
@@ -44,7 +47,9 @@ class Service:
         annotators: Sequence[str | FoundationModel] = (),
     ) -> Service:
         """What the user gave. Raises OptionError for settings that are wrong or go with no such model."""
-        check_names([name_of(one) for one in annotators])
+        if any(one is other for place, one in enumerate(annotators) for other in annotators[:place] if not isinstance(one, str)):
+            raise OptionError("annotators: an object is there twice; give each once")
+        check_names(names_of(annotators))
         first = next((one for one in (model, *annotators) if is_served(one)), None)
         if first is None:
             for name, given in (("model_settings", settings), ("store", store)):
@@ -76,7 +81,7 @@ class Service:
         given = {name: value for name, value in changes.items() if value is not None}
         annotators: Sequence[str | FoundationModel] | None = given.pop("annotators", None)
         if directory is not None:
-            others = None if annotators is None else ",".join(map(name_of, annotators))
+            others = None if annotators is None else ",".join(names_of(annotators))
             trust.check(record, directory.path, {"model": model, "annotators": others, **given})
         store = given.pop("store", None)
         settings = record.opened_with(given)
@@ -100,7 +105,7 @@ class Service:
     @property
     def names(self) -> list[str]:
         """Of those who answer."""
-        return [name_of(one) for one in self.annotators or (self.model,)]
+        return names_of(self.annotators or (self.model,))
 
     def changed(self, record: RunRecord) -> RunRecord:
         """The record of a run that goes on with this, which makes it the user's own."""
@@ -151,8 +156,10 @@ class Service:
     ) -> FoundationModel:
         """All of them as one model, by one budget."""
         opened: dict[str, FoundationModel] = {}
-        for model in (*self.annotators, self.model):
-            if (name := name_of(model)) not in opened:
+        own = (name for name, one in zip(self.names, self.annotators, strict=True) if one is self.model or one == self.model)
+        proposer = next(own, self.model if isinstance(self.model, str) else PROPOSER)
+        for name, model in zip((*self.names, proposer), (*self.annotators, self.model), strict=True):
+            if name not in opened:
                 settings = None
                 if is_served(model):
                     assert self.settings is not None
@@ -160,8 +167,15 @@ class Service:
                 one = Service(model, settings, self.store if settings else None)
                 opened[name] = one.open(record, directory, fresh, counters, items)
                 fresh = fresh and settings is None  # the others are booked with the first of them
-        proposer = name_of(self.model)
         return AnnotatorsModel({name: opened[name] for name in self.names}, (proposer, opened[proposer]))
+
+
+def names_of(models: Sequence[str | FoundationModel]) -> list[str]:
+    """As a record notes them; objects of one class are numbered."""
+    names = [name_of(one) for one in models]
+    numbers = [names[:place].count(name) for place, name in enumerate(names)]
+    numbered = zip(names, numbers, strict=True)
+    return [f"{name} {number + 1}" if number and name.startswith(OBJECT) else name for name, number in numbered]
 
 
 def annotators_of(
