@@ -93,6 +93,11 @@ class OpenAIModel:
         """What the run has used so far, before it was resumed included."""
         return self.caller.budget.spent
 
+    @spent.setter
+    def spent(self, spent: Spending) -> None:
+        """Go on from what another model of the run has left."""
+        self.caller.budget.spent = spent
+
     def close(self) -> None:
         """Close the connections. The model cannot be used after that."""
         self._finalizer()
