@@ -17,7 +17,7 @@ import pytest
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import fit
-from genz_ppl.inference.blockwise import steps
+from genz_ppl.inference.blockwise import moments
 from genz_ppl.inference.blockwise.files import blocks_in, read_block, write_blocks
 from genz_ppl.inference.blockwise.fit import BlockFit, fit_blocks
 from genz_ppl.inference.blockwise.runners import BRANCHES, Here, OnDask, open_runner
@@ -166,7 +166,7 @@ def test_parameters_come_back(tmp_path: Path) -> None:
 def test_moments_do_not_lose_digits_far_from_zero(tmp_path: Path) -> None:
     h, y, x = made(1000, 2, 1)
     write_blocks(tmp_path, h, y + 1e9, x, rows=90)
-    found = Here().joined(steps.moments_of, [str(file) for file in blocks_in(tmp_path)], steps.joined_moments)
+    found = Here().joined(moments.moments_of, [str(file) for file in blocks_in(tmp_path)], moments.joined_moments)
     np.testing.assert_allclose(np.sqrt(found.squares[0] / found.n), (y + 1e9).std(), rtol=1e-9)
 
 
