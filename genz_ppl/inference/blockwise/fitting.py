@@ -43,6 +43,17 @@ class BlockState:
         """From the q of this model's features in these places."""
         return Start(self.task.folder, self.task.step, tuple(rows))
 
+    def noted(self) -> dict[str, Any]:
+        """Plain values by which `read` finds it again, while its files are there."""
+        task = self.task
+        return {"bound": self.bound, "folder": task.folder, "step": task.step, "file": task.parameters, "features": self.features}
+
+    @classmethod
+    def read(cls, noted: dict[str, Any]) -> BlockState:
+        """What `noted` gave. Raises OSError, KeyError, TypeError or ValueError where that is not it."""
+        task = Task(noted["step"], noted["file"], noted["folder"], None, tuple(noted["features"]))
+        return cls(Parameters.load(task.parameters), task, float(noted["bound"]))
+
     def forget(self) -> None:
         """Delete what is kept of it."""
         shutil.rmtree(self.task.folder, ignore_errors=True)

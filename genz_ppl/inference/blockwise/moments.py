@@ -1,4 +1,4 @@
-"""What a fit to blocks needs to know of them once: means and spreads, how often questions have an answer, and which ones agree."""
+"""What a fit to blocks needs to know of them once: means and spreads, how many answers there are, and which agree."""
 
 from __future__ import annotations
 

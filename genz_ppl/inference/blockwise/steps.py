@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,14 @@ class Parameters:
 
     @classmethod
     def load(cls, path: str | Path) -> Parameters:
-        """What `save` has written."""
-        with np.load(path, allow_pickle=False) as found:
-            return cls(**{each.name: found[each.name] for each in fields(cls)})
+        """What `save` has written. A process reads a file once: all blocks of a step want the same."""
+        return _parameters(str(path), Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _parameters(path: str, _changed: int) -> Parameters:
+    with np.load(path, allow_pickle=False) as found:
+        return Parameters(**{each.name: found[each.name] for each in fields(Parameters)})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +22,7 @@ from genz_ppl.inference.blockwise.files import blocks_in, read_block, write_bloc
 from genz_ppl.inference.blockwise.fit import BlockFit, fit_blocks
 from genz_ppl.inference.blockwise.runners import BRANCHES, Here, OnDask, open_runner
 from genz_ppl.inference.blockwise.steps import Parameters
-from genz_ppl.types import FloatArray
-
-World = tuple[FloatArray, FloatArray, FloatArray]
-
-
-def made(n_items: int, n_features: int, n_targets: int, seed: int = 0, noise: float = 0.5) -> World:
-    """Answers, a tenth of them wrong and some missing, targets and two covariates."""
-    random = np.random.default_rng(seed)
-    z = random.random((n_items, n_features)) < random.uniform(0.2, 0.8, n_features)
-    x = random.normal(2.0, 3.0, size=(n_items, 2))
-    y = z @ random.normal(size=(n_features, n_targets)) + x @ random.normal(size=(2, n_targets))
-    y += noise * random.normal(size=y.shape) + 7.0
-    h = np.where(random.random(z.shape) < 0.1, ~z, z).astype(float)
-    h[random.random(z.shape) < 0.05] = np.nan
-    return h, y, x
-
-
-@pytest.fixture
-def world() -> World:
-    return made(2000, 5, 3)
-
-
-@pytest.fixture
-def folder(world: World, tmp_path: Path) -> Path:
-    h, y, x = world
-    write_blocks(tmp_path / "blocks", h, y, x, rows=130)  # 16 of them: two branches of the tree
-    return tmp_path / "blocks"
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[OnDask]:
-    pytest.importorskip("distributed", reason="needs Dask: the extra dask")
-    with open_runner("dask", workers=2) as runner:
-        assert isinstance(runner, OnDask)
-        yield runner
+from tests.inference.blockwise.conftest import World, made
 
 
 def same(one: BlockFit, other: BlockFit, most: float = 0.0) -> None:
