@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from genz_ppl.inference.blockwise.moments import agreement_of, joined_agreement
 from genz_ppl.inference.blockwise.runners import Here, OnDask
 from genz_ppl.inference.blockwise.sample import sampled
 from genz_ppl.inference.blockwise.scores import quick_gains, removal_losses, scores
-from genz_ppl.inference.blockwise.search import BlockEvent, BlockSearch, SearchRules, search_blocks
+from genz_ppl.inference.blockwise.search import BlockEvent, BlockSearch, Search, SearchRules, Stand, search_blocks
 from genz_ppl.inference.blockwise.trials import Trials
 from genz_ppl.inference.engines.coordinate import coordinate, refit
 from genz_ppl.inference.isolation import isolated
@@ -199,15 +199,25 @@ def test_a_whole_search_is_the_one_in_memory(many: World, blocks: Path) -> None:
     assert found.n_searched == 800
 
 
-def test_what_is_not_worth_its_price_goes_in_the_end(blocks: Path) -> None:
+def test_what_is_not_worth_its_price_goes_in_the_end(blocks: Path, tmp_path: Path) -> None:
+    fitting, state = begun(blocks, tmp_path / "fit", [5, 0, 1, 6, 2])
+    search = Search(fitting, blocks_in(blocks), tmp_path / "search", RULES, None)
+    stand = Stand(state, state, settled=True)
+    while search._moved(stand):
+        pass
+    assert {(one.event, one.column) for one in stand.events} == {("prune", 5), ("prune", 6)}
+    assert stand.state.features == (0, 1, 2)
+
+
+def test_rules_bound_what_is_found(blocks: Path) -> None:
     greedy = SearchRules(add=6, cut=0, cycles=1, refit_steps=STEPS, final_steps=4, smallest_gain=-1e9, smallest_worth=0)
-    kept = search_blocks(blocks, greedy, work=blocks.parent / "kept")
-    assert len(kept.fit.features) == 6
-    pruning = SearchRules(add=6, cut=0, cycles=1, refit_steps=STEPS, final_steps=4, smallest_gain=-1e9, smallest_worth=100)
-    pruned = search_blocks(blocks, pruning, work=blocks.parent / "pruned")
-    assert {one.event for one in pruned.events} == {"add", "prune"}
-    assert set(pruned.fit.features) < set(kept.fit.features)
-    assert len(search_blocks(blocks, SearchRules(max_features=2, cut=0), work=blocks.parent / "two").fit.features) == 2
+    assert len(search_blocks(blocks, greedy, work=blocks.parent / "greedy").fit.features) == 6
+    strict = replace(greedy, smallest_worth=100)
+    assert len(search_blocks(blocks, strict, work=blocks.parent / "strict").fit.features) < 6
+    few = replace(greedy, max_features=2)
+    assert len(search_blocks(blocks, few, work=blocks.parent / "two").fit.features) == 2
+    choosy = replace(greedy, smallest_gain=1e9)
+    assert search_blocks(blocks, choosy, work=blocks.parent / "none").fit.features == ()
 
 
 def alike(one: BlockSearch, other: BlockSearch) -> None:
