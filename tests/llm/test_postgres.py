@@ -48,6 +48,15 @@ while True:
     n += 5
     print(n, flush=True)
 """
+# Opens a store twenty times at the same moments as others that run this: whatever they meet, none may fail.
+OPENS = """
+import sys, time
+from genz_ppl.llm.store.places import open_shared
+import genz_ppl.llm.store.postgres.store
+time.sleep(2.0 - time.time() % 2.0)
+for _ in range(20):
+    open_shared(sys.argv[1]).close()
+"""
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -147,6 +156,14 @@ def test_tables_of_an_older_version_are_brought_up_to_date(address: str, monkeyp
     with open_shared(address) as store:
         assert store.lookup([RED], [item(1), item(2)])[0].tolist() == [[1.0], [0.0]]
         assert PostgresBatches(store).open("http://localhost/v1") == []
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT version FROM genz.version").fetchall() == [(schema.VERSION,)]
+
+
+def test_tables_are_made_once_by_many_who_come_at_once(address: str) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", OPENS, address], stderr=subprocess.PIPE) for _ in range(6)]
+    for process in processes:
+        assert process.communicate(timeout=120)[1] == b""
     with psycopg.connect(address) as connection:
         assert connection.execute("SELECT version FROM genz.version").fetchall() == [(schema.VERSION,)]
 

@@ -72,11 +72,8 @@ def prepare(connection: Connection[tuple[object, ...]], address: str) -> None:
     Raises StoreError for those of a newer version, or of none that is known.
     """
     with connection.transaction():
-        there = connection.execute("SELECT to_regclass('genz.version') IS NOT NULL").fetchone()
-        assert there is not None
-        if there[0] and _version(connection) == VERSION:
-            return
-        lock(connection)  # several may come at once
+        # Several may come at once; and what a session has looked for in vain it may not see before its next transaction.
+        lock(connection)
         there = connection.execute("SELECT to_regclass('genz.version') IS NOT NULL").fetchone()
         assert there is not None
         for statement in () if there[0] else _TABLES:
@@ -91,7 +88,8 @@ def prepare(connection: Connection[tuple[object, ...]], address: str) -> None:
         for statements in _MIGRATIONS[version - 1 :]:
             for statement in statements:
                 connection.execute(statement.encode())
-        connection.execute("UPDATE genz.version SET version = %s", (VERSION,))
+        if version < VERSION:
+            connection.execute("UPDATE genz.version SET version = %s", (VERSION,))
 
 
 def _version(connection: Connection[tuple[object, ...]]) -> object:
