@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genz_ppl.errors import InputError
 from genz_ppl.inference.blockwise.files import Block, blocks_in, read_block
 from genz_ppl.inference.blockwise.fit import BlockFit
-from genz_ppl.inference.blockwise.moments import Moments, joined_moments, moments_of
+from genz_ppl.inference.blockwise.moments import Moments
+from genz_ppl.inference.blockwise.predictions import checked, predicted
 from genz_ppl.inference.blockwise.runners import Here, Runner
-from genz_ppl.inference.blockwise.steps import PART, Parameters, observations_of
+from genz_ppl.inference.blockwise.steps import PART, Parameters
 from genz_ppl.inference.engines.blocks import blocks_of
 from genz_ppl.inference.isolation import isolated, one_thread
 from genz_ppl.inference.prediction import log_predictive_density
@@ -56,14 +56,7 @@ def measure_blocks(
     other columns than those of the fit, or cannot be read.
     """
     files, runner, now = tuple(map(str, blocks_in(folder))), runner or Here(), fit.parameters
-    moments = runner.joined(moments_of, files, joined_moments)
-    n_targets, n_covariates, n_answers = len(now.intercept), len(now.covariate_centre), max(fit.features, default=-1) + 1
-    there = (moments.n_targets, len(moments.mean) - moments.n_targets)
-    if there != (n_targets, n_covariates) or len(moments.answered) < n_answers:
-        raise InputError(
-            f"{folder}: expected blocks with the columns of the fit, {n_answers} or more answers, {n_targets} targets and "
-            f"{n_covariates} covariates, got {len(moments.answered)}, {there[0]} and {there[1]}"
-        )
+    n_targets, moments = len(now.intercept), checked(fit, folder, files, runner)
     errors = runner.joined(errors_of, files, _added, now, fit.features)
     squares, total = errors[:n_targets], moments.squares[:n_targets]
     varies = total > 0
@@ -94,12 +87,7 @@ def _seed(seed: int, number: int) -> int:
 
 def _predicted(block: Block, now: Parameters, items: slice) -> tuple[FloatArray, FloatArray]:
     """Targets and E[y | h, x] of some items, (B, D) each, in the user's units."""
-    rates = now.error_rates[:, None]
-    signs = block.signs[:, items]
-    chances = np.where(signs > 0, 1 - rates, np.where(signs < 0, rates, 0.5))
-    known = observations_of(block, now, items).numpy()[len(now.intercept) :]
-    location = now.weights.T @ chances + np.concatenate([now.intercept[None], now.covariate_weights]).T @ known
-    return block.targets[items].astype(np.float64), location.T * now.target_spread + now.target_centre
+    return block.targets[items].astype(np.float64), predicted(block, now, items)[1]
 
 
 @one_thread()
