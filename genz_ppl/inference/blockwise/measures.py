@@ -80,6 +80,12 @@ def _added(several: Sequence[FloatArray]) -> FloatArray:
     return total
 
 
+def _counted(several: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Counts of blocks together."""
+    total: NDArray[np.int64] = np.add.reduce([*several])
+    return total
+
+
 def _seed(seed: int, number: int) -> int:
     """Of a block; of the first the seed itself, as where all items are together."""
     return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -123,7 +129,7 @@ def _median(runner: Runner, files: Sequence[str], now: Parameters, features: tup
     ranks, heads = [(size - 1) // 2, size // 2], [0, 0]
     for level in range(64 // BITS):
         wanted = tuple(dict.fromkeys(heads))
-        counts = runner.joined(counts_of, files, _added, now, features, wanted, level)
+        counts = runner.joined(counts_of, files, _counted, now, features, wanted, level)
         for place, head in enumerate(heads):
             below = np.cumsum(counts[wanted.index(head)])
             digit = int(np.searchsorted(below, ranks[place], side="right"))

@@ -33,9 +33,7 @@ def blocks_from(
     there, names = Path(folder), dict(zip(KINDS, (questions, targets, covariates), strict=True))
     if there.exists() and any(there.glob("*.parquet")):
         raise OptionError(f"{there}: holds blocks already; name a new folder")
-    parts = sorted(Path(source).glob("*.parquet")) if Path(source).is_dir() else [Path(source)]
-    if not parts:
-        raise InputError(f"{source}: expected a .parquet file, or a folder of them, found none")
+    parts = parts_in(source)
     files: list[Path] = []
     waiting: list[pa.Table] = []
     for table in _read(parts, names):
@@ -48,6 +46,14 @@ def blocks_from(
         files.append(_written(there, len(files), pa.concat_tables(waiting)))
     write_whole(there / NAMES_FILE, json.dumps({kind: list(some) for kind, some in names.items()}))
     return files
+
+
+def parts_in(source: str | Path) -> list[Path]:
+    """A .parquet file, or those of a folder in the order of their names. Raises InputError where there are none."""
+    parts = sorted(Path(source).glob("*.parquet")) if Path(source).is_dir() else [Path(source)]
+    if not parts or not parts[0].exists():
+        raise InputError(f"{source}: expected a .parquet file, or a folder of them, found none")
+    return parts
 
 
 def column_names(folder: str | Path) -> dict[str, list[str]]:

@@ -64,9 +64,18 @@ def scores_of(path: str, task: Task, candidates: tuple[int, ...], means: FloatAr
         answers = signs[n_features:]
         filled = torch.where(answers == 0, 0.0, (answers > 0).to(middle) - middle)
         entropy = [entropy_of(one.unsqueeze(1)) for one in q]
-        sums = (design @ design.T, design @ filled.T, filled.square().sum(1), design @ left.T, filled @ left.T)
-        rest = (left.square().sum(1), (signs[:n_features] * q).sum(1))
-        parts.append(ScoreSums(*(one.numpy() for one in (*sums, *rest)), np.array(entropy)))
+        parts.append(
+            ScoreSums(
+                design=(design @ design.T).numpy(),
+                crossed=(design @ filled.T).numpy(),
+                own=filled.square().sum(1).numpy(),
+                missed=(design @ left.T).numpy(),
+                along=(filled @ left.T).numpy(),
+                squares=left.square().sum(1).numpy(),
+                agreement=(signs[:n_features] * q).sum(1).numpy(),
+                entropy=np.array(entropy),
+            )
+        )
     return joined_scores(parts)
 
 

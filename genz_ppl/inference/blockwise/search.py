@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,32 +24,30 @@ from genz_ppl.inference.blockwise.fitting import BlockState, Fitting
 from genz_ppl.inference.blockwise.moments import Agreement, agreement_of, joined_agreement
 from genz_ppl.inference.blockwise.runners import Here, Runner
 from genz_ppl.inference.blockwise.sample import sampled
+from genz_ppl.inference.blockwise.scores import removal_losses, scores
 from genz_ppl.inference.blockwise.trials import Trials
 from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.models.features import check_error_rate_prior
-from genz_ppl.setting_fields import check_number
+from genz_ppl.settings import DiscoverSettings
+from genz_ppl.types import FloatArray
 
 
 @dataclass(frozen=True)
 class SearchRules:
-    """As the settings of a run of these names: see `DiscoverSettings`. The last fit has final_steps."""
+    """The settings of a run of these names, see `DiscoverSettings`, with its defaults. Raises OptionError as that does."""
 
-    add: int = 5
-    cut: int = 2
-    cycles: int = 10
+    add: int = DiscoverSettings.add
+    cut: int = DiscoverSettings.cut
+    cycles: int = DiscoverSettings.cycles
     max_features: int | None = None
-    refit_steps: int = 10
-    final_steps: int = 30
-    smallest_share: float = 0.02
+    refit_steps: int = DiscoverSettings.refit_steps
+    final_steps: int = DiscoverSettings.final_steps
+    smallest_share: float = DiscoverSettings.smallest_share
     smallest_gain: float | None = None
     smallest_worth: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("add", "cycles", "refit_steps", "final_steps"):
-            check_number(name, getattr(self, name), 1)
-        check_number("cut", self.cut, 0)
-        if self.max_features is not None:
-            check_number("max_features", self.max_features, 1)
+        DiscoverSettings(**asdict(self))
 
 
 @dataclass(frozen=True)
@@ -238,11 +237,17 @@ class Search:
 
 @dataclass(frozen=True)
 class BlockSearch:
-    """What `search_blocks` found. fit: of its questions, `fit.features`, to all items. n_searched: items that it looked at."""
+    """What `search_blocks` found. fit: of its questions, `fit.features`, to all items. n_searched: items that it looked at.
+
+    losses: nats that the bound loses without each, the others' posteriors as they are; prevalence: mean of q; both (K,), of all
+    items.
+    """
 
     fit: BlockFit
     events: tuple[BlockEvent, ...]
     n_searched: int
+    losses: FloatArray
+    prevalence: FloatArray
 
 
 def search_blocks(
@@ -271,10 +276,16 @@ def search_blocks(
     stand = Search(fitting, searched, place / "changes", rules, on_event).run()
     state, events = stand.state, tuple(stand.events)
     if searched is not files:
-        rates = state.parameters.error_rates
-        last = {"features": state.features, "starting_rates": rates, "error_rate_prior": error_rate_prior}
-        return BlockSearch(fit_blocks(folder, rules.final_steps, runner, place / "last", **last), events, fitting.moments.n)
-    places = range(len(state.features))
-    found = Trials(fitting, place / "last", rules.final_steps).refit(state, "fit", state.parameters, state.features, places)
-    fit = BlockFit(found.parameters, np.array([found.bound]), fitting.moments.n, fitting.files, found.task)
-    return BlockSearch(fit, events, fitting.moments.n)
+        whole, rates = Fitting(files, runner, error_rate_prior), state.parameters.error_rates
+        more = partial(fit_blocks, features=state.features, starting_rates=rates, error_rate_prior=error_rate_prior)
+        fit = more(folder, rules.final_steps, runner, place / "last")
+    else:
+        whole, places = fitting, range(len(state.features))
+        found = Trials(whole, place / "last", rules.final_steps).refit(state, "fit", state.parameters, state.features, places)
+        fit = BlockFit(found.parameters, np.array([found.bound]), whole.moments.n, whole.files, found.task)
+    present = place / "found.npz"
+    fit.parameters.save(present)
+    last_state = BlockState(fit.parameters, replace(fit.task, parameters=str(present.absolute())), float(fit.bounds[-1]))
+    sums = scores(whole, last_state, ())
+    prevalence = sums.normal.diagonal()[: len(fit.features)].numpy() / whole.moments.n
+    return BlockSearch(fit, events, fitting.moments.n, removal_losses(whole, last_state, sums), prevalence)

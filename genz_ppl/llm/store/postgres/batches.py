@@ -74,7 +74,11 @@ class PostgresBatches:
                 (spelled(endpoint),),
             ).fetchall()
 
-        return [BatchRow(*columns, unpacked(jobs)) for *columns, jobs in self.store.database.transact(work)]
+        found = self.store.database.transact(work)
+        return [
+            BatchRow(token, run, at, model, identifier, attempt, created, unpacked(jobs))
+            for token, run, at, model, identifier, attempt, created, jobs in found
+        ]
 
     def close(self, row: BatchRow) -> None:
         """See `BatchLedger.close`."""
