@@ -125,15 +125,19 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: in
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
+    columns = [*answers.T, *used.T]
+    return distinct(gains, lambda one, other: _disagreement(columns[one], columns[other]), range(len(gains), len(columns)), most)
+
+
+def distinct(gains: FloatArray, disagreement: Callable[[int, int], float], used: Sequence[int], most: int) -> list[int]:
+    """The same by number. disagreement: of two columns, the first a candidate; used: the numbers of those in use."""
     chosen: list[int] = []
-    columns = list(used.T)
     # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
     for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
         if len(chosen) == most:
             break
-        if all(_disagreement(answers[:, index], other) > SAME for other in columns):
+        if all(disagreement(index, other) > SAME for other in (*used, *chosen)):
             chosen.append(index)
-            columns.append(answers[:, index])
     return chosen
 
 
