@@ -16,6 +16,7 @@ from pyarrow import csv
 
 from genz_ppl.data.embeddings import check_embedding, item_embeddings
 from genz_ppl.data.files import read_text
+from genz_ppl.data.spooled import SpooledMatrix
 from genz_ppl.data.values import shorten
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray
@@ -156,8 +157,9 @@ class Rated:
 
     @classmethod
     def of(cls, ids: IntArray, ratings: Any, dimensions: int, alpha: float) -> Rated:
-        """The films of a sparse (N, M) matrix. Raises OptionError as `item_embeddings`."""
-        return cls(ids, np.diff(ratings.indptr).astype(np.int64), item_embeddings(ratings, dimensions, alpha))
+        """The films of a sparse (N, M) matrix, in memory or on disk. Raises OptionError as `item_embeddings`."""
+        counts = ratings.counts if isinstance(ratings, SpooledMatrix) else np.diff(ratings.indptr).astype(np.int64)
+        return cls(ids, counts, item_embeddings(ratings, dimensions, alpha))
 
     def most_rated(self, n_items: int) -> IntArray:
         """The positions of the n films with most ratings (all, if there are fewer), equals by number."""
