@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.engines.coordinate import refit, refit_all
 from genz_ppl.inference.start import linear_residual, ridge_of
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.inference.worth.freedom import freedoms
@@ -79,26 +79,29 @@ def rank_candidates(
     answers: FloatArray,
     steps: int,
     rates: Rates | None = None,
+    base: float | None = None,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
     Without shortcuts all that differ are finalists.
 
-    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
+    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only. base: the
+    judge's own bound by `better_start`, where it is known.
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
     order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
-    _, base_bound = better_start(judge, data, steps)
+    base = better_start(judge, data, steps)[1] if base is None else base
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
-    for index, rate in zip(order, starts.tolist(), strict=True):
-        column = torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device)
-        enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
-        trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
-        shares = freedoms(trial, enlarged)
+    columns = [torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device) for index in order]
+    enlarged = [data.with_answers(torch.cat([data.answers, column], dim=1)) for column in columns]
+    trials = [extended(judge, column, rate) for column, rate in zip(columns, starts.tolist(), strict=True)]
+    fitted = better_starts(trials, enlarged, steps)
+    for index, (trial, bound), its in zip(order, fitted, enlarged, strict=True):
+        shares = freedoms(trial, its)
         own = None if shares is None else tuple(shares[-1])
-        candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial, own))
+        candidates.append(Candidate(texts[index], answers[:, index], bound - base, trial, own))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
@@ -109,10 +112,24 @@ def better_start(
 
     Posteriors fitted without a feature have already bent to explain what it would; from there its gain can look too small.
     """
-    warm, fresh = state.copy(), state.copy()
-    fresh.posterior = fresh.prior(data.answers)
-    warm_bound, fresh_bound = fitted(warm, data, steps).total, fitted(fresh, data, steps).total
-    return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
+    each = fitted
+
+    def one_by_one(states: Sequence[State], data: Sequence[Data], steps: int) -> list[Bound]:
+        return [each(state, its, steps) for state, its in zip(states, data, strict=True)]
+
+    return better_starts([state], [data], steps, refit_all if fitted is refit else one_by_one)[0]
+
+
+def better_starts(
+    states: Sequence[State], data: Sequence[Data], steps: int, fitted: Callable[..., list[Bound]] = refit_all
+) -> list[tuple[State, float]]:
+    """`better_start` of several states, each with its own data."""
+    both = [state.copy() for state in states for _ in range(2)]
+    for fresh, its in zip(both[1::2], data, strict=True):
+        fresh.posterior = fresh.prior(its.answers)
+    bounds = [bound.total for bound in fitted(both, [its for its in data for _ in range(2)], steps)]
+    pairs = list(zip(both, bounds, strict=True))
+    return [warm if warm[1] >= fresh[1] else fresh for warm, fresh in zip(pairs[::2], pairs[1::2], strict=True)]
 
 
 def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: int = FINALISTS) -> list[int]:
@@ -121,21 +138,27 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: in
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
     chosen: list[int] = []
-    columns = list(used.T)
+    signs, others = _signs(answers), _signs(used)
     # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
     for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
         if len(chosen) == most:
             break
-        if all(_disagreement(answers[:, index], other) > SAME for other in columns):
+        if _differs(signs[:, index], others):
             chosen.append(index)
-            columns.append(answers[:, index])
+            others = np.concatenate([others, signs[:, index : index + 1]], axis=1)
     return chosen
 
 
-def _disagreement(one: FloatArray, other: FloatArray) -> float:
-    both = ~(np.isnan(one) | np.isnan(other))
-    share = float((one[both] != other[both]).mean()) if both.any() else 0.5
-    return min(share, 1 - share)
+def _signs(answers: FloatArray) -> FloatArray:
+    """1 for yes, -1 for no, 0 for no answer."""
+    return np.nan_to_num(np.sign(answers - 0.5))
+
+
+def _differs(signs: FloatArray, others: FloatArray) -> bool:
+    """Whether answers, (T,), are those of none of the others, (T, N), nor their opposites; all as `_signs`."""
+    both, agreement = np.abs(signs) @ np.abs(others), signs @ others
+    share = np.where(both > 0, 0.5 * (both - agreement) / np.maximum(both, 1), 0.5)
+    return bool((np.minimum(share, 1 - share) > SAME).all())
 
 
 def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> State:
