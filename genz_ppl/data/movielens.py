@@ -17,7 +17,6 @@ from genz_ppl.data.embeddings import ratings_matrix
 from genz_ppl.data.items import Items
 from genz_ppl.data.ratings import (
     LARGEST_ID,
-    Batch,
     Column,
     Layout,
     Rated,
@@ -27,7 +26,7 @@ from genz_ppl.data.ratings import (
     stream_ratings,
 )
 from genz_ppl.data.reading import read_table as read_source
-from genz_ppl.data.spooled import RatedTwiceError, SpooledMatrix, gathered
+from genz_ppl.data.spooled import Batch, RatedTwiceError, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, number, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import IntArray
@@ -247,7 +246,8 @@ def _numbers(file: Path, name: str, cells: pyarrow.Array, column: str, before: i
         cell = shorten(cells[row].as_py())
         place = f"row {before + row + 1}, column {shorten(column)}"
         raise InputError(f"{file}: {place}: expected {kind}, found {cell}; correct the cell")
-    return values.astype(np.int32 if rule.whole else np.float32)
+    typed: np.ndarray = values.astype(np.int32 if rule.whole else np.float32)
+    return typed
 
 
 def _number(cell: object) -> float:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from genz_ppl.data.items import Items
 from genz_ppl.data.ratings import (
     LARGEST_ID,
-    Batch,
     Column,
     Layout,
     Rated,
@@ -23,7 +22,7 @@ from genz_ppl.data.ratings import (
     read_names,
     stream_ratings,
 )
-from genz_ppl.data.spooled import SpooledMatrix, gathered
+from genz_ppl.data.spooled import Batch, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import IntArray

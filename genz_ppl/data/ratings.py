@@ -16,12 +16,10 @@ from pyarrow import csv
 
 from genz_ppl.data.embeddings import check_embedding, item_embeddings
 from genz_ppl.data.files import read_text
-from genz_ppl.data.spooled import SpooledMatrix
+from genz_ppl.data.spooled import Batch, SpooledMatrix
 from genz_ppl.data.values import shorten
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray
-
-Batch = Mapping[str, NDArray[Any]]
 
 LARGEST_ID = 2**31 - 1
 _WHOLE = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)

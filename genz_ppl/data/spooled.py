@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,7 @@ from genz_ppl.types import FloatArray, IntArray
 if TYPE_CHECKING:
     from scipy import sparse
 
-    from genz_ppl.data.ratings import Batch
-
+Batch = Mapping[str, NDArray[Any]]
 # Up to so many ratings, as the matrix that a decomposition in memory takes (0.5 GB); parts on disk, each of a million or so.
 LARGEST_IN_MEMORY, PARTS = 30_000_000, 96
 _RATING = np.dtype([("movie", np.int32), ("user", np.int32), ("value", np.float32)])
@@ -46,9 +45,10 @@ class RatingsOnDisk:
         """movies, users: (R,) their numbers in the files, from 1; values: (R,)."""
         found, counts = np.unique(movies, return_counts=True)
         ids = np.union1d(self._ids, found)
-        before, self._ids, self._counts = (self._ids, self._counts), ids, np.zeros(len(ids), dtype=np.int64)
-        for its, number in (before, (found, counts)):
-            self._counts[np.searchsorted(ids, its)] += number
+        total = np.zeros(len(ids), dtype=np.int64)
+        total[np.searchsorted(ids, self._ids)] = self._counts
+        total[np.searchsorted(ids, found)] += counts
+        self._ids, self._counts = ids, total
         ratings = np.empty(len(movies), dtype=_RATING)
         ratings["movie"], ratings["user"], ratings["value"] = movies, users, values
         part = users % PARTS
