@@ -48,6 +48,11 @@ class PackedData(Data):
         return True
 
     @property
+    def observed(self) -> Tensor:
+        """Its size alone, see above."""
+        return torch.empty(self.targets.shape, dtype=torch.bool, device="meta")  # computing it would import a part of torch
+
+    @property
     def stored(self) -> tuple[Tensor, ...]:
         """See `Data.stored`."""
         return (self.packed,)

@@ -169,7 +169,15 @@ class State:
     @property
     def answer_errors(self) -> AnswerErrors:
         """How often answers are wrong, for readers."""
-        return AnswerErrors.of(self.error_rates.numpy(), self.posterior.mean(0, dtype=torch.float64).numpy())
+        return AnswerErrors.of(self.error_rates.numpy(), self.prevalence.numpy())
+
+    @property
+    def prevalence(self) -> Tensor:
+        """The mean of q(z = 1), (K,), float64."""
+        if self.posterior.dtype == torch.float64:
+            return self.posterior.mean(0)
+        parts = [self.posterior[items].sum(0, dtype=torch.float64) for items in blocks_of(len(self.posterior), BLOCK)]
+        return torch.stack(parts).sum(0) / len(self.posterior)
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
