@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
-from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
+from genz_ppl.inference.worth.candidates import Candidate, OwnBound, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
@@ -192,7 +192,7 @@ class Cycle:
         if not texts:
             return None
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        base = better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1]
+        base = cache(lambda: better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1])
         found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts}, base)
         if self.settings.combine > 1:
             put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
@@ -209,7 +209,7 @@ class Cycle:
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
 
     def ranked(
-        self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray], base: float | None = None
+        self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray], base: OwnBound = None
     ) -> list[Candidate]:
         """Wordings by what each would bring to a model of `judge_of`, the best first; none like one in it.
 

@@ -24,6 +24,8 @@ SAME = 0.01
 STARTING_RATE, HIGHEST_RATE = 0.01, 0.4
 #: The error rates of some wordings, (N,), NaN where nothing is known.
 Rates = Callable[[Sequence[str]], FloatArray]
+#: What the bound is without any of the wordings, for rankings that share it; None for each of its own.
+OwnBound = Callable[[], float] | None
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,19 @@ def rank_candidates(
     answers: FloatArray,
     steps: int,
     rates: Rates | None = None,
-    base: float | None = None,
+    base: OwnBound = None,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
     Without shortcuts all that differ are finalists.
 
     rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only. base: the
-    judge's own bound by `better_start`, where it is known.
+    judge's own bound, by `better_start`.
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
     order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
-    base = better_start(judge, data, steps)[1] if base is None else base
+    own_bound = better_start(judge, data, steps)[1] if base is None else base()
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
     columns = [torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device) for index in order]
@@ -101,7 +103,7 @@ def rank_candidates(
     for index, (trial, bound), its in zip(order, fitted, enlarged, strict=True):
         shares = freedoms(trial, its)
         own = None if shares is None else tuple(shares[-1])
-        candidates.append(Candidate(texts[index], answers[:, index], bound - base, trial, own))
+        candidates.append(Candidate(texts[index], answers[:, index], bound - own_bound, trial, own))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
