@@ -119,19 +119,30 @@ def load(folder: Path, block: tuple[int, int], queue: Any) -> None:
     seconds = time.perf_counter() - started
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert len(items) == min(512, len(found["ids"]))
-    matrix = found["ratings"]
-    residual, departure = defining_errors(matrix)
+    from genz_ppl.data.embeddings import item_embeddings
+
+    vectors, matrix = item_embeddings(found["ratings"], alpha=1.0), in_memory(found["ratings"])
+    residual, departure = defining_errors(matrix, vectors)
     dense = dense_error(matrix, *block)
     films, users = matrix.shape
     queue.put(Loaded(found["seconds"], seconds, megabytes, films, users, matrix.nnz, residual, departure, dense))
 
 
-def defining_errors(matrix: Any) -> tuple[float, float]:
-    """The largest of |X X' u - s^2 u| / s_1^2, and of |U' U - 1|, over all 32 vectors."""
-    from genz_ppl.data.embeddings import item_embeddings
+def in_memory(matrix: Any) -> Any:
+    """The matrix itself, or that of ratings on disk."""
+    from scipy import sparse
 
-    vectors = item_embeddings(matrix)
-    scale = np.linalg.norm(item_embeddings(matrix, alpha=1.0), axis=0)
+    from genz_ppl.data.spooled import SpooledMatrix
+
+    if not isinstance(matrix, SpooledMatrix):
+        return matrix
+    return sparse.vstack(list(matrix.ratings.parts(len(matrix.ids)))).T.tocsr()
+
+
+def defining_errors(matrix: Any, vectors: Any) -> tuple[float, float]:
+    """The largest of |X X' u - s^2 u| / s_1^2, and of |U' U - 1|, over all 32 vectors. vectors: u times s."""
+    scale = np.linalg.norm(vectors, axis=0)
+    vectors = vectors / scale
     back = matrix @ (matrix.T @ vectors)
     residual = np.linalg.norm(back - vectors * scale**2, axis=0) / scale[0] ** 2
     return float(residual.max()), float(np.abs(vectors.T @ vectors - np.eye(vectors.shape[1])).max())

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 from genz_ppl.data.embeddings import ratings_matrix
 from genz_ppl.data.items import Items
-from genz_ppl.data.ratings import LARGEST_ID, Column, Layout, Rated, check_numbers, dimension_names, read_names, stream_ratings
+from genz_ppl.data.ratings import (
+    LARGEST_ID,
+    Column,
+    Layout,
+    Rated,
+    check_numbers,
+    dimension_names,
+    read_names,
+    stream_ratings,
+)
 from genz_ppl.data.reading import read_table as read_source
+from genz_ppl.data.spooled import Batch, RatedTwiceError, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, number, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import IntArray
@@ -72,7 +84,7 @@ def movielens_items(
     """
     frame = movielens_frame(directory, n_items, dimensions, alpha, plots)
     text = ("title", "year", *(("genres",) if genres or plots else ()), *(_EXTRA if plots else ()))
-    roles = {"id": "movie", "target": dimension_names(dimensions), "text": text}
+    roles: dict[str, Any] = {"id": "movie", "target": dimension_names(dimensions), "text": text}
     return Items.from_frame(frame.set_index("movie", drop=False), **roles, name="movielens").as_embedding()
 
 
@@ -108,17 +120,33 @@ def folder_ratings(directory: str | Path) -> tuple[IntArray, IntArray, sparse.cs
     return read_table(_one_of(Path(directory).expanduser(), RATINGS_FILES))
 
 
-def read_ratings(file: Path) -> tuple[IntArray, sparse.csr_array]:
-    """The films' ids, (N,), rising, and the (N, M) matrix of their ratings. Raises InputError for any fault of the file."""
-    ids, _, matrix = read_table(file)
+def read_ratings(file: Path) -> tuple[IntArray, sparse.csr_array | SpooledMatrix]:
+    """The films' ids, (N,), rising, and the (N, M) matrix of their ratings, on disk where there are more than 30 million.
+
+    Raises InputError for any fault of the file.
+    """
+    try:
+        found = gathered(_batches(file))
+    except RatedTwiceError as error:
+        raise InputError(f"{file}: {error}") from None
+    if isinstance(found, SpooledMatrix):
+        return found.ids, found
+    ids, _, matrix = _table(file, found)
     return ids, matrix
 
 
 def read_table(file: Path) -> tuple[IntArray, IntArray, sparse.csr_array]:
-    """As `read_ratings`, with the users' ids, (M,), before the matrix."""
-    parts = _parquet(file) if file.suffix == ".parquet" else list(stream_ratings(file, _layout(file)))
+    """As `read_ratings`, with the users' ids, (M,), before the matrix, which is in memory."""
+    return _table(file, list(_batches(file)))
+
+
+def _batches(file: Path) -> Iterator[Batch]:
+    return _parquet(file) if file.suffix == ".parquet" else stream_ratings(file, _layout(file))
+
+
+def _table(file: Path, parts: list[Batch]) -> tuple[IntArray, IntArray, sparse.csr_array]:
     users, movies, values = (np.concatenate([part[name] for part in parts]) for name in ("user", "movie", "rating"))
-    del parts
+    parts.clear()
     rows, ids = pd.factorize(movies, sort=True)
     columns, known = pd.factorize(users)
     try:
@@ -185,26 +213,40 @@ def _layout(file: Path) -> Layout:
     return Layout(",", tuple(names.get(name, name) for name in header), _COLUMNS, _EXPECTED.format(",".join(header)), skip=1)
 
 
-def _parquet(file: Path) -> list[Mapping[str, np.ndarray]]:
-    table = read_source(file, kind=".parquet")
-    found: dict[str, np.ndarray] = {}
+def _parquet(file: Path) -> Iterator[Batch]:
+    try:
+        source = parquet.ParquetFile(file)
+        names = source.schema_arrow.names
+    except (OSError, pyarrow.ArrowException):
+        names = read_source(file, kind=".parquet").columns  # says what is wrong with the file
+    columns: dict[str, str] = {}
     for name, official in _CSV_NAMES.items():
-        column = next((known for known in (name, official) if known in table.columns), None)
+        column = next((known for known in (name, official) if known in names), None)
         if column is None:
-            raise InputError(f"{file}: expected the columns user, movie and rating, found {listing(table.columns)}; rename them")
-        try:
-            values = table.frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError):
-            values = np.array([_number(cell) for cell in table.cells(column)])
-        rule = _COLUMNS[name]
-        faulty = ~((values >= rule.least) & (values <= rule.most)) | (rule.whole & (values != np.round(values)))
-        if faulty.any():
-            row = int(np.flatnonzero(faulty)[0])
-            kind = f"a {'whole ' if rule.whole else ''}number from {rule.least:g} to {rule.most:.10g}"
-            cell = shorten(table.cells(column)[row])
-            raise InputError(f"{file}: row {row + 1}, column {shorten(column)}: expected {kind}, found {cell}; correct the cell")
-        found[name] = values.astype(np.int32 if rule.whole else np.float32)
-    return [found]
+            raise InputError(f"{file}: expected the columns user, movie and rating, found {listing(names)}; rename them")
+        columns[name] = column
+    before = 0
+    for batch in source.iter_batches(columns=list(columns.values())):
+        yield {name: _numbers(file, name, batch.column(column), column, before) for name, column in columns.items()}
+        before += batch.num_rows
+
+
+def _numbers(file: Path, name: str, cells: pyarrow.Array, column: str, before: int) -> np.ndarray:
+    """A column of a batch as its type says; before: how many rows come before the batch."""
+    try:
+        values = cells.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    except pyarrow.ArrowException:
+        values = np.array([_number(cell) for cell in cells.to_pylist()], dtype=np.float64)
+    rule = _COLUMNS[name]
+    faulty = ~((values >= rule.least) & (values <= rule.most)) | (rule.whole & (values != np.round(values)))
+    if faulty.any():
+        row = int(np.flatnonzero(faulty)[0])
+        kind = f"a {'whole ' if rule.whole else ''}number from {rule.least:g} to {rule.most:.10g}"
+        cell = shorten(cells[row].as_py())
+        place = f"row {before + row + 1}, column {shorten(column)}"
+        raise InputError(f"{file}: {place}: expected {kind}, found {cell}; correct the cell")
+    typed: np.ndarray = values.astype(np.int32 if rule.whole else np.float32)
+    return typed
 
 
 def _number(cell: object) -> float:

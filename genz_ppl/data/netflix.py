@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data.items import Items
-from genz_ppl.data.ratings import LARGEST_ID, Column, Layout, Rated, check_numbers, dimension_names, read_names, stream_ratings
+from genz_ppl.data.ratings import (
+    LARGEST_ID,
+    Column,
+    Layout,
+    Rated,
+    check_numbers,
+    dimension_names,
+    read_names,
+    stream_ratings,
+)
+from genz_ppl.data.spooled import Batch, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import InputError
 from genz_ppl.types import IntArray
@@ -42,7 +52,7 @@ def netflix_items(directory: str | Path, n_items: int = 512, dimensions: int = 3
     reads title and year, the year of the film or, for some, of its DVD. The ids are the films' numbers. Nothing of the users
     is kept.
 
-    The files are read in pieces: 100 million ratings take about 2 GB of memory.
+    The files are read in pieces; more than 30 million ratings go through a temporary folder (12 bytes each) instead of memory.
     Raises InputError if files are missing or broken, OptionError for numbers out of range.
     """
     frame = netflix_frame(directory, n_items, dimensions, alpha)
@@ -108,36 +118,54 @@ def folder_ratings(directory: str | Path) -> tuple[IntArray, IntArray, sparse.cs
     return read_table(training_files(Path(directory).expanduser()))
 
 
-def read_ratings(files: Sequence[Path]) -> tuple[IntArray, sparse.csr_array]:
-    """The films' numbers, (N,), and the (N, M) matrix of their ratings, films by users. Raises InputError for any fault."""
-    ids, _, matrix = read_table(files)
+def read_ratings(files: Sequence[Path]) -> tuple[IntArray, sparse.csr_array | SpooledMatrix]:
+    """The films' numbers, (N,), and the (N, M) matrix of their ratings, films by users; on disk where there are more than 30
+    million. Raises InputError for any fault.
+    """
+    movies: dict[int, int] = {}
+    found = gathered(_batches(files, movies))
+    if isinstance(found, SpooledMatrix):
+        return found.ids, found
+    ids, _, matrix = _table(found, movies)
     return ids, matrix
 
 
 def read_table(files: Sequence[Path]) -> tuple[IntArray, IntArray, sparse.csr_array]:
-    """As `read_ratings`, with the users' numbers, (M,), before the matrix."""
-    movies: dict[int, None] = {}
-    starts: list[int] = []
-    users: list[NDArray[np.int32]] = []
-    values: list[NDArray[np.int8]] = []
+    """As `read_ratings`, with the users' numbers, (M,), before the matrix, which is in memory."""
+    movies: dict[int, int] = {}
+    return _table(list(_batches(files, movies, with_movies=False)), movies)
+
+
+def _batches(files: Sequence[Path], movies: dict[int, int], with_movies: bool = True) -> Iterator[Batch]:
+    """Batches of user, rating and, with_movies, movie. movies: gets each film, and how many ratings come before its own."""
     n_ratings = 0
     for file in files:
         headings: list[tuple[int, str]] = []
-        before = n_ratings
+        first, noted = n_ratings, 0
         for batch in stream_ratings(file, _LAYOUT, headings):
-            users.append(batch["user"])
-            values.append(batch["rating"].astype(np.int8))
+            for lines, text in headings[noted:]:
+                if (movie := int(text[:-1])) in movies:
+                    raise InputError(f"{file}: movie {movie} was there before; keep one of the two")
+                movies[movie] = first + lines
+            noted = len(headings)
+            if not headings or headings[0][0] > 0:
+                raise InputError(f"{file}: expected the first line to be 'MovieID:', found a rating; restore the line")
+            found = {"user": batch["user"], "rating": batch["rating"].astype(np.int8)}
+            if with_movies:
+                starts, ids = np.array([*movies.values()]), np.array([*movies], dtype=np.int32)
+                lines_of_batch = np.arange(n_ratings, n_ratings + len(batch["user"]))
+                found["movie"] = ids[np.searchsorted(starts, lines_of_batch, side="right") - 1]
             n_ratings += len(batch["user"])
-        if not headings or headings[0][0] > 0:
-            raise InputError(f"{file}: expected the first line to be 'MovieID:', found a rating; restore the line")
-        starts += [before + lines for lines, _ in headings]
-        for movie in (int(text[:-1]) for _, text in headings):
-            if movie in movies:
-                raise InputError(f"{file}: movie {movie} was there before; keep one of the two")
-            movies[movie] = None
+            yield found
+
+
+def _table(parts: list[Batch], movies: dict[int, int]) -> tuple[IntArray, IntArray, sparse.csr_array]:
+    """The parts are emptied on the way."""
+    users, values = [part["user"] for part in parts], [part["rating"] for part in parts]
+    parts.clear()
+    starts = np.array([*movies.values(), sum(map(len, users))])
     ids = np.array(list(movies), dtype=np.int64)
-    known, matrix = _matrix(users, values, np.array([*starts, n_ratings]), ids)
-    return ids, known, matrix
+    return ids, *_matrix(users, values, starts, ids)
 
 
 def _matrix(

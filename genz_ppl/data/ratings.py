@@ -16,11 +16,10 @@ from pyarrow import csv
 
 from genz_ppl.data.embeddings import check_embedding, item_embeddings
 from genz_ppl.data.files import read_text
+from genz_ppl.data.spooled import Batch, SpooledMatrix
 from genz_ppl.data.values import shorten
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.types import FloatArray, IntArray
-
-Batch = Mapping[str, NDArray[Any]]
 
 LARGEST_ID = 2**31 - 1
 _WHOLE = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
@@ -156,8 +155,9 @@ class Rated:
 
     @classmethod
     def of(cls, ids: IntArray, ratings: Any, dimensions: int, alpha: float) -> Rated:
-        """The films of a sparse (N, M) matrix. Raises OptionError as `item_embeddings`."""
-        return cls(ids, np.diff(ratings.indptr).astype(np.int64), item_embeddings(ratings, dimensions, alpha))
+        """The films of a sparse (N, M) matrix, in memory or on disk. Raises OptionError as `item_embeddings`."""
+        counts = ratings.counts if isinstance(ratings, SpooledMatrix) else np.diff(ratings.indptr).astype(np.int64)
+        return cls(ids, counts, item_embeddings(ratings, dimensions, alpha))
 
     def most_rated(self, n_items: int) -> IntArray:
         """The positions of the n films with most ratings (all, if there are fewer), equals by number."""

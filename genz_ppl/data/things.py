@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def things_items(directory: str | Path) -> Items:
     """
     frame = things_frame(directory)
     target = tuple(str(column) for column in frame.columns if column not in (_KEY, *_FIELDS))
-    roles = {"id": _KEY, "target": target, "text": tuple(_FIELDS)}
+    roles: dict[str, Any] = {"id": _KEY, "target": target, "text": tuple(_FIELDS)}
     return Items.from_frame(frame.set_index(_KEY, drop=False), **roles, name="things").as_embedding()
 
 

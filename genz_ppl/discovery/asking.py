@@ -120,7 +120,7 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
         last, most = courses[0][-1], max(map(len, courses))
         looks = checkpoints(last, n_items)
         beside = min(batches.features, entered if care else WAVE)
-        ends = ([], looks, [*looks, n_items])
+        ends: tuple[list[int], ...] = ([], looks, [*looks, n_items])
         lost, fell, won = (max(raced([*course, *end], batches, beside) for course in courses) for end in ends)
         # Where none wins, one that was given up before may get the rest of its answers: no more than of a winner, since it has
         # those of all rounds; where twins break up calls, in one more.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from genz_ppl.inference.data_checks import (
 )
 from genz_ppl.inference.engines.rates import clearly_better
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.packed import packed_data, packed_start
 from genz_ppl.inference.prediction import Prediction, log_predictive_density, predict, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Bound, State
@@ -71,6 +72,7 @@ class FitResult:
         sizes = f"{n_items} items, {n_features} features, {n_covariates} covariates, {len(self.scaling.target_centre)} targets"
         settings = self.settings
         how = f"{settings.link} link, {settings.likelihood} likelihood, {settings.inference} inference"
+        how += "; posterior in float32" if self.posterior.dtype == np.float32 else ""
         return f"<FitResult: {sizes}; {how}; bound {self.bound:.6g} after {len(self.bounds)} steps>"
 
     @property
@@ -144,7 +146,8 @@ class FitResult:
         ]
         from genz_ppl.inference.posterior import FittedItems
 
-        return FittedItems(self.state, self.scaling, h, x, y, *names, seed=self.settings.seed, levels=self.levels)
+        state = replace(self.state, posterior=self.state.posterior.to(h.dtype))
+        return FittedItems(state, self.scaling, h, x, y, *names, seed=self.settings.seed, levels=self.levels)
 
     def _inputs(self, answers: Any, covariates: Any, varying: Any) -> tuple[Tensor, Tensor]:
         n_features, n_covariates = len(self.error_rates), len(self.scaling.covariate_centre)
@@ -195,6 +198,8 @@ def fit(
     `pyro.infer.SVI` trains the guides of svi and structured with, by default `TraceLocalExpectation_ELBO` and `GuideOptimiser`.
     The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results
     are in the user's units.
+    Of many items, 16 million answers and targets together, arrays are not copied, and the posterior is kept in float32, where the
+    steps allow it: `genz_ppl.inference.packed`.
     Raises InputError for data that do not fit, OptionError for unknown names and options that exclude each other.
     """
     check_error_rate_prior(error_rate_prior)
@@ -203,14 +208,21 @@ def fit(
         *(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size),
         *(shortcuts, calibration, shrinkage, error_rates),
     )
+    place = check_device(device, inference, bayesian)
+    strategy = strategy_of(settings, loss, optim)
+    large = packed_data(answers, targets, covariates, settings) if varying is None and place.type == "cpu" else None
+    if large is not None:
+        with isolated(int(seed)):
+            state = packed_start(large, settings, model_options(settings, large.targets.shape[1]))
+            bounds = strategy.fit(state, large, steps)
+        scaling, shift = large.scaling, -len(large.targets) * float(torch.log(large.scaling.target_spread).sum())
+        return _result(settings, state, scaling, bounds, shift, (), answers, covariates)
     h = check_answers(answers)
     y = check_targets(targets, len(h))
     x = check_covariates(covariates, len(h))
     scaling = Scaling.of(y, x, LIKELIHOODS[likelihood])
-    place = check_device(device, inference, bayesian)
     labels = check_labels("varying", varying, len(h))
     levels = () if labels is None else levels_of(labels, x.shape[1])
-    strategy = strategy_of(settings, loss, optim)
     strategy.check(*h.shape)
     with isolated(int(seed)), one_thread(y.numel() < SMALL):
         classes = class_count(y, likelihood, n_classes)
@@ -230,12 +242,25 @@ def fit(
                 state, bounds = apart, others
         state = state if place.type == "cpu" else state.to(torch.device("cpu"))
     shift = float(scaling.density_shift(y).sum())
-    last = bounds[-1]
+    return _result(settings, state, scaling, bounds, shift, levels, answers, covariates)
+
+
+def _result(
+    settings: FitSettings,
+    state: State,
+    scaling: Scaling,
+    bounds: Sequence[Bound],
+    shift: float,
+    levels: tuple[str, ...],
+    answers: Any,
+    covariates: Any,
+) -> FitResult:
+    """shift: of the bound, to the units of the targets."""
     return FitResult(
         posterior=state.posterior.numpy(),
         error_rates=state.answer_errors.overall,
         bounds=np.array([bound.total + shift for bound in bounds]),
-        bound_terms=last.shifted(shift),
+        bound_terms=bounds[-1].shifted(shift),
         settings=settings,
         state=state,
         scaling=scaling,

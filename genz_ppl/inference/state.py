@@ -51,6 +51,38 @@ class Data:
         """(K, T), rows contiguous: 1 for the answer yes, -1 for no, 0 for none."""
         return (self.answers.T.contiguous() - 0.5).sign_().nan_to_num_(0.0)
 
+    @property
+    def stored(self) -> tuple[Tensor, ...]:
+        """What is as large as the data."""
+        return self.answers, self.targets
+
+    def signs_of(self, items: slice) -> Tensor:
+        """The signs of some items, (K, B)."""
+        return self.signs[:, items]
+
+    @cached_property
+    def _columns(self) -> Tensor:
+        ones = self.targets.new_ones(1, len(self.targets))
+        return torch.cat([self.targets.T, ones, self.covariates.T])
+
+    def observations(self, items: slice) -> Tensor:
+        """O = [y, 1, x] of some items, (D + 1 + P, B); complete targets."""
+        return self._columns[:, items]
+
+    @cached_property
+    def moments(self) -> Tensor:
+        """O'O, (D + 1 + P,) * 2."""
+        return self._columns @ self._columns.T
+
+    @cached_property
+    def sign_products(self) -> tuple[Tensor, Tensor]:
+        """Sums over items of the signs' products with each other, (K, K), and with O, (K, D + 1 + P)."""
+        return self.signs @ self.signs.T, self.signs @ self._columns.T
+
+    def prior_of(self, error_rates: Tensor, items: slice) -> Tensor:
+        """P(z = 1 | h) of some items, (B, K)."""
+        return prior_probability(self.answers[items], error_rates)
+
     @cached_property
     def answered(self) -> Tensor:
         """How many items have an answer, (K,)."""
@@ -90,7 +122,7 @@ class Data:
     def add_prior(self, logits: Tensor, error_rates: Tensor, items: slice) -> Tensor:
         """log P(z = 1 | h) - log P(z = 0 | h) of some items, added to these, (K, B), in place."""
         log_odds = prior_log_odds(error_rates)
-        logits.addcmul_(self.signs[:, items], log_odds.slope.unsqueeze(1))
+        logits.addcmul_(self.signs_of(items), log_odds.slope.unsqueeze(1))
         if log_odds.bend is not None:
             logits.addcmul_(self.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
         return logits
@@ -126,7 +158,8 @@ class Data:
 
 @dataclass
 class State:
-    """A fitted (or starting) model. error_rates: (K,), (K, 2) or (K, A) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
+    """A fitted (or starting) model. error_rates: (K,), (K, 2) or (K, A) as in `FeatureLayer`; posterior: (T, K), q(z = 1),
+    float64, or float32 of packed data.
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
     in training; group_covariance: of the effects of groups, (G, D, 1 + P, 1 + P), see `group_posterior`, and
@@ -145,10 +178,18 @@ class State:
     @property
     def answer_errors(self) -> AnswerErrors:
         """How often answers are wrong, for readers."""
-        features, prevalence = self.model.features, self.posterior.mean(0).numpy()
+        features, prevalence = self.model.features, self.prevalence.numpy()
         if features.annotators:
             return AnswerErrors.together(self.error_rates[:, : features.annotators - features.known].numpy(), prevalence)
         return AnswerErrors.of(self.error_rates.numpy(), prevalence)
+
+    @property
+    def prevalence(self) -> Tensor:
+        """The mean of q(z = 1), (K,), float64."""
+        if self.posterior.dtype == torch.float64:
+            return self.posterior.mean(0)
+        parts = [self.posterior[items].sum(0, dtype=torch.float64) for items in blocks_of(len(self.posterior), BLOCK)]
+        return torch.stack(parts).sum(0) / len(self.posterior)
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -267,9 +308,9 @@ def entropy_of(posterior: Tensor) -> float:
     """
 
     def of_block(items: slice, lane: int) -> Tensor:
-        total = torch.zeros((), dtype=posterior.dtype, device=posterior.device)
+        total = torch.zeros((), dtype=torch.float64, device=posterior.device)
         for features in blocks_of(posterior.shape[1], FACTORS):
-            q = posterior.T[features, items]
+            q = posterior.T[features, items].to(torch.float64)
             likely = (q - 0.5).abs_()
             unlikely = 0.5 - likely
             likely += 0.5

@@ -15,6 +15,7 @@ from genz_ppl.data import Schema
 from genz_ppl.diagnostics.measures import CLASS_MEASURES
 from genz_ppl.diagnostics.summary import Summary
 from genz_ppl.discovery.prediction_table import prediction_table
+from genz_ppl.discovery.run import mining, problem
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.prediction import Prediction
 from genz_ppl.models import LIKELIHOODS
@@ -119,3 +120,30 @@ def test_predictions_of_several_classes_have_one_form() -> None:
     assert two["probability_no"].tolist() == [0.75, 0.25]
     assert two["probability_yes"].tolist() == two["mean"].tolist() == [0.25, 0.75]
     assert list(table("bernoulli", [[0.25]], (), ("y",)))[:3] == ["most_probable", "probability_0", "probability_1"]
+
+
+def test_while_a_run_goes_on_many_items_are_measured_by_a_sample(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    exact = problem.log_predictive_density
+
+    def counted(state: Any, scaling: Any, answers: Any, *rest: Any) -> Any:
+        sizes.append(len(answers))
+        return exact(state, scaling, answers, *rest)
+
+    monkeypatch.setattr(problem, "log_predictive_density", counted)
+    monkeypatch.setattr(problem, "MOST_MEASURED", 30)
+    items = Items.from_frame(frame.assign(y=(frame["colour"] == "red") + frame["size"] / 10), id="key", target="y")
+    seen: list[dict[str, Any]] = []
+    written = mining.json_of
+    monkeypatch.setattr(mining, "json_of", lambda values: seen.append(values) or written(values))
+    discover(items, out=tmp_path / "run", **QUICK)
+    split = items.split_indices(0, 0.2)
+    whole = [len(split.train), len(split.test)]
+    shown = [min(30, size) for size in whole]
+    assert sizes == [*(shown * (len(sizes) // 2 - 1)), *whole]
+    assert len(sizes) > 2
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert "log_likelihood_items" not in metrics["train"]
+    assert seen[0]["train"]["log_likelihood_items"] == 30

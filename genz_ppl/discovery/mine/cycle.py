@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from genz_ppl.inference.guided.guides import Guide
 from genz_ppl.inference.guided.nuts import add_draws
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import Strategy, strategy_of
-from genz_ppl.inference.worth.candidates import Candidate, better_start, is_balanced, rank_candidates
+from genz_ppl.inference.worth.candidates import Candidate, OwnBound, better_start, is_balanced, rank_candidates
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
@@ -192,10 +192,11 @@ class Cycle:
         if not texts:
             return None
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
-        found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts})
+        base = cache(lambda: better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1])
+        found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts}, base)
         if self.settings.combine > 1:
             put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
-            found += self.ranked(progress, judge, judged, put)
+            found += self.ranked(progress, judge, judged, put, base)
         excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
         return best if best is not None and most > 0 and best.gain >= least else None
@@ -207,18 +208,20 @@ class Cycle:
         whole = [text for text in known if asked(progress.pool[text]).all()]
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
 
-    def ranked(self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray]) -> list[Candidate]:
+    def ranked(
+        self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray], base: OwnBound = None
+    ) -> list[Candidate]:
         """Wordings by what each would bring to a model of `judge_of`, the best first; none like one in it.
 
-        wordings: with their answers on the training items, (T,).
+        wordings: with their answers on the training items, (T,). base: see `rank_candidates`.
         """
         if not wordings:
             return []
         texts, answers = list(wordings), np.stack(list(wordings.values()), axis=1)
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
-        rates = partial(self.oracle.error_rates, self.items)
-        found = rank_candidates(judge, data, texts, answers, steps, rates, given)
+        known = partial(self.oracle.error_rates, self.items)
+        found = rank_candidates(judge, data, texts, answers, steps, known, given, base)
         counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
@@ -31,11 +32,13 @@ from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.settings import BY_HAND, DiscoverSettings
-from genz_ppl.types import GOLD, FloatArray
+from genz_ppl.types import GOLD, FloatArray, IntArray
 
 CPU = torch.device("cpu")
 # Targets, or classes of all together, of which metrics.json has tables at the most.
 MOST_TABLED = 50
+# Items that the log likelihood is of while a run goes on.
+MOST_MEASURED = 200_000
 
 
 class Problem:
@@ -146,11 +149,18 @@ class Problem:
     def measured(self, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
         """All that is measured on the training and the test items: `measures`, "log_likelihood", the mean over items of
         log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables. As in `evaluate`.
+
+        Until the run is done the log likelihood of more items than `MOST_MEASURED` is that of so many, drawn at random once and
+        for all, and "log_likelihood_items" says so: it takes 400 draws of every item's features.
         """
         state, results = on_cpu(progress), []
         for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
-            density = log_predictive_density(state, self.scaling, *side, self.settings.seed)
+            some = None if progress.status == "done" else sample_of(len(side[0]), self.settings.seed)
+            answers, covariates, targets = side if some is None else (part[some] for part in side)
+            density = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
             found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
+            if some is not None:
+                found["log_likelihood_items"] = len(some)
             results.append(found | self._tables(state, *values, *side[:2]))
         return results[0], results[1] if progress.tested else _unknown(results[1])
 
@@ -183,6 +193,13 @@ class Problem:
     def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
         answers = (progress.given(), progress.given("test"))
         return [(torch.from_numpy(known), *side) for known, side in zip(answers, self.sides, strict=True)]
+
+
+def sample_of(n_items: int, seed: int) -> IntArray | None:
+    """Positions of `MOST_MEASURED` items, rising, or None if there are no more than that."""
+    if n_items <= MOST_MEASURED:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(n_items, MOST_MEASURED, replace=False))
 
 
 def _unknown(found: dict[str, Any]) -> dict[str, Any]:

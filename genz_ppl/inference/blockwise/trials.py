@@ -16,7 +16,7 @@ from genz_ppl.inference.blockwise.moments import Agreement
 from genz_ppl.inference.blockwise.scores import quick_gains, removal_losses, scores
 from genz_ppl.inference.blockwise.steps import Parameters, Start
 from genz_ppl.inference.worth import prune
-from genz_ppl.inference.worth.candidates import FINALISTS, STARTING_RATE, distinct
+from genz_ppl.inference.worth.candidates import FINALISTS, SAME, STARTING_RATE, distinct
 from genz_ppl.types import FloatArray
 
 
@@ -43,10 +43,14 @@ class Trials:
         gains = quick_gains(self.fitting, state, scores(self.fitting, state, candidates))
         columns = [*candidates, *state.features]
 
-        def apart(one: int, other: int) -> float:
-            return agreement.disagreement(columns[one], columns[other])
+        kept = list(columns[len(candidates) :])
 
-        order = distinct(gains, apart, range(len(candidates), len(columns)), FINALISTS)
+        def is_new(one: int) -> bool:
+            new = all(agreement.disagreement(columns[one], other) > SAME for other in kept)
+            kept.extend([columns[one]] if new else [])
+            return new
+
+        order = distinct(gains, is_new, FINALISTS)
         if not order:
             return None
         base, best = self.refit(state, "base", state.parameters, state.features, range(len(state.features))), None

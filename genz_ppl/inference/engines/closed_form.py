@@ -60,7 +60,7 @@ class ClosedForm(Engine):
     def moves_now(self) -> bool:
         """Counts the sweeps; whether this one is to move two features of an item at once, too."""
         self._sweeps += 1
-        return self.joint_moves and self._sweeps % 3 == 0 and _is_power_of_two(self._sweeps // 3)
+        return self.joint_moves and moves_at(self._sweeps)
 
     def entropy(self, state: State) -> float:
         """See `Engine.entropy`."""
@@ -277,5 +277,7 @@ def _spread(variance: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return variance.flatten(1) @ (one.unsqueeze(1) * other).flatten(0, 1)
 
 
-def _is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
+def moves_at(step: int) -> bool:
+    """Whether items may move two features at once after so many steps: 3, 6, 12, 24 ..."""
+    number, rest = divmod(step, 3)
+    return rest == 0 and number > 0 and number & (number - 1) == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from genz_ppl.inference.engines.base import Engine
 from genz_ppl.inference.engines.choose import engine_for
+from genz_ppl.inference.engines.side_by_side import fitted_together
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Bound, Data, State, bound_of
 
@@ -33,12 +36,25 @@ def coordinate(
 
 def refit(state: State, data: Data, steps: int, expectation: str = "auto", combinations: float = 0.0) -> Bound:
     """Fit `state` in place from where it stands and return the bound at the end only. combinations: see `engine_for`."""
-    engine = engine_for(state.model, data, expectation, first=False, combinations=combinations)
-    with one_thread(engine.short):
-        engine.maximise(state)
-        for _ in range(steps):
-            em_step(state, engine)
-        return measured(state, engine)
+    return refit_all([state], [data], steps, expectation, combinations)[0]
+
+
+def refit_all(
+    states: Sequence[State], data: Sequence[Data], steps: int, expectation: str = "auto", combinations: float = 0.0
+) -> list[Bound]:
+    """`refit` of several states, each to its own data; small ones that differ in answers alone take their steps together."""
+    exact = expectation in ("auto", "exact") and not combinations
+    together = exact and len(states) > 0 and fitted_together(states, data, steps)
+    found = []
+    for state, one in zip(states, data, strict=True):
+        engine = engine_for(state.model, one, expectation, first=False, combinations=combinations)
+        with one_thread(engine.short):
+            if not together:
+                engine.maximise(state)
+                for _ in range(steps):
+                    em_step(state, engine)
+            found.append(measured(state, engine))
+    return found
 
 
 def measured(state: State, engine: Engine) -> Bound:

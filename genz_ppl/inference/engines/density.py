@@ -65,7 +65,11 @@ def drawn_log_densities(model: GenZ, z: Tensor, data: Data) -> Tensor:
         return model.log_density(z, data.covariates, data.targets)
     # Written out, because runs evaluate it often: what is as large as the draws by D is made once and changed in place.
     still = (data.targets - data.covariates @ link.covariate_weights - link.intercept) / likelihood.scale
-    error = (z @ (link.weights / likelihood.scale)).sub_(still)
+    weights = link.weights / likelihood.scale
     constant = torch.log(likelihood.scale).sum() + 0.5 * math.log(2 * math.pi) * still.shape[1]
-    density: Tensor = error.square_().sum(-1).mul_(-0.5).sub_(constant)
+    if len(weights) < still.shape[1]:  # |y - zW|^2 = y'y - z (2 Wy - WW'z): nothing has a column for every target
+        square = (z @ (weights @ weights.T)).sub_(2 * still @ weights.T).mul_(z).sum(-1).add_(still.square().sum(-1))
+    else:
+        square = (z @ weights).sub_(still).square_().sum(-1)
+    density: Tensor = square.mul_(-0.5).sub_(constant)
     return density

@@ -7,9 +7,9 @@ the signs s of the answers, which are summed once. No step makes anything of siz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from typing import ClassVar
 
 import torch
@@ -79,14 +79,11 @@ class LinearGaussian(ClosedForm):
     @one_thread()
     def __init__(self, data: Data, joint_moves: bool = True, combinations: float = 0.0) -> None:
         super().__init__(data, joint_moves, combinations)
-        ones = data.targets.new_ones(1, len(data.targets))
-        self.observations = torch.cat([data.targets.T, ones, data.covariates.T])
-        self.moments = self.observations @ self.observations.T
+        self.moments = data.moments
         self.blocks = blocks_of(len(data.targets), BLOCK)
-        self.lanes = lanes_for(self.blocks, data.answers, data.targets)
+        self.lanes = lanes_for(self.blocks, *data.stored)
         self._rooms: dict[int, Tensor] = {}
         self._counted: tuple[Tensor, int, Sums] | None = None
-        self._of_signs: tuple[Tensor, Tensor] | None = None
         self._answered: tuple[Tensor, Sums] | None = None
 
     @one_thread()
@@ -106,18 +103,21 @@ class LinearGaussian(ClosedForm):
         others = without_diagonal(gram)
 
         def update(items: slice, lane: int) -> Counted:
-            q = columns[:, items]
-            field = torch.mm(pulls, self.observations[:, items], out=self.fields(q, lane))
+            stored = columns[:, items]
+            q, observations = stored.to(precise.dtype), self.data.observations(items)
+            field = torch.mm(pulls, observations, out=self.fields(q, lane))
             self.data.add_prior(field, state.error_rates, items)
             if moves or self.size is not None:
                 q.copy_(settle(q, field, gram, sweeps=1))
                 q.copy_(escape(q, field, gram) if moves else q)
             else:
                 update_in_turn(q, field, others)
-            if self.size is None:
-                return *self._products(q, items), None
-            together = Together.of(near_exact(q, field, gram, self.size), len(q), q)
-            return *self._products(q, items), together
+            together = None
+            if self.size is not None:
+                together = Together.of(near_exact(q, field, gram, self.size), len(q), q)
+            if stored.dtype != q.dtype:
+                stored.copy_(q)
+            return *_products(q, observations), together
 
         parts = each_block(update, self.blocks, self.lanes)
         state.posterior = columns.T
@@ -135,18 +135,13 @@ class LinearGaussian(ClosedForm):
         """The sums for this posterior, (T, K); kept until it changes."""
         if self._counted is None or self._counted[0] is not posterior or self._counted[1] != posterior._version:
             columns = posterior.T.contiguous()
-            parts = each_block(lambda items, lane: (*self._products(columns[:, items], items), None), self.blocks, self.lanes)
-            self._keep(posterior, parts)
+
+            def count(items: slice, lane: int) -> Counted:
+                return *_products(columns[:, items].to(self.moments.dtype), self.data.observations(items)), None
+
+            self._keep(posterior, each_block(count, self.blocks, self.lanes))
         assert self._counted is not None
         return self._counted[2]
-
-    def _products(self, q: Tensor, items: slice) -> tuple[Tensor, Tensor]:
-        """The upper half of q'q, (K, K), and O'q, (D + 1 + P, K), of a block."""
-        half = len(q) // 2
-        products = torch.zeros(len(q), len(q), dtype=q.dtype, device=q.device)
-        torch.mm(q[:half], q.T, out=products[:half])
-        torch.mm(q[half:], q[half:].T, out=products[half:, half:])
-        return products, self.observations[:, items] @ q.T
 
     def _keep(self, posterior: Tensor, parts: Sequence[Counted]) -> None:
         n_features, n_targets = posterior.shape[1], self.data.targets.shape[1]
@@ -154,7 +149,7 @@ class LinearGaussian(ClosedForm):
         products = reduce(torch.add, [part for part, *_ in parts])
         crossed = reduce(torch.add, [part for _, part, _ in parts])
         shared = [together for *_, together in parts if together is not None]
-        normal = torch.empty(n_features + len(known), n_features + len(known)).to(posterior)
+        normal = torch.empty(n_features + len(known), n_features + len(known)).to(products)
         normal[:n_features, :n_features] = products.triu() + products.triu(1).T
         normal[:n_features, n_features:] = crossed[n_targets:].T
         normal[n_features:, :n_features] = crossed[n_targets:]
@@ -183,13 +178,11 @@ class LinearGaussian(ClosedForm):
         """
         if self.data.answers.dim() == 3:
             n_targets, prior = self.data.targets.shape[1], state.prior(self.data.answers).T
-            design = torch.cat([prior, self.observations[n_targets:]])
-            right = design @ self.observations[:n_targets].T
+            observations = self.data.observations(slice(None))
+            design = torch.cat([prior, observations[n_targets:]])
+            right = design @ observations[:n_targets].T
             return Sums(design @ design.T, right, self.moments.diagonal()[:n_targets], len(prior))
-        if self._of_signs is None:
-            signs = self.data.signs
-            self._of_signs = (signs @ signs.T, signs @ self.observations.T)
-        products, crossed = self._of_signs
+        products, crossed = self.data.sign_products
         n_features, n_targets = len(products), self.data.targets.shape[1]
         middle, slope = unanswered_rate(state.error_rates).unsqueeze(1), (0.5 - mean_rates(state.error_rates)).unsqueeze(1)
         counted = slope * crossed
@@ -253,25 +246,41 @@ class LinearGaussian(ClosedForm):
 
     def mean_squared_error(self, state: State) -> Tensor:
         """E_q of the mean squared error of every target, (1, D)."""
-        q = state.posterior
-        return self._mean_error(state, self.sums(q), q, q * (1 - q))
+        columns = state.posterior.T
+        return self._mean_error(state, self.sums(state.posterior), lambda items: columns[:, items].T, certain=False)
 
     def mean_marginal_error(self, state: State) -> Tensor:
         """The mean squared error of every target at E[z | h], (1, D)."""
-        return self._mean_error(state, self.answer_sums(state), state.prior(self.data.answers), None)
+        prior = partial(self.data.prior_of, state.error_rates)
+        return self._mean_error(state, self.answer_sums(state), prior, certain=True)
 
-    def _mean_error(self, state: State, sums: Sums, means: Tensor, variance: Tensor | None) -> Tensor:
+    def _mean_error(self, state: State, sums: Sums, means: Callable[[slice], Tensor], certain: bool) -> Tensor:
+        """means: of the features of some items, (B, K). certain: they are numbers, not probabilities."""
         link = state.model.link
         solution = torch.cat([link.weights, link.intercept.unsqueeze(0), link.covariate_weights]).detach()
         total = sums.squared_error(solution)
         if total is None:
-            design = torch.cat([means, means.new_ones(len(means), 1), self.data.covariates], dim=1)
-            total = (self.data.targets - design @ solution).square().sum(0)
-            if variance is not None:
-                total += variance.sum(0) @ solution[: means.shape[1]] ** 2
+            weights, rest = solution[: sums.n_features], solution[sums.n_features :]
+
+            def of_block(items: slice, lane: int) -> Tensor:
+                q, observations = means(items).to(solution.dtype), self.data.observations(items)
+                n_targets = solution.shape[1]
+                error: Tensor = (observations[:n_targets] - (q @ weights).T - rest.T @ observations[n_targets:]).square().sum(1)
+                return error if certain else error + (q * (1 - q)).sum(0) @ weights**2
+
+            total = reduce(torch.add, each_block(of_block, self.blocks, self.lanes))
             if sums.covariance is not None:
-                total += (solution[: means.shape[1]] * (sums.covariance @ solution[: means.shape[1]])).sum(0)
+                total += (weights * (sums.covariance @ weights)).sum(0)
         return ((total + sums.uncertain(state.coefficient_covariance)) / len(self.data.targets)).unsqueeze(0)
+
+
+def _products(q: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
+    """The upper half of q'q, (K, K), and O'q, (D + 1 + P, K), of a block."""
+    half = len(q) // 2
+    products = torch.zeros(len(q), len(q), dtype=q.dtype, device=q.device)
+    torch.mm(q[:half], q.T, out=products[:half])
+    torch.mm(q[half:], q[half:].T, out=products[half:, half:])
+    return products, observations @ q.T
 
 
 def closed_form_for(model: GenZ, data: Data, joint_moves: bool = True, combinations: float = 0.0) -> ClosedForm:

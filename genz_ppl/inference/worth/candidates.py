@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.annotators.answers import voted
-from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.engines.coordinate import refit, refit_all
 from genz_ppl.inference.start import linear_residual, ridge_of
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.inference.worth.freedom import freedoms
@@ -25,6 +25,8 @@ SAME = 0.01
 STARTING_RATE, HIGHEST_RATE = 0.01, 0.4
 #: The error rates of some wordings, (N,), NaN where nothing is known.
 Rates = Callable[[Sequence[str]], FloatArray]
+#: What the bound is without any of the wordings, for rankings that share it; None for each of its own.
+OwnBound = Callable[[], float] | None
 
 
 @dataclass(frozen=True)
@@ -81,29 +83,32 @@ def rank_candidates(
     steps: int,
     rates: Rates | None = None,
     given: Tensor | None = None,
+    base: OwnBound = None,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
     Without shortcuts all that differ are finalists.
 
     rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only. given: what
-    each of several annotators has answered, (T, N, A), of which `answers` is the vote.
+    each of several annotators has answered, (T, N, A), of which `answers` is the vote. base: the judge's own bound, by
+    `better_start`.
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
     present = data.answers if given is None else voted(data.answers, judge.error_rates)
     order = finalists(gains, answers, present.cpu().numpy(), FINALISTS if quick else len(texts))
-    _, base_bound = better_start(judge, data, steps)
+    own_bound = better_start(judge, data, steps)[1] if base is None else base()
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
-    for index, rate in zip(order, starts.tolist(), strict=True):
-        known = torch.from_numpy(answers) if given is None else given
-        column = known[:, index : index + 1].to(data.targets.device)
-        enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
-        trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
-        shares = freedoms(trial, enlarged)
+    known = torch.from_numpy(answers) if given is None else given
+    columns = [known[:, index : index + 1].to(data.targets.device) for index in order]
+    enlarged = [data.with_answers(torch.cat([data.answers, column], dim=1)) for column in columns]
+    trials = [extended(judge, column, rate) for column, rate in zip(columns, starts.tolist(), strict=True)]
+    fitted = better_starts(trials, enlarged, steps)
+    for index, (trial, bound), its in zip(order, fitted, enlarged, strict=True):
+        shares = freedoms(trial, its)
         own = None if shares is None else tuple(shares[-1])
-        candidates.append(Candidate(texts[index], answers[:, index], bound - base_bound, trial, own))
+        candidates.append(Candidate(texts[index], answers[:, index], bound - own_bound, trial, own))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
@@ -114,10 +119,24 @@ def better_start(
 
     Posteriors fitted without a feature have already bent to explain what it would; from there its gain can look too small.
     """
-    warm, fresh = state.copy(), state.copy()
-    fresh.posterior = fresh.prior(data.answers)
-    warm_bound, fresh_bound = fitted(warm, data, steps).total, fitted(fresh, data, steps).total
-    return (warm, warm_bound) if warm_bound >= fresh_bound else (fresh, fresh_bound)
+    each = fitted
+
+    def one_by_one(states: Sequence[State], data: Sequence[Data], steps: int) -> list[Bound]:
+        return [each(state, its, steps) for state, its in zip(states, data, strict=True)]
+
+    return better_starts([state], [data], steps, refit_all if fitted is refit else one_by_one)[0]
+
+
+def better_starts(
+    states: Sequence[State], data: Sequence[Data], steps: int, fitted: Callable[..., list[Bound]] = refit_all
+) -> list[tuple[State, float]]:
+    """`better_start` of several states, each with its own data."""
+    both = [state.copy() for state in states for _ in range(2)]
+    for fresh, its in zip(both[1::2], data, strict=True):
+        fresh.posterior = fresh.prior(its.answers)
+    bounds = [bound.total for bound in fitted(both, [its for its in data for _ in range(2)], steps)]
+    pairs = list(zip(both, bounds, strict=True))
+    return [warm if warm[1] >= fresh[1] else fresh for warm, fresh in zip(pairs[::2], pairs[1::2], strict=True)]
 
 
 def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: int = FINALISTS) -> list[int]:
@@ -125,26 +144,39 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: in
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
-    columns = [*answers.T, *used.T]
-    return distinct(gains, lambda one, other: _disagreement(columns[one], columns[other]), range(len(gains), len(columns)), most)
+    signs, kept = _signs(answers), [_signs(used)]
+
+    def is_new(index: int) -> bool:
+        if not _differs(signs[:, index], np.concatenate(kept, axis=1)):
+            return False
+        kept.append(signs[:, index : index + 1])
+        return True
+
+    return distinct(gains, is_new, most)
 
 
-def distinct(gains: FloatArray, disagreement: Callable[[int, int], float], used: Sequence[int], most: int) -> list[int]:
-    """The same by number. disagreement: of two columns, the first a candidate; used: the numbers of those in use."""
+def distinct(gains: FloatArray, is_new: Callable[[int], bool], most: int) -> list[int]:
+    """At most so many that are new, the largest gains first. is_new: whether one differs from all that were new before."""
     chosen: list[int] = []
     # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
     for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
         if len(chosen) == most:
             break
-        if all(disagreement(index, other) > SAME for other in (*used, *chosen)):
+        if is_new(index):
             chosen.append(index)
     return chosen
 
 
-def _disagreement(one: FloatArray, other: FloatArray) -> float:
-    both = ~(np.isnan(one) | np.isnan(other))
-    share = float((one[both] != other[both]).mean()) if both.any() else 0.5
-    return min(share, 1 - share)
+def _signs(answers: FloatArray) -> FloatArray:
+    """1 for yes, -1 for no, 0 for no answer."""
+    return np.nan_to_num(np.sign(answers - 0.5))
+
+
+def _differs(signs: FloatArray, others: FloatArray) -> bool:
+    """Whether answers, (T,), are those of none of the others, (T, N), nor their opposites; all as `_signs`."""
+    both, agreement = np.abs(signs) @ np.abs(others), signs @ others
+    share = np.where(both > 0, 0.5 * (both - agreement) / np.maximum(both, 1), 0.5)
+    return bool((np.minimum(share, 1 - share) > SAME).all())
 
 
 def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> State:

@@ -46,7 +46,12 @@ def shrunk_chance_gain(n_wordings: float, freedoms: Sequence[float], first: bool
     times an eigenvalue of (A + R)^-1 A: 1 where there is no prior, a / (a + r) where there is one. These are the freedoms;
     their sum is the effective number of parameters. A product that ten items decide gains by chance hardly anything.
     """
-    weights = np.asarray([freedom for freedom in freedoms if freedom > 0], dtype=np.float64)
+    return _shrunk_gain(n_wordings, tuple(freedom for freedom in freedoms if freedom > 0), first)
+
+
+@lru_cache(maxsize=4096)
+def _shrunk_gain(n_wordings: float, freedoms: tuple[float, ...], first: bool) -> float:
+    weights = np.asarray(freedoms, dtype=np.float64)
     if n_wordings < 1 or len(weights) == 0:
         return 0.0
     share = (FIRST_SIGNIFICANCE if first else SIGNIFICANCE) / n_wordings
