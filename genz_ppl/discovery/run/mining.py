@@ -14,6 +14,7 @@ import torch
 from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise, widen_noise
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
+from genz_ppl.discovery.mine.join import join
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
 from genz_ppl.discovery.mine.tried import with_tried
@@ -124,7 +125,9 @@ class MiningRun:
         elif progress.additions_done < settings.add and room:
             progress.additions_done += 1
             events = cycle.add(progress)
-            if any(event == "add" for event, _ in events):
+            if not _added(events) and (joined := join(cycle, progress)):
+                events, progress.failures = events + joined, 0
+            if _added(events):
                 progress.added_in_cycle += 1
                 self.look_at_tails(progress, cycle)
         elif progress.updates_done < settings.updates and progress.active:
@@ -262,6 +265,10 @@ def _active(progress: Progress) -> str:
     """The wordings in use, whatever their order: their places in the pool."""
     places = {text: place for place, text in enumerate(progress.pool)}
     return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
+
+
+def _added(events: list[Event]) -> bool:
+    return any(event == "add" for event, _ in events)
 
 
 def _next_cycle(progress: Progress) -> None:
