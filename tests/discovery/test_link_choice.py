@@ -27,7 +27,7 @@ def kitchens(product: float, rows: int = 300) -> pd.DataFrame:
 
 
 def items(product: float) -> Items:
-    return Items.from_frame(kitchens(product), id="key", target="y", covariates=["size"])
+    return Items.from_frame(kitchens(product), id="key", target="y", covariates=["size"], text=["kitchen", "garden", "lift"])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_folder_says_it_and_is_read_and_resumed(run: Discovery, tmp_path: Pa
     assert Discovery.load(folder).progress.link_scores == run.progress.link_scores
     steps = 0
 
-    def stop(_: object) -> None:
+    def stop(*_: object) -> None:
         nonlocal steps
         steps += 1
         if steps == 4:
