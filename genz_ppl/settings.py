@@ -248,7 +248,10 @@ class DiscoverSettings:
         low=0,
     )
     combine: int = setting(
-        3, "The most questions that may be put together into one, this and not that; 1: none. It costs no answers.", SEARCH, low=1
+        3,
+        "The most questions of a rule, this and not that, and the most rules, this or that; 1: none. It costs no answers.",
+        SEARCH,
+        low=1,
     )
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
     patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
