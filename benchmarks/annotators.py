@@ -10,29 +10,39 @@ annotator errs in 10 %; root mean squared error of the effects after so many lab
 `most_telling`. Films: the 512 of `films.py`, 27 questions chosen on the training films by the recorded answers; two annotators
 give these with 5 % and 20 % turned round, a third with 10 % and guesses at every fourth question; cosine similarity on test
 films, split by the seed. Beside it `fit`, calibrated, on the answers that two of the three give.
+
+    python benchmarks/annotators.py ../shared/data/ml-1m --mined 3
+
+Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these three answer, or one of
+them, or what most of them say: cosine similarity on test films, and how many questions; three splits.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from zlib import crc32
 
 import films
 import numpy as np
 import torch
 
+from genz_ppl import discover
 from genz_ppl.data import open_source
 from genz_ppl.diagnostics.measures import cosine
 from genz_ppl.inference import fit
 from genz_ppl.inference.annotators.fit import AnnotatedFit, fit_annotators
 from genz_ppl.inference.annotators.telling import cascade, most_telling
+from genz_ppl.llm.table import TableModel
 from genz_ppl.settings import CALIBRATION
-from genz_ppl.types import FloatArray
+from genz_ppl.types import Contrast, FloatArray, Item
 
 TRAIN, TEST, FEATURES, SHARE = 600, 1000, 8, 0.76
+# Of runs that mine: one round.
+MINED: dict[str, Any] = {"cycles": 1, "add": 12, "cut": 0, "combine": 1}
 SHARES, LABELS = (0.05, 0.1, 0.15), (100, 200, 400, 800)
 Row = tuple[str, float]
 
@@ -128,6 +138,55 @@ def film_rows(folder: str, seed: int) -> Iterator[Row]:
                 yield f"p_e of {name}: turned round", share
 
 
+class Errs:
+    """Proposes as the recorded answers have it, and gives them with some turned round, always the same ones."""
+
+    def __init__(self, folder: str, share: float, seed: int, guesses: bool = False) -> None:
+        self.table, self.share, self.seed, self.guesses = TableModel(Path(folder) / "movie_answers.jsonl"), share, seed, guesses
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """See `FoundationModel.answer`."""
+        values = self.table.answer(items, features)
+        for column, text in enumerate(features):
+            share = 0.5 if self.guesses and crc32(text.encode()) % 4 == 0 else self.share
+            chances = [np.random.default_rng([self.seed, crc32(f"{text} {item.id}".encode())]).random() for item in items]
+            values[:, column] = np.where(np.array(chances) < share, 1 - values[:, column], values[:, column])
+        return values
+
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
+        """See `FoundationModel.propose`."""
+        return self.table.propose(contrast, n)
+
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+        """See `FoundationModel.suggest`."""
+        return self.table.suggest(items, task, n)
+
+
+class Most(Errs):
+    """What most of some models say."""
+
+    def __init__(self, folder: str, several: Sequence[Errs]) -> None:
+        super().__init__(folder, 0.0, 0)
+        self.several = several
+
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """See `FoundationModel.answer`."""
+        return (np.mean([one.answer(items, features) for one in self.several], axis=0) > 0.5).astype(np.float64)
+
+
+def mined_rows(folder: str, seed: int) -> Iterator[Row]:
+    """Cosine similarity on test films and the number of questions, by who answers while they are mined."""
+    three = [Errs(folder, 0.05, seed), Errs(folder, 0.2, seed + 100), Errs(folder, 0.1, seed + 200, guesses=True)]
+    arms: dict[str, dict[str, Any]] = {"all three": {"annotators": three}, "what most say": {"model": Most(folder, three)}}
+    arms |= {
+        f"{name} alone": {"model": one} for name, one in zip(("5 % wrong", "20 % wrong", "some guessed"), three, strict=True)
+    }
+    for name, who in arms.items():
+        run = discover(open_source(f"movielens:{folder}"), seed=seed, progress=False, **MINED, **who)
+        yield f"{name}: cosine", float(run.curve["test_error"].iloc[-1])
+        yield f"{name}: questions", float(len(run.progress.active))
+
+
 def show(title: str, rows: Any, seeds: int) -> None:
     """A table of means over the seeds."""
     found: dict[str, list[float]] = {}
@@ -144,9 +203,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="of MovieLens 1M; without it no films")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--mined", type=int, default=0, help="splits of the films on which questions are mined, and nothing else")
     parser.add_argument("--splits", type=int, default=5, help="of the films")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.mined:
+        show("Films, mined", lambda seed: mined_rows(options.folder, seed), options.mined)
+        return
     for n_targets in (1, 8):
         show(f"Cascade, {n_targets} targets: R2", lambda seed, n=n_targets: cascade_rows(n, seed), options.seeds)
         show(f"Gold, {n_targets} targets: error of effects", lambda seed, n=n_targets: gold_rows(n, seed), options.seeds)

@@ -134,7 +134,7 @@ class FitSettings:
 PAPER: dict[str, Any] = {
     **{"proposals": 1, "polarity": "positive", "reconsider": False, "combine": 1, "suggestions": 0},
     **{"screen": 0, "splits": 1, "refinements": 0},
-    **{"link": "linear", "likelihood": "gaussian"},
+    **{"link": "linear", "likelihood": "gaussian", "direction": False},
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
     "calibration": 0.0,
@@ -149,9 +149,8 @@ IN_BLOCKS: dict[str, Any] = {
     **{"link": "linear", "inference": "coordinate", "likelihood": "gaussian"},
     **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
 }
-# Items that wordings of a served model are compared on, unless the settings say otherwise.
+# Items that wordings of a served model are compared on, and questions that it suggests at the start, if nothing else is said.
 SCREENED = 80
-# Questions that such a model suggests at the start.
 SUGGESTED = 20
 
 
@@ -193,7 +192,7 @@ class DiscoverSettings:
     calibration: float | None = calibrating(None, MODEL, "; none: 5 with several targets, 0 with one")
     shrinkage: bool | None = shrinking(None, MODEL, "; none: with several targets")
     error_rates: str = setting("auto", f"{RATES}; auto: by the last fit's bound (closed forms).", MODEL, choices=ERROR_RATE_NAMES)
-    direction: bool = setting(False, "Targets are an embedding: explain its direction only.", MODEL)
+    direction: bool | None = setting(None, "Explain only the direction of the targets; none: if they are an embedding.", MODEL)
     algorithm: str = setting("targeted", "{choices}.", SEARCH, choices=ALGORITHM_NAMES)
     cycles: int = setting(10, "Rounds of additions and cuts.", SEARCH, low=1)
     add: int = setting(5, "Additions in a round.", SEARCH, low=1)

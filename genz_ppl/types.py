@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 FieldValue = str | int | float | bool | date | None  # a datetime is a date, too; times are without a zone
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+
+#: The annotator whose labels are the truth: people.
+GOLD = "gold labels"
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,15 @@ class AnswerErrors:
     def of(cls, rates: FloatArray, prevalence: FloatArray) -> AnswerErrors:
         """rates: (K,), the same for yes and no, or (K, 2), yes first."""
         return cls(rates, rates, prevalence) if rates.ndim == 1 else cls(rates[:, 0], rates[:, 1], prevalence)
+
+    @classmethod
+    def together(cls, rates: FloatArray, prevalence: FloatArray) -> AnswerErrors:
+        """Of what annotators with these rates, (K, A), say together where all have answered: how often the likelier truth is not
+        the truth."""
+        told = np.array(list(product((0, 1), repeat=rates.shape[1])), dtype=bool)
+        of_yes, of_no = np.where(told, 1 - rates[:, None], rates[:, None]), np.where(told, rates[:, None], 1 - rates[:, None])
+        wrong = 0.5 * np.minimum(of_yes.prod(axis=2), of_no.prod(axis=2)).sum(axis=1)
+        return cls(wrong, wrong, prevalence)
 
     @property
     def said_yes(self) -> FloatArray:

@@ -30,6 +30,7 @@ from genz_ppl.cli.prompts import prompts
 from genz_ppl.cli.recommend import recommend
 from genz_ppl.cli.report import report
 from genz_ppl.cli.resume import resume
+from genz_ppl.cli.search import search
 from genz_ppl.cli.store import store_app
 from genz_ppl.cli.studio import studio
 from genz_ppl.cli.version import show_version
@@ -62,6 +63,7 @@ for command in (
     pipeline,
     prompts,
     work,
+    search,
 ):
     app.command()(command)
 app.command("version")(show_version)

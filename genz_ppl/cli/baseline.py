@@ -54,7 +54,7 @@ def baseline(
     given = {name: context.params[name] for name in names}
     vectors.take_as_model(context.params, given)
     with resumable(out), model_options.flags(n_questions="--questions", task="--task", examples="--examples"):
-        run = start(source, out, given, context.params, brief_given(context.params))
+        run = start(source, out, given, context.params, baseline=brief_given(context.params))
         from genz_ppl.cli.tables import print_features, print_summary
         from genz_ppl.discovery.baseline import readings
 

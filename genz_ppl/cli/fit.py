@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +46,26 @@ DryContrasts = Annotated[
         show_default=False,
     ),
 ]
+Annotators = Annotated[
+    str | None,
+    typer.Option(
+        "--annotators",
+        metavar="A,B",
+        help="Who answers, each with error rates of its own: models as in --model. Without --model the first proposes.",
+        rich_help_panel=RUN,
+        show_default=False,
+    ),
+]
+Gold = Annotated[
+    Path | None,
+    typer.Option(
+        "--gold",
+        metavar="FILE",
+        help="Labels by people, taken as the truth: id, question, answer.",
+        rich_help_panel=RUN,
+        show_default=False,
+    ),
+]
 
 
 @options.takes(*options.COLUMNS, *options.SETTINGS, *model_options.SETTINGS)
@@ -54,6 +74,8 @@ def fit(
     source: options.Source,
     out: Out = None,
     *,
+    annotators: Annotators = None,
+    gold: Gold = None,
     dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
@@ -68,12 +90,13 @@ def fit(
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)
+    among = annotators_given(annotators, given)
     if dry_contrasts is not None:
         show_contrasts(source, given, context.params, dry_contrasts)
         return
     assert out is not None  # see `_needed`
     with resumable(out):
-        run = start(source, out, given, context.params)
+        run = start(source, out, given, context.params, among, gold)
         from genz_ppl.cli.tables import print_features, print_summary
 
         if tables_wanted(log_json):
@@ -86,13 +109,15 @@ def start(
     out: Path,
     given: dict[str, Any],
     columns: dict[str, Any],
+    annotators: Sequence[str] = (),
+    gold: Path | None = None,
     baseline: Mapping[str, Any] | None = None,
 ) -> Discovery:
     """Check, read, and run to the end: a discovery, or with the arguments of its own in `baseline` a 0-shot baseline."""
     # Imported here: torch takes seconds, and a wrong option should not.
     check_settings(given if baseline is None else {**given, "max_features": 1})  # its limit is the number of questions
-    served = model_options.given_for(given.get("model", "rules"), columns)
-    from genz_ppl.cli.sources import absolute_model, noted, open_items
+    served = model_options.given_for(given.get("model", "rules"), columns, annotators)
+    from genz_ppl.cli.sources import absolute_model, noted, open_items, read_labels
     from genz_ppl.discovery.baseline import baseline as ask_once
     from genz_ppl.discovery.discover import discover
     from genz_ppl.discovery.run.folder import RunDirectory
@@ -106,7 +131,9 @@ def start(
         if not columns["quiet"]:
             say_likelihood(items, given)
         with model_options.flags():
-            begin: Callable[..., Discovery] = discover if baseline is None else partial(ask_once, **baseline)
+            labels = None if gold is None else read_labels(gold)
+            among: dict[str, Any] = {"annotators": [*map(absolute_model, annotators)], "gold": labels}
+            begin: Callable[..., Discovery] = partial(discover, **among) if baseline is None else partial(ask_once, **baseline)
             return begin(
                 items,
                 out=out,
@@ -118,6 +145,14 @@ def start(
                 keep_texts=columns["keep_texts"],
                 **given,
             )
+
+
+def annotators_given(text: str | None, given: dict[str, Any]) -> list[str]:
+    """The names of those who answer; the first is the model, where none is given."""
+    names = [] if text is None else options.names_of(text)
+    if names:
+        given.setdefault("model", names[0])
+    return names
 
 
 def say_likelihood(items: Items, given: Mapping[str, Any]) -> None:

@@ -88,9 +88,9 @@ def resumable(folder: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def resumable_answers() -> Iterator[None]:
-    """The same for a command that can simply be given again: what was answered is stored and is not paid for twice."""
-    again = "what was answered is stored: give the command again"
+def resumable_answers(kept: str = "what was answered is stored") -> Iterator[None]:
+    """The same for a command that can simply be given again. kept: what is not done, or paid for, twice."""
+    again = f"{kept}: give the command again"
     try:
         yield
     except (BudgetError, ModelError, StoreError) as error:

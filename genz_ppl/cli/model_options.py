@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from inspect import Parameter
 from typing import Any
@@ -57,7 +57,7 @@ SETTINGS = of()
 
 
 # What a run directory that is not known as the user's own may ask for only when it is given again; with its caps and the like.
-_ASKED = {"model": "NAME", "column_model": "NAME", "base_url": "URL", "prompts": "DIR", "store": "PLACE"}
+_ASKED = {"model": "NAME", "column_model": "NAME", "annotators": "A,B", "base_url": "URL", "prompts": "DIR", "store": "PLACE"}
 SAME = [options.given(name, str, "As it is in DIR.", _CONFIRMED, metavar) for name, metavar in _ASKED.items()]
 
 
@@ -73,16 +73,22 @@ def opening(parameters: Mapping[str, Any], two_sided: bool) -> dict[str, Any]:
     """What is given of how a run's models are opened, by the arguments of `resume` and `load`, for either kind of run."""
     from genz_ppl.cli.sources import absolute_model
 
-    models = {name: absolute_model(parameters[name]) for name in ("model", "column_model") if parameters[name] is not None}
+    models: dict[str, Any] = {
+        name: absolute_model(parameters[name]) for name in ("model", "column_model") if parameters[name] is not None
+    }
+    if parameters["annotators"] is not None:
+        if two_sided:
+            raise OptionError("--annotators: only for runs of genz fit; leave it out")
+        models["annotators"] = [*map(absolute_model, options.names_of(parameters["annotators"]))]
     if "column_model" in models and not two_sided:
         raise OptionError("--column-model: only for runs of genz cooccur; leave it out")
     return {**models, "model_settings": given(parameters), "store": parameters["store"]}
 
 
-def given_for(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def given_for(model: str, parameters: Mapping[str, Any], annotators: Sequence[str] = ()) -> dict[str, Any]:
     """The same; raises OptionError where a model that is not served is given any of them, or a store."""
     values = given(parameters)
-    if not is_served(model):
+    if not any(map(is_served, (model, *annotators))):
         name = next(iter([*values, *(["store"] if parameters.get("store") is not None else [])]), None)
         if name is not None:
             raise OptionError(
@@ -95,7 +101,7 @@ def given_for(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def flags(**renamed: str) -> Iterator[None]:
     """Errors about a setting speak of its flag: "max_cost: ..." becomes "--max-cost: ...". renamed: further ones."""
     known = {name: f"--{name.replace('_', '-')}" for kind in _KINDS for name in kind.__dataclass_fields__}
-    known |= {"store": "--store", "rounds": "--rounds", **renamed}
+    known |= {"store": "--store", "rounds": "--rounds", "annotators": "--annotators", "gold": "--gold", **renamed}
     try:
         yield
     except OptionError as error:

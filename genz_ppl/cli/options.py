@@ -70,6 +70,13 @@ def given(name: str, kind: Any, text: str, panel: str, metavar: str | None = Non
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
+def names_of(text: str) -> list[str]:
+    """Names with commas between them. Raises BadParameter where there is none."""
+    if names := [name.strip() for name in str(text).split(",") if name.strip()]:
+        return names
+    raise typer.BadParameter(f"expected names with commas between them, got {text!r}")
+
+
 def pair(text: str) -> tuple[float, float]:
     """Two numbers from "A,B". Raises BadParameter for anything else."""
     try:

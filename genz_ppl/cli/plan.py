@@ -10,7 +10,7 @@ import typer
 
 from genz_ppl.cli import model_options, options, vectors
 from genz_ppl.cli.baseline import BRIEF, brief_given
-from genz_ppl.cli.fit import DryContrasts, check_settings
+from genz_ppl.cli.fit import Annotators, DryContrasts, Gold, annotators_given, check_settings
 from genz_ppl.cli.messages import echo
 from genz_ppl.cli.progress import LogJson
 from genz_ppl.settings import DiscoverSettings
@@ -31,6 +31,8 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="As in fit; nothing is written.", show_default=False)
     ] = None,
     *,
+    annotators: Annotators = None,
+    gold: Gold = None,
     dry_contrasts: DryContrasts = None,
     keep_texts: options.KeepTexts = False,
     ceiling: options.Ceiling = True,
@@ -46,9 +48,10 @@ def plan(
     """
     given = {name: context.params[name] for name in _SETTINGS if context.params[name] is not None}
     vectors.take_as_model(context.params, given)
+    among = annotators_given(annotators, given)
     asked = brief_given(context.params)
     check_settings(given if not asked else {**given, "max_features": 1})
-    served = _served(given, context.params)
+    served = _served(given, context.params, among)
     from genz_ppl.cli.sources import open_items
     from genz_ppl.discovery.plan import plan as reckon
     from genz_ppl.discovery.run.service import make_settings
@@ -61,14 +64,14 @@ def plan(
             brief, settings = brief_and_settings(items, model, **asked, **given)
             planned = reckon(items, settings, served, brief)
         else:
-            planned = reckon(items, make_settings(model, given), served)
+            planned = reckon(items, make_settings(model, given, among), served, annotators=among)
     if as_json:
         echo(json.dumps(planned.to_dict(), ensure_ascii=False))
     else:
         _print(planned, served)
 
 
-def _served(given: dict[str, Any], parameters: dict[str, Any]) -> ModelSettings | None:
+def _served(given: dict[str, Any], parameters: dict[str, Any], annotators: list[str]) -> ModelSettings | None:
     """How the model is called; None for one that answers on this machine. Both are checked as `genz fit` does."""
     from genz_ppl.discovery.run.service import Service
     from genz_ppl.llm.registry import open_model
@@ -77,9 +80,10 @@ def _served(given: dict[str, Any], parameters: dict[str, Any]) -> ModelSettings 
     name = given.get("model", DiscoverSettings().model)
     values = model_options.given(parameters)
     with model_options.flags():
-        service = Service.of(name, values or None, parameters["store"])
-    if not is_served(name):
-        open_model(name)
+        service = Service.of(name, values or None, parameters["store"], annotators)
+    for one in dict.fromkeys((name, *annotators)):
+        if not is_served(one):
+            open_model(one)
     return service.settings
 
 

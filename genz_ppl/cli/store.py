@@ -41,9 +41,8 @@ def info(
 ) -> None:
     """Show how many answers the store holds, of which models and prompts, and what was spent on them."""
     from genz_ppl.llm.store import tools as store_tools
-    from genz_ppl.llm.store.places import only_file
 
-    found = store_tools.info(only_file(store, "info", "see 'genz store status'"), check)
+    found = store_tools.info(_place(store), check)
     if as_json:
         echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -101,7 +100,8 @@ def repair(store: Store = None) -> None:
     from genz_ppl.llm.store import repair as repairing
     from genz_ppl.llm.store.places import only_file
 
-    done = repairing.repair(only_file(store, "repair", "PostgreSQL mends its own files; restore a backup"))
+    instead = "damaged answers are asked again by themselves; for errors in the server's log see pg_amcheck, or restore a backup"
+    done = repairing.repair(only_file(store, "repair", instead))
     if done is None:
         echo("no damage found; nothing was changed")
         return
@@ -130,10 +130,8 @@ def prune(
 ) -> None:
     """Take away the answers that meet all conditions (none given: no answers), and what ended runs left; shrink the file."""
     from genz_ppl.llm.store import tools as store_tools
-    from genz_ppl.llm.store.places import only_file
 
-    file = only_file(store, "prune", "delete rows of genz.answers with psql")
-    gone = store_tools.prune(file, model, prompt, older_than, failed, dry_run)
+    gone = store_tools.prune(_place(store), model, prompt, older_than, failed, dry_run)
     what = f"{gone.answers} answers, {gone.texts} texts and {gone.leases} leases of ended runs"
     if dry_run:
         echo(f"would take away {what}; nothing was changed")

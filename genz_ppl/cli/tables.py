@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _LIFE = ("added_at", "removed_at")
 # Rates that are smaller are said to be.
 _SMALLEST_RATE = 0.001
+# What a bill of an annotator says.
+_BILLED = {"answers": "answers", "calls": "calls", "tokens_in": "tokens read", "tokens_out": "written"}
 
 
 def print_features(features: pd.DataFrame, everything: bool = False, by: str = "effect", unit: str = "") -> None:
@@ -31,6 +33,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
         echo("no features")
         return
     features = sorted_features(features, by)
+    of_annotators = [name for name in map(str, features) if name.startswith("p_e ")]
     several, life = bool((features["strongest"] != "").any()), _LIFE if everything else ()
     headings = [
         "question",
@@ -38,7 +41,7 @@ def print_features(features: pd.DataFrame, everything: bool = False, by: str = "
         "90 % interval",
         *(["mostly on", ""] if several else []),
         "p_e",
-        *(["false yes", "false no"] if "false_yes" in features else []),
+        *(["false yes", "false no"] if "false_yes" in features else of_annotators),
         "prevalence",
         "gain",
         *life,
@@ -60,7 +63,8 @@ def _row(row: pd.Series, several: bool, life: Sequence[str], unsigned: bool) -> 
     interval = f"{number(row['effect_lower'], 3)} to {number(row['effect_upper'], 3)}" if known else "-"
     mostly = [" ".join(row["strongest"].split()) or "-", _signed(row["strongest_effect"])] if several else []
     effect = number(row["effect"]) if unsigned else _signed(row["effect"])
-    names = [name for name in ("p_e", "false_yes", "false_no") if name in row]
+    of_annotators = [name for name in row.index if name.startswith("p_e ")]
+    names = [name for name in ("p_e", "false_yes", "false_no", *of_annotators) if name in row]
     rates = [f"<{_SMALLEST_RATE}" if row[name] < _SMALLEST_RATE else number(row[name], 2) for name in names]
     prevalence = "-" if row["prevalence"] != row["prevalence"] else f"{row['prevalence']:.2f}"
     return [
@@ -98,6 +102,10 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         cost = "of unknown price" if last["cost"] != last["cost"] else f"for {last['cost']:.4g} dollars"
         tokens = [f"{int(last[name]):,}".replace(",", " ") for name in ("tokens_in", "tokens_out")]
         echo(f"{int(last['calls'])} calls, {tokens[0]} tokens read and {tokens[1]} written, {cost}")
+    for name, bill in run.progress.bills.items():
+        counts = ", ".join(f"{int(bill[field]):,} {words}".replace(",", " ") for field, words in _BILLED.items())
+        cost = "price unknown" if last["cost"] != last["cost"] else f"{bill['cost']:.4g} dollars"
+        echo(f"of that {name}: {counts}, {cost}")
 
 
 def _say_of_posterior(run: Discovery) -> None:

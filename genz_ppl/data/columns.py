@@ -61,6 +61,7 @@ class Schema:
     classes: the labels of each target in the order of their codes 0, 1, …; () where targets are numbers.
     readings: (column, how its cells are read): "text", "true or false", a style of numbers ("1234.5", "$1,234.5")
     or a format of dates ("%d/%m/%Y", maybe with a time and a zone); columns of mixed types have none.
+    embedding: whether the targets are one vector, whose direction matters more than its length.
     Raises InputError if there are classes for more or fewer targets than there are.
     """
 
@@ -74,6 +75,7 @@ class Schema:
     classes: tuple[tuple[str, ...], ...] = ()
     varying: str | None = None
     readings: tuple[tuple[str, str], ...] = ()
+    embedding: bool = False
 
     def __post_init__(self) -> None:
         if self.classes and len(self.classes) != len(self.target):
@@ -89,7 +91,7 @@ class Schema:
 
     def roles(self) -> Roles:
         """The keyword arguments by which another source is read in the same way."""
-        return cast("Roles", {name: getattr(self, name) for name in self.__dataclass_fields__})
+        return cast("Roles", {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "embedding"})
 
     def to_dict(self) -> dict[str, object]:
         """As JSON can hold it: tuples become lists."""
@@ -108,7 +110,11 @@ def _lists(value: object) -> object:
     return [_lists(entry) for entry in value] if isinstance(value, tuple) else value
 
 
-def _entry(name: str, value: object) -> tuple[tuple[str, ...], ...] | tuple[str, ...] | str | None:
+def _entry(name: str, value: object) -> tuple[tuple[str, ...], ...] | tuple[str, ...] | str | bool | None:
+    if name == "embedding":
+        if not isinstance(value, bool):
+            raise InputError(f"the schema's entry 'embedding' must be true or false, not {shorten(value)}")
+        return value
     if name == "readings":
         pairs = [tuple(pair) for pair in value if isinstance(pair, (list, tuple))] if isinstance(value, (list, tuple)) else None
         sound = pairs is not None and len(pairs) == len(value)  # type: ignore[arg-type]

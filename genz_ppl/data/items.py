@@ -221,6 +221,10 @@ class Items(Sequence[Item]):
             return hold_back(split, honest, seed, self.group_labels)
         return hold_back(random_split(len(self), seed, test_fraction), honest, seed)
 
+    def as_embedding(self) -> Items:
+        """The same items, their targets one vector each whose direction matters, not its length: runs then explain that."""
+        return replace(self, schema=replace(self.schema, embedding=True))
+
     def fingerprint(self) -> str:
         """The sha256 of all that the items are; equal only if none of it has changed.
 

@@ -72,9 +72,8 @@ def movielens_items(
     """
     frame = movielens_frame(directory, n_items, dimensions, alpha, plots)
     text = ("title", "year", *(("genres",) if genres or plots else ()), *(_EXTRA if plots else ()))
-    return Items.from_frame(
-        frame.set_index("movie", drop=False), id="movie", target=dimension_names(dimensions), text=text, name="movielens"
-    )
+    roles = {"id": "movie", "target": dimension_names(dimensions), "text": text}
+    return Items.from_frame(frame.set_index("movie", drop=False), **roles, name="movielens").as_embedding()
 
 
 def movielens_frame(

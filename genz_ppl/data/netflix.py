@@ -52,7 +52,7 @@ def netflix_items(directory: str | Path, n_items: int = 512, dimensions: int = 3
         target=dimension_names(dimensions),
         text=("title", "year"),
         name="netflix",
-    )
+    ).as_embedding()
 
 
 def netflix_frame(directory: str | Path, n_items: int = 512, dimensions: int = 32, alpha: float = 0.0) -> pd.DataFrame:

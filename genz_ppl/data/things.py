@@ -45,7 +45,8 @@ def things_items(directory: str | Path) -> Items:
     """
     frame = things_frame(directory)
     target = tuple(str(column) for column in frame.columns if column not in (_KEY, *_FIELDS))
-    return Items.from_frame(frame.set_index(_KEY, drop=False), id=_KEY, target=target, text=tuple(_FIELDS), name="things")
+    roles = {"id": _KEY, "target": target, "text": tuple(_FIELDS)}
+    return Items.from_frame(frame.set_index(_KEY, drop=False), **roles, name="things").as_embedding()
 
 
 def things_frame(directory: str | Path) -> pd.DataFrame:

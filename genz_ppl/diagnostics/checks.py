@@ -12,7 +12,7 @@ from genz_ppl.diagnostics.measures import kind_of, measures
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, held_out_draws
 from genz_ppl.inference.prediction import predict, predictive_mean
-from genz_ppl.types import FloatArray
+from genz_ppl.types import GOLD, AnswerErrors, FloatArray
 
 # At p_e = 0.5 an answer says nothing about its feature; from here on the feature has left its wording behind.
 LOOSE = 0.3
@@ -22,6 +22,8 @@ LEVELS = (0.5, 0.9)
 def loose_features(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame:
     """Features that have cut loose from their wording: p_e of at least 0.3, or a 95 % interval that reaches 0.5."""
     rates = draws.error_rates if draws.error_rates.ndim == 2 else draws.error_rates.mean(2)  # 0.5: answers say nothing
+    if learned := sum(name != GOLD for name in fitted.raters):
+        rates = np.stack([AnswerErrors.together(one[:, :learned], one[:, 0]).overall for one in draws.error_rates])
     mean, upper = rates.mean(0), np.quantile(rates, 0.975, axis=0)
     table = pd.DataFrame({"feature": fitted.feature_texts, "p_e": mean, "upper": upper})
     chosen = table[(table["p_e"] >= LOOSE) | (table["upper"] >= 0.5)]
@@ -30,7 +32,7 @@ def loose_features(fitted: FittedItems, draws: PosteriorDraws) -> pd.DataFrame:
 
 def contradicted_answers(fitted: FittedItems) -> pd.DataFrame:
     """Answers that the posterior holds to be wrong, the surest first: item, feature, answer, q."""
-    answers, q = fitted.answers.numpy(), fitted.state.posterior.numpy()
+    answers, q = fitted.votes.numpy(), fitted.state.posterior.numpy()
     rows, columns = np.nonzero(((answers == 1) & (q < 0.5)) | ((answers == 0) & (q > 0.5)))
     table = pd.DataFrame(
         {

@@ -19,7 +19,7 @@ from genz_ppl.inference.feature_effects import NINE_IN_TEN, effect_draws, featur
 from genz_ppl.inference.pairs.fit import PairState
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws, posterior_draws
 from genz_ppl.output import in_one_stroke, not_written
-from genz_ppl.types import AnswerErrors, FloatArray
+from genz_ppl.types import GOLD, AnswerErrors, FloatArray
 
 with warnings.catch_warnings():
     # ArviZ announces its version 1.0 at import, which is none of a user's business here.
@@ -65,8 +65,9 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
     coords |= {"group": list(fitted.levels), "term": ["intercept", *coords["covariate"]]}
     likelihood = fitted.state.model.likelihood
     observed = likelihood.comparable(fitted.targets).numpy()
-    posterior = _rates("", "feature", draws.error_rates, draws.z.mean(axis=1))
+    posterior = _rates("", "feature", draws.error_rates, draws.z.mean(axis=1), fitted.raters)
     coords["answer"] = list(ANSWERS)
+    coords["annotator"] = list(fitted.raters)
     for name, value in draws.parameters.items():
         posterior[name] = (_dimensions(name, value), value)
     if "weights" in draws.parameters:
@@ -89,7 +90,7 @@ def to_inference_data(fitted: FittedItems, draws: PosteriorDraws | None = None) 
 
 def _constants(fitted: FittedItems) -> dict[str, tuple[tuple[str, ...], Any]]:
     constants: dict[str, tuple[tuple[str, ...], Any]] = {
-        "answers": (("item", "feature"), fitted.answers.numpy()),
+        "answers": (("item", "feature", *(["annotator"] if fitted.raters else [])), fitted.answers.numpy()),
         "covariates": (("item", "covariate"), fitted.numbers.numpy()),
     }
     if fitted.levels:
@@ -126,10 +127,14 @@ def pair_inference_data(
     return arviz.InferenceData(**groups)
 
 
-def _rates(prefix: str, dimension: str, rates: FloatArray, prevalence: FloatArray) -> dict[str, Any]:
-    """p_e of draws of rates, (S, K), and of rates apart, (S, K, 2), those too; prevalence: (S, K)."""
+def _rates(prefix: str, dimension: str, rates: FloatArray, prevalence: FloatArray, raters: Sequence[str] = ()) -> dict[str, Any]:
+    """p_e of draws of rates, (S, K), and of rates apart, (S, K, 2), or of raters, (S, K, A), those too; prevalence: (S, K)."""
     if rates.ndim == 2:
         return {f"{prefix}p_e": ((dimension,), rates)}
+    if raters:
+        learned = sum(name != GOLD for name in raters)
+        together = np.stack([AnswerErrors.together(one[:, :learned], one[:, 0]).overall for one in rates])
+        return {f"{prefix}p_e": ((dimension,), together), f"{prefix}p_e_by_annotator": ((dimension, "annotator"), rates)}
     flat = AnswerErrors.of(rates.reshape(-1, 2), prevalence.ravel())
     overall = flat.overall.reshape(prevalence.shape)
     return {f"{prefix}p_e": ((dimension,), overall), f"{prefix}p_e_by_answer": ((dimension, "answer"), rates)}

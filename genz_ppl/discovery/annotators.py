@@ -101,7 +101,7 @@ def compare_annotators(
     for name in panel.names:
         for side, part in sides.items():
             if name == OWN:
-                answers[side][name] = part.answers.numpy()
+                answers[side][name] = part.votes.numpy()
             elif share is None or name != last or side == "test":
                 answers[side][name] = panel.answer(name, asked[side], texts, run)
     options = _options(sides["train"], gold=labels)
@@ -160,7 +160,7 @@ def to_label(run: RunView, progress: Progress, count: int, items: Items) -> pd.D
     _check(run, progress, None, None)
     train = run.fitted(items, "train")
     options = _options(train)
-    found = fit_annotators({OWN: train.answers.numpy()}, train.targets.numpy(), **options)
+    found = fit_annotators({OWN: train.votes.numpy()}, train.targets.numpy(), **options)
     texts, by_id = [record.text for record in progress.active], {item.id: item.text for item in items}
     cells = most_telling(found, count)
     ids = [train.item_ids[t] for t in cells[:, 0]]

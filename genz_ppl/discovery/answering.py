@@ -17,7 +17,10 @@ from genz_ppl.types import FloatArray
 def answers_of(
     run: RunView, items: Items, changes: Mapping[str, Any], on_answers: OnAnswers | None, progress: bool | None
 ) -> FloatArray:
-    """(len(items), K): see `Discovery.answers`. changes: of a served model and its store."""
+    """(len(items), K), of several annotators (len(items), K, A): see `Discovery.answers`.
+
+    changes: of a served model and its store.
+    """
     watchers, texts = Watchers(None, on_answers, progress), [record.text for record in run.progress.active]
     answers, missing = run.record.known_answers(run.progress, items)
     if missing and texts:
@@ -25,6 +28,11 @@ def answers_of(
         opened = run.service(changes, own_caps=False).open(run.record, None, items=asked)
         with (watchers if hasattr(opened, "progress") else Watchers()).displayed() as told:
             told.watch(opened)
-            answers[missing] = Oracle(opened, Counters()).answer(asked, texts)
-        warn_of_silence(items, texts, answers[missing], run.progress.train_answers)
+            oracle = Oracle(opened, Counters())
+            if run.record.raters:  # nobody has labelled them
+                each = oracle.answer_each(asked, texts)
+                answers[missing, :, : each.shape[2]] = each
+            else:
+                answers[missing] = oracle.answer(asked, texts)
+        warn_of_silence(items, texts, answers[missing], run.progress.given())
     return answers

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE, doubling
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, doubling
 from genz_ppl.settings import DiscoverSettings
 
 # The tokens of so many items, at the most or likely.
@@ -100,15 +100,17 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
     """What is asked on training items at the most. wordings: new ones an addition.
 
     With screening a wording may have been asked about before, on other items than those beside it, and is then in calls of its
-    own: so each counts as if it were. Of those in a race one, the winner, is asked about on all items. Of suggestions all are
-    asked about together at the start; then each addition may ask the rest about one wording that is left over.
+    own: so each counts as if it were. Of those in a race one, the winner, is asked about on all items, and a few fall at the
+    last checkpoint. Of suggestions all are asked about together at the start; then each addition may ask the rest about one
+    wording that is left over.
     """
     suggested = settings.suggestions or 0
     if not settings.screen:
         return together(n_items, suggested, batches, weigh) + together(n_items, wordings, batches, weigh).times(n_races)
     if suggested:
         asked, n_left = together(min(settings.screen, n_items), suggested, batches, weigh), n_races
-        rest = Asked(n_items, n_items, weigh(n_items), (Shape(apart(n_items, 1, batches, 1), min(n_items, batches.size), 1),))
+        most = apart(n_items, 1 + len(checkpoints(settings.screen, n_items)), batches, 1)
+        rest = Asked(n_items, n_items, weigh(n_items), (Shape(most, min(n_items, batches.size), 1),))
         asked += rest.times(n_races)
     else:
         asked, n_left = first_race(settings, wordings, n_items, batches, weigh), n_races - 1
@@ -116,14 +118,19 @@ def most_asked(settings: DiscoverSettings, n_races: int, wordings: int, n_items:
     for count, care, entered in races(settings, n_left, wordings, suggested):
         courses = race_courses(settings, n_items, care)
         last, most = courses[0][-1], max(map(len, courses))
+        looks = checkpoints(last, n_items)
         beside = min(batches.features, entered if care else WAVE)
-        lost, won = (max(raced([*course, *end], batches, beside) for course in courses) for end in ((), (n_items,)))
+        ends = ([], looks, [*looks, n_items])
+        lost, fell, won = (max(raced([*course, *end], batches, beside) for course in courses) for end in ends)
         # Where none wins, one that was given up before may get the rest of its answers: no more than of a winner, since it has
         # those of all rounds; where twins break up calls, in one more.
         calls += count * ((entered - 1) * lost + won + bool(batches.twins))
         answers += count * ((entered - 1) * last + n_items)
         weight += count * ((entered - 1) * weigh(last) + weigh(n_items))
-        steps += count * (entered * most + 1)
+        steps += count * (entered * most + 1 + (MOST_FALLEN + 1) * len(looks))
+        if looks:
+            calls, answers = calls + count * MOST_FALLEN * fell, answers + count * MOST_FALLEN * looks[-1]
+            weight += count * MOST_FALLEN * weigh(looks[-1])
     n_wordings = n_races * wordings + suggested
     every = max(0, n_wordings * n_items - round(asked.answers))  # no question is asked twice, so there is nothing beyond this
     answers, weight = min(answers, every), min(weight, n_wordings * weigh(n_items))
@@ -137,11 +144,14 @@ def first_race(settings: DiscoverSettings, wordings: int, n_items: int, batches:
     courses = race_courses(settings, n_items, 0)
     last, steps = courses[0][-1], [added(sizes) for sizes in courses]
     calls = max(sum(together(step, wave, batches, weigh).calls for wave in waves for step in course) for course in steps)
-    calls += together(n_items - last, 1, batches, weigh).calls
+    looks = checkpoints(last, n_items)
+    fallen = MOST_FALLEN * looks[-1] if looks else 0
+    calls += sum(together(step, 1, batches, weigh).calls for step in added([last, *looks, n_items])[1:])
+    calls += MOST_FALLEN * sum(together(step, 1, batches, weigh).calls for step in added([last, *looks])[1:])
     beside = min(WAVE, wordings, batches.features)
     parts = math.ceil(min(WAVE, wordings) / beside)
-    answers, items = (wordings - 1) * last + n_items, parts * ((len(waves) - 1) * last + n_items)
-    weight = parts * ((len(waves) - 1) * weigh(last) + weigh(n_items))
+    answers, items = (wordings - 1) * last + n_items + fallen, parts * ((len(waves) - 1) * last + n_items + fallen)
+    weight = parts * ((len(waves) - 1) * weigh(last) + weigh(n_items) + weigh(fallen))
     return Asked(answers, items, weight, (Shape(calls, min(n_items, batches.size), beside),))
 
 

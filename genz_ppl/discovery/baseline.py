@@ -98,7 +98,7 @@ def baseline(
     items, settings = with_roles(items, settings)
     brief, chosen = brief_and_settings(items, model, n_questions=n_questions, task=task, examples=examples, **settings)
     service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
-    noted = {"source": source, "keep_texts": keep_texts, "baseline": brief}
+    noted: dict[str, Any] = {"source": source, "keep_texts": keep_texts, "baseline": brief}
     return begin(lambda problem: BaselineRun(problem, brief), items, chosen, service, out, watchers, **noted)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
 from genz_ppl.data import Items
 from genz_ppl.data.frames import in_python
+from genz_ppl.discovery.gold import gold_pool
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.result import Discovery
 from genz_ppl.discovery.run.carry import carried_out
@@ -19,6 +22,7 @@ from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.raters import raters_of
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.service import Service, make_settings
 from genz_ppl.discovery.run.target_checks import check_training_targets
@@ -34,8 +38,10 @@ __all__ = ["Discovery", "begin", "discover", "finished"]
 
 def discover(
     items: Any,
-    model: str | FoundationModel = "rules",
+    model: str | FoundationModel | None = None,
     *,
+    annotators: Sequence[str | FoundationModel] = (),
+    gold: pd.DataFrame | None = None,
     out: str | Path | None = None,
     store: str | Path | None = None,
     model_settings: ModelSettings | Mapping[str, Any] | None = None,
@@ -52,7 +58,10 @@ def discover(
 
     items: Items, or a table in memory (see `Items.from_frame`) whose columns are named by target=, covariates=, text=, ...
     model: "rules", "similarity", "phrases", "table:FILE", several joined as in "rules+table:FILE", "openai:NAME",
-    "package.module:object", or an object with answer, propose and suggest.
+    "package.module:object", or an object with answer, propose and suggest; None: the first of the annotators, else "rules".
+    annotators: who answers, each with error rates of its own, while `model` proposes; the caps hold over all together. gold:
+    labels by people, a row each with id, question and answer (yes or no): the truth about training items, where their question
+    is found.
     out: a new folder for the run directory, which also keeps the answers; without it nothing is written. keep_texts: whether
     it also keeps what a model read of the items, so that a report made from it alone shows more than their ids.
     model_settings: how openai:NAME is called (`ModelSettings` or some of its fields: caps, base_url, ...). store: the file
@@ -68,9 +77,10 @@ def discover(
     resumed from `out`), BudgetError at a cap (with a higher one it can be resumed) and StoreError.
     """
     items, settings = with_roles(items, settings)
-    chosen = make_settings(model, settings)
-    service, watchers = Service.of(model, model_settings, store), Watchers(on_step, on_answers, progress)
-    given = {"loss": loss, "optim": optim}
+    model = next(iter(annotators), "rules") if model is None else model
+    chosen = make_settings(model, settings, annotators)
+    service, watchers = Service.of(model, model_settings, store, annotators), Watchers(on_step, on_answers, progress)
+    given = {"loss": loss, "optim": optim, "gold": gold}
     return begin(MiningRun, items, chosen, service, out, watchers, **given, source=source, keep_texts=keep_texts)
 
 
@@ -83,6 +93,7 @@ def begin(
     watchers: Watchers,
     loss: ELBO | None = None,
     optim: PyroOptim | None = None,
+    gold: pd.DataFrame | None = None,
     **noted: Any,
 ) -> Discovery:
     """A run of a kind from its start to its end. noted: what its record says besides."""
@@ -91,7 +102,11 @@ def begin(
     with nullcontext() if noted.get("source") else in_python():
         split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     check_training_targets(items, split)
-    run = kind(Problem(items, split, settings, loss, optim))
+    raters = raters_of(service.names, gold is not None)
+    run = kind(Problem(items, split, settings, loss, optim, raters))
+    if gold is not None:
+        sides = [[items.ids[t] for t in side] for side in (split.train, split.test, split.held)]
+        run.gold, noted["gold"] = gold_pool(gold, sides[0], chain(*sides[1:])), True
     check_fit_in_blocks(run.problem.data, run.problem.levels, settings.engine, settings.scheduler, settings.blocks)
     directory = None if out is None else RunDirectory(Path(out))
     if directory is not None:

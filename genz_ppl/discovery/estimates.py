@@ -54,7 +54,7 @@ def run_effects(
         return pd.DataFrame({name: [] for name in EFFECT_COLUMNS})
     parts = [part for _, part in sides]
     first = parts[0]
-    answers, targets, numbers = (torch.cat([getattr(part, name) for part in parts]) for name in ("answers", "targets", "numbers"))
+    answers, targets, numbers = (torch.cat([getattr(part, name) for part in parts]) for name in ("votes", "targets", "numbers"))
     ids = [name for part in parts for name in part.item_ids]
     labels = chances = None
     if gold is not None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from genz_ppl.data.values import shorten
-from genz_ppl.discovery.run.progress import FeatureRecord
-from genz_ppl.errors import InputError, did_you_mean
+from genz_ppl.discovery.run.progress import UNASKED, FeatureRecord
+from genz_ppl.errors import GenzWarning, InputError, did_you_mean
 from genz_ppl.llm.combined import answers_by_parts, parts_of
-from genz_ppl.output import unquoted
+from genz_ppl.output import plural, unquoted
 from genz_ppl.types import FloatArray
 
 #: The column of the probability with which an item was drawn to be labelled; not needed where all were alike.
@@ -50,32 +52,76 @@ def gold_labels(
     return found, np.where(np.array(rows) >= 0, chances[rows], np.nan)
 
 
+def gold_pool(table: pd.DataFrame, train: Sequence[str], others: Iterable[str]) -> dict[str, NDArray[np.int8]]:
+    """Labels of a run that starts, by question, (T,) each, as a pool holds answers; of a table as of `gold_cells`.
+
+    train: ids of the T training items; others: of the items that are kept aside, whose labels are left out, since nothing may be
+    learned from them. Raises InputError as `gold_cells`; a GenzWarning for labels of items that the data do not have.
+    """
+    place, aside = {name: row for row, name in enumerate(train)}, set(others)
+    found: dict[str, NDArray[np.int8]] = {}
+    strange: list[str] = []
+    for name, text, label in _rows(table):
+        if name not in place:
+            strange += [] if name in aside else [name]
+        elif not np.isnan(label):
+            column = found.setdefault(" ".join(text.split()), np.full(len(train), UNASKED, dtype=np.int8))
+            _check_alone(name, text, float("nan") if column[place[name]] < 0 else column[place[name]], label)
+            column[place[name]] = int(label)
+    if not found:
+        raise InputError("gold: no row labels a training item; write ids as in the data, and some more labels")
+    if strange:
+        said = f"{plural(len(strange), 'label')} of items that the data do not have, such as {shorten(strange[0])}, left out"
+        warnings.warn(f"gold: {said}", GenzWarning, stacklevel=3)
+    return found
+
+
+def warn_of_unused(gold: Mapping[str, object], texts: Iterable[str]) -> None:
+    """A GenzWarning for labelled questions that a run has not come to. texts: those that it has."""
+    asked = {part for text in texts for part in (text, *parts_of(text))}
+    if left := [text for text in gold if text not in asked]:
+        more = f" and {len(left) - 1} more are" if len(left) > 1 else " is"
+        warnings.warn(
+            f"gold: {shorten(left[0])}{more} not among the questions of the run; those labels are not used",
+            GenzWarning,
+            stacklevel=3,
+        )
+
+
 def gold_cells(table: pd.DataFrame, ids: Sequence[str], features: Sequence[FeatureRecord]) -> FloatArray:
     """Labels, (T, K), NaN where there is none, of a table with a row a label: id, question (its text or id) and answer.
 
     ids: of the T items; rows of other items are left out. Raises InputError for columns, questions and labels that are not
     usable, and where an item and a question have two labels that differ.
     """
-    missing = next((name for name in ("id", "question", "answer") if name not in table.columns), None)
-    if missing is not None:
-        raise InputError(f"gold: expected the columns id, question and answer, found no {missing!r}; see genz gold")
     place = {name: row for row, name in enumerate(ids)}
     known = {name: k for k, one in enumerate(features) for name in (one.id, one.text)}
     found = np.full((len(ids), len(features)), np.nan)
-    for item, question, cell in zip(*(table[name] for name in ("id", "question", "answer")), strict=True):
-        name, text = unquoted(str(item)), unquoted(str(question))
+    for name, text, label in _rows(table):
         if text not in known:
             raise InputError(f"gold: the run has no question {shorten(text)}; {did_you_mean(text, known)}write it as in the run")
-        label = _label(cell, text, name)
         if name not in place or np.isnan(label):
             continue
-        before = found[place[name], known[text]]
-        if not np.isnan(before) and before != label:
-            raise InputError(f"gold: item {shorten(name)}, question {shorten(text)}: labelled yes and no; keep one")
+        _check_alone(name, text, found[place[name], known[text]], label)
         found[place[name], known[text]] = label
     if np.isnan(found).all():
         raise InputError("gold: no row labels one of the run's training items; draw some with genz gold DIR -n N -o FILE")
     return found
+
+
+def _rows(table: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
+    """Item, question and label of every row."""
+    missing = next((name for name in ("id", "question", "answer") if name not in table.columns), None)
+    if missing is not None:
+        raise InputError(f"gold: expected the columns id, question and answer, found no {missing!r}; see genz gold")
+    for item, question, cell in zip(*(table[name] for name in ("id", "question", "answer")), strict=True):
+        name, text = unquoted(str(item)), unquoted(str(question))
+        yield name, text, _label(cell, text, name)
+
+
+def _check_alone(item: str, text: str, before: float, label: float) -> None:
+    if not np.isnan(before) and before != label:
+        raise InputError(f"gold: item {shorten(item)}, question {shorten(text)}: labelled yes and no; keep one")
 
 
 def _columns(

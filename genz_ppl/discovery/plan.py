@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.asking import Batches, most_asked, polarities
 from genz_ppl.discovery.planned import Part, Plan, Use
-from genz_ppl.discovery.reckoning import Reckoning
+from genz_ppl.discovery.reckoning import ANSWERS, DESCRIPTIONS, Reckoning
+from genz_ppl.discovery.run.raters import check_names
 from genz_ppl.discovery.run.record import Brief
-from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.settings import DiscoverSettings
 
 __all__ = ["Part", "Plan", "Use", "most_additions", "most_features", "plan"]
 
 
 def plan(
-    items: Items, settings: DiscoverSettings, model_settings: ModelSettings | None = None, brief: Brief | None = None
+    items: Items,
+    settings: DiscoverSettings,
+    model_settings: ModelSettings | None = None,
+    brief: Brief | None = None,
+    annotators: Sequence[str] = (),
 ) -> Plan:
     """Count what discovery on `items` would ask at the most, and what a typical run asks.
 
     model_settings: of a served model; None for one that answers on this machine, which makes no calls. brief: of a 0-shot
-    baseline, which is planned in place of a discovery.
+    baseline, which is planned in place of a discovery. annotators: who answers, where that is not the model alone; all of them
+    answer everything.
     Raises OptionError for a split that leaves too few items and for prompts that are not usable.
     """
     split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
@@ -35,11 +42,26 @@ def plan(
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
         answers = wordings * (n_train + n_test)
-    outline = Plan(len(items), n_train, n_test, additions, features, wordings, round(answers), held_items=n_held)
+    check_names(annotators)
+    everything = round(answers) * max(1, len(annotators))
+    outline = Plan(len(items), n_train, n_test, additions, features, wordings, everything, held_items=n_held)
     if model_settings is None:
         return outline
-    reckoning = Reckoning(items, settings, model_settings, additions, min(additions, usual_additions(settings)), features)
-    listed = reckoning.parts() if brief is None else reckoning.baseline_parts(brief)
+    times = (additions, min(additions, usual_additions(settings)), features)
+
+    def parts_of(model: str) -> list[Part]:
+        if not is_served(model):
+            return []
+        served = ModelSettings.from_dict({**model_settings.to_dict(), "model": served_name(model)})
+        reckoning = Reckoning(items, settings, served, *times)
+        return list(reckoning.parts() if brief is None else reckoning.baseline_parts(brief))
+
+    own = parts_of(settings.model)
+    answering = own if not annotators else [part for model in annotators for part in parts_of(model)]
+    # The model words and describes, and every annotator answers; of images each has its own descriptions, by its miner.
+    listed = [part for part in own if not part.name.startswith(ANSWERS)]
+    listed += [part for part in answering if part.name.startswith(ANSWERS)]
+    listed += [part for part in answering if part.name == DESCRIPTIONS and part not in listed]
     return replace(outline, parts=tuple(part for part in listed if part.calls))
 
 

@@ -58,6 +58,8 @@ def pool_of(progress: Progress, fitted: FittedItems, settings: DiscoverSettings)
     out better, see `joint_normal`. Raises OptionError for a model whose weights have no closed form, so that they cannot shrink.
     """
     state = progress.state
+    if state.model.features.annotators:
+        raise OptionError("predict_with: pool takes one annotator without labels; choose list")
     if not state.model.has_closed_form:
         raise OptionError(
             f"predict_with: pool needs weights that shrink, which the link {settings.link} with the likelihood "

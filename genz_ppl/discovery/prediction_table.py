@@ -43,7 +43,7 @@ def explained_table(run: RunView, table: pd.DataFrame, answers: Tensor, covariat
     state, seed, unit = run.progress.state, run.record.settings.seed, run.unit
     texts = [record.text for record in run.progress.active]
     columns = column_names(state.model.likelihood, run.schema.target, run.schema.classes)
-    usual = state.prior(torch.from_numpy(run.progress.train_answers)).mean(0)
+    usual = state.prior(torch.from_numpy(run.progress.given())).mean(0)
     found = contributions(state, scaling_of(run.record), answers, covariates, usual, seed)
     several = len(columns) > 1
     parts = {f"{name}: base" if several else "base": found.base[:, place] for place, name in enumerate(columns)}

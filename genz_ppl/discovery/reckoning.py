@@ -43,6 +43,8 @@ SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_S
 # Of a typical run: the share of its additions that keep a wording that is new to the test items, and of the most features those
 # that it ends with; of the questions of a baseline, those that are neither too rare, too common nor repetitions.
 KEPT, USABLE = 0.5, 0.9
+# The names of parts.
+ANSWERS, DESCRIPTIONS = "answers, ", "descriptions of images"
 # Sums of many fractions are off by less.
 ROUNDING = 1e-6
 # What leads to an image, or to its description.
@@ -121,7 +123,7 @@ class Reckoning:
         weights = Weights(self.train, self.served)
         most = most_asked(self.settings, self.additions, wordings, n, self.batches, weights.most)
         typical = typically_asked(self.settings, self.usual, n, self.batches, weights.likely)
-        yield self.answering("answers, training", most, typical)
+        yield self.answering(f"{ANSWERS}training", most, typical)
         parts = self.settings.combine
         if self.settings.test_at_end:
             yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
@@ -156,7 +158,7 @@ class Reckoning:
         request = Request("describe", self.served.miner, self.prompts.describe(), 0, (("", ""),))
         most = Tokens(count, count * request.most_tokens_in, count * self.limit(WORDS_OUT), request.most_tokens_in)
         typical = Tokens(count, count * request.likely_tokens_in, count * min(DESCRIPTION_OUT, self.limit(WORDS_OUT)))
-        return self.part("descriptions of images", self.served.miner, self.mining_price, most, typical)
+        return self.part(DESCRIPTIONS, self.served.miner, self.mining_price, most, typical)
 
     def proposing(self) -> Part:
         """Wordings for contrasts, both ways round in one call where the prompts can; those in use may stand in a prompt twice."""

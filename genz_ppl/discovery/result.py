@@ -74,16 +74,16 @@ class Discovery:
         model: str | FoundationModel | None = None,
         model_settings: Mapping[str, Any] | None = None,
         store: str | Path | None = None,
+        annotators: Sequence[str | FoundationModel] | None = None,
     ) -> Discovery:
-        """Read a run directory, which asks for nothing.
-
-        model: needed for predictions when the run was given an object instead of a name. model, model_settings, store: as in
-        `genz_ppl.resume`, for predictions.
+        """Read a run directory, which asks for nothing. model, model_settings, store, annotators: as in `genz_ppl.resume`, for
+        predictions; models are needed when the run was given an object instead of a name.
         """
         directory = RunDirectory(Path(out))
         if (progress := load_progress(directory, record := directory.record())) is None:
             raise directory.not_begun()
-        return cls(progress, record.following(progress), model, directory, changes={**(model_settings or {}), "store": store})
+        changes = {**(model_settings or {}), "store": store, "annotators": annotators}
+        return cls(progress, record.following(progress), model, directory, changes=changes)
 
     def __repr__(self) -> str:
         return f"<Discovery: {one_line(self)}>"
@@ -117,7 +117,7 @@ class Discovery:
         gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
         state = self.progress.state
-        return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy())
+        return feature_table(self.progress.features, state.error_rates.numpy(), state.posterior.numpy(), self.record.raters)
 
     @property
     def unit(self) -> str:
@@ -244,10 +244,10 @@ class Discovery:
 
         Raises InputError for items that are not those of the run, OptionError where the run's folder does not hold them.
         """
-        record = self.record
+        record, progress = self.record, self.progress
         items = self.items if items is None else record.own_items(items)
         part = items.take(getattr(record.split_of(items), side))
-        return fitted_items(self.progress, self.progress.state, self._scaling, part, record.settings, self._levels, side)
+        return fitted_items(progress, progress.state, self._scaling, part, record.settings, self._levels, side, record.raters)
 
     def to_inference_data(self, items: Any = None) -> Any:
         """The posterior as an `arviz.InferenceData`: see `genz_ppl.diagnostics.inference_data.to_inference_data`.
@@ -304,7 +304,7 @@ class Discovery:
     @property
     def needed(self) -> Schema:
         """The columns that predictions need, with their roles: of those that a model reads only what the questions are about."""
-        return needed_schema(self.schema, self._texts, self.record.settings.model)
+        return needed_schema(self.schema, self._texts, "+".join(self.record.answering))
 
     def matched(self, items: Any) -> Items:
         """Items, or the rows of a table (see `as_frame`), with the columns of the run. InputError names one they lack."""

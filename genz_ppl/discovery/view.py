@@ -14,6 +14,7 @@ from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.discovery.run.service import Service
 from genz_ppl.inference.posterior import FittedItems
+from genz_ppl.types import FloatArray
 
 
 class RunView(Protocol):
@@ -44,4 +45,5 @@ class RunView(Protocol):
     def effects(
         self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = None, items: Items | None = None
     ) -> pd.DataFrame: ...
+    def answers(self, items: Any) -> FloatArray: ...
     def predict(self, items: Items, *, progress: bool | None = None) -> pd.DataFrame: ...

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.steps import duration, last_change, planned_steps, position, step_entry, step_line
+from genz_ppl.llm.annotators import AnnotatorsModel
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.output import printable
 from genz_ppl.settings import DiscoverSettings
@@ -171,7 +172,11 @@ class Watchers:
 
     def watch(self, model: FoundationModel) -> None:
         """Have a model that counts its answers report to `on_answers`."""
-        if self.on_answers is not None and hasattr(model, "progress"):
+        if self.on_answers is None:
+            return
+        if isinstance(model, AnnotatorsModel):
+            model.watch(self.on_answers)
+        elif hasattr(model, "progress"):
             model.progress = self.on_answers
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pyro
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
+from genz_ppl.inference.annotators.answers import AnnotatedData, voted
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.exact import MOST_FEATURES, sum_over_assignments
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
@@ -19,7 +21,7 @@ from genz_ppl.inference.uncertainty import drawn_models
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.inference.weight_posterior import add_uncertainty
 from genz_ppl.models import GenZ, Likelihood
-from genz_ppl.models.features import SMALLEST_ERROR_RATE, prior_probability
+from genz_ppl.models.features import SMALLEST_ERROR_RATE, annotated_log_odds, prior_probability
 from genz_ppl.models.genz import log_density_at
 from genz_ppl.types import FloatArray, IntArray
 
@@ -50,10 +52,10 @@ def column_names(likelihood: Likelihood, names: Sequence[str], labels: Sequence[
 class FittedItems:
     """What diagnostics need of a fit.
 
-    answers: (T, K); covariates: (T, P), or (T, P + G) with the indicators of the groups `levels` that intercept and slopes vary
-    by; targets: (T, D) with NaN where missing, all in the user's units. state.posterior: q of these items; of items that were
-    not fitted, their prior. covariate_names, class_names (the labels of each target's classes) and varying, what the groups
-    are, may be left out.
+    answers: (T, K), or (T, K, A) of several annotators, `raters`; covariates: (T, P), or (T, P + G) with the indicators of the
+    groups `levels` that intercept and slopes vary by; targets: (T, D) with NaN where missing, all in the user's units.
+    state.posterior: q of these items; of items that were not fitted, their prior. covariate_names, class_names (the labels of
+    each target's classes) and varying, what the groups are, may be left out.
     """
 
     state: State
@@ -70,6 +72,7 @@ class FittedItems:
     class_names: tuple[tuple[str, ...], ...] = ()
     levels: tuple[str, ...] = ()
     varying: str = ""
+    raters: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> Tensor:
@@ -88,7 +91,17 @@ class FittedItems:
     @property
     def data(self) -> Data:
         """The same items, standardised."""
-        return self.scaling.data(self.answers, self.covariates, self.targets)
+        features = self.state.model.features
+        plain = self.scaling.data(self.answers, self.covariates, self.targets)
+        if not features.annotators:
+            return plain
+        known = torch.arange(features.annotators) >= features.annotators - features.known
+        return AnnotatedData(plain.answers, plain.covariates, plain.targets, known, given=True)
+
+    @property
+    def votes(self) -> Tensor:
+        """The answers, of several annotators what they say together, (T, K)."""
+        return voted(self.answers, self.state.error_rates) if self.answers.dim() == 3 else self.answers
 
 
 @dataclass(frozen=True)
@@ -180,8 +193,16 @@ def _feature_draws(q: FloatArray, n: int, random: np.random.Generator) -> np.nda
 
 
 def _error_rate_draws(state: State, z: IntArray | np.ndarray, answers: FloatArray, random: np.random.Generator) -> FloatArray:
-    """From p(p_e | z, h) = Beta(a + wrong, b + right) for each draw of z, (S, K), or of answers yes and no, (S, K, 2)."""
+    """From p(p_e | z, h) = Beta(a + wrong, b + right) for each draw of z, (S, K), or of answers yes and no, (S, K, 2), or of
+    annotators, (S, K, A)."""
     a, b = state.model.features.prior.numpy()
+    if (features := state.model.features).annotators:
+        answered = ~np.isnan(answers)
+        mistaken = np.stack([((draw[..., None] != answers) & answered).sum(0) for draw in z])
+        drawn: FloatArray = random.beta(a + mistaken, b + answered.sum(0) - mistaken)
+        drawn[..., features.annotators - features.known :] = SMALLEST_ERROR_RATE
+        clipped: FloatArray = np.clip(drawn, SMALLEST_ERROR_RATE, 1 - SMALLEST_ERROR_RATE)
+        return clipped
     given = ~np.isnan(answers)[..., None] if state.error_rates.dim() == 1 else np.stack([answers == 1, answers == 0], axis=2)
     wrong = np.stack([((draw != answers)[..., None] & given).sum(0) for draw in z]).reshape(len(z), *state.error_rates.shape)
     rates: FloatArray = random.beta(a + wrong, b + given.sum(0).reshape(wrong.shape[1:]) - wrong)
@@ -214,7 +235,7 @@ def _log_likelihood(state: State, data: Data, rates: FloatArray, seed: int) -> F
 
     A calibrated model was fitted to this density itself, at f(E[z | h], x); of others the features are summed out.
     """
-    n_items, n_features = data.answers.shape
+    n_items, n_features = data.answers.shape[:2]
     model = state.model
     if model.marginal is not None:
         prior = state.prior(data.answers)
@@ -256,6 +277,8 @@ def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_propos
 
     All draws of the parameters use the same z, so that most of the error is common to them and leaves LOO's weights alone.
     """
+    if data.answers.dim() == 3:
+        return _averaged_over(state, data, rates, z, log_proposal, seed)
     answered = ~torch.isnan(data.answers)
     unknown = (~answered).sum(1) * np.log(0.5)
     if rates.ndim == 3:  # of answers yes and no: features side by side that are answered by one of them, or by neither
@@ -268,6 +291,18 @@ def _averaged(state: State, data: Data, rates: FloatArray, z: Tensor, log_propos
     count, blocks = given.to(z), []
     for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
         log_prior = wrong @ torch.logit(rate) + count @ torch.log1p(-rate) + unknown
+        with pyro.validation_enabled(False):
+            density = model.log_density(z, data.covariates, data.targets)
+        blocks.append(torch.logsumexp(density + log_prior - log_proposal, 0) - np.log(len(z)))
+    return torch.stack(blocks)
+
+
+def _averaged_over(state: State, data: Data, rates: FloatArray, z: Tensor, log_proposal: Tensor, seed: int) -> Tensor:
+    """The same where several annotators have answered; rates: (S, K, A)."""
+    blocks = []
+    for model, rate in zip(_models(state, len(rates), seed), torch.from_numpy(rates), strict=True):
+        log_odds = annotated_log_odds(data.answers, rate)
+        log_prior = (z * log_odds).sum(2) + logsigmoid(-log_odds).sum(1)
         with pyro.validation_enabled(False):
             density = model.log_density(z, data.covariates, data.targets)
         blocks.append(torch.logsumexp(density + log_prior - log_proposal, 0) - np.log(len(z)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.errors import OptionError
+from genz_ppl.inference.annotators.answers import AnnotatedData
 from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.group_spread import effect_spread
 from genz_ppl.inference.isolation import one_thread
@@ -168,7 +169,7 @@ def first_state(
 
     options: further ones of `build_model`. With a free feature the model is not calibrated: answers say nothing of it.
     """
-    if bool(torch.isnan(data.answers).all(0).any()):
+    if bool(data.unanswered.any()):
         options = {**options, "calibration": 0.0}
     sizes = (data.answers.shape[1], data.targets.shape[1], data.covariates.shape[1])
     kind = (link, likelihood, error_rate_prior)
@@ -178,12 +179,14 @@ def first_state(
 
 def start_state(model: GenZ, data: Data) -> State:
     """Error rates at their prior mean, posteriors at the answers, free features split along what the rest leaves over."""
+    if isinstance(data, AnnotatedData):
+        model.features.pool_annotators(data.answers.shape[2], int(data.known.sum()))
     rates = model.features.rates(data.answers.shape[1]).to(data.answers)
     for likelihood in (model.likelihood, model.marginal):
         if likelihood is not None:
             likelihood.start(torch.nan_to_num(data.targets), data.observed)
     posterior = prior_probability(data.answers, rates)
-    free = torch.isnan(data.answers).all(0)
+    free = data.unanswered
     if bool(free.any()):
         working = model.likelihood.working(data.targets)
         used = [int(k) for k in torch.nonzero(~free)[:, 0]]

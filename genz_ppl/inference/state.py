@@ -57,6 +57,15 @@ class Data:
         return (~torch.isnan(self.answers)).sum(0).to(self.answers)
 
     @cached_property
+    def unanswered(self) -> Tensor:
+        """Which features have no answer at all, (K,) bool."""
+        return torch.isnan(self.answers).all(0)
+
+    def log_answers(self, error_rates: Tensor) -> float:
+        """What of `feature_terms` is about the answers alone: nothing of p(z | h)."""
+        return 0.0
+
+    @cached_property
     def _answered_yes(self) -> Tensor:
         return 0.5 * (self.answered + self.signs.sum(1))
 
@@ -117,7 +126,7 @@ class Data:
 
 @dataclass
 class State:
-    """A fitted (or starting) model. error_rates: (K,), or (K, 2) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
+    """A fitted (or starting) model. error_rates: (K,), (K, 2) or (K, A) as in `FeatureLayer`; posterior: (T, K), q(z = 1).
 
     uncertainty: of the parameters of link and likelihood, after a Bayesian fit; moments: of the optimiser, while a guide is
     in training; group_covariance: of the effects of groups, (G, D, 1 + P, 1 + P), see `group_posterior`, and
@@ -136,7 +145,10 @@ class State:
     @property
     def answer_errors(self) -> AnswerErrors:
         """How often answers are wrong, for readers."""
-        return AnswerErrors.of(self.error_rates.numpy(), self.posterior.mean(0).numpy())
+        features, prevalence = self.model.features, self.posterior.mean(0).numpy()
+        if features.annotators:
+            return AnswerErrors.together(self.error_rates[:, : features.annotators - features.known].numpy(), prevalence)
+        return AnswerErrors.of(self.error_rates.numpy(), prevalence)
 
     def prior(self, answers: Tensor) -> Tensor:
         """P(z = 1 | h) under the current error rates, (T, K)."""
@@ -228,6 +240,7 @@ def bound_of(state: State, data: Data, observation: float, marginal: float = 0.0
     entropy: of q(z), where features are not independent.
     """
     feature, entropy = float(feature_terms(state, data).sum()), entropy_of(state.posterior) if entropy is None else entropy
+    feature -= data.log_answers(state.error_rates)
     return Bound(observation, feature, entropy, penalty_of(state), marginal, state.model.share)
 
 

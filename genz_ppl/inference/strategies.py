@@ -22,6 +22,7 @@ from genz_ppl.inference.guided.guides import CERTAIN, Guide, MeanFieldGuide, Str
 from genz_ppl.inference.guided.svi import TrainingOptions, check_loss, train_guide
 from genz_ppl.inference.state import Bound, Data, State
 from genz_ppl.models import GenZ
+from genz_ppl.models.annotators import AnnotatedGenZ
 from genz_ppl.settings import AUTO, BY_HAND, CALIBRATION, GUIDED, DiscoverSettings, FitSettings
 
 LastFit = Callable[[State, Data, int], tuple[State, float]]
@@ -98,8 +99,8 @@ class Coordinate:
         return self.refit(state, data, steps)
 
     def program(self, state: State) -> GenZ:
-        """The model itself."""
-        return state.model
+        """The model itself, of several annotators the program of their answers."""
+        return AnnotatedGenZ(state.model) if state.model.features.annotators else state.model
 
     def guide(self, state: State, data: Data) -> Guide:
         """Mean-field: its parameters are q and the error rates."""
@@ -138,7 +139,7 @@ class Automatic(Coordinate):
     def _near_exact(self, state: State, data: Data, steps: int) -> list[Bound]:
         if steps == 0:
             return []
-        if self.expectation == "auto" and enumerates_counts(state.model, *data.answers.shape):
+        if self.expectation == "auto" and data.answers.dim() == 2 and enumerates_counts(state.model, *data.answers.shape[:2]):
             return enumerate_fit(state, data, steps, CONTINUED)
         most = COMBINATIONS if state.model.has_closed_form else 0.0
         options: dict[str, Any] = {"first": False, "joint_moves": self.joint_moves, "combinations": most}

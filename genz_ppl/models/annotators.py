@@ -18,7 +18,7 @@ from genz_ppl.models.genz import GenZ, observed_at
 class AnnotatedGenZ(GenZ):
     """The program of a model whose features several annotators have answered; its parts are those of the model given.
 
-    Sites: "p_e" (K, A) in the plates "features" and "annotators"; "z" with event shape (K,), "h" with event shape (K, A) where
+    Sites: "p_e" with event shape (A,) in the plate "features"; "z" with event shape (K,), "h" with event shape (K, A) where
     there is an answer, and "y" in the plate "items". An annotator that is never wrong, such as people, has a rate that is held.
     """
 
@@ -30,10 +30,9 @@ class AnnotatedGenZ(GenZ):
         self, answers: Tensor, covariates: Tensor, targets: Tensor | None = None, batch_size: int | None = None
     ) -> Tensor:
         """answers: (T, K, A) of 1, 0, NaN; the others as in `GenZ`."""
-        n_features, n_annotators = answers.shape[1:]
-        a, b = self.features.prior
-        with pyro.plate("features", n_features, dim=-2), pyro.plate("annotators", n_annotators, dim=-1):
-            rates = pyro.sample("p_e", dist.Beta(a, b))
+        a, b = (values.expand(answers.shape[2]) for values in self.features.prior)
+        with pyro.plate("features", answers.shape[1]):
+            rates = pyro.sample("p_e", dist.Beta(a, b).to_event(1))
         link = self.link.sampled()
         with pyro.plate("items", len(answers), subsample_size=batch_size, dim=-1):
             h, x = pyro.subsample(answers, event_dim=2), pyro.subsample(covariates, event_dim=1)

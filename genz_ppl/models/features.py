@@ -38,7 +38,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
     def __init__(self, n_features: int, error_rate_prior: tuple[float, float] = (1.0, 9.0), asymmetric: bool = False) -> None:
         super().__init__()
         check_error_rate_prior(error_rate_prior)
-        self.n_features = n_features
+        self.n_features, self.annotators, self.known = n_features, 0, 0
         self.register_buffer("concentration", torch.tensor(error_rate_prior, dtype=torch.float64))
         self.register_buffer("common", None)
         if asymmetric:
@@ -48,14 +48,18 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         """Give answers yes and no rates of their own from here on."""
         self.common = torch.full_like(self.concentration, self.prior_mean)
 
-    def pool_annotators(self, number: int) -> None:
-        """Give so many annotators rates of their own from here on, (K, A), each drawn towards a common one in the same way."""
+    def pool_annotators(self, number: int, known: int = 0) -> None:
+        """Give so many annotators rates of their own from here on, (K, A), each drawn towards a common one in the same way.
+
+        known: of them, the last, so many that are never wrong.
+        """
+        self.annotators, self.known = number, known
         self.common = torch.full((number,), self.prior_mean).to(self.concentration)
 
     @property
     def asymmetric(self) -> bool:
         """Whether answers yes and no have rates of their own."""
-        return self.common is not None
+        return self.common is not None and not self.annotators
 
     @property
     def prior_mean(self) -> float:
@@ -76,7 +80,12 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         return 1 + self.strength * torch.stack([self.common, 1 - self.common])
 
     def rates(self, n_features: int) -> Tensor:
-        """As many features' rates, all at the prior's mean."""
+        """As many features' rates, all at the prior's mean; of annotators at their common ones."""
+        if self.annotators:
+            assert self.common is not None
+            common = self.common.repeat(n_features, 1)
+            common[:, self.annotators - self.known :] = SMALLEST_ERROR_RATE
+            return common
         size = (n_features, 2) if self.asymmetric else (n_features,)
         return torch.full(size, self.prior_mean).to(self.concentration)
 
@@ -102,7 +111,7 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
         a, b = self.prior
         if self.common is not None:
             density: Tensor = dist.Beta(a, b).log_prob(error_rates) - torch.log1p(self.strength)
-            return density.sum()
+            return density[:, : density.shape[1] - self.known].sum()
         mode = most_probable_error_rate(torch.zeros(()), torch.zeros(()), self.concentration)
         return (_log_kernel(error_rates, a, b) - _log_kernel(mode, a, b)).sum()
 
@@ -112,7 +121,8 @@ class FeatureLayer(PyroModule):  # type: ignore[misc]
             return self.concentration.new_zeros(())
         a, b = self.concentration
         mode = most_probable_error_rate(torch.zeros(()), torch.zeros(()), self.concentration)
-        return (_log_kernel(self.common, a, b) - _log_kernel(mode, a, b)).sum()
+        learned = self.common[: len(self.common) - self.known]
+        return (_log_kernel(learned, a, b) - _log_kernel(mode, a, b)).sum()
 
     @torch.no_grad()
     def learn_common(self, error_rates: Tensor) -> None:

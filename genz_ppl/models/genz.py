@@ -133,7 +133,7 @@ class GenZ(PyroModule):  # type: ignore[misc]
         Never above 0.
         """
         of_rates = self.features.penalty(error_rates)
-        if self.features.asymmetric:
+        if self.features.common is not None:
             of_rates = of_rates + self.features.common_penalty()
         penalty: Tensor = self.share * of_rates + self.link.penalty().detach()
         return penalty

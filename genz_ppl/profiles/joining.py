@@ -50,7 +50,7 @@ def with_vectors(items: Items, path: str | Path, role: str) -> Items:
         said = f"{len(lacking)} of {len(items)} items have no vector in {path} and {taken}: {shown}"
         warnings.warn(said, GenzWarning, stacklevel=2)
     if role == TARGETS:
-        return replace(items, targets=found, schema=replace(items.schema, target=names, classes=()))
+        return replace(items, targets=found, schema=replace(items.schema, target=names, classes=(), embedding=True))
     if len(names) >= _MOST_SHARE * len(items):
         warnings.warn(
             f"vectors of {len(names)} numbers beside {len(items)} items explain any target, and leave nothing to questions; "

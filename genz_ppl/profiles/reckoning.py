@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from genz_ppl.llm.served.address import server_address
 from genz_ppl.llm.served.prices import find_price
-from genz_ppl.llm.store.store import AnswerStore
+from genz_ppl.llm.store.places import open_answers
 from genz_ppl.profiles import encoders
 from genz_ppl.profiles.plan import Cost, ProfilePlan, cost_of_profiles, cost_of_vectors
 from genz_ppl.profiles.task import Task
@@ -77,9 +79,9 @@ def _encoding(task: Task, known: dict[int, str]) -> Cost:
 
 
 def _stored(task: Task, keys: list[bytes]) -> dict[bytes, str]:
-    if not keys or not task.store.exists():
+    if not keys or (isinstance(task.store, Path) and not task.store.exists()):
         return {}
-    with AnswerStore(task.store) as store:
+    with open_answers(task.store) as store:
         return store.texts(keys)
 
 

@@ -22,7 +22,8 @@ from genz_ppl.llm.served.keys import digest
 from genz_ppl.llm.served.model import OpenAIModel
 from genz_ppl.llm.served.settings import ModelSettings
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.store import AnswerStore
+from genz_ppl.llm.store.interface import Store
+from genz_ppl.llm.store.places import open_answers
 from genz_ppl.profiles import encoders
 from genz_ppl.profiles.plan import ProfilePlan
 from genz_ppl.profiles.reckoning import plan_of
@@ -191,7 +192,7 @@ class _Opened:
 
     def __init__(self, task: Task, ledger: str) -> None:
         self._task = task
-        self._store: AnswerStore | None = None
+        self._store: Store | None = None
         self._models: list[OpenAIModel] = []
         self._run: int | None = None
         prompt, served = task.prompt, encoders.is_served_encoder(task.encoder)
@@ -248,7 +249,7 @@ class _Opened:
         return Spending() if self._store is None or self._run is None else self._store.spent(self._run)
 
     def _open(self, settings: ModelSettings, ledger: str) -> OpenAIModel:
-        self._store = self._store or AnswerStore(self._task.store)
+        self._store = self._store or open_answers(self._task.store)
         model = OpenAIModel(settings, self._store, run=ledger, fresh=False)
         self._run = model.caller.run
         self._models.append(model)

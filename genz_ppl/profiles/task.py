@@ -17,7 +17,8 @@ from genz_ppl.llm.served.keys import item_hash
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.llm.similarity.vectors import check_ids
-from genz_ppl.llm.store.places import only_file
+from genz_ppl.llm.store.places import is_shared, located
+from genz_ppl.llm.store.store import default_path
 from genz_ppl.profiles import encoders
 from genz_ppl.profiles.table import Profile, Profiles, read_profiles
 from genz_ppl.profiles.template import TemplateWriter
@@ -46,7 +47,7 @@ class Task:
     prompt: ProfilePrompt | None
     encoder: str
     settings: ModelSettings
-    store: Path
+    store: Path | str
     questions: TableQuestions | RunQuestions | None = None
     pairs: str | None = None
     left_out: int = 0
@@ -138,7 +139,7 @@ def task_of(
         from genz_ppl.profiles.questions import open_questions  # with torch, which takes seconds
 
         asked = open_questions(questions)
-    kept = only_file(store, "genz profile", "name a file with --store FILE")
+    kept = default_path() if store is None else located(store) if is_shared(store) else Path(store)
     return Task(described, given, kind, path, old, prompt, encoder, settings, kept, asked, pairs, left_out)
 
 

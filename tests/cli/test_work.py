@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 from server_process import FaultServerProcess
+from storing import FAILED, RED, YES, item, put
+
+from genz_ppl.llm.store.places import open_shared
 
 pytest.importorskip("psycopg", reason="needs psycopg: the extra postgres")
 
@@ -75,11 +78,23 @@ def test_what_a_worker_cannot_start_with(genz: Any, arguments: tuple[object, ...
     assert expected in outcome.message
 
 
-@pytest.mark.parametrize("command", ["info", "repair", "prune"])
-def test_commands_for_a_file_say_so(genz: Any, command: str) -> None:
-    outcome = genz("store", command, "--store", "postgresql://a@c/d")
+def test_what_only_files_need_says_so(genz: Any) -> None:
+    outcome = genz("store", "repair", "--store", "postgresql://a@c/d")
     assert outcome.code == 2
-    assert f"{command} is for a store in a file, got a PostgreSQL database" in outcome.message
+    assert "repair is for a store in a file, got a PostgreSQL database; damaged answers are asked again" in outcome.message
+
+
+def test_info_and_prune_work_on_a_database(genz: Any, address: str) -> None:
+    with open_shared(address) as store:
+        put(store, {(RED, item(1)): YES, (RED, item(2)): FAILED})
+    shown = genz("store", "info", "--store", address, "--check")
+    assert (shown.code, shown.err) == (0, "")
+    assert "2 answers about 2 items" in shown.out
+    assert "no damage found" in shown.out
+    assert "failed 1 times: refusal" in shown.out
+    assert "would take away 1 answers" in genz("store", "prune", "--store", address, "--failed", "--dry-run").out
+    assert "took away 1 answers" in genz("store", "prune", "--store", address, "--failed").out
+    assert json.loads(genz("store", "info", "--store", address, "--json").out)["answers"] == 1
 
 
 def test_status_is_for_a_database(genz: Any) -> None:

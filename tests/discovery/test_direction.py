@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_films import write_films
 from plain import PLAIN
 
 from genz_ppl import Discovery, Items, discover
+from genz_ppl.data import open_source
 from genz_ppl.discovery.run.service import make_settings
-from genz_ppl.discovery.run.target_checks import check_direction, explained
+from genz_ppl.discovery.run.target_checks import check_direction, explained, explains_direction
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray
 
 QUICK: dict[str, Any] = {"cycles": 1, "add": 4, "cut": 1}
@@ -134,3 +137,27 @@ def test_targets_without_a_direction_are_refused(table: pd.DataFrame, targets: F
         needed = "direction needs a vector of targets of each item"
         with pytest.raises(InputError, match=rf"{needed}, but {found} for item 'k9'; leave the item out"):
             discover(items_of(wrong, table), direction=True)
+
+
+def test_embeddings_are_explained_by_their_direction_unless_told_otherwise(table: pd.DataFrame, targets: FloatArray) -> None:
+    items = items_of(targets, table)
+    assert not explains_direction(items, DiscoverSettings())
+    embedded = items.as_embedding()
+    assert embedded.fingerprint() == items.fingerprint()
+    assert explains_direction(embedded, DiscoverSettings())
+    assert not explains_direction(embedded, DiscoverSettings(direction=False))
+    assert not explains_direction(embedded, DiscoverSettings(likelihood="poisson"))
+    assert not explains_direction(embedded, make_settings("rules", {"paper": True}))
+    incomplete = targets.copy()
+    incomplete[3, 1] = np.nan
+    assert not explains_direction(items_of(incomplete, table).as_embedding(), DiscoverSettings())
+    run = discover(embedded, cycles=1, add=1, cut=0)
+    assert run.record.settings.direction is True
+    norms = np.linalg.norm(run.fitted().targets.numpy(), axis=1)
+    assert norms == pytest.approx(np.ones(len(norms)))
+
+
+def test_films_are_embeddings(tmp_path: Path) -> None:
+    items = open_source(write_films(tmp_path))
+    assert items.schema.embedding
+    assert not Items.from_frame(pd.DataFrame({"name": ["a", "b"], "y": [1.0, 2.0]}), target="y").schema.embedding

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genz_ppl.discovery.mine.rounds import MOST_FALLEN
 from genz_ppl.discovery.mine.screening import Race, alike, evidence, normal_scores, telling_items
 from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray
@@ -62,6 +63,39 @@ def test_without_a_right_wording_nobody_wins(depth: FloatArray) -> None:
         wins += race(world, pool, depth).run(dict.fromkeys(world.columns, 1), []) is not None
     # A score of 2.3 on the named side is passed by chance once in 93 times, and three rounds must be passed.
     assert wins <= 6
+
+
+def test_of_many_items_a_wording_good_by_luck_is_not_asked_about_all(depth: FloatArray) -> None:
+    """One that passed the last round has to stay good with more answers; a right one does."""
+    many = normal_scores(np.random.default_rng(1).random(20_000))
+    wins, spent, lucky = 0, 0, 0
+    for seed in range(60):
+        world = World(**{f"w{n}": column(many, 0.0, 1000 * seed + n) for n in range(9)})
+        wins += race(world, {}, many).run(dict.fromkeys(world.columns, 1), []) is not None
+        most = max(world.asked.values())
+        lucky, spent = lucky + (most > 80), spent + most * (most > 80)
+    assert lucky >= 3  # passed the last round
+    assert wins <= 1
+    assert spent <= lucky * 2000  # asked about all, each would have been 20 000
+    world = World(right=column(many, 0.3, 99))
+    assert race(world, {}, many).run({"right": 1}, []) == "right"
+    assert world.asked == {"right": 20_000}
+
+
+def test_few_wordings_fall_at_a_checkpoint_of_one_race(depth: FloatArray) -> None:
+    """What a plan reckons with: no more than MOST_FALLEN get as far as a checkpoint without winning."""
+    many = normal_scores(np.random.default_rng(1).random(4000))
+    ends = telling_items(many, np.zeros(0, dtype=np.int64))[:80]
+    fallen = []
+    for seed in range(10):
+        lucky = {f"w{n}": column(many, 0.0, 100 * seed + n) for n in range(12)}
+        for n, answers in enumerate(lucky.values()):
+            flipped = np.random.default_rng(100 * seed + n).random(len(ends)) < 0.35
+            answers[ends] = (many[ends] > 0) ^ flipped
+        world = World(**lucky)
+        race(world, {}, many).run(dict.fromkeys(world.columns, 1), [])
+        fallen.append(sum(80 < n < 4000 for n in world.asked.values()))
+    assert max(fallen) == MOST_FALLEN
 
 
 def test_a_wording_for_the_other_side_does_not_win(depth: FloatArray) -> None:

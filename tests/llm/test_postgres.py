@@ -14,7 +14,7 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
-from storing import NO, ONE_CALL, RED, YES, item, put
+from storing import BIG, FAILED, NO, ONE_CALL, RED, YES, item, put
 
 from genz_ppl.errors import OptionError, StoreError
 from genz_ppl.llm.served.spending import Spending
@@ -24,6 +24,9 @@ from genz_ppl.llm.store.places import located, only_file, open_shared
 from genz_ppl.llm.store.store import AnswerStore
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg: the extra postgres")
+connecting = pytest.importorskip("genz_ppl.llm.store.postgres.connection")
+schema = pytest.importorskip("genz_ppl.llm.store.postgres.schema")
+PostgresBatches = pytest.importorskip("genz_ppl.llm.store.postgres.batches").PostgresBatches
 
 # Claims five pairs a call for ever, settles them a moment later, and says so.
 ENDLESS = """
@@ -44,6 +47,15 @@ while True:
     store.settle(attempt, "done", ONE_CALL, {pair: YES for pair in mine})
     n += 5
     print(n, flush=True)
+"""
+# Opens a store twenty times at the same moments as others that run this: whatever they meet, none may fail.
+OPENS = """
+import sys, time
+from genz_ppl.llm.store.places import open_shared
+import genz_ppl.llm.store.postgres.store
+time.sleep(2.0 - time.time() % 2.0)
+for _ in range(20):
+    open_shared(sys.argv[1]).close()
 """
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -110,8 +122,133 @@ def test_tables_of_a_newer_version_are_refused(address: str) -> None:
     open_shared(address).close()
     with psycopg.connect(address) as connection:
         connection.execute("UPDATE genz.version SET version = 99")
-    with pytest.raises(StoreError, match="schema version 99, this genz-ppl knows 1: upgrade"):
+    with pytest.raises(StoreError, match="schema version 99, this genz-ppl knows 1 to 2: upgrade"):
         open_shared(address)
+    with psycopg.connect(address) as connection:
+        connection.execute("DELETE FROM genz.version")
+    with pytest.raises(StoreError, match="no schema version"):
+        open_shared(address)
+
+
+def older(address: str) -> None:
+    """The tables as version 1 of them made them."""
+    with psycopg.connect(address) as connection:
+        for statement in schema._TABLES:
+            connection.execute(statement.encode())
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    older(address)
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT version, to_regclass('genz.batches') FROM genz.version").fetchone() == (1, None)
+    # One of that version, which goes on with its work meanwhile.
+    monkeypatch.setattr(connecting, "prepare", lambda *_: None)
+    with open_shared(address) as before:
+        put(before, {(RED, item(1)): YES})
+        claim = before.claim([(RED, item(2))])
+        monkeypatch.undo()
+        threads = [threading.Thread(target=lambda: open_shared(address).close()) for _ in range(8)]  # several at once
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        put(before, {claim.mine[0]: NO})
+    with open_shared(address) as store:
+        assert store.lookup([RED], [item(1), item(2)])[0].tolist() == [[1.0], [0.0]]
+        assert PostgresBatches(store).open("http://localhost/v1") == []
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT version FROM genz.version").fetchall() == [(schema.VERSION,)]
+
+
+def test_tables_are_made_once_by_many_who_come_at_once(address: str) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", OPENS, address], stderr=subprocess.PIPE) for _ in range(6)]
+    for process in processes:
+        assert process.communicate(timeout=120)[1] == b""
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT version FROM genz.version").fetchall() == [(schema.VERSION,)]
+
+
+def test_old_and_new_tables_are_the_same(address: str, postgres: Any) -> None:
+    """Whoever makes the tables goes through all versions, so what is tested is what an old store becomes."""
+    other = str(postgres.database(f"own_{token_hex(4)}"))
+    older(other)
+    described = []
+    for place in (address, other):
+        open_shared(place).close()
+        with psycopg.connect(place) as connection:
+            columns = "table_name, column_name, data_type, is_nullable, column_default"
+            query = f"SELECT {columns} FROM information_schema.columns WHERE table_schema = 'genz' ORDER BY 1, 2"
+            described.append(connection.execute(query.encode()).fetchall())
+    assert described[0] == described[1]
+
+
+def test_a_migration_that_fails_changes_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    older(address)
+    monkeypatch.setattr(schema, "_MIGRATIONS", ((schema._MIGRATIONS[0][0], "CREATE TABLE genz.answers (broken integer)"),))
+    with pytest.raises(StoreError, match="already exists"):
+        open_shared(address)
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT version, to_regclass('genz.batches') FROM genz.version").fetchone() == (1, None)
+
+
+def test_a_user_who_may_not_migrate_is_told(address: str, postgres: Any) -> None:
+    older(address)
+    with psycopg.connect(address) as connection:
+        connection.execute(b"CREATE ROLE reader_of_%d LOGIN" % os.getpid())
+        connection.execute(b"GRANT USAGE ON SCHEMA genz TO reader_of_%d" % os.getpid())
+        connection.execute(b"GRANT ALL ON ALL TABLES IN SCHEMA genz TO reader_of_%d" % os.getpid())
+    with pytest.raises(StoreError, match="grant CREATE on it and all on the schema genz"):
+        open_shared(address.replace("genz@", f"reader_of_{os.getpid()}@"))
+
+
+def test_what_is_in_a_shared_store_is_counted(address: str) -> None:
+    with open_shared(address) as store:
+        attempt = store.begin(store.open_run("run", fresh=False), "extract", "m", ONE_CALL)
+        store.settle(attempt, "done", ONE_CALL, {(RED, item(1)): YES, (RED, item(2)): NO, (BIG, item(1)): FAILED}, {item(9): "x"})
+        store.begin(store.open_run("run", fresh=False), "extract", "m", ONE_CALL)
+        store.claim([(RED, item(3))])
+        found = tools.info(address, check=True)
+        assert [(one.questions, one.yes, one.no, one.failed) for one in found.models] == [(2, 1, 1, 1)]
+        assert (found.items, found.texts, found.runs, found.answers, found.damaged) == (2, 1, 1, 3, 0)
+        assert (found.attempts, found.unsettled, found.leases, found.orphans) == (2, 1, 1, 0)
+        assert found.spent == ONE_CALL + ONE_CALL
+        assert found.failed == {"refusal": 1}
+        assert found.size > 0
+        with pytest.raises(StoreError, match="1 questions are being asked now"):
+            tools.prune(address, failed=True)
+    with psycopg.connect(address) as connection:
+        connection.execute("UPDATE genz.answers SET value = 1 - value WHERE item = %s AND value = 0", (item(2),))
+        connection.execute("UPDATE genz.texts SET checksum = 0")
+    assert tools.info(address, check=True).damaged == 2
+
+
+def test_answers_are_taken_out_of_a_shared_store(address: str) -> None:
+    def fill() -> None:
+        with open_shared(address) as store:
+            put(store, {(RED, item(1)): YES, (BIG, item(1)): FAILED})
+            attempt = store.begin(store.open_run("run", fresh=False), "describe", "other", ONE_CALL)
+            store.settle(attempt, "done", ONE_CALL, {}, {item(9): "x"})
+
+    def taken(**conditions: Any) -> tuple[int, int]:
+        gone = tools.prune(address, **conditions)
+        return gone.answers, gone.texts
+
+    fill()
+    assert taken() == (0, 0)
+    assert taken(failed=True, dry_run=True) == taken(failed=True) == (1, 0)
+    assert taken(model="nobody") == taken(prompt="nothing 1") == taken(older_than=1) == (0, 0)
+    assert taken(model="m", prompt=RED.prompt) == (1, 0)
+    fill()
+    with psycopg.connect(address) as connection:
+        connection.execute("UPDATE genz.attempts SET begun = begun - interval '3 days'")
+        connection.execute(
+            "INSERT INTO genz.leases SELECT question, sha256('gone'), 77, 1, clock_timestamp() + interval '1 day' "
+            "FROM genz.answers LIMIT 1"
+        )
+    gone = tools.prune(address, older_than=2, model="other")
+    assert (gone.answers, gone.texts, gone.leases) == (0, 1, 1)
+    assert taken(older_than=2) == (2, 0)
+    assert tools.info(address).spent.calls == 4  # the journal stays
 
 
 def test_a_damaged_row_is_asked_again(address: str) -> None:

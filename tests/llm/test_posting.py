@@ -206,5 +206,5 @@ def test_what_workers_cannot_see_is_refused(address: str, server: FaultServer, t
     with open_shared(address) as store:
         with pytest.raises(OptionError, match="here calls are made"):
             OpenAIModel(ModelSettings(model="m", base_url=server.base_url, workers=0), store)
-        with pytest.raises(OptionError, match="batches are kept in a store in a file"):
-            OpenAIModel(ModelSettings(model="m", base_url=server.base_url, batch=True), store)
+        with pytest.raises(OptionError, match="batches are sent by the run itself"):
+            OpenAIModel(ModelSettings(model="m", base_url=server.base_url, batch=True, workers=0), store)

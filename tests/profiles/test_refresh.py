@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ def make(tmp_path: Path, settings: dict[str, Any], own_encoder: str) -> Made:
         more = {name: changes.pop(name) for name in list(changes) if name not in ("model", "encoder", "users", "out", "plan")}
         given: dict[str, Any] = {"model": "openai:m", "encoder": own_encoder, **changes}
         planned = given.pop("plan", False)
-        out = given.pop("out", tmp_path / "out.parquet")
-        refresh = Refresh(items, out, store=tmp_path / "answers.sqlite", model_settings={**settings, **more}, **given)
+        out, store = given.pop("out", tmp_path / "out.parquet"), more.pop("store", tmp_path / "answers.sqlite")
+        refresh = Refresh(items, out, store=store, model_settings={**settings, **more}, **given)
         return refresh.plan() if planned else refresh.run()
 
     return made
@@ -244,6 +245,30 @@ def test_a_batch_whose_results_were_never_fetched(
     found = make(items, batch=True)
     assert (found.missing, len(batches.batches), server.total) == ((), 1, 0)
     assert found.about.spent.calls == len(items)
+
+
+def test_hosts_that_share_a_store_pay_once(
+    make: Made, items: list[Item], server: FaultServer, tmp_path: Path, postgres: Any
+) -> None:
+    store = str(postgres.database(f"profiles_{token_hex(4)}"))
+    with pytest.raises(BudgetError, match="--max-calls 5"):
+        make(items, store=store, max_calls=5)
+    assert server.total == 5
+    assert make(items, store=store, plan=True).calls == len(items) - 5
+    first = make(items, store=store, max_calls=len(items))
+    assert server.total == first.about.spent.calls == len(items)  # the same refresh went on
+    second = make(items, store=store, out=tmp_path / "other.parquet")
+    assert server.total == len(items)
+    assert rows(second) == rows(first)
+    assert second.about.spent.calls == 0
+
+
+def test_batches_of_a_shared_store(make: Made, items: list[Item], server: FaultServer, postgres: Any) -> None:
+    store = str(postgres.database(f"profiles_{token_hex(4)}"))
+    batches = BatchServer(server)
+    found = make(items, store=store, batch=True, price=(1.0, 1.0))
+    assert (found.missing, len(batches.asked), server.total) == ((), len(items), 0)
+    assert 0 < found.about.spent.cost < 0.51 * (found.about.spent.tokens_in + found.about.spent.tokens_out) / 1e6
 
 
 def test_refused_before_any_call(make: Made, items: list[Item], server: FaultServer, tmp_path: Path) -> None:

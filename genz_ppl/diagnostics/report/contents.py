@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 
 from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predicted_targets, predictive_check
 from genz_ppl.diagnostics.measures import ClassTarget, class_targets, kind_of
@@ -35,7 +36,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
     sure = replace(train, state=draws.state)
     contradicted = contradicted_answers(train)
     examples = _Examples(train, facts.texts)
-    answers = train.answers.numpy()
+    answers = train.votes.numpy()
     return ReportData(
         facts=facts,
         kind=kind,
@@ -103,7 +104,8 @@ def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Exa
     effects = feature_effects(train)
     changes, (effect, lower, upper) = _changes(train, effects, kind), effects.table
     q, errors = train.state.posterior.numpy(), train.state.answer_errors
-    rates, loose = errors.overall, mean_rates(train.state.error_rates) >= LOOSE
+    together = torch.from_numpy(errors.overall) if train.state.model.features.annotators else mean_rates(train.state.error_rates)
+    rates, loose = errors.overall, together >= LOOSE
     apart = train.state.model.features.asymmetric
     gains = dict(zip(table.loc[table["active"], "text"], table.loc[table["active"], "gain"], strict=True))
     order = np.argsort(-effects.strength, kind="stable")

@@ -52,7 +52,7 @@ class EditedRun(MiningRun):
     def reopened(self, progress: Progress) -> Progress:
         """A finished run as one under way, in place: the model before its last fit, which may have told more than a step can."""
         with isolated(self.settings.seed), self.problem.threads():
-            state, data = self.problem.blank(torch.from_numpy(progress.train_answers))
+            state, data = self.problem.blank(torch.from_numpy(progress.given()))
             bound = coordinate(state, data, self.settings.refit_steps)[-1].total
         progress.state, progress.bound, progress.best = state, bound, None
         progress.status, progress.settled, progress.outcome = "running", True, {}  # settled: no earlier model is gone back to
@@ -107,7 +107,8 @@ class EditedRun(MiningRun):
         if not self.settings.test_at_end:
             cycle.test(progress, [text])
         before = progress.bound
-        progress.state = extended(progress.state, torch.from_numpy(answers)[:, None].to(self.problem.device))
+        column = progress.layers_of([text]) if self.problem.raters else answers[:, None]
+        progress.state = extended(progress.state, torch.from_numpy(column).to(self.problem.device))
         progress.features.append(FeatureRecord(f"f{len(progress.features) + 1}", text, "own", 0.0, progress.step))
         cycle.refit(progress)
         progress.features[-1].gain_when_added = progress.bound - before

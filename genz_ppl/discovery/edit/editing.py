@@ -63,7 +63,7 @@ def edit(
     wanted = _checked(run, drop, add, reword or {}, lock, unlock, mine)
     known = _items_of(run, items)
     record = run.record.changed(edits=[*run.record.edits, wanted], status="running")
-    problem = Problem(known, record.split_of(known), record.settings)
+    problem = Problem(known, record.split_of(known), record.settings, raters=record.raters)
     kind, service = EditedRun(problem, record.edits), run.service(model_settings or {})
     record = service.changed(record)
     state = copy.deepcopy(run.progress)

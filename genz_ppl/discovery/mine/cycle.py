@@ -69,7 +69,7 @@ class Cycle:
 
     def training_data(self, progress: Progress) -> Data:
         """The training tensors with the answers of the active features."""
-        return self.data.with_answers(torch.from_numpy(progress.train_answers).to(self.data.targets.device))
+        return self.data.with_answers(torch.from_numpy(progress.given()).to(self.data.targets.device))
 
     def add(self, progress: Progress) -> list[Event]:
         """Algorithm 1 or 2; returns the events, each with the wording it is about.
@@ -216,7 +216,9 @@ class Cycle:
             return []
         texts, answers = list(wordings), np.stack(list(wordings.values()), axis=1)
         steps = steps_of(judge.model, self.settings.refit_steps)
-        found = rank_candidates(judge, data, texts, answers, steps, lambda texts: self.oracle.error_rates(self.items, texts))
+        given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
+        rates = partial(self.oracle.error_rates, self.items)
+        found = rank_candidates(judge, data, texts, answers, steps, rates, given)
         counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
@@ -326,7 +328,8 @@ class Cycle:
 
         Not where a step is training, which would take as long again.
         """
-        closed = progress.state.model.has_closed_form and self.strategy.training is None
+        model = progress.state.model
+        closed = model.has_closed_form and self.strategy.training is None and not model.features.annotators
         if self.settings.error_rates != "auto" or not progress.active or not closed:
             return
         apart, bound = fitted(progress.state.told_apart())

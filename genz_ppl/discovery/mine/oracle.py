@@ -10,18 +10,29 @@ import numpy as np
 from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.combined import answers_by_parts
+from genz_ppl.llm.combined import answers_by_parts, parts_of
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, FloatArray, Item
 
+#: Told what each annotator has answered, (n, N, A), it says what they answer together, (n, N).
+Heard = Callable[[Sequence[Item], Sequence[str], FloatArray], FloatArray]
+
 
 class Oracle:
-    """Checks and counts what a foundation model says. completed: adds to a contrast what is known of it."""
+    """Checks and counts what a foundation model says. completed: adds to a contrast what is known of it.
+
+    heard: of several annotators, and where people have labelled items.
+    """
 
     def __init__(
-        self, model: FoundationModel, counters: Counters, completed: Callable[[Contrast], Contrast] | None = None
+        self,
+        model: FoundationModel,
+        counters: Counters,
+        completed: Callable[[Contrast], Contrast] | None = None,
+        heard: Heard | None = None,
     ) -> None:
         self.model, self.counters, self.completed = model, counters, completed or (lambda contrast: contrast)
+        self.heard = heard
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """(len(items), len(features)) of 1., 0., NaN; of combinations by their parts, each asked once.
@@ -30,8 +41,25 @@ class Oracle:
         """
         return answers_by_parts(features, lambda texts: self._answer(items, texts))
 
+    def answer_each(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        """The same of each annotator, (len(items), len(features), A); of a model alone with A = 1."""
+        parts = list(dict.fromkeys(part for text in features for part in parts_of(text)))
+        each, place = self._each(items, parts), {part: column for column, part in enumerate(parts)}
+        layers = [each[:, :, a] for a in range(each.shape[2])]
+        found = [answers_by_parts(features, lambda texts: one[:, [place[text] for text in texts]]) for one in layers]  # noqa: B023
+        return np.stack(found, axis=2)
+
     def _answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
-        reply = self._call("answer", items, features)
+        if self.heard is None:
+            return self._checked(self._call("answer", items, features), items, features)
+        return self.heard(items, features, self._each(items, features))
+
+    def _each(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        several = callable(getattr(self.model, "answer_each", None))
+        replies = self._call("answer_each", items, features) if several else [self._call("answer", items, features)]
+        return np.stack([self._checked(reply, items, features) for reply in replies], axis=2)
+
+    def _checked(self, reply: Any, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         values = _as_floats(reply)
         if values is None or values.shape != (len(items), len(features)):
             shape = getattr(values, "shape", type(reply).__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, WAVE, doubling
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, doubling
 from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
@@ -130,6 +130,7 @@ class Race:
         sizes = doubling(first * (2 if care else 1), most * 2**care, len(depth))
         self.rounds = list(zip(sizes, _scores(len(sizes)), strict=True))
         self.signs: dict[str, int] = {}
+        self.fallen = 0
 
     def recall(self, known: Sequence[str]) -> str | None:
         """A wording of the pool that its answers so far already qualify for this split; it then has answers on all items."""
@@ -216,11 +217,24 @@ class Race:
         return [text for text in known if not asked(self.pool[text]).all()]
 
     def _completed(self, finalists: Sequence[str]) -> str | None:
-        if not finalists:
-            return None
-        best = max(finalists, key=lambda text: self._evidence(text).gain)
-        self._ask([best], np.arange(len(self.depth)))
-        return best
+        """The best of these by its answers so far that stays good with more of them; it then has them all."""
+        for text in sorted(finalists, key=lambda text: -self._evidence(text).gain):
+            if self.fallen == MOST_FALLEN:
+                return None
+            if self._stays_good(text):
+                self._ask([text], np.arange(len(self.depth)))
+                return text
+            self.fallen += 1
+        return None
+
+    def _stays_good(self, text: str) -> bool:
+        """Whether a wording is good after each checkpoint: now and then the best of many is so by luck in the last round."""
+        for size in checkpoints(self.rounds[-1][0], len(self.depth)):
+            if self._is_short(text, size):
+                self._ask([text], self.order[:size])
+            if self._score(text) < max(LAST_SCORE, self._least(text)):
+                return False
+        return True
 
     def _score(self, text: str) -> float:
         """Standard errors of the slope on the side that the wording was proposed for; on either side for those of the pool."""

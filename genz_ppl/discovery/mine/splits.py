@@ -65,7 +65,7 @@ def find_split(
 def _fitted(strategy: Strategy, base: State, data: Data, start: Tensor, steps: int) -> tuple[float, FloatArray]:
     """The bound with a free feature fitted from one start, (T, 1), and its posterior, (T,)."""
     free = base.with_columns(list(range(base.posterior.shape[1])), start)
-    blank = torch.full_like(start, float("nan"))
+    blank = data.answers.new_full((len(start), 1, *data.answers.shape[2:]), float("nan"))
     bound, posterior = strategy.split(free, data.with_answers(torch.cat([data.answers, blank], dim=1)), steps)
     return bound, posterior.cpu().numpy()
 

@@ -8,22 +8,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from genz_ppl.data import Items
 from genz_ppl.data.embeddings import item_embeddings
 from genz_ppl.data.sources import RatingTable, open_ratings, open_source
 from genz_ppl.data.values import shorten
+from genz_ppl.discovery.run.progress import unpack
 from genz_ppl.discovery.view import RunView
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.inference.fit import fit
+from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.ratings.fold_in import Factors, HeldWeights, Weights, fold_in
 from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
 from genz_ppl.inference.ratings.warm_start import WarmStart, residual_covariance
+from genz_ppl.inference.worth.optimism import optimism
+from genz_ppl.settings import FitSettings
 from genz_ppl.types import FloatArray, IntArray
 
 # Training items taken out of the matrix, one after the other, to learn how ratings add up.
 MOST_LEARNED_FROM = 100
 _CLOSE = 1e-6
 OnItem = Callable[[int, int], None]
+Predictor = Callable[[Items], tuple[FloatArray, FloatArray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +55,8 @@ class RatedRun:
     factors: of all items' ratings. rows: id to row of the matrix, users: number of the user to its column. warm: see `WarmStart`.
     stretch: (D,): an item's embedding by the embedding folded in with the item taken out, by least squares on training items;
     1 in the first dimensions, more in the last, which owe most to single items. errors: (D, D), covariance of what predictions
-    miss on training items. sd: (D,), root mean square of the predictive standard deviations there.
+    miss on training items. sd: (D,), root mean square of the predictive standard deviations there. predict: see
+    `predictor`.
     """
 
     run: RunView
@@ -60,6 +68,7 @@ class RatedRun:
     stretch: FloatArray
     errors: FloatArray
     sd: FloatArray
+    predict: Predictor
 
     @classmethod
     def recorded(cls, run: RunView, seed: int = 0, on_item: OnItem | None = None) -> RatedRun:
@@ -100,14 +109,14 @@ class RatedRun:
         numbers = np.array([len(part) for part in parts], dtype=np.float64)
         remainder = np.mean((full - stretch * folded) ** 2 / np.maximum(numbers, 1.0)[:, None], axis=0)
         totals = np.diff(table.ratings.indptr)[places].astype(np.int64)
-        mean, sd = predicted(run, items.take(train))
+        predict, ratio = predictor(run, items.take(train))
+        mean, sd = predict(items.take(train))
         # On these items predictions are better than on new ones: the questions were chosen there, and the weights fitted.
-        ratio = run.summary.noise_ratio
         missed = ratio * (factors.embeddings[places] - mean)
         errors = residual_covariance(missed, n_fitted=0 if ratio > 1 else _n_fitted(run))
         warm = WarmStart.of([stretch * part for part in parts], totals, missed, errors, remainder)
         users = {int(user): column for column, user in enumerate(table.users.tolist())}
-        return cls(run, items, factors, rows, users, warm, stretch, errors, np.sqrt(np.mean(sd**2, axis=0)))
+        return cls(run, items, factors, rows, users, warm, stretch, errors, np.sqrt(np.mean(sd**2, axis=0)), predict)
 
     def held(self, item: str) -> HeldItem:
         """An item of the matrix, taken out."""
@@ -119,7 +128,7 @@ class RatedRun:
         Each target's error is scaled by how sure the prediction is, next to those of the training items: noise and the spread
         of f(z) over p(z | h).
         """
-        mean, sd = predicted(self.run, items)
+        mean, sd = self.predict(items)
         ratio = np.where(self.sd > 0, sd / np.where(self.sd > 0, self.sd, 1.0), 1.0)
         return [
             GaussianPosterior.of(centre, self.errors * np.outer(scale, scale)) for centre, scale in zip(mean, ratio, strict=True)
@@ -176,6 +185,31 @@ def decompose(table: RatingTable) -> Factors:
     except OptionError:  # the matrix has not so many
         left = item_embeddings(table.ratings, table.dimensions)
     return Factors.of(table.ratings, left, table.dimensions, table.alpha)
+
+
+def predictor(run: RunView, train: Items) -> tuple[Predictor, float]:
+    """What gives predictive means and standard deviations of embeddings, (T, D) each, and its noise ratio, see `Summary`.
+
+    The run; where that explains their direction only, a fit of its questions to the training items' embeddings as they are.
+    """
+    settings = run.record.settings
+    if not settings.direction:
+        return lambda items: predicted(run, items), run.summary.noise_ratio
+    both = set(FitSettings.__dataclass_fields__) & set(type(settings).__dataclass_fields__)
+    given: dict[str, Any] = {name: getattr(settings, name) for name in both if getattr(settings, name) is not None}
+    answers = run.answers(train)
+    found = fit(answers, train.targets, train.covariates, steps=settings.final_steps, **given)
+    tensors = (torch.tensor(part) for part in (answers, train.covariates, train.targets))
+    wordings = np.stack([unpack(entry) for entry in run.progress.pool.values()], axis=1)
+    with isolated(settings.seed):
+        ratio = optimism(found.state, found.scaling.data(*tensors), wordings, settings.seed)
+        found.state.model.likelihood.widen(ratio)
+
+    def predict(items: Items) -> tuple[FloatArray, FloatArray]:
+        outcome = found.predict_interval(run.answers(items), items.covariates)
+        return outcome.mean, outcome.sd
+
+    return predict, ratio
 
 
 def predicted(run: RunView, items: Items) -> tuple[FloatArray, FloatArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genz_ppl.discovery.gold import warn_of_unused
 from genz_ppl.discovery.mine.staircases import warn_of_staircases
 from genz_ppl.discovery.run.drive import drive
 from genz_ppl.discovery.run.folder import RunDirectory
@@ -23,5 +24,6 @@ def carried_out(
     with watchers.displayed() as told:
         told.watch(run.model)
         record = drive(run, progress, record, directory, lambda current: told.step(current, settings))
+    warn_of_unused(progress.gold, [one.text for one in progress.active])
     warn_of_staircases(items, [one.text for one in progress.active])
     return record

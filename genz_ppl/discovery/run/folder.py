@@ -148,11 +148,11 @@ class RunDirectory(AnyDirectory[RunRecord]):
 
     def features(self) -> pd.DataFrame:
         """`Discovery.features`, without the model. Raises RunDirectoryError as `Discovery.load` does."""
-        self.record()
+        raters = self.record().raters
         if (found := self.state(PROGRESS)) is None:
             raise self.not_begun()
         try:
-            return stored_features(features_of(found[1]), found[0])
+            return stored_features(features_of(found[1]), found[0], raters)
         except UNREADABLE as error:
             raise self.unreadable(error) from None
 

@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise, widen_noise
 from genz_ppl.discovery.mine.cycle import Cycle
@@ -18,6 +20,7 @@ from genz_ppl.discovery.mine.join import join
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
 from genz_ppl.discovery.mine.tried import with_tried
+from genz_ppl.discovery.mine.votes import Votes
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
 from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.link_choice import best_link
@@ -31,6 +34,7 @@ from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.worth.tails import heavier_tails, lighter_tails
+from genz_ppl.llm.annotators import AnnotatorsModel
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import AUTO
 
@@ -39,11 +43,18 @@ Settled = Callable[[Progress], None]
 
 class MiningRun:
     """A `RunKind`. model: who is asked, needed to advance. previous: an earlier run on the same items with maybe other targets:
-    its features that are active and what was ever answered are taken over, and its counts go on.
+    its features that are active and what was ever answered are taken over, and its counts go on. gold: see `Progress`.
     """
 
-    def __init__(self, problem: Problem, model: FoundationModel | None = None, previous: Progress | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        model: FoundationModel | None = None,
+        previous: Progress | None = None,
+        gold: Mapping[str, NDArray[np.int8]] | None = None,
+    ) -> None:
         self.problem, self.settings, self.model, self.previous = problem, problem.settings, model, previous
+        self.gold = dict(gold or {})
         self._cycle: Cycle | None = None
         self._started = time.monotonic()
 
@@ -62,6 +73,7 @@ class MiningRun:
             state, data = self.problem.blank(None if previous is None else torch.from_numpy(previous.train_answers))
             bound = coordinate(state, data, self.settings.refit_steps)[-1].total
         progress = Progress(state, bound, n_test=len(self.problem.test), n_held=len(self.problem.held))
+        progress.gold = self.gold
         if previous is not None:
             kept = enumerate(previous.active, start=1)
             progress.features = [replace(record, id=f"f{number}", added_at=0) for number, record in kept]
@@ -90,7 +102,10 @@ class MiningRun:
         progress.to(self.problem.device)
         self._started = time.monotonic() - progress.seconds
         problem = self.problem
-        oracle = Oracle(self.model, progress.counters, with_tried(progress, problem.train.items))
+        heard = Votes(progress, chain(problem.train, problem.test, problem.held)) if problem.raters else None
+        if isinstance(self.model, AnnotatorsModel):
+            self.model.goes_on(progress.bills)
+        oracle = Oracle(self.model, progress.counters, with_tried(progress, problem.train.items), heard)
         items = problem.train.items, problem.test.items
         held, task = problem.held.items, task_of(problem.items)
         self._cycle = Cycle(self.settings, *items, problem.data, oracle, problem.strategy, held, task)
@@ -118,6 +133,7 @@ class MiningRun:
         """One step of Algorithm 4; returns what happened."""
         settings = self.settings
         progress.step += 1
+        progress.vote()
         room = settings.max_features is None or len(progress.active) < settings.max_features
         events: list[Event] = []
         if progress.settled or progress.failures >= settings.patience:
@@ -230,7 +246,9 @@ class MiningRun:
     def dump(self, progress: Progress) -> Mapping[str, bytes]:
         """The state, and the tables and scores that are views of it."""
         state = progress.state
-        features = feature_table(progress.features, state.error_rates.cpu().numpy(), state.posterior.cpu().numpy())
+        features = feature_table(
+            progress.features, state.error_rates.cpu().numpy(), state.posterior.cpu().numpy(), self.problem.raters
+        )
         return {
             STATE_FILE: state_bytes(progress),
             "features.csv": csv_of(features).encode(),

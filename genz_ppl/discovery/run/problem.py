@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +11,17 @@ from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from genz_ppl.data import Items, Split
+from genz_ppl.data import Items, Schema, Split
 from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
 from genz_ppl.discovery.run.link_choice import may_choose_link
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
-from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained
+from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, explains_direction
 from genz_ppl.discovery.run.trust import with_id
+from genz_ppl.errors import OptionError
+from genz_ppl.inference.annotators.answers import AnnotatedData
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
 from genz_ppl.inference.posterior import FittedItems
@@ -29,8 +32,8 @@ from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.worth.links import LINEAR
 from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
-from genz_ppl.settings import AUTO, DiscoverSettings
-from genz_ppl.types import FloatArray
+from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
+from genz_ppl.types import GOLD, FloatArray
 
 CPU = torch.device("cpu")
 # Targets, or classes of all together, of which metrics.json has tables at the most.
@@ -42,7 +45,7 @@ class Problem:
 
     data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU. choice:
     of the likelihood; by_tails: whether a run may come to another one by the tails of the noise; by_folds: or to another link by
-    held-out folds.
+    held-out folds. raters: see `RunRecord.raters`.
     """
 
     def __init__(
@@ -52,16 +55,20 @@ class Problem:
         settings: DiscoverSettings,
         loss: ELBO | None = None,
         optim: PyroOptim | None = None,
+        raters: Sequence[str] = (),
     ) -> None:
         if items.targets is None:
             raise ValueError("discovery needs targets")
+        if raters:
+            check_annotators(settings, items.schema)
         self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
+        settings = replace(settings, direction=explains_direction(items, settings))
         self.choice = likelihood_for(items, self.train, settings)
         self.by_tails = may_turn_robust(settings, self.choice, items.targets.shape[1])
-        self.by_folds = may_choose_link(settings, self.choice.likelihood)
+        self.by_folds = may_choose_link(settings, self.choice.likelihood) and not raters
         link = LINEAR if settings.link == AUTO else settings.link
         settings = replace(settings, likelihood=self.choice.likelihood, link=link)
-        self.items, self.split, self.settings = items, split, settings
+        self.items, self.split, self.settings, self.raters = items, split, settings, tuple(raters)
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
         if settings.direction:
             check_direction(items, settings.likelihood)
@@ -79,7 +86,12 @@ class Problem:
             (covariates_of(part, self.levels), torch.tensor(explained(part, settings.direction)))
             for part in (self.train, self.test)
         )
-        self.data: Data = self.scaling.data(torch.zeros(len(targets), 0).to(targets), *self.sides[0]).to(self.device)
+        data: Data = self.scaling.data(torch.zeros(len(targets), 0).to(targets), *self.sides[0])
+        if raters:
+            known = torch.tensor([name == GOLD for name in raters])
+            answers = data.targets.new_zeros(len(targets), 0, len(raters))
+            data = AnnotatedData(answers, data.covariates, data.targets, known, given=True)
+        self.data = data.to(self.device)
         self.density_shift = float(self.scaling.density_shift(targets).sum())
 
     def _vary(self, labels: tuple[str, ...], covariates: Tensor, targets: Tensor) -> None:
@@ -172,10 +184,10 @@ class Problem:
 
     def fitted(self, progress: Progress) -> FittedItems:
         """The fit to the training items, as diagnostics see it."""
-        return fitted_items(progress, on_cpu(progress), self.scaling, self.train, self.settings, self.levels)
+        return fitted_items(progress, on_cpu(progress), self.scaling, self.train, self.settings, self.levels, raters=self.raters)
 
     def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
-        answers = (progress.train_answers, progress.test_answers)
+        answers = (progress.given(), progress.given("test"))
         return [(torch.from_numpy(known), *side) for known, side in zip(answers, self.sides, strict=True)]
 
 
@@ -198,10 +210,11 @@ def fitted_items(
     settings: DiscoverSettings,
     levels: tuple[str, ...],
     side: str = "train",
+    raters: tuple[str, ...] = (),
 ) -> FittedItems:
     """A run's fit as diagnostics see it. part: its items of that side, "train", "test" or "held"; q of the last two is the prior
     of their answers."""
-    answers = torch.from_numpy(getattr(progress, f"{side}_answers"))
+    answers = torch.from_numpy(progress.given(side))
     schema = part.schema
     return FittedItems(
         state=state if side == "train" else replace(state, posterior=state.prior(answers)),
@@ -217,7 +230,23 @@ def fitted_items(
         class_names=schema.classes,
         levels=levels,
         varying=schema.varying or "",
+        raters=raters,
     )
+
+
+def check_annotators(settings: DiscoverSettings, schema: Schema) -> None:
+    """Raise OptionError for what runs with several annotators or labels cannot do."""
+    refused = {
+        "varying": (schema.varying is not None, "groups take one annotator without labels, yet; leave it out"),
+        "inference": (settings.inference not in BY_HAND, f"{settings.inference} takes one annotator without labels; choose auto"),
+        "error_rates": (settings.error_rates == "asymmetric", "asymmetric takes one annotator without labels; choose symmetric"),
+        "engine": (settings.engine != "here", f"{settings.engine} takes one annotator without labels; choose here"),
+        "bayesian": (settings.bayesian, "takes one annotator without labels; leave it out"),
+        "shortcuts": (not settings.shortcuts, "several annotators, and labels, need them; leave the option out"),
+    }
+    wrong = next((f"{name}: {words}" for name, (wrong, words) in refused.items() if wrong), None)
+    if wrong is not None:
+        raise OptionError(wrong)
 
 
 def class_name(value: object) -> str:

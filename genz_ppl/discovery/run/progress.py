@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genz_ppl.llm.combined import parse
 from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray
 
@@ -94,6 +96,9 @@ class Progress:
     pool: every wording ever answered on the training items, as int8 of 1, 0, -1 (no valid answer) and -2 (not asked); test_pool:
     the same on the test items, for wordings that were kept at least once (with `DiscoverSettings.test_at_end`, in the end);
     held_pool: the same on the n_held items held back, for those kept in the end.
+    layers: of several annotators, or beside labels by people, what each has answered about the items of all three sides,
+    (T + U + H, A), of which the pools hold the votes; gold: labels by people of training items, (T,), by question, mined or not;
+    bills: what each annotator was asked and cost.
     splits: those last shown, (T,) each, from 0 to 255. cycle_start: the places in the pool of the features that the cycle began
     with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
     added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
@@ -134,6 +139,9 @@ class Progress:
     cycle_start: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
     link_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    layers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    gold: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    bills: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def active(self) -> list[FeatureRecord]:
@@ -170,6 +178,40 @@ class Progress:
         """The same of the items held back, (H, K)."""
         return self._columns(self.held_pool, self.n_held)
 
+    def given(self, side: str = "train") -> FloatArray:
+        """What models are fitted to, and predict from: the answers of a side, "train", "test" or "held", (T, K); of several
+        annotators, and beside labels, those of each, (T, K, A), the labels last."""
+        if not self.state.model.features.annotators:
+            found: FloatArray = getattr(self, f"{side}_answers")
+            return found
+        return self.layers_of([record.text for record in self.active], side)
+
+    def layers_of(self, texts: Sequence[str], side: str = "train") -> FloatArray:
+        """What each annotator has answered to questions, combinations by their parts, (T, len(texts), A), the labels last."""
+        features, ends = self.state.model.features, np.cumsum([0, len(self.state.posterior), self.n_test, self.n_held])
+        number = ("train", "test", "held").index(side)
+        rows = slice(ends[number], ends[number + 1])
+        learned = features.annotators - features.known
+        known = [{text: one[rows, a] for text, one in self.layers.items()} for a in range(learned)]
+        known += [self.gold if side == "train" else {}] * features.known
+        blank = np.full(ends[number + 1] - ends[number], UNASKED, dtype=np.int8)
+        columns = [[_column(layer, text, blank) for layer in known] for text in texts]
+        size = (len(texts), features.annotators, len(blank))
+        return np.array(columns).reshape(size).transpose(2, 0, 1).copy()
+
+    def vote(self) -> None:
+        """Let the pools say what annotators answer together, by the rates that are known of them now."""
+        features = self.state.model.features
+        if not features.annotators:
+            return
+        from genz_ppl.inference.annotators.answers import voted  # with torch
+
+        for side, pool in (("train", self.pool), ("test", self.test_pool), ("held", self.held_pool)):
+            for text, column in pool.items():
+                each = self.state.posterior.new_tensor(self.layers_of([text], side))
+                votes = voted(each, features.rates(1)[0]).numpy()[:, 0]
+                pool[text] = np.where(asked(column), pack(votes), UNASKED).astype(np.int8)
+
     def to(self, device: torch.device) -> None:
         """Move the fitted states, in place."""
         if device.type == "cpu" == self.state.posterior.device.type:
@@ -197,3 +239,11 @@ def pack(answers: FloatArray) -> NDArray[np.int8]:
 def unpack(packed: NDArray[np.int8]) -> FloatArray:
     """The reverse of `pack`."""
     return np.where(packed < 0, np.nan, packed.astype(np.float64))
+
+
+def _column(layer: dict[str, NDArray[np.int8]], text: str, blank: NDArray[np.int8]) -> FloatArray:
+    """The answers to a question, or to a combination by its parts."""
+    combination = None if text in layer else parse(text)
+    if combination is None:
+        return unpack(layer.get(text, blank))
+    return combination.answer(np.stack([unpack(layer.get(part.text, blank)) for part in combination.parts], axis=1))

@@ -27,6 +27,7 @@ from genz_ppl.data import Items, Schema, Split
 from genz_ppl.data.values import readable
 from genz_ppl.discovery.run.forms import Edit, Part, part, read_as
 from genz_ppl.discovery.run.progress import Progress, asked
+from genz_ppl.discovery.run.raters import MOST_ANNOTATORS, raters_of
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.served.settings import ModelSettings, is_served
 from genz_ppl.setting_fields import check_number
@@ -57,7 +58,7 @@ class _Made:
 # What was done before there were such settings.
 _EARLIER: dict[str, Any] = {
     **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
-    **{"combine": 1, "test_at_end": False, "suggestions": 0},
+    **{"combine": 1, "test_at_end": False, "suggestions": 0, "direction": False},
 }
 
 
@@ -159,6 +160,11 @@ class AnyRecord(Part):
         raise NotImplementedError
 
     @property
+    def by_argument(self) -> dict[str, str]:
+        """The same by argument of `resume`."""
+        return dict(zip(("model", "column_model"), self.asked, strict=False))
+
+    @property
     def likelihood(self) -> str:
         """The name of its likelihood."""
         raise NotImplementedError
@@ -207,7 +213,8 @@ class RunRecord(AnyRecord):
     edits: by people, after the end; the last one may be under way.
 
     source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
-    the run was given to train guides with.
+    the run was given to train guides with. annotators: who answers, where that is not the model alone; gold: whether people have
+    labelled some items.
     """
 
     known = DiscoverSettings
@@ -227,6 +234,8 @@ class RunRecord(AnyRecord):
     edits: list[Edit] = Field(default_factory=list)
     loss: str | None = None
     optim: str | None = None
+    annotators: Annotated[list[str], Field(max_length=MOST_ANNOTATORS)] = Field(default_factory=list)
+    gold: bool = False
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -245,7 +254,22 @@ class RunRecord(AnyRecord):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        return (self.settings.model,)
+        return tuple(dict.fromkeys((self.settings.model, *self.annotators)))
+
+    @property
+    def by_argument(self) -> dict[str, str]:
+        own = [name for name in self.annotators if not name.startswith(OBJECT)]
+        return {"model": self.settings.model} | ({"annotators": ",".join(own)} if own else {})
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The names of the models that answer."""
+        return tuple(self.annotators) or (self.settings.model,)
+
+    @property
+    def raters(self) -> tuple[str, ...]:
+        """See `raters_of`."""
+        return raters_of(self.answering, self.gold)
 
     @property
     def likelihood(self) -> str:
@@ -269,22 +293,22 @@ class RunRecord(AnyRecord):
         return Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
 
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
-        """Answers to the active features, (T, K), that the run has of items that say the same, and where the others are.
+        """Answers to the active features, as `Progress.given`, that the run has of items that say the same, and where others are.
 
         An item that was not asked about some of them (`predict_with` pool) is one of the others.
         """
         whole = np.ones(len(progress.state.posterior), dtype=np.bool_)
         for record in progress.active:
             whole &= asked(progress.pool[record.text])
-        trained = zip(self.contents.train, progress.train_answers, whole, strict=True)
+        trained = zip(self.contents.train, progress.given(), whole, strict=True)
         known = {name: row for name, row, complete in trained if complete}
         if progress.tested:
-            known |= zip(self.contents.test, progress.test_answers, strict=True)
+            known |= zip(self.contents.test, progress.given("test"), strict=True)
         if progress.held_asked:
-            known |= zip(self.contents.held, progress.held_answers, strict=True)
+            known |= zip(self.contents.held, progress.given("held"), strict=True)
         found = [known.get(name) for name in content_hashes(items)]
-        unknown = np.full(len(progress.active), np.nan)
-        answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), len(unknown))
+        unknown = np.full(progress.state.error_rates.shape if self.raters else len(progress.active), np.nan)
+        answers = np.array([unknown if row is None else row for row in found]).reshape(len(items), *unknown.shape)
         return answers, [position for position, row in enumerate(found) if row is None]
 
 

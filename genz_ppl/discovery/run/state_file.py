@@ -48,6 +48,9 @@ PROGRESS = part(
     pool=list[str],
     test_pool=list[str],
     held_pool=(list[str], []),
+    layers=(list[str], []),
+    gold=(list[str], []),
+    bills=(dict[str, dict[str, float]], {}),
     best=_BEST | None,
     outcome=(dict[str, int | float | str | None], {}),
 )

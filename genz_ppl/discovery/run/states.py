@@ -34,6 +34,8 @@ _PLAIN = (
 )
 # Answers by wording, of the items of each side.
 POOLS = ("pool", "test_pool", "held_pool")
+# The same by annotator, and by people: of runs that have such.
+BESIDE = ("layers", "gold")
 
 
 def state_bytes(progress: Progress) -> bytes:
@@ -45,6 +47,9 @@ def state_bytes(progress: Progress) -> bytes:
     for name in POOLS:
         columns = list(getattr(progress, name).values())
         arrays[name] = np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8)
+    for name in BESIDE:
+        if columns := list(getattr(progress, name).values()):
+            arrays[name] = np.stack(columns)
     arrays["splits"] = np.stack(progress.splits) if progress.splits else np.zeros((0, 0), dtype=np.uint8)
     plain = {
         **{name: getattr(progress, name) for name in _PLAIN},
@@ -52,6 +57,8 @@ def state_bytes(progress: Progress) -> bytes:
         "curve": [{**row, "seconds": 0.0} for row in progress.curve],
         "counters": asdict(progress.counters),
         **{name: list(getattr(progress, name)) for name in POOLS},
+        **{name: list(getattr(progress, name)) for name in BESIDE if getattr(progress, name)},
+        **({"bills": progress.bills} if progress.bills else {}),
         "best": None if best is None else {name: getattr(best, name) for name in ("step", "ids", "bound", "judged", "freedoms")},
     }
     return packed(arrays, plain)
@@ -79,7 +86,8 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             best=best,
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
-        for name in POOLS:
+        progress.bills = plain.get("bills", {})
+        for name in (*POOLS, *BESIDE):
             setattr(progress, name, dict(zip(plain.get(name, ()), arrays.get(name, ()), strict=True)))
         untested = bool(record.settings.test_at_end) and progress.status != "done"
         _check_sizes(progress, record.split, untested)
@@ -101,7 +109,10 @@ def blank_model(record: RunRecord, likelihood: str, link: str) -> GenZ:
     kind = (link, likelihood, settings.error_rate_prior)
     with isolated(0):
         classes, pooling = record.n_classes, scaling.pooling
-        return build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings, sizes[1]))
+        model = build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings, sizes[1]))
+    if record.raters:
+        model.features.pool_annotators(len(record.raters), int(record.gold))
+    return model
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> Arrays:
@@ -135,7 +146,7 @@ def state_from(prefix: str, blank: GenZ, tensors: dict[str, Tensor]) -> State:
     """The inverse of `state_tensors`. blank: a model of the same kind, any number of features."""
     model, rates = copy.deepcopy(blank), tensors[f"{prefix}_error_rates"]
     model.features.n_features = len(rates)
-    if rates.dim() == 2 and not model.features.asymmetric:  # told apart at the end of the run
+    if rates.dim() == 2 and model.features.common is None:  # told apart at the end of the run
         model.features.tell_apart()
     model.link = model.link.with_columns([], len(rates))
     start = len(prefix) + 1
@@ -177,12 +188,17 @@ def _check_sizes(progress: Progress, split: AllSides, untested: bool) -> None:
     )
     for state, n_features in [(progress.state, len(progress.active)), *((each.state, len(each.ids)) for each in best)]:
         rates, posterior = state.error_rates, state.posterior
-        apart = (2,) if state.model.features.asymmetric else ()
+        features = state.model.features
+        apart = (features.annotators,) if features.annotators else (2,) if features.asymmetric else ()
         agreed &= rates.shape == (n_features, *apart) and posterior.shape == (n_train, n_features)
         agreed &= rates.dtype == posterior.dtype == torch.float64 and bool(((posterior >= 0) & (posterior <= 1)).all())
         agreed &= bool(((rates > 0) & (rates < 1)).all()) and _has_its_covariance(state)
     for pool, n_items in ((progress.pool, n_train), (progress.test_pool, n_test), (progress.held_pool, n_held)):
         agreed &= all(column.shape == (n_items,) and column.dtype == np.int8 for column in pool.values())
+    learned = (progress.state.model.features.annotators or 0) - progress.state.model.features.known
+    for layer in progress.layers.values():
+        agreed &= layer.shape == (n_train + n_test + n_held, learned) and layer.dtype == np.int8
+    agreed &= all(labels.shape == (n_train,) and labels.dtype == np.int8 for labels in progress.gold.values())
     agreed &= progress.pool.keys() >= {record.text for record in progress.active} and (untested or progress.tested)
     agreed &= n_held == 0 or progress.status != "done" or progress.held_asked
     agreed &= all(shown.shape == (n_train,) and shown.dtype == np.uint8 for shown in progress.splits)

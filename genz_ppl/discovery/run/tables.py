@@ -12,7 +12,7 @@ import pandas as pd
 from genz_ppl.discovery.run.progress import CURVE, FeatureRecord
 from genz_ppl.discovery.run.state_file import Arrays
 from genz_ppl.output import quoted
-from genz_ppl.types import AnswerErrors, FloatArray
+from genz_ppl.types import GOLD, AnswerErrors, FloatArray
 
 #: Columns of the feature table where answers yes and no have error rates of their own: see `AnswerErrors`.
 RATE_COLUMNS = ("p_yes", "p_no", "false_yes", "false_no")
@@ -32,23 +32,33 @@ _ALL_COLUMNS = {
 FEATURE_COLUMNS = {name: kind for name, kind in _ALL_COLUMNS.items() if name not in RATE_COLUMNS}
 
 
-def feature_table(features: Sequence[FeatureRecord], rates: FloatArray, posterior: FloatArray) -> pd.DataFrame:
+def feature_table(
+    features: Sequence[FeatureRecord], rates: FloatArray, posterior: FloatArray, raters: Sequence[str] = ()
+) -> pd.DataFrame:
     """`Discovery.features`: one row a feature, removed ones included.
 
-    rates, (K,) or (K, 2), and posterior, (T, K), are of active ones.
+    rates, (K,) or (K, 2), or (K, A) of raters, and posterior, (T, K), are of active ones.
     """
-    found = rate_columns(rates, np.ascontiguousarray(posterior).mean(axis=0))  # of the same layout everywhere: to the last bit
+    prevalence = np.ascontiguousarray(posterior).mean(axis=0)  # of the same layout everywhere: to the last bit
+    found = rate_columns(rates, prevalence, raters)
     rows = [{**asdict(record), "active": record.active, **dict.fromkeys(found, float("nan"))} for record in features]
     active = [row for row in rows if row["active"]]
     for name, values in found.items():
         for row, value in zip(active, values.tolist(), strict=True):
             row[name] = value
-    columns = _ALL_COLUMNS if "p_yes" in found else FEATURE_COLUMNS
+    columns = _ALL_COLUMNS if "p_yes" in found else FEATURE_COLUMNS | dict.fromkeys(list(found)[2:], "float64")
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def rate_columns(rates: FloatArray, prevalence: FloatArray) -> dict[str, FloatArray]:
-    """What a table says of the error rates, (K,) or (K, 2), of features with these prevalences, (K,)."""
+def rate_columns(rates: FloatArray, prevalence: FloatArray, raters: Sequence[str] = ()) -> dict[str, FloatArray]:
+    """What a table says of the error rates, (K,) or (K, 2), of features with these prevalences, (K,).
+
+    Of raters, (K, A), p_e is how often they are wrong together, see `AnswerErrors.together`, and of several each has a column.
+    """
+    if raters:
+        own = {f"p_e {name}": rates[:, a] for a, name in enumerate(raters) if name != GOLD}
+        together = AnswerErrors.together(rates[:, : len(own)], prevalence).overall
+        return {"p_e": together, "prevalence": prevalence} | (own if len(own) > 1 else {})
     errors = AnswerErrors.of(rates, prevalence)
     found = {"p_e": errors.overall, "prevalence": prevalence}
     if rates.ndim == 2:
@@ -57,14 +67,15 @@ def rate_columns(rates: FloatArray, prevalence: FloatArray) -> dict[str, FloatAr
     return found
 
 
-def stored_features(features: Sequence[FeatureRecord], arrays: Arrays) -> pd.DataFrame:
+def stored_features(features: Sequence[FeatureRecord], arrays: Arrays, raters: Sequence[str] = ()) -> pd.DataFrame:
     """The same from the arrays of a state file. Raises ValueError where they do not belong together."""
     rates, posterior = arrays["model_error_rates"], arrays["model_posterior"]
     count = sum(record.active for record in features)
-    sized = rates.shape in ((count,), (count, 2)) and posterior.shape[1:] == (count,)
+    sizes = ((count, len(raters)),) if raters else ((count,), (count, 2))
+    sized = rates.shape in sizes and posterior.shape[1:] == (count,)
     if not sized or not rates.dtype == posterior.dtype == np.float64:
         raise ValueError("its parts do not belong together")
-    return feature_table(features, rates, posterior)
+    return feature_table(features, rates, posterior, raters)
 
 
 def curve_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.models import LIKELIHOODS
+from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 
@@ -54,7 +55,16 @@ def check_training_targets(items: Items, split: Split) -> None:
             raise InputError(f"{items.name}: target '{name}' {found} among the training items; choose another split or target")
 
 
-def explained(items: Items, direction: bool) -> FloatArray:
+def explains_direction(items: Items, settings: DiscoverSettings) -> bool:
+    """The setting `direction`; where it is left open, whether the targets are an embedding with a direction at every item."""
+    if settings.direction is not None or items.targets is None:
+        return bool(settings.direction)
+    fits = settings.likelihood == AUTO or LIKELIHOODS[settings.likelihood].standardised
+    whole = items.targets.shape[1] > 1 and bool((items.targets != 0).any(1).all()) and not np.isnan(items.targets).any()
+    return items.schema.embedding and fits and whole
+
+
+def explained(items: Items, direction: bool | None) -> FloatArray:
     """The targets that a run explains, (T, D): those of the items, or with `direction` each item's vector over its length.
 
     An item without targets stays one.

@@ -20,7 +20,7 @@ from genz_ppl.llm.store.store import default_path
 
 Record = TypeVar("Record", bound=AnyRecord)
 # Arguments of `resume` by which a user confirms what a folder asks for, with the flags of the command line.
-_FLAGS = {name: f"--{name.replace('_', '-')}" for name in ("model", "column_model", "base_url", "prompts", "store")}
+_FLAGS = {name: f"--{name.replace('_', '-')}" for name in ("model", "column_model", "annotators", "base_url", "prompts", "store")}
 
 
 def with_id(record: Record) -> Record:
@@ -29,7 +29,7 @@ def with_id(record: Record) -> Record:
     Others have none, so that equal runs are equal files.
     """
     named = {**_models(record), **_likelihood(record)}
-    needs = any(is_served(model) or code_of(model) is not None for model in named.values())
+    needs = any(is_served(one) for one in record.asked) or any(_code_of(model) is not None for model in named.values())
     return record.changed(id=uuid4().hex) if needs and record.id is None else record
 
 
@@ -46,7 +46,7 @@ def asked(record: AnyRecord) -> dict[str, str]:
     That is run code, send the key, texts and images to another server than OpenAI's, take prompts from a folder, and write
     another store than the user's. `table:FILE` only reads a table, nothing of which leaves the machine, so it is not among them.
     """
-    found = {name: model for name, model in _models(record).items() if code_of(model) is not None} | _likelihood(record)
+    found = {name: model for name, model in _models(record).items() if _code_of(model) is not None} | _likelihood(record)
     values = {**(record.model_settings or {}), "store": record.store}
     found |= {name: str(values[name]) for name in ("base_url", "prompts", "store") if values.get(name) is not None}
     with suppress(RuntimeError):  # there may be no home
@@ -111,14 +111,18 @@ def _likelihood(record: AnyRecord) -> dict[str, str]:
 
 def _models(record: AnyRecord) -> dict[str, str]:
     """By argument of `resume`; objects are not among them."""
-    named = zip(("model", "column_model"), record.asked, strict=False)
-    return {name: model for name, model in named if not model.startswith(OBJECT)}
+    return {name: model for name, model in record.by_argument.items() if not model.startswith(OBJECT)}
+
+
+def _code_of(names: str) -> str | None:
+    """As `code_of`, of one model or of annotators with commas between them."""
+    return ", ".join(place for name in names.split(",") if (place := code_of(name)) is not None) or None
 
 
 def _entry(record: AnyRecord) -> dict[str, Any]:
     """What is noted of a run. Code is known by where it lies, too: another folder may hold a module of the same name."""
     named = {**_models(record), **_likelihood(record)}
-    places = {f"code of {name}": place for name, model in named.items() if (place := code_of(model)) is not None}
+    places = {f"code of {name}": place for name, model in named.items() if (place := _code_of(model)) is not None}
     found = asked(record)
     if "prompts" in found:
         found["prompts"] = os.path.abspath(found["prompts"])

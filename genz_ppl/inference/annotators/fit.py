@@ -23,10 +23,7 @@ from genz_ppl.inference.strategies import COMBINATIONS
 from genz_ppl.inference.user_units import user_parameters
 from genz_ppl.models import LIKELIHOODS
 from genz_ppl.models.features import SMALLEST_ERROR_RATE, annotated_log_odds
-from genz_ppl.types import FloatArray
-
-#: The annotator whose labels are the truth.
-GOLD = "gold labels"
+from genz_ppl.types import GOLD, FloatArray
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def fit_annotators(
         )
         model.likelihood.check(y)
         if len(names) > 1 or gold is not None:
-            model.features.pool_annotators(h.shape[2])
+            model.features.pool_annotators(h.shape[2], known=1)
         plain = scaling.data(h, x, y)
         known = torch.tensor([name == GOLD for name in (*names, GOLD)])
         data = AnnotatedData(plain.answers, plain.covariates, plain.targets, known)

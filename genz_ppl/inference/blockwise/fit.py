@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from genz_ppl.errors import InputError
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.blockwise import steps
-from genz_ppl.inference.blockwise.files import blocks_in
+from genz_ppl.inference.blockwise.files import blocks_in, digest_of, marks_of, write_whole
+from genz_ppl.inference.blockwise.fitting import Fitting
 from genz_ppl.inference.blockwise.runners import Here, Runner
-from genz_ppl.inference.blockwise.steps import BlockSums, Moments, Parameters, Task
-from genz_ppl.inference.engines.least_squares import solve_normal
-from genz_ppl.inference.engines.sums import Sums
-from genz_ppl.inference.isolation import one_thread
-from genz_ppl.models import FeatureLayer
-from genz_ppl.models.features import check_error_rate_prior, most_probable_error_rate
-from genz_ppl.models.gaussian import SMALLEST_VARIANCE
+from genz_ppl.inference.blockwise.steps import Parameters, Task
+from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.setting_fields import check_number
 from genz_ppl.types import FloatArray
 
@@ -42,6 +34,11 @@ class BlockFit:
     n_items: int
     files: tuple[str, ...]
     task: Task
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The columns of answers that it has, in its order."""
+        return self.task.features or ()
 
     @property
     def in_units(self) -> dict[str, FloatArray]:
@@ -70,13 +67,16 @@ def fit_blocks(
     sweeps: int | None = None,
     error_rate_prior: tuple[float, float] = (1.0, 9.0),
     on_step: OnStep | None = None,
+    features: Sequence[int] | None = None,
+    starting_rates: FloatArray | None = None,
 ) -> BlockFit:
     """Fit the linear link with Gaussian noise (eqs. 17-31) to the blocks in a folder, which every worker reads at that path.
 
     n_steps: E- and M-steps. runner: None for this process; see `open_runner`. work: a folder that all workers see, too, for q
     and for the parameters of every step, from which a fit that was stopped goes on; none: "fit" in `folder`. sweeps: None to keep
     q there (16 bytes a question and item), else it is made anew at every step by so many sweeps from the answers: less good
-    where questions depend on one another, see docs/scale.md. on_step: is told the step and its bound.
+    where questions depend on one another, see docs/scale.md. on_step: is told the step and its bound. features: some of the
+    columns of answers, by number; None: all. starting_rates: (K,), error rates at the start; None: the mean of their prior.
     The steps are those of `genz_ppl.inference.fit` with calibration 0 and shrinkage False, the paper's bound, and the sums are
     joined in a fixed tree: whatever the runner, the result is the same to the last digit.
     Raises InputError for blocks that cannot be read or hold missing numbers, or a question without any answer; ModelError where
@@ -86,154 +86,70 @@ def fit_blocks(
     check_number("n_steps", n_steps, 1)
     if sweeps is not None:
         check_number("sweeps", sweeps, 1)
-    files, runner = blocks_in(folder), runner or Here()
     place = Path(work) if work is not None else Path(folder) / "fit"
+    files = blocks_in(folder)
+    fitting = Fitting(files, runner or Here(), error_rate_prior)
+    columns = tuple(range(len(fitting.moments.answered)) if features is None else features)
+    missing = [k for k in columns if not 0 <= k < len(fitting.moments.answered)]
+    if missing:
+        raise OptionError(f"features: expected columns answer_0 to answer_{len(fitting.moments.answered) - 1}, got {missing[0]}")
+    fitting.check_answered(columns)
+    first = fitting.blank(columns)
+    if starting_rates is not None:
+        first = replace(first, error_rates=np.asarray(starting_rates, dtype=np.float64))
     place.mkdir(parents=True, exist_ok=True)
-    return _Fit(files, runner, place, sweeps, error_rate_prior, on_step).run(n_steps)
+    mark = digest_of([error_rate_prior, sweeps, columns, first.error_rates.tolist(), marks_of(files)])
+    return _Fit(fitting, place.absolute(), sweeps, columns, mark, on_step).run(first, n_steps)
 
 
+@dataclass(frozen=True)
 class _Fit:
-    def __init__(
-        self,
-        files: Sequence[Path],
-        runner: Runner,
-        place: Path,
-        sweeps: int | None,
-        prior: tuple[float, float],
-        on_step: OnStep | None,
-    ) -> None:
-        self._runner, self._place, self._sweeps, self._on_step = runner, place.absolute(), sweeps, on_step
-        self._files = tuple(str(file.absolute()) for file in files)
-        self._layer = FeatureLayer(0, prior)
-        there = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        self._mark = sha256(json.dumps([prior, sweeps, there]).encode()).hexdigest()
+    """A fit of fixed columns that writes every step down. mark: of all that it depends on."""
 
-    def run(self, n_steps: int) -> BlockFit:
-        moments = self._runner.joined(steps.moments_of, self._files, steps.joined_moments)
-        if not moments.answered.all():
-            without = int(np.flatnonzero(moments.answered == 0)[0])
-            raise InputError(f"column answer_{without}: expected answers, found none in any block; leave the column out")
+    fitting: Fitting
+    place: Path
+    sweeps: int | None
+    columns: tuple[int, ...]
+    mark: str
+    on_step: OnStep | None
+
+    def run(self, first: Parameters, n_steps: int) -> BlockFit:
         bounds = self._resumed()
         if bounds is None:
-            bounds, parameters = [], self._first(moments)
-            parameters.save(self._file(-1))
-            parameters, _, _ = self._stepped(parameters, moments, 0)
-            self._save(parameters, [])
+            bounds = []
+            first.save(self._file(-1))
+            self._save(self.fitting.stepped(first, self._task(0))[0], [])
         parameters = Parameters.load(self._file(len(bounds)))
         for step in range(len(bounds) + 1, n_steps + 1):
-            parameters, error, sums = self._stepped(parameters, moments, step)
-            parameters = replace(parameters, error_rates=self._rates(sums, moments))
-            bounds.append(self._bound(parameters, error, sums, moments))
+            parameters, bound = self.fitting.stepped(parameters, self._task(step))
+            bounds.append(bound)
             self._save(parameters, bounds)
-            if self._on_step is not None:
-                self._on_step(step, bounds[-1])
-        return BlockFit(parameters, np.array(bounds), moments.n, self._files, self._task(len(bounds)))
+            if self.on_step is not None:
+                self.on_step(step, bound)
+        return BlockFit(parameters, np.array(bounds), self.fitting.moments.n, self.fitting.files, self._task(len(bounds)))
 
     def _file(self, step: int) -> Path:
         """Of the parameters after a step; those that the first one starts at come before it."""
-        return self._place / ("start.npz" if step < 0 else f"step-{step:04d}.npz")
+        return self.place / ("start.npz" if step < 0 else f"step-{step:04d}.npz")
 
     def _task(self, step: int) -> Task:
-        return Task(step, str(self._file(step - 1)), str(self._place), self._sweeps)
-
-    def _stepped(self, before: Parameters, moments: Moments, step: int) -> tuple[Parameters, FloatArray, BlockSums]:
-        sums = self._runner.joined(steps.sums_of, self._files, steps.joined_sums, self._task(step))
-        return *self._maximised(before, sums, moments, step), sums
+        return Task(step, str(self._file(step - 1)), str(self.place), self.sweeps, self.columns)
 
     def _resumed(self) -> list[float] | None:
         """The bounds so far of a fit to the same blocks; None where there is none to go on with."""
         try:
-            noted = json.loads((self._place / "fit.json").read_text())
+            noted = json.loads((self.place / "fit.json").read_text())
             last = len(noted["bounds"])
-            there = self._file(last).exists() and noted["mark"] == self._mark
+            there = self._file(last).exists() and noted["mark"] == self.mark
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        kept = self._sweeps is not None or all(self._task(last).kept(file).exists() for file in self._files)
+        kept = self.sweeps is not None or all(self._task(last).kept(file).exists() for file in self.fitting.files)
         return [float(bound) for bound in noted["bounds"]] if there and kept else None
 
     def _save(self, parameters: Parameters, bounds: Sequence[float]) -> None:
         """Write a step down: its parameters first, and then that it is done. Of the steps before one is kept, for tasks again."""
         step = len(bounds)
         parameters.save(self._file(step))
-        partial = self._place / "fit.json.partial"
-        partial.write_text(json.dumps({"mark": self._mark, "bounds": list(bounds)}))
-        partial.replace(self._place / "fit.json")
+        write_whole(self.place / "fit.json", json.dumps({"mark": self.mark, "bounds": list(bounds)}))
         if step > 1:
             self._file(step - 2).unlink(missing_ok=True)
-
-    def _first(self, moments: Moments) -> Parameters:
-        n_features, n_targets = len(moments.answered), moments.n_targets
-        spread = np.sqrt(moments.squares / moments.n)
-        spread = np.where(spread > 0, spread, 1.0)
-        n_covariates = len(moments.mean) - n_targets
-        return Parameters(
-            weights=np.zeros((n_features, n_targets)),
-            intercept=np.zeros(n_targets),
-            covariate_weights=np.zeros((n_covariates, n_targets)),
-            variance=np.ones(n_targets),
-            error_rates=np.full(n_features, self._layer.prior_mean),
-            target_centre=moments.mean[:n_targets],
-            target_spread=spread[:n_targets],
-            covariate_centre=moments.mean[n_targets:],
-            covariate_spread=spread[n_targets:],
-        )
-
-    @one_thread()
-    def _maximised(self, before: Parameters, sums: BlockSums, moments: Moments, step: int) -> tuple[Parameters, FloatArray]:
-        """Eqs. 29 and 30; and the mean squared errors, (D,), to which variances are set."""
-        found, n_features = _sums(sums), len(before.weights)
-        solution = solve_normal(found.normal, found.right)
-        parts: dict[str, Any] = {
-            "weights": solution[:n_features],
-            "intercept": solution[n_features],
-            "covariate_weights": solution[n_features + 1 :],
-        }
-        after = replace(before, **{name: value.numpy() for name, value in parts.items()})
-        summed = found.squared_error(solution)
-        if summed is not None:
-            total: FloatArray = summed.numpy()
-        else:
-            present = self._place / "present.npz"
-            after.save(present)
-            total = self._runner.joined(steps.errors_of, self._files, steps.joined_errors, self._task(step), str(present))
-        error: FloatArray = total / moments.n
-        return replace(after, variance=np.maximum(error, SMALLEST_VARIANCE)), error
-
-    def _rates(self, sums: BlockSums, moments: Moments) -> FloatArray:
-        """Eq. 14 with its prior."""
-        wrong, answered = torch.from_numpy(_wrong(sums, moments)), torch.from_numpy(moments.answered)
-        rates: FloatArray = most_probable_error_rate(wrong, answered, self._layer.prior).numpy()
-        return rates
-
-    def _bound(self, parameters: Parameters, error: FloatArray, sums: BlockSums, moments: Moments) -> float:
-        """Eqs. 1-2 with the log prior of the error rates relative to its mode, in the units of the targets."""
-        n, rates = moments.n, parameters.error_rates
-        variance = parameters.variance
-        observation = -0.5 * n * float((np.log(2 * math.pi * variance) + error / variance).sum())
-        observation -= n * float(np.log(parameters.target_spread).sum())
-        wrong = _wrong(sums, moments)
-        feature = float((wrong * np.log(rates) + (moments.answered - wrong) * np.log1p(-rates)).sum())
-        feature -= math.log(2) * float((n - moments.answered).sum())
-        penalty = float(self._layer.penalty(torch.from_numpy(rates)))
-        return observation + feature + sums.entropy + penalty
-
-
-def _wrong(sums: BlockSums, moments: Moments) -> FloatArray:
-    """Expected wrong answers, (K,)."""
-    wrong: FloatArray = np.maximum(moments.yes - sums.agreement, 0.0)
-    return wrong
-
-
-def _sums(sums: BlockSums) -> Sums:
-    """As the M-step reads them."""
-    n_features, n_targets = len(sums.products), len(sums.squares)
-    products, crossed, known = (torch.from_numpy(part) for part in (sums.products, sums.crossed, sums.known))
-    size = n_features + len(known)
-    normal = torch.empty(size, size, dtype=torch.float64)
-    normal[:n_features, :n_features] = products
-    normal[:n_features, n_features:] = crossed[n_targets:].T
-    normal[n_features:, :n_features] = crossed[n_targets:]
-    normal[n_features:, n_features:] = known[:, n_targets:]
-    normal.diagonal()[:n_features] = crossed[n_targets]  # z is its own square
-    right = torch.cat([crossed[:n_targets].T, known[:, :n_targets]])
-    return Sums(normal, right, torch.from_numpy(sums.squares), n_features)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.blockwise.files import read_block
+from genz_ppl.inference.blockwise.files import Block, read_block
 from genz_ppl.inference.engines.blocks import blocks_of
 from genz_ppl.inference.engines.in_turn import update_in_turn
 from genz_ppl.inference.engines.moves import escape, settle, without_diagonal
@@ -55,22 +56,14 @@ class Parameters:
 
     @classmethod
     def load(cls, path: str | Path) -> Parameters:
-        """What `save` has written."""
-        with np.load(path, allow_pickle=False) as found:
-            return cls(**{each.name: found[each.name] for each in fields(cls)})
+        """What `save` has written. A process reads a file once: all blocks of a step want the same."""
+        return _parameters(str(path), Path(path).stat().st_mtime_ns)
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Of a block: numbers of items and of targets; of targets and covariates, (D + P,), means and summed squared deviations; and
-    how many answers there are, and answers yes, (K,)."""
-
-    n: int
-    n_targets: int
-    mean: FloatArray
-    squares: FloatArray
-    answered: FloatArray
-    yes: FloatArray
+@lru_cache(maxsize=4)
+def _parameters(path: str, _changed: int) -> Parameters:
+    with np.load(path, allow_pickle=False) as found:
+        return Parameters(**{each.name: found[each.name] for each in fields(Parameters)})
 
 
 @dataclass(frozen=True)
@@ -87,27 +80,6 @@ class BlockSums:
     entropy: float
 
 
-def moments_of(path: str) -> Moments:
-    """The moments of a block."""
-    block = read_block(path)
-    values = np.concatenate([block.targets, block.covariates], axis=1)
-    mean = values.mean(axis=0)
-    there = block.signs != 0
-    squares, sizes = ((values - mean) ** 2).sum(axis=0), (len(values), block.targets.shape[1])
-    return Moments(*sizes, mean, squares, there.sum(axis=1) * 1.0, (block.signs > 0).sum(axis=1) * 1.0)
-
-
-def joined_moments(several: Sequence[Moments]) -> Moments:
-    """The moments of blocks together, in this order."""
-    total = several[0]
-    for other in several[1:]:
-        n, difference = total.n + other.n, other.mean - total.mean
-        mean = total.mean + difference * (other.n / n)
-        squares = total.squares + other.squares + difference**2 * (total.n * other.n / n)
-        total = Moments(n, total.n_targets, mean, squares, total.answered + other.answered, total.yes + other.yes)
-    return total
-
-
 def joined_sums(several: Sequence[BlockSums]) -> BlockSums:
     """The sums of blocks together, in this order."""
     total = {each.name: getattr(several[0], each.name) for each in fields(BlockSums)}
@@ -122,26 +94,42 @@ def joined_errors(several: Sequence[FloatArray]) -> FloatArray:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Whose q a fit starts from: of another one, after a step that is done, these rows, which are its first features."""
+
+    folder: str
+    step: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """What a step asks of every block. step: 0 is the start, q at the answers. parameters: the file of those it is made at.
 
-    folder: where q is kept; sweeps: None for one sweep from the q of the step before, else so many from the answers.
+    folder: where q is kept; sweeps: None for one sweep from the q of the step before, else so many from the answers. features:
+    the columns of answers, None for all; start: where q of the first of them comes from, if not from the answers.
     """
 
     step: int
     parameters: str
     folder: str
-    sweeps: int | None
+    sweeps: int | None = None
+    features: tuple[int, ...] | None = None
+    start: Start | None = None
 
     def kept(self, path: str, back: int = 0) -> Path:
         """The file of a block's q at this step, or so many before it."""
-        return Path(self.folder) / f"{Path(path).stem}.{self.step - back:04d}.npy"
+        return _kept(self.folder, path, self.step - back)
 
     @property
     def moves(self) -> bool:
         """Whether two features of an item may move at once: see `ClosedForm`."""
         times, rest = divmod(self.step, 3)
         return self.sweeps is None and rest == 0 and times > 0 and times & (times - 1) == 0
+
+
+def _kept(folder: str, path: str, step: int) -> Path:
+    return Path(folder) / f"{Path(path).stem}.{step:04d}.npy"
 
 
 @one_thread()
@@ -163,7 +151,7 @@ def sums_of(path: str, task: Task) -> BlockSums:
 @torch.no_grad()
 def posterior_of(path: str, task: Task) -> FloatArray:
     """q of a block after a step that is done, (B, K)."""
-    found: FloatArray = _done(path, task).T.numpy()
+    found: FloatArray = q_after(path, task).T.numpy()
     return found
 
 
@@ -174,7 +162,7 @@ def errors_of(path: str, task: Task, present: str) -> FloatArray:
 
     q after a step that is done, the error at the parameters in the file `present`.
     """
-    step, now, every = _Step(path, task, ready=True), Parameters.load(present), _done(path, task)
+    step, now, every = _Step(path, task, ready=True), Parameters.load(present), q_after(path, task)
     solution = torch.from_numpy(np.concatenate([now.weights, now.intercept[None], now.covariate_weights]))
     n_targets, total = len(now.intercept), torch.zeros(len(now.intercept), dtype=torch.float64)
     for items in step.parts:
@@ -186,21 +174,33 @@ def errors_of(path: str, task: Task, present: str) -> FloatArray:
     return found
 
 
-def _done(path: str, task: Task) -> Tensor:
-    """q after a step that is done, (K, B)."""
+def q_after(path: str, task: Task) -> Tensor:
+    """q of a block after a step that is done, (K, B)."""
     if task.sweeps is None:
-        return torch.from_numpy(np.load(task.kept(path), allow_pickle=False))
+        return _loaded(task.kept(path))
     step = _Step(path, task)
     for items in step.parts:
         step.sweep(items)
     return step.q
 
 
+def observations_of(block: Block, known: Parameters, items: slice) -> Tensor:
+    """[y, 1, x] of some items, (D + 1 + P, B), standardised, float64."""
+    targets = (block.targets[items] - known.target_centre) / known.target_spread
+    covariates = (block.covariates[items] - known.covariate_centre) / known.covariate_spread
+    return torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1)), covariates], axis=1).T.copy())
+
+
+def _loaded(path: Path) -> Tensor:
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
 class _Step:
     """The E-step of a block. ready: it is done already. q: (K, B)."""
 
     def __init__(self, path: str, task: Task, ready: bool = False) -> None:
-        self._block, self._task, self._parameters = read_block(path), task, Parameters.load(task.parameters)
+        self._block, self._task = read_block(path, task.features), task
+        self._parameters = Parameters.load(task.parameters)
         self.parts = blocks_of(len(self._block.targets), PART)
         weights, intercept, slopes, variance, rates = (
             torch.from_numpy(getattr(self._parameters, name))
@@ -213,16 +213,17 @@ class _Step:
         self._others, self._slope = without_diagonal(self._gram), -torch.logit(rates).unsqueeze(1)
         if not ready:
             goes_on = task.sweeps is None and task.step > 0
-            before = torch.from_numpy(np.load(task.kept(path, back=1), allow_pickle=False)) if goes_on else None
+            before = _loaded(task.kept(path, back=1)) if goes_on else None
             self.q = torch.empty(self._block.signs.shape, dtype=torch.float64) if before is None else before
-            self._starts = before is None
+            self._starts, begun = before is None, task.start if before is None else None
+            # Of so many features q is there, of the others it starts at the answers.
+            self._there = 0 if begun is None else len(begun.rows)
+            if begun is not None:
+                self.q[: self._there] = _loaded(_kept(begun.folder, path, begun.step))[list(begun.rows)]
 
     def observations(self, items: slice) -> Tensor:
         """[y, 1, x], (D + 1 + P, B), standardised."""
-        known = self._parameters
-        targets = (self._block.targets[items] - known.target_centre) / known.target_spread
-        covariates = (self._block.covariates[items] - known.covariate_centre) / known.covariate_spread
-        return torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1)), covariates], axis=1).T.copy())
+        return observations_of(self._block, self._parameters, items)
 
     def sweep(self, items: slice) -> tuple[Tensor, Tensor]:
         """Make q of some items what this step has of it; the observations and signs that it took."""
@@ -230,7 +231,7 @@ class _Step:
         signs = torch.from_numpy(self._block.signs[:, items].astype(np.float64))
         answered = signs * self._slope
         if self._starts:
-            q.copy_(torch.sigmoid(answered))
+            q[self._there :] = torch.sigmoid(answered[self._there :])
         if self._task.step == 0:
             return observations, signs
         field = answered.addmm_(self._pulls, observations)

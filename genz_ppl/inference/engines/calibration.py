@@ -61,12 +61,12 @@ def _value(state: State, engine: Engine, wrong: Tensor) -> float:
     model, data, rates = state.model, engine.data, state.error_rates
     # With the log density of the Beta prior, whose other terms are constant.
     a, b = (model.features.prior - 1).clamp(min=0)
-    if model.features.asymmetric:
+    if model.features.common is not None:
         feature = feature_terms(state, data).sum() + (a * torch.log(rates) + b * torch.log1p(-rates)).sum()
     else:
         feature = ((wrong + a) * torch.log(rates) + (data.answered - wrong + b) * torch.log1p(-rates)).sum()
     value = model.share * (engine.observation(state) + float(feature))
-    if model.features.asymmetric:
+    if model.features.common is not None:
         value += (1 - model.share) * engine.marginal(state)
     prior, covariance = model.link.ridge(), state.coefficient_covariance
     if prior is not None:

@@ -35,7 +35,7 @@ def enumerate_fit(state: State, data: Data, steps: int, share: float = 1.0) -> l
     others, trained by Adam, it may. The state's posterior becomes the marginals of the last table.
     share: how much of its own number of epochs a link is trained for in the first M-step. Raises as `exact_posterior` does.
     """
-    check_enumeration(*data.answers.shape)
+    check_enumeration(*data.answers.shape[:2])
     state.group_covariance = None  # points here
     exact = _tilted(_posterior(state, data), state.posterior)
     _maximise(state, data, exact, share)

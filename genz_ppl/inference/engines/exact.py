@@ -109,7 +109,7 @@ def exact_posterior(state: State, data: Data) -> ExactPosterior:
 
     Likelihoods that know y by its squared distance are taken as their `error_log_density` has them, which the M-steps raise.
     """
-    check_enumeration(*data.answers.shape)
+    check_enumeration(*data.answers.shape[:2])
     with isolated(0):
         return sum_over_assignments(state, data)
 
@@ -117,7 +117,7 @@ def exact_posterior(state: State, data: Data) -> ExactPosterior:
 @torch.no_grad()
 def sum_over_assignments(state: State, data: Data) -> ExactPosterior:
     """`exact_posterior` without its check, for loops that have made it; call inside `isolated`."""
-    n_items, n_features = data.answers.shape
+    n_items, n_features = data.answers.shape[:2]
     bits = bit_table(n_features)
     table = torch.empty(n_items, len(bits), dtype=torch.float64)
     log_evidence = torch.empty(n_items, dtype=torch.float64)

@@ -102,7 +102,7 @@ class MeanFieldGuide(Guide):
             self._start(prior_probability(items[0], error_rates))
         logits = self.logits
         assert logits is not None
-        check_shape("answers", items[0], logits.shape)
+        check_shape("answers", items[0].flatten(2)[..., 0] if items[0].dim() == 3 else items[0], logits.shape)
         return dist.Bernoulli(logits=self._rows(logits, rows)).to_event(1)
 
     def _start(self, posterior: Tensor) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.inference.annotators.answers import voted
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.start import linear_residual, ridge_of
 from genz_ppl.inference.state import Bound, Data, State
@@ -79,21 +80,25 @@ def rank_candidates(
     answers: FloatArray,
     steps: int,
     rates: Rates | None = None,
+    given: Tensor | None = None,
 ) -> list[Candidate]:
     """The finalists among the wordings, by gain of the judge's bound after a refit, best first. judge: see `judge_of`.
 
     Without shortcuts all that differ are finalists.
 
-    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only.
+    rates: the error rates at which wordings start, if anything is known of them; it is asked about finalists only. given: what
+    each of several annotators has answered, (T, N, A), of which `answers` is the vote.
     """
     quick = judge.model.shortcuts
     gains = quick_gains(judge, data, answers) if quick else np.zeros(len(texts))
-    order = finalists(gains, answers, data.answers.cpu().numpy(), FINALISTS if quick else len(texts))
+    present = data.answers if given is None else voted(data.answers, judge.error_rates)
+    order = finalists(gains, answers, present.cpu().numpy(), FINALISTS if quick else len(texts))
     _, base_bound = better_start(judge, data, steps)
     candidates = []
     starts = np.full(len(order), np.nan) if rates is None else rates([texts[index] for index in order])
     for index, rate in zip(order, starts.tolist(), strict=True):
-        column = torch.from_numpy(answers[:, index : index + 1]).to(data.targets.device)
+        known = torch.from_numpy(answers) if given is None else given
+        column = known[:, index : index + 1].to(data.targets.device)
         enlarged = data.with_answers(torch.cat([data.answers, column], dim=1))
         trial, bound = better_start(extended(judge, column, rate), enlarged, steps)
         shares = freedoms(trial, enlarged)
@@ -120,15 +125,19 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: in
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
+    columns = [*answers.T, *used.T]
+    return distinct(gains, lambda one, other: _disagreement(columns[one], columns[other]), range(len(gains), len(columns)), most)
+
+
+def distinct(gains: FloatArray, disagreement: Callable[[int, int], float], used: Sequence[int], most: int) -> list[int]:
+    """The same by number. disagreement: of two columns, the first a candidate; used: the numbers of those in use."""
     chosen: list[int] = []
-    columns = list(used.T)
     # Rounded, so that of a wording and its opposite the one proposed first wins, not the one that rounding favours.
     for index in np.argsort(-np.round(gains, 6), kind="stable").tolist():
         if len(chosen) == most:
             break
-        if all(_disagreement(answers[:, index], other) > SAME for other in columns):
+        if all(disagreement(index, other) > SAME for other in (*used, *chosen)):
             chosen.append(index)
-            columns.append(answers[:, index])
     return chosen
 
 
@@ -139,13 +148,15 @@ def _disagreement(one: FloatArray, other: FloatArray) -> float:
 
 
 def extended(state: State, column: Tensor, known_rate: float = float("nan")) -> State:
-    """The state with one more feature whose posterior starts at its answers, (T, 1).
+    """The state with one more feature whose posterior starts at its answers, (T, 1), or of annotators (T, 1, A).
 
     known_rate: its error rate as repeated answers tell it, NaN if they do not. Without one it starts low: EM lowers a rate
     that starts at the prior's mean so slowly that a wording that is simply right would look worthless after the few steps of
     a trial.
     """
     kept = list(range(state.posterior.shape[1]))
+    if column.dim() == 3:  # at the rates that annotators have in common
+        return state.with_columns(kept, prior_probability(column, state.model.features.rates(1)))
     start = min(max(known_rate, STARTING_RATE), HIGHEST_RATE) if known_rate == known_rate else STARTING_RATE
     rate = torch.tensor([start], dtype=torch.float64, device=column.device)
     larger = state.with_columns(kept, prior_probability(column, rate))

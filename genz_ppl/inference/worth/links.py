@@ -49,7 +49,7 @@ def link_scores(state: State, data: Data, wordings: FloatArray, seed: int) -> di
     effects and noise of numbers. `interaction` applies where there are covariates. Networks are trained in the folds only if a
     regression with kernels on what the linear link leaves over predicts clearly better, too; no groups may be there.
     """
-    n_items, n_chosen = data.answers.shape
+    n_items, n_chosen = state.posterior.shape
     if n_chosen == 0 or n_items < 4 * FOLDS:
         return {}
     folds = _Folds.of(state, data, filled(wordings), seed)

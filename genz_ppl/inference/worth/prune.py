@@ -54,7 +54,7 @@ def least_useful(
     Only the features that cost least by `removal_losses` are refitted, or all of them: if exhaustive, and where the engine has
     no information.
     """
-    saved = torch.zeros_like(state.error_rates) if prices is None else prices
+    saved = state.error_rates.new_zeros(len(state.error_rates)) if prices is None else prices
     quick = not exhaustive and len(state.error_rates) > FINALISTS
     losses = removal_losses(state, data) if quick else None
     features = None if losses is None else (losses - saved).argsort(stable=True)[:FINALISTS].tolist()

@@ -30,7 +30,7 @@ def base_of(state: State, data: Data) -> tuple[FloatArray, FloatArray]:
     targets = data.targets
     with torch.no_grad():
         if model.link.pooling is not None:
-            targets, x = targets - model.link(torch.zeros_like(data.answers), x), x[:, :0]
+            targets, x = targets - model.link(torch.zeros_like(state.posterior), x), x[:, :0]
         columns = torch.cat([torch.ones(len(x), 1).to(x), x], dim=1)
     return columns.cpu().numpy(), torch.nan_to_num(targets).cpu().numpy()
 

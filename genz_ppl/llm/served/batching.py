@@ -17,9 +17,8 @@ from genz_ppl.llm.served.reading import Reply, read_completion, read_object
 from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_extract, stored_profile
 from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.batches import BatchJob, BatchLedger, BatchRow
+from genz_ppl.llm.store.batches import BatchJob, BatchRow, batches_of
 from genz_ppl.llm.store.rows import Pair, StoredAnswer
-from genz_ppl.llm.store.store import AnswerStore
 
 # What a server takes in one batch: requests, and bytes of its file.
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
@@ -40,8 +39,7 @@ class Batching:
 
     def __init__(self, caller: Caller) -> None:
         self.caller, self.client, self.store = caller, caller.client, caller.store
-        assert isinstance(caller.store, AnswerStore)  # a model refuses batches with another
-        self.ledger = BatchLedger(caller.store)
+        self.ledger = batches_of(caller.store)
         self._reservations: dict[str, Reservation] = {}
 
     async def collect(self) -> None:
@@ -62,14 +60,15 @@ class Batching:
 
     def _parts(self, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
         part: list[Asked] = []
-        size, most = 0, Spending()
+        size, most, budget = 0, Spending(), self.caller.budget
+        used = budget.spent + budget.reserved
         for job, request in asked:
             length, need = len(self._line(0, request)), self._most(request)
-            budget = self.caller.budget
             full = len(part) >= MOST_REQUESTS or size + length > MOST_BYTES
-            if part and (full or budget.caps.passed(budget.spent + budget.reserved + most + need) is not None):
+            if part and (full or budget.caps.passed(used + most + need) is not None):
                 yield part
                 part, size, most = [], 0, Spending()
+                used = budget.spent + budget.reserved
             part.append((job, request))
             size, most = size + length, most + need
         if part:
@@ -83,12 +82,14 @@ class Batching:
     async def _add(self, part: Sequence[Asked]) -> BatchRow:
         """Journal, reserve, send. A crash between any two of these leaves a row that `collect` can go on from."""
         most = sum((self._most(request) for _, request in part), Spending())
-        reservation = await self.caller.budget.reserve(most.tokens_in, most.tokens_out, calls=most.calls, cost=most.cost)
         model = part[0][1].model
+        reservation = await self.caller.set_aside("batch", model, most)
         try:
             jobs = [replace(job, most=(request.most_tokens_in, request.tokens_out)) for job, request in part]
-            row = self.ledger.add(self.caller.run, self.client.endpoint, model, jobs, most)
+            row = self.ledger.add(self.caller.run, self.client.endpoint, model, jobs, most, reservation.attempt)
         except BaseException:
+            if reservation.attempt is not None:
+                self.store.settle(reservation.attempt, "not sent", Spending())
             self.caller.budget.settle(reservation, Spending())
             raise
         self._reservations[row.token] = reservation
@@ -114,7 +115,7 @@ class Batching:
             if row.token not in {other.token for other in self.ledger.open(self.client.endpoint)}:
                 return
         try:
-            batch = await self._over(row)
+            batch = await self._over(row, key)
             spent = Spending() if batch is None else await self._store_results(row, batch)
             self.store.settle(row.attempt, "never started" if batch is None else batch.status, spent)
             self._book(row, spent)
@@ -126,8 +127,8 @@ class Batching:
                 f"{self.client.endpoint}: the server refused a batch; leave --batch out, or look at it on the server"
             )
 
-    async def _over(self, row: BatchRow) -> Batch | None:
-        """The batch when nothing more will come of it; None if the server never got it."""
+    async def _over(self, row: BatchRow, key: bytes) -> Batch | None:
+        """The batch when nothing more will come of it; None if the server never got it. key: of the claim on waiting for it."""
         name = row.identifier
         if not name:
             found = await self.caller.repeat(lambda: self.client.find_batch(row.token))
@@ -138,6 +139,7 @@ class Batching:
         pause = FIRST_LOOK
         while not (batch := await self.caller.repeat(lambda: self.client.batch(name))).over:
             await self.caller.sleep(pause)
+            self.store.renew_texts([key])
             pause = min(LONGEST_LOOK, 1.5 * pause)
         return batch
 

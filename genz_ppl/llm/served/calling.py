@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from genz_ppl.errors import ModelError
@@ -255,9 +256,7 @@ class Caller:
         likely_cost = 0.0 if price is None else price.cost(round(request.likely_tokens_in), request.tokens_out)
         if isinstance(self.budget, SharedBudget):
             most = Spending(1, request.most_tokens_in, request.tokens_out, cost)
-            while (found := self.budget.take(request.kind, request.model, most, likely, likely_cost)) is None:
-                await self.sleep(random.uniform(0.5, 1.0) * GLANCE)
-            reservation = found
+            reservation = await self._taken(partial(self.budget.take, request.kind, request.model, most, likely, likely_cost))
         else:
             if self._limited:
                 await self._unless_stopping(self.pacer.wait(likely, likely_cost))
@@ -272,6 +271,18 @@ class Caller:
             self.budget.settle(reservation, Spending())
             raise
         return reservation
+
+    async def set_aside(self, kind: str, model: str, most: Spending) -> Reservation:
+        """A share of the caps for many calls that no limit a minute is about, as those of a batch."""
+        if isinstance(self.budget, SharedBudget):
+            return await self._taken(partial(self.budget.take, kind, model, most, 0.0, 0.0, paced=False))
+        return await self.budget.reserve(most.tokens_in, most.tokens_out, calls=most.calls, cost=most.cost)
+
+    async def _taken(self, take: Callable[[], Reservation | None]) -> Reservation:
+        """What is set aside once there is room for it."""
+        while (found := take()) is None:
+            await self.sleep(random.uniform(0.5, 1.0) * GLANCE)
+        return found
 
     async def _unpaused(self) -> None:
         while self.gate.remaining > 0:  # also where a new pause began before this worker's turn came

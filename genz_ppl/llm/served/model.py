@@ -93,6 +93,11 @@ class OpenAIModel:
         """What the run has used so far, before it was resumed included."""
         return self.caller.budget.spent
 
+    @spent.setter
+    def spent(self, spent: Spending) -> None:
+        """Go on from what another model of the run has left."""
+        self.caller.budget.spent = spent
+
     def close(self) -> None:
         """Close the connections. The model cannot be used after that."""
         self._finalizer()
@@ -315,8 +320,10 @@ class OpenAIModel:
 def _check_shared(settings: ModelSettings, store: object, posts: bool) -> None:
     """Raise OptionError for what needs another kind of store, or another kind of model."""
     shared = is_shared(store) or (store is not None and not isinstance(store, str | Path | AnswerStore))
-    if settings.batch and shared:
-        raise OptionError("--batch: batches are kept in a store in a file, got a PostgreSQL database; leave one of the two out")
+    if settings.batch and settings.workers == 0:
+        raise OptionError(
+            "--batch: batches are sent by the run itself, which with --workers 0 makes no calls; leave one of the two out"
+        )
     if settings.workers == 0 and not shared:
         raise OptionError(
             "--workers 0: leaves all calls to 'genz work', which needs a store that hosts share: --store postgresql://…"

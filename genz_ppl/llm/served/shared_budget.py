@@ -46,12 +46,15 @@ class SharedBudget(Budget):
     def spent(self, _: Spending) -> None:
         """The database knows better."""
 
-    def take(self, kind: str, model: str, most: Spending, likely_tokens: float, likely_cost: float) -> Reservation | None:
+    def take(
+        self, kind: str, model: str, most: Spending, likely_tokens: float, likely_cost: float, paced: bool = True
+    ) -> Reservation | None:
         """Set aside what a call may use at most, with its entry in the journal; None where it is to be tried again.
 
-        Raises CapReachedError if no call is under way and it does not fit.
+        paced: whether its requests count for the limits a minute, too. Raises CapReachedError if no call is under way and it does
+        not fit.
         """
-        likely = {"requests": float(most.calls), "tokens": likely_tokens, "cost": likely_cost}
+        likely = {"requests": float(most.calls) if paced else 0.0, "tokens": likely_tokens, "cost": likely_cost}
         found = self._room(self._store, self._run, kind, model, most, likely)
         if found.attempt is not None:
             return Reservation(most, found.attempt, found.wait)

@@ -8,8 +8,10 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.interface import Store
 from genz_ppl.llm.store.rows import Pair, Question
 from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.llm.store.tables import TEXTS, Tables
@@ -52,34 +54,68 @@ class BatchJob:
         return [(question, item) for item in self.items for question in self.questions]
 
 
-class BatchLedger:
+class Batches(Protocol):
+    """The batches of a store, in a file (`BatchLedger`) or in PostgreSQL."""
+
+    def add(
+        self, run: int, endpoint: str, model: str, jobs: Sequence[BatchJob], reserved: Spending, attempt: int | None = None
+    ) -> BatchRow:
+        """Journal a batch before it is sent, and lease its pairs to it, whatever becomes of this process.
+
+        attempt: its entry in the journal, where it has one already.
+        """
+
+    def sent(self, row: BatchRow, identifier: str) -> BatchRow:
+        """The server has it, under this name; returns the row with it."""
+
+    def open(self, endpoint: str) -> list[BatchRow]:
+        """The batches at that server whose results are not stored yet, the oldest first."""
+
+    def close(self, row: BatchRow) -> None:
+        """Its results are stored, or there will be none: what it left unanswered may be asked again."""
+
+
+def batches_of(store: Store) -> Batches:
     """The batches of a store."""
+    if isinstance(store, AnswerStore):
+        return BatchLedger(store)
+    from genz_ppl.llm.store.postgres.batches import PostgresBatches  # with psycopg, an extra
+    from genz_ppl.llm.store.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    return PostgresBatches(store)
+
+
+class BatchLedger:
+    """See `Batches`."""
 
     def __init__(self, store: AnswerStore) -> None:
         self.store = store
 
-    def add(self, run: int, endpoint: str, model: str, jobs: Sequence[BatchJob], reserved: Spending) -> BatchRow:
-        """Journal a batch before it is sent, and lease its pairs to it, whatever becomes of this process."""
+    def add(
+        self, run: int, endpoint: str, model: str, jobs: Sequence[BatchJob], reserved: Spending, attempt: int | None = None
+    ) -> BatchRow:
+        """See `Batches.add`."""
         token = secrets.token_hex(16)
-        attempt = self.store.begin(run, "batch", model, reserved)
+        attempt = self.store.begin(run, "batch", model, reserved) if attempt is None else attempt
         row = BatchRow(token, run, endpoint, model, "", attempt, time.time(), tuple(jobs))
         with self.store.writing() as tables:
             tables.connection.execute(
                 "INSERT INTO batches (token, run, endpoint, model, identifier, attempt, created, jobs) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (token, run, endpoint, model, "", attempt, row.created, _packed(jobs)),
+                (token, run, endpoint, model, "", attempt, row.created, packed(jobs)),
             )
             lease_jobs(tables, token, jobs, row.created)
         return row
 
     def sent(self, row: BatchRow, identifier: str) -> BatchRow:
-        """The server has it, under this name; returns the row with it."""
+        """See `Batches.sent`."""
         with self.store.writing() as tables:
             tables.connection.execute("UPDATE batches SET identifier = ? WHERE token = ?", (identifier, row.token))
         return replace(row, identifier=identifier)
 
     def open(self, endpoint: str) -> list[BatchRow]:
-        """The batches at that server whose results are not stored yet, the oldest first."""
+        """See `Batches.open`."""
         with self.store.using() as tables:
             found = tables.connection.execute(
                 "SELECT token, batches.run, endpoint, batches.model, identifier, attempt, created, jobs, tokens_in, tokens_out "
@@ -92,7 +128,7 @@ class BatchLedger:
         ]
 
     def close(self, row: BatchRow) -> None:
-        """Its results are stored, or there will be none: what it left unanswered may be asked again."""
+        """See `Batches.close`."""
         with self.store.writing() as tables:
             tables.connection.execute("DELETE FROM batches WHERE token = ?", (row.token,))
             tables.release_all(f"batch:{row.token}")
@@ -105,7 +141,8 @@ def lease_jobs(tables: Tables, token: str, jobs: Sequence[BatchJob], created: fl
     tables.lease([*keys, *texts], created + LEASE_SECONDS, f"batch:{token}")
 
 
-def _packed(jobs: Sequence[BatchJob]) -> bytes:
+def packed(jobs: Sequence[BatchJob]) -> bytes:
+    """The requests of a batch for its row: what `unpacked` reads."""
     questions = {question: number for number, question in enumerate(dict.fromkeys(q for job in jobs for q in job.questions))}
     items = {item: number for number, item in enumerate(dict.fromkeys(item for job in jobs for item in job.items))}
     content = {

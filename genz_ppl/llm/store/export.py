@@ -73,7 +73,7 @@ def _rows_of(place: str | Path) -> Iterator[Iterator[Row | None]]:
         from genz_ppl.llm.store.postgres.every import every_answer
 
         with open_shared(place) as shared:
-            yield _intact(every_answer(shared))
+            yield intact(every_answer(shared))
         return
     file = Path(os.path.abspath(place))
     with closing(open_store(file, create=False)) as connection, store_errors(file):
@@ -82,7 +82,7 @@ def _rows_of(place: str | Path) -> Iterator[Iterator[Row | None]]:
 
 def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
     """All answers as rows of `COLUMNS`, in order of questions; None for each that is damaged."""
-    return _intact(
+    return intact(
         connection.execute(
             "SELECT questions.digest, feature, model, endpoint, prompt, sampling, draw, items.digest, value, reason, "
             "probability, checksum FROM answers LEFT JOIN questions ON questions.id = question "
@@ -91,7 +91,7 @@ def intact_rows(connection: sqlite3.Connection) -> Iterator[Row | None]:
     )
 
 
-def _intact(rows: Iterable[tuple[Any, ...]]) -> Iterator[Row | None]:
+def intact(rows: Iterable[tuple[Any, ...]]) -> Iterator[Row | None]:
     """The same from rows with the question's digest and columns, then the item, the answer and its checksum."""
     question: Question | None = None
     for row in rows:

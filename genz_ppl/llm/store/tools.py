@@ -14,6 +14,7 @@ from genz_ppl.errors import OptionError, StoreError
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.export import Exported, export, intact_rows
 from genz_ppl.llm.store.owner import is_dead
+from genz_ppl.llm.store.places import is_shared, open_shared
 from genz_ppl.llm.store.rows import read_text
 from genz_ppl.llm.store.schema import MIGRATIONS, open_store, roll_back, store_errors
 
@@ -87,10 +88,16 @@ class Pruned:
 
 
 def info(path: str | Path, check: bool = False) -> StoreInfo:
-    """Count what the store holds; with `check` read every row (5 s for a million answers).
+    """Count what the store in a file, or at the address of a database, holds; with `check` read every row (5 s for a million
+    answers).
 
     Raises StoreError if there is no store at `path` or pages of it cannot be read.
     """
+    if is_shared(path):
+        with open_shared(path) as shared:
+            from genz_ppl.llm.store.postgres import tools as of_database  # with psycopg, an extra
+
+            return of_database.info(shared, check)
     file = Path(os.path.abspath(path))
     with closing(open_store(file, create=False)) as connection, store_errors(file):
         items, texts, runs, attempts, unsettled, calls, tokens_in, tokens_out, cost = connection.execute(
@@ -131,12 +138,18 @@ def prune(
     model, prompt: of the question, exactly. older_than: days. failed: only those without a valid answer, which are then
     asked again. Without any condition no answer goes. Texts (image descriptions, proposals) go by `model` and `older_than`,
     not when `prompt` or `failed` is given. dry_run: count, and change nothing. The journal of attempts and runs always stays.
+    A database keeps the space for later rows.
 
     Raises StoreError if there is no store at `path`, it cannot be written, or a run is asking questions now; OptionError for
     a negative `older_than`.
     """
     if older_than is not None and not older_than >= 0:
         raise OptionError(f"--older-than: expected a number of days of at least 0, got {older_than:g}")
+    if is_shared(path):
+        with open_shared(path) as shared:
+            from genz_ppl.llm.store.postgres import tools as of_database  # with psycopg, an extra
+
+            return of_database.prune(shared, model, prompt, older_than, failed, dry_run)
     before = None if older_than is None else time.time() - older_than * _DAY
     answers = _conditions([(_OF_MODEL, model), (_OF_PROMPT, prompt), (_BEFORE, before)], "value IS NULL" if failed else "")
     texts = _conditions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,15 @@ from pyro import poutine
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import fit, isolated
+from genz_ppl.inference.annotators.answers import voted
 from genz_ppl.inference.annotators.fit import agreement, fit_annotators, stacked
 from genz_ppl.inference.annotators.telling import cascade, missing_information, most_telling
+from genz_ppl.inference.engines.closed_form import ClosedForm
+from genz_ppl.inference.engines.coordinate import refit
+from genz_ppl.inference.engines.exact import sum_over_assignments
+from genz_ppl.inference.engines.sums import LinearGaussian, is_linear_gaussian
 from genz_ppl.models.annotators import AnnotatedGenZ
+from genz_ppl.types import AnswerErrors
 
 
 def turned(values: Any, share: float, seed: int) -> Any:
@@ -163,3 +170,57 @@ def test_agreement_counts_what_both_have_answered() -> None:
     one, other = np.array([[1.0, 0.0], [1.0, np.nan]]), np.array([[1.0, 1.0], [np.nan, 1.0]])
     np.testing.assert_array_equal(agreement([one, other, np.full((2, 2), np.nan)])[:2, :2], [[1.0, 0.5], [0.5, 1.0]])
     assert np.isnan(agreement([one, np.full((2, 2), np.nan)])[0, 1])
+
+
+def test_given_the_answers_what_explains_them_is_out_of_the_bound() -> None:
+    """Each answer of one annotator is yes or no with one half."""
+    truth, targets, _ = world(n_items=200)
+    answers = turned(truth, 0.1, 1)
+    found = fit_annotators({"one": answers}, targets)
+    given, joint = (refit(found.state.copy(), replace(found.data, given=given), 1).total for given in (True, False))
+    assert given - joint == pytest.approx(math.log(2) * answers.size)
+
+
+def test_given_the_answers_the_bound_is_below_the_exact_density_and_near() -> None:
+    truth, targets, _ = world(n_items=300, n_features=3)
+    answers = {name: turned(truth, share, seed) for seed, (name, share) in enumerate({"a": 0.05, "b": 0.2, "c": 0.3}.items())}
+    found = fit_annotators(answers, targets)
+    state, data = found.state.copy(), replace(found.data, given=True)
+    bound = refit(state, data, 1)
+    exact = sum_over_assignments(state, data).log_evidence.sum()
+    total = bound.total - bound.penalty
+    assert total <= float(exact) + 1e-6
+    assert total > float(exact) - 0.05 * len(targets)
+
+
+def test_votes_weigh_annotators_and_the_first_decides_where_they_are_even() -> None:
+    answers = torch.tensor([[[1.0, 0.0, 0.0]], [[float("nan")] * 3], [[float("nan"), 0.0, 1.0]]], dtype=torch.float64)
+    even, best = torch.full((3,), 0.1, dtype=torch.float64), torch.tensor([0.01, 0.3, 0.3], dtype=torch.float64)
+    np.testing.assert_array_equal(voted(answers, even)[:, 0], [0.0, np.nan, 0.0])
+    np.testing.assert_array_equal(voted(answers, best)[:, 0], [1.0, np.nan, 0.0])
+
+
+def test_together_annotators_err_as_often_as_the_likelier_truth_is_wrong() -> None:
+    rates = np.array([[0.1, 0.2, 0.3], [0.02, 0.4, 0.4]])
+    random = np.random.default_rng(0)
+    wrong = random.random((200_000, 2, 3)) < rates  # of a truth that is always yes
+    odds = np.log((1 - rates) / rates)
+    mistaken = ((np.where(wrong, -odds, odds)).sum(axis=2) < 0).mean(axis=0)
+    np.testing.assert_allclose(AnswerErrors.together(rates, np.zeros(2)).overall, mistaken, atol=0.003)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 5.0])
+def test_steps_by_sums_over_items_are_those_item_by_item(calibration: float) -> None:
+    truth, targets, _ = world(n_items=300)
+    answers = {"a": turned(truth, 0.05, 1), "b": turned(truth, 0.2, 2)}
+    found = fit_annotators(answers, targets, calibration=calibration, shrinkage=True, steps=5)
+    quick, slow = found.state.copy(), found.state.copy()
+    for state, engine in ((quick, LinearGaussian(found.data)), (slow, ClosedForm(found.data))):
+        for _ in range(4):
+            engine.sweep(state)
+            engine.maximise(state)
+            engine.error_rates(state)
+    assert is_linear_gaussian(found.state.model, found.data)
+    np.testing.assert_allclose(quick.posterior, slow.posterior, atol=1e-7)
+    np.testing.assert_allclose(quick.error_rates, slow.error_rates, atol=1e-8)
+    np.testing.assert_allclose(*(one.model.likelihood.scale.detach() for one in (quick, slow)), atol=1e-8)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +17,12 @@ import pytest
 
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import fit
-from genz_ppl.inference.blockwise import steps
+from genz_ppl.inference.blockwise import moments
 from genz_ppl.inference.blockwise.files import blocks_in, read_block, write_blocks
 from genz_ppl.inference.blockwise.fit import BlockFit, fit_blocks
 from genz_ppl.inference.blockwise.runners import BRANCHES, Here, OnDask, open_runner
 from genz_ppl.inference.blockwise.steps import Parameters
-from genz_ppl.types import FloatArray
-
-World = tuple[FloatArray, FloatArray, FloatArray]
-
-
-def made(n_items: int, n_features: int, n_targets: int, seed: int = 0, noise: float = 0.5) -> World:
-    """Answers, a tenth of them wrong and some missing, targets and two covariates."""
-    random = np.random.default_rng(seed)
-    z = random.random((n_items, n_features)) < random.uniform(0.2, 0.8, n_features)
-    x = random.normal(2.0, 3.0, size=(n_items, 2))
-    y = z @ random.normal(size=(n_features, n_targets)) + x @ random.normal(size=(2, n_targets))
-    y += noise * random.normal(size=y.shape) + 7.0
-    h = np.where(random.random(z.shape) < 0.1, ~z, z).astype(float)
-    h[random.random(z.shape) < 0.05] = np.nan
-    return h, y, x
-
-
-@pytest.fixture
-def world() -> World:
-    return made(2000, 5, 3)
-
-
-@pytest.fixture
-def folder(world: World, tmp_path: Path) -> Path:
-    h, y, x = world
-    write_blocks(tmp_path / "blocks", h, y, x, rows=130)  # 16 of them: two branches of the tree
-    return tmp_path / "blocks"
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[OnDask]:
-    pytest.importorskip("distributed", reason="needs Dask: the extra dask")
-    with open_runner("dask", workers=2) as runner:
-        assert isinstance(runner, OnDask)
-        yield runner
+from tests.inference.blockwise.conftest import World, made
 
 
 def same(one: BlockFit, other: BlockFit, most: float = 0.0) -> None:
@@ -166,7 +132,7 @@ def test_parameters_come_back(tmp_path: Path) -> None:
 def test_moments_do_not_lose_digits_far_from_zero(tmp_path: Path) -> None:
     h, y, x = made(1000, 2, 1)
     write_blocks(tmp_path, h, y + 1e9, x, rows=90)
-    found = Here().joined(steps.moments_of, [str(file) for file in blocks_in(tmp_path)], steps.joined_moments)
+    found = Here().joined(moments.moments_of, [str(file) for file in blocks_in(tmp_path)], moments.joined_moments)
     np.testing.assert_allclose(np.sqrt(found.squares[0] / found.n), (y + 1e9).std(), rtol=1e-9)
 
 

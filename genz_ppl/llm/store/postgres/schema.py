@@ -6,15 +6,16 @@ from psycopg import Connection
 
 from genz_ppl.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 _LOCK = 0x67656E7A  # of those who make the tables, or open a run
 
+# Version 1, as it was: whoever makes the tables goes through all versions.
 # Answers go by the item's hash itself: no table of numbers that all writers would meet in. Times are the database's own.
 # Ids of attempts are made by those who begin them, so that a commit whose echo was lost can be told from one that never was.
 _TABLES = (
     "CREATE SCHEMA IF NOT EXISTS genz",
     "CREATE TABLE genz.version (version integer NOT NULL)",
-    f"INSERT INTO genz.version VALUES ({VERSION})",
+    "INSERT INTO genz.version VALUES (1)",
     """CREATE TABLE genz.questions (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, digest bytea NOT NULL UNIQUE,
         feature text NOT NULL, model text NOT NULL, endpoint text NOT NULL, prompt text NOT NULL, sampling text NOT NULL,
         draw integer NOT NULL)""",
@@ -48,27 +49,52 @@ _TABLES = (
         posted timestamptz NOT NULL DEFAULT clock_timestamp(), done timestamptz, failed text)""",
     "CREATE INDEX postings_open ON genz.postings (model, endpoint) WHERE done IS NULL",
 )
+# What makes version n + 2 of version n + 1. Only tables, columns with a default and indices are added, so that those who are at
+# work with an older version go on; they are told to upgrade when they open the store the next time.
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE genz.batches (token text PRIMARY KEY, run bigint NOT NULL, endpoint text NOT NULL, model text NOT NULL,
+            identifier text NOT NULL, attempt bigint NOT NULL, worker bigint NOT NULL,
+            created timestamptz NOT NULL DEFAULT clock_timestamp(), jobs bytea NOT NULL)""",
+        "CREATE INDEX batches_at ON genz.batches (endpoint)",
+    ),
+)
 #: A worker that was not seen for so many of its own beats counts as dead, on whatever host it was.
 BEATS = 6
+#: How the name of a batch begins, which is a worker that lives as long as its leases.
+BATCH = "batch:"
 ALIVE = f"NOT workers.ended AND workers.seen > clock_timestamp() - {BEATS} * workers.beat * interval '1 second'"
 
 
 def prepare(connection: Connection[tuple[object, ...]], address: str) -> None:
-    """Make the tables where there are none. Raises StoreError for those of a newer version."""
+    """Make the tables where there are none, and those of an older version what they are now; nothing is lost on the way.
+
+    Raises StoreError for those of a newer version, or of none that is known.
+    """
     with connection.transaction():
-        lock(connection)  # several may come at once
+        # Several may come at once; and what a session has looked for in vain it may not see before its next transaction.
+        lock(connection)
         there = connection.execute("SELECT to_regclass('genz.version') IS NOT NULL").fetchone()
         assert there is not None
-        if not there[0]:
-            for statement in _TABLES:
-                connection.execute(statement.encode())
-        found = connection.execute("SELECT version FROM genz.version").fetchone()
-        if found != (VERSION,):
-            version = found[0] if found else "none"
+        for statement in () if there[0] else _TABLES:
+            connection.execute(statement.encode())
+        version = _version(connection)
+        if not isinstance(version, int) or not 1 <= version <= VERSION:
+            found = "no schema version" if version is None else f"schema version {version}"
             raise StoreError(
-                f"{address}: the store has schema version {version}, this genz-ppl knows {VERSION}: upgrade genz-ppl, "
+                f"{address}: the store has {found}, this genz-ppl knows 1 to {VERSION}: upgrade genz-ppl, "
                 "or name another store with --store"
             )
+        for statements in _MIGRATIONS[version - 1 :]:
+            for statement in statements:
+                connection.execute(statement.encode())
+        if version < VERSION:
+            connection.execute("UPDATE genz.version SET version = %s", (VERSION,))
+
+
+def _version(connection: Connection[tuple[object, ...]]) -> object:
+    found = connection.execute("SELECT version FROM genz.version").fetchone()
+    return None if found is None else found[0]
 
 
 def lock(connection: Connection[tuple[object, ...]]) -> None:

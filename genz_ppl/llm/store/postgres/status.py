@@ -10,7 +10,7 @@ from psycopg import Cursor
 from genz_ppl.llm.served.budget import Caps
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.postgres.rows import Row
-from genz_ppl.llm.store.postgres.schema import ALIVE
+from genz_ppl.llm.store.postgres.schema import ALIVE, BATCH
 from genz_ppl.llm.store.postgres.store import PostgresStore
 
 # The last minute is what a rate is taken of.
@@ -72,7 +72,7 @@ def _status(cursor: Cursor[Row], address: str) -> FleetStatus:
         "SELECT name, model, extract(epoch FROM clock_timestamp() - seen)::float8, "
         "(SELECT count(*) FROM genz.leases WHERE leases.worker = workers.id), "
         f"(SELECT coalesce(sum(calls), 0)::bigint FROM genz.attempts WHERE attempts.worker = workers.id AND {_LATELY}) "
-        f"FROM genz.workers WHERE {ALIVE} ORDER BY workers.id"
+        f"FROM genz.workers WHERE {ALIVE} AND NOT starts_with(name, '{BATCH}') ORDER BY workers.id"
     )
     sums = "coalesce(sum(calls), 0)::bigint, coalesce(sum(tokens_in), 0)::bigint, coalesce(sum(tokens_out), 0)::bigint, "
     sums += "coalesce(sum(cost), 0)::float8"

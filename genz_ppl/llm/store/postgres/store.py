@@ -104,7 +104,7 @@ class PostgresStore:
     def claim(self, pairs: Sequence[Pair]) -> Claim:
         """See `Store.claim`. Only what is not answered is leased, and only what is not answered even then is asked."""
         wanted = distinct(pairs)
-        keys = self._keys(wanted)
+        keys = self.keys(wanted)
         worker, mark = self.worker, secrets.randbits(62)
 
         def work(cursor: Cursor[Row], _: bool) -> tuple[dict[Key, StoredAnswer], set[Key]]:
@@ -129,14 +129,14 @@ class PostgresStore:
 
     def renew(self, pairs: Sequence[Pair]) -> None:
         """See `Store.renew`."""
-        self._renew(list(self._keys(distinct(pairs))))
+        self._renew(list(self.keys(distinct(pairs))))
 
     def _renew(self, keys: Sequence[Key]) -> None:
         self.database.transact(lambda cursor, _: rows.renew(cursor, keys, self.worker, self._lease_seconds))
 
     def release(self, pairs: Sequence[Pair]) -> None:
         """See `Store.release`."""
-        self._release(list(self._keys(distinct(pairs))))
+        self._release(list(self.keys(distinct(pairs))))
 
     def _release(self, keys: Sequence[Key]) -> None:
         self.database.transact(lambda cursor, _: rows.drop(cursor, keys, self.worker))
@@ -159,7 +159,7 @@ class PostgresStore:
     ) -> None:
         """See `Store.settle`."""
         answers, texts = answers or {}, texts or {}
-        keys = self._keys(distinct(answers))
+        keys = self.keys(distinct(answers))
 
         def work(cursor: Cursor[Row], again: bool) -> None:
             cursor.execute(
@@ -304,7 +304,7 @@ class PostgresStore:
             self._finalizer = weakref.finalize(self, _let_go, self.database, self._heart)
         return self._worker
 
-    def _keys(self, pairs: Sequence[Pair]) -> dict[Key, Pair]:
+    def keys(self, pairs: Sequence[Pair]) -> dict[Key, Pair]:
         """The pairs by number of question and hash of item; new questions get a number."""
         numbers = self._numbers([question for question, _ in pairs], make=True)
         return {(numbers[question], item): (question, item) for question, item in pairs}
