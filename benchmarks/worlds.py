@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "suppo
 
 from imperfect import Noise, better_half
 from setting_values import setting_value
-from world_targets import KINDS, drawn_targets, share_explained, share_of_true
+from world_targets import KINDS, drawn_targets, drawn_values, share_explained, share_of_true
 
 from genz_ppl import Items, discover
 from genz_ppl.llm.combined import answers_by_parts, parts_of
@@ -132,16 +132,22 @@ def number_of(text: str) -> int:
     return int(text.rsplit(" ", 1)[1])
 
 
-def make(world: World, seed: int) -> tuple[Items, Oracle, list[int]]:
-    """Items with targets, the oracle, and the numbers of the true features."""
+def drawn_features(world: World, seed: int) -> tuple[FloatArray, list[int], FloatArray, np.random.Generator]:
+    """What each item has, (T, L), the F true features, their weights, (F, D), and the generator that goes on to the targets."""
     random = np.random.default_rng([seed, world.library, world.targets])
     drawn, often = random.random((world.n_items, world.library)), random.uniform(0.15, 0.5, world.library)
     present = (drawn < (0.5 if world.even else often)).astype(np.float64)
     true = sorted(random.choice(world.library, world.true, replace=False).tolist())
-    signal = present[:, true].copy()
     weights = random.choice([-1.0, 1.0], (world.true, world.targets)) * random.uniform(0.5, 1.5, (world.true, world.targets))
+    return present, true, weights, random
+
+
+def make(world: World, seed: int) -> tuple[Items, Oracle, list[int]]:
+    """Items with targets, the oracle, and the numbers of the true features."""
+    present, true, weights, random = drawn_features(world, seed)
+    signal = present[:, true].copy()
     if world.kind != "gaussian":
-        targets = drawn_targets(world.kind, signal, random)
+        targets = drawn_targets(world.kind, drawn_values(world.kind, signal, random), random)
         return _items(present, targets), Oracle(present, world.noise, seed), true
     clean = _clean(world.form, signal, weights)
     spread = clean.std(0) * np.sqrt((1 - world.share) / world.share) if world.share > 0 else np.ones(world.targets)

@@ -132,16 +132,9 @@ class FitSettings:
 
 # Algorithms 1-4 as published: the first wording of what positives share is taken, whatever the bound says.
 PAPER: dict[str, Any] = {
-    "proposals": 1,
-    "polarity": "positive",
-    "screen": 0,
-    "splits": 1,
-    "refinements": 0,
-    "reconsider": False,
-    "combine": 1,
-    "suggestions": 0,
-    "likelihood": "gaussian",
-    "direction": False,
+    **{"proposals": 1, "polarity": "positive", "reconsider": False, "combine": 1, "suggestions": 0},
+    **{"screen": 0, "splits": 1, "refinements": 0},
+    **{"link": "linear", "likelihood": "gaussian", "direction": False},
     "smallest_gain": -1e9,
     "smallest_worth": 0.0,
     "calibration": 0.0,
@@ -153,7 +146,8 @@ PAPER: dict[str, Any] = {
 FREE: dict[str, Any] = {"proposals": 24}
 # What a fit in blocks can do, so with --engine dask it is what a run does unless it is told otherwise; it then refuses.
 IN_BLOCKS: dict[str, Any] = {
-    **{"inference": "coordinate", "likelihood": "gaussian", "calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
+    **{"link": "linear", "inference": "coordinate", "likelihood": "gaussian"},
+    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
 }
 # Items that wordings of a served model are compared on, and questions that it suggests at the start, if nothing else is said.
 SCREENED = 80
@@ -174,7 +168,7 @@ class DiscoverSettings:
     model: str = setting(
         "rules", "rules, similarity, phrases, table:FILE, openai:NAME or package.module:object; several joined by +.", MODEL
     )
-    link: str = setting("linear", "{choices}.", MODEL, choices=LINK_NAMES)
+    link: str = setting(AUTO, "{choices}; auto: by held-out folds of the training items (numbers).", MODEL, choices=LINK_NAMES)
     likelihood: str = setting(
         AUTO,
         "{choices}, or package.module:object; auto: by the targets, classes, counts or numbers, and the tails of their noise.",
@@ -253,7 +247,10 @@ class DiscoverSettings:
         low=0,
     )
     combine: int = setting(
-        3, "The most questions that may be put together into one, this and not that; 1: none. It costs no answers.", SEARCH, low=1
+        3,
+        "The most questions of a rule, this and not that, and the most rules, this or that; 1: none. It costs no answers.",
+        SEARCH,
+        low=1,
     )
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
     patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
@@ -289,7 +286,7 @@ class DiscoverSettings:
         check_device_name(self.device, self.inference, self.bayesian)
         if self.engine == "here" and (self.scheduler or self.blocks):
             raise OptionError(f"{'scheduler' if self.scheduler else 'blocks'}: goes with engine dask; add it, or leave this out")
-        fits = {"link": "linear", "device": "cpu", "shortcuts": True, **IN_BLOCKS}
+        fits = {"device": "cpu", "shortcuts": True, **IN_BLOCKS}
         for name, only in fits.items() if self.engine != "here" else ():
             if getattr(self, name) not in (only, self.__dataclass_fields__[name].default):  # by default `IN_BLOCKS`
                 raise OptionError(f"engine: dask fits in blocks with {name} {only} alone, got {getattr(self, name)}; change one")

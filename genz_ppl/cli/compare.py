@@ -15,6 +15,7 @@ from genz_ppl.errors import OptionError
 
 if TYPE_CHECKING:
     from genz_ppl.diagnostics.compare import Contestant
+    from genz_ppl.discovery.discover import Discovery
 
 Folders = Annotated[
     list[Path], typer.Argument(metavar="DIR DIR ...", help="Runs on the same data and split.", show_default=False)
@@ -72,15 +73,26 @@ def compare(
         raise OptionError("DIR: a run is named twice; name each once")
     from genz_ppl.cli.tables import number, print_table
     from genz_ppl.diagnostics.compare import compare as compare_runs
+    from genz_ppl.discovery.discover import Discovery
+    from genz_ppl.discovery.run.link_choice import words_of
 
-    found = compare_runs({str(folder): _contestant(folder) for folder in folders})
+    runs = {str(folder): Discovery.load(folder) for folder in folders}
+    found = compare_runs({name: _contestant(run, name) for name, run in runs.items()})
+    chosen = {name: words_of(run.progress.link, run.progress.link_scores) for name, run in runs.items()}
     if json_output:
         rows = json.loads(found.table.to_json(orient="records", double_precision=15))
-        echo(json.dumps({"runs": rows, "advice": found.advice, "warnings": list(found.warnings)}, ensure_ascii=False))
+        echo(
+            json.dumps(
+                {"runs": rows, "advice": found.advice, "warnings": list(found.warnings), "links": chosen}, ensure_ascii=False
+            )
+        )
         return
     headings = [column.replace("_", " ") for column in found.table.columns]
     cells = [[cell if isinstance(cell, str) else number(float(cell)) for cell in row] for row in found.table.to_numpy()]
     print_table(headings, cells)
+    for name, words in chosen.items():
+        if words:
+            echo(f"{name}: {words}")
     for warning in found.warnings:
         echo(f"note: {warning}")
     echo(found.advice)
@@ -130,12 +142,10 @@ def _compare_annotators(
         print_table([str(column).replace("_", " ") for column in shown.columns], cells)
 
 
-def _contestant(folder: Path) -> Contestant:
+def _contestant(run: Discovery, folder: str) -> Contestant:
     from genz_ppl.cli.sources import items_of
     from genz_ppl.diagnostics.compare import Contestant
-    from genz_ppl.discovery.discover import Discovery
 
-    run = Discovery.load(folder)
-    items = items_of(run, folder)
+    items = items_of(run, Path(folder))
     last = run.curve.iloc[-1]
     return Contestant(run.fitted(items), run.fitted(items, "test"), float(last["test_error"]), str(last["metric"]))

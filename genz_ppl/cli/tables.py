@@ -91,6 +91,7 @@ def print_summary(run: Discovery, ceiling: bool = False) -> None:
         echo(best.line(found.n_features))
     _say_of_posterior(run)
     _say_of_noise(run)
+    _say_of_link(run)
     _say_of_rates(run)
     if found.n_features > 0 and not found.helps:
         say(
@@ -121,6 +122,15 @@ def _say_of_noise(run: Discovery) -> None:
     if run.progress.likelihood == "student_t":
         degrees = ", ".join(f"{value:.3g}" for value in run.program.likelihood.degrees_of_freedom.tolist())
         echo(f"noise: Student-t with {degrees} degrees of freedom, by its heavy tails (--likelihood gaussian: without)")
+
+
+def _say_of_link(run: Discovery) -> None:
+    """A line where the run came to another link by itself."""
+    from genz_ppl.discovery.run.link_choice import words_of
+    from genz_ppl.inference.worth.links import LINEAR
+
+    if run.progress.link not in ("", AUTO, LINEAR):
+        echo(words_of(run.progress.link, run.progress.link_scores))
 
 
 def _say_of_rates(run: Discovery) -> None:

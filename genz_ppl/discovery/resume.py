@@ -56,8 +56,9 @@ def resume(
     for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
         if was is not None and value is None:
             raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
-    # A run that chooses between two likelihoods begins with the first: it may have been stopped before its first step.
+    # A run that chooses between likelihoods or links begins with the first: it may have been stopped before its first step.
     opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
+    opened = replace(opened, link=AUTO) if record.by_folds else opened
     problem = Problem(items, record.split_of(items), opened, loss, optim, record.raters)
     check_fit_in_blocks(problem.data, problem.levels, settings.engine, settings.scheduler, settings.blocks)
     run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)

@@ -34,7 +34,7 @@ class GenZEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         answers: bool = False,
         text: str | Sequence[str] | None = None,
         covariates: Sequence[str] = (),
-        link: str = "linear",
+        link: str = AUTO,
         likelihood: str = AUTO,
         inference: str = "auto",
         cycles: int = 10,
@@ -154,7 +154,8 @@ class GenZEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise InputError(f"covariates: expected columns of X, and there is no {lacking[0]!r}")
         questions = [name for name in table.columns if name not in set(self.covariates)]
         inputs = table[questions].to_numpy(dtype=np.float64), table[list(self.covariates)].to_numpy(dtype=np.float64)
-        common |= {"likelihood": "gaussian"} if common["likelihood"] == AUTO else {}
+        given = {"likelihood": "gaussian", "link": "linear"}
+        common |= {name: value for name, value in given.items() if common[name] == AUTO}
         result = fit(inputs[0], targets, inputs[1], **common, **dict(self.settings or {}))
         return Given(result, questions, list(self.covariates))
 

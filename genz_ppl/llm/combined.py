@@ -12,8 +12,7 @@ import numpy as np
 
 from genz_ppl.types import FloatArray
 
-_JOINTS = {" AND ": True, " OR ": False}
-_NOT = "NOT "
+_AND, _OR, _NOT = " AND ", " OR ", "NOT "
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Combination:
-    """At least two parts, all of which must hold, or any of them."""
+    """Rules of which any may hold; all parts of a rule must. At least two parts in all."""
 
-    parts: tuple[Part, ...]
-    every: bool = True
+    rules: tuple[tuple[Part, ...], ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Of all rules, in the order in which they are written."""
+        return tuple(part for rule in self.rules for part in rule)
 
     @property
     def text(self) -> str:
-        """The question as it is written."""
-        joint = " AND " if self.every else " OR "
-        return joint.join(f"{_NOT if part.negated else ''}({part.text})" for part in self.parts)
+        """The question as it is written: AND binds more closely than OR."""
+        return _OR.join(_AND.join(f"{_NOT if part.negated else ''}({part.text})" for part in rule) for rule in self.rules)
 
     @property
     def is_readable(self) -> bool:
@@ -47,23 +49,37 @@ class Combination:
 
         NaN only where the answers that are missing could change the result.
         """
-        negated = np.array([part.negated for part in self.parts])
-        holds = np.where(negated != (not self.every), 1 - answers, answers)  # OR: the opposite of "all of the opposites"
-        every = np.where((holds == 0).any(axis=1), 0.0, holds.sum(axis=1) - (holds.shape[1] - 1))
-        return every if self.every else 1 - every
+        start, none = 0, np.ones((len(answers), 0))
+        for rule in self.rules:
+            negated = np.array([part.negated for part in rule])
+            columns = answers[:, start : start + len(rule)]
+            none = np.column_stack([none, 1 - _every(np.where(negated, 1 - columns, columns))])
+            start += len(rule)
+        return 1 - _every(none)
+
+
+def _every(holds: FloatArray) -> FloatArray:
+    """Whether all columns hold, (T,), NaN where that is open."""
+    found: FloatArray = np.where((holds == 0).any(axis=1), 0.0, holds.sum(axis=1) - (holds.shape[1] - 1))
+    return found
 
 
 def conjunction(literals: Sequence[tuple[str, bool]]) -> Combination:
     """Of texts, each with whether it must not hold. Where none may hold, the opposite: that any of them does."""
     if all(negated for _, negated in literals):
-        return Combination(tuple(Part(text) for text, _ in literals), every=False)
-    return Combination(tuple(Part(text, negated) for text, negated in literals))
+        return Combination(tuple((Part(text),) for text, _ in literals))
+    return Combination((tuple(Part(text, negated) for text, negated in literals),))
+
+
+def rules_of(text: str) -> tuple[tuple[Part, ...], ...]:
+    """The rules of which any makes a text true: one of one part for a question of its own."""
+    combination = parse(text)
+    return ((Part(text),),) if combination is None else combination.rules
 
 
 def parse(text: str) -> Combination | None:
     """The combination that a text is, None for a question of its own."""
-    parts: list[Part] = []
-    joints: set[bool] = set()
+    rules: list[list[Part]] = [[]]
     rest = text
     while True:
         negated = rest.startswith(_NOT)
@@ -71,16 +87,18 @@ def parse(text: str) -> Combination | None:
         end = _closing(rest)
         if end is None:
             return None
-        parts.append(Part(rest[1:end], negated))
+        rules[-1].append(Part(rest[1:end], negated))
         rest = rest[end + 1 :]
         if not rest:
             break
-        joint = next((joint for joint in _JOINTS if rest.startswith(joint)), None)
+        joint = next((joint for joint in (_AND, _OR) if rest.startswith(joint)), None)
         if joint is None:
             return None
-        joints.add(_JOINTS[joint])
+        if joint == _OR:
+            rules.append([])
         rest = rest.removeprefix(joint)
-    return Combination(tuple(parts), joints.pop()) if len(joints) == 1 else None
+    found = Combination(tuple(tuple(rule) for rule in rules))
+    return found if len(found.parts) > 1 else None
 
 
 def parts_of(text: str) -> tuple[str, ...]:
@@ -94,7 +112,7 @@ def implied(text: str) -> tuple[str, ...]:
     combination = parse(text)
     if combination is None:
         return (text,)
-    return tuple(part.text for part in combination.parts if combination.every and not part.negated)
+    return tuple(part.text for part in combination.parts if len(combination.rules) == 1 and not part.negated)
 
 
 def answers_by_parts(texts: Sequence[str], ask: Callable[[list[str]], FloatArray]) -> FloatArray:

@@ -15,7 +15,7 @@ from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import removals
-from genz_ppl.llm.combined import parts_of
+from genz_ppl.llm.combined import parts_of, rules_of
 from genz_ppl.llm.rules.model import RulesModel
 from tests.discovery.conftest import Recorder
 
@@ -51,6 +51,25 @@ def test_both_rules_are_found_and_words_are_taken_for_classes(run: Discovery) ->
     assert any(found >= {"athlete", "record"} for found in fields)
     assert run.record.settings.likelihood == "bernoulli"
     assert run.curve["test_error"].iloc[-1] < 0.1
+
+
+def rules_apart(signal: float, rows: int = 500) -> pd.DataFrame:
+    """y is higher by the signal where any of three pairs of fields is all yes."""
+    random = np.random.default_rng(5)
+    fields = random.random((rows, 6)) < 0.35
+    y = signal * fields.reshape(rows, 3, 2).all(2).any(1) + random.normal(size=rows)
+    columns = {f"field{number}": np.where(column, "yes", "no") for number, column in enumerate(fields.T)}
+    return pd.DataFrame({"key": [f"k{row}" for row in range(rows)], **columns, "y": y})
+
+
+def test_rules_of_one_effect_are_joined() -> None:
+    """The first rule takes the whole effect, so that the items of another pass for its wrong answers."""
+    run = discover(rules_apart(2.5), id="key", target="y", likelihood="gaussian")
+    assert "joined" in run.features["origin"].tolist()
+    kept = run.features[run.features["active"]]
+    rules = {frozenset(part.text.split()[0] for part in rule) for text in kept["text"] for rule in rules_of(text)}
+    assert rules == {frozenset({f"field{2 * pair}", f"field{2 * pair + 1}"}) for pair in range(3)}
+    assert any(len(rules_of(text)) > 1 for text in kept["text"])
 
 
 def test_gains_are_of_the_bound_that_the_run_reports(run: Discovery) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.start import build_model, start_state
 from genz_ppl.inference.state import Data, State
@@ -82,3 +83,16 @@ def test_rare_products_and_single_columns_are_none() -> None:
     assert best_products(state, data, answers, 5, 2, 0.5) == []
     assert best_products(state, data, answers, 5, 1, 0.02) == []
     assert best_products(state, data, answers[:, :1], 5, 3, 0.02) == []
+
+
+def test_a_rule_of_two_questions_in_use_is_found_where_the_targets_have_moved_their_posteriors() -> None:
+    """What tells a posterior from its answers comes from the targets: beside it no rule of the two would look worth anything."""
+    random = np.random.default_rng(3)
+    answers = torch.from_numpy((random.random((400, 2)) < 0.4).astype(np.float64))
+    y = torch.from_numpy(2.0 * answers.prod(1, keepdim=True).numpy() + 0.7 * random.normal(size=(400, 1)))
+    data = Data(answers, torch.zeros(400, 0, dtype=torch.float64), (y - y.mean()) / y.std())
+    with isolated(0):
+        state = start_state(build_model(2, 1, 0), data)
+        refit(state, data, 20)
+    assert not torch.equal(state.posterior, state.prior(answers))
+    assert ((0, False), (1, False)) in [product.factors for product in best_products(state, data, answers, 4, 2, 0.02)]

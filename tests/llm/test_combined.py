@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.llm.combined import Combination, Part, answers_by_parts, conjunction, parse, parts_of
+from genz_ppl.llm.combined import Combination, Part, answers_by_parts, conjunction, implied, parse, parts_of
 
 texts = st.text(alphabet="ab ()AND ORT\"'", min_size=1, max_size=12)
 parts = st.builds(Part, texts, st.booleans())
-combinations = st.builds(Combination, st.lists(parts, min_size=2, max_size=3).map(tuple), st.booleans())
+rules = st.lists(st.lists(parts, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+combinations = st.builds(Combination, rules).filter(lambda combination: 1 < len(combination.parts) < 7)
 
 
 def test_the_text_says_it_all() -> None:
@@ -31,7 +32,7 @@ def test_opposites_of_all_are_any_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["math is A", "(math is A)", "(a) AND (b) OR (c)", "(a) AND b", "() AND (b)", "(a AND (b)", "(a) and (b)"]
+    "text", ["math is A", "(math is A)", "(a) AND (b) OR c", "(a) AND b", "() AND (b)", "(a AND (b)", "(a) and (b)"]
 )
 def test_other_texts_are_questions_of_their_own(text: str) -> None:
     assert parse(text) is None
@@ -49,13 +50,24 @@ def test_a_missing_answer_counts_only_if_it_matters(combination: Combination, da
     size = len(combination.parts)
     known = np.array(data.draw(st.lists(st.sampled_from([0.0, 1.0, np.nan]), min_size=size, max_size=size)))
     filled = [[one] if one == one else [0.0, 1.0] for one in known]
-    rule = all if combination.every else any
-    possible = {
-        float(rule(bool(value) != part.negated for value, part in zip(values, combination.parts, strict=True)))
-        for values in itertools.product(*filled)
-    }
+    possible = {logic(combination, values) for values in itertools.product(*filled)}
     found = combination.answer(known[None, :])[0]
     assert (found != found) if len(possible) == 2 else possible == {found}
+
+
+def logic(combination: Combination, values: tuple[float, ...]) -> float:
+    """1. where all parts of any rule hold."""
+    ends = np.cumsum([len(rule) for rule in combination.rules]).tolist()
+    pairs = [bool(value) != part.negated for value, part in zip(values, combination.parts, strict=True)]
+    return float(any(all(pairs[end - len(rule) : end]) for rule, end in zip(combination.rules, ends, strict=True)))
+
+
+def test_and_binds_more_closely_than_or() -> None:
+    either = parse("(a) AND NOT (b) OR NOT (a) AND (b)")
+    assert either == Combination(((Part("a"), Part("b", True)), (Part("a", True), Part("b"))))
+    assert parts_of(either.text) == ("a", "b")
+    assert implied(either.text) == ()
+    assert answers_by_parts([either.text], lambda texts: np.array([[1.0, 1.0], [1.0, 0.0]]))[:, 0].tolist() == [0.0, 1.0]
 
 
 def test_each_part_is_asked_once() -> None:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from genz_ppl.discovery.conclusion import note_effects, note_gains, summarise, widen_noise
 from genz_ppl.discovery.mine.cycle import Cycle
 from genz_ppl.discovery.mine.hook import MiningHook
+from genz_ppl.discovery.mine.join import join
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
 from genz_ppl.discovery.mine.tried import with_tried
 from genz_ppl.discovery.mine.votes import Votes
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
 from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
+from genz_ppl.discovery.run.link_choice import best_link
 from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import Event, Progress
 from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
@@ -34,6 +36,7 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.worth.tails import heavier_tails, lighter_tails
 from genz_ppl.llm.annotators import AnnotatorsModel
 from genz_ppl.llm.base import FoundationModel
+from genz_ppl.settings import AUTO
 
 Settled = Callable[[Progress], None]
 
@@ -61,6 +64,7 @@ class MiningRun:
         with isolated(self.settings.seed):
             progress = self._start(self.previous)
             progress.likelihood = GAUSSIAN if self.problem.by_tails else ""
+            progress.link = AUTO if self.problem.by_folds else ""
             self.note(progress, "start", "")
         return progress
 
@@ -133,11 +137,13 @@ class MiningRun:
         room = settings.max_features is None or len(progress.active) < settings.max_features
         events: list[Event] = []
         if progress.settled or progress.failures >= settings.patience:
-            events = cycle.finish(progress)
+            events = self.finish(progress, cycle)
         elif progress.additions_done < settings.add and room:
             progress.additions_done += 1
             events = cycle.add(progress)
-            if any(event == "add" for event, _ in events):
+            if not _added(events) and (joined := join(cycle, progress)):
+                events, progress.failures = events + joined, 0
+            if _added(events):
                 progress.added_in_cycle += 1
                 self.look_at_tails(progress, cycle)
         elif progress.updates_done < settings.updates and progress.active:
@@ -154,13 +160,25 @@ class MiningRun:
             progress.cuts_done += 1
             events = cycle.prune(progress)
         elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles or _unchanged(progress):
-            events = cycle.finish(progress)
+            events = self.finish(progress, cycle)
         else:
-            progress.cycle += 1
-            progress.cycle_start = _active(progress)
-            progress.additions_done = progress.updates_done = progress.refinements_done = 0
-            progress.cuts_done = progress.added_in_cycle = 0
+            _next_cycle(progress)
         return events
+
+    def finish(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """One step of the end; or, where the run may choose its link and another one predicts better, it goes on with that."""
+        if progress.link == AUTO:
+            cycle.restore_best(progress)
+            found, progress.link_scores = best_link(progress, cycle.training_data(progress), self.settings.seed)
+            progress.link = found
+            if found != self.settings.link:
+                self._follow(progress)
+                progress.state, data = self.problem.blank(torch.from_numpy(progress.train_answers))
+                progress.bound, progress.best = coordinate(progress.state, data, self.settings.refit_steps)[-1].total, None
+                progress.failures = 0
+                _next_cycle(progress)
+                return []
+        return cycle.finish(progress)
 
     def look_at_tails(self, progress: Progress, cycle: Cycle) -> None:
         """Go on with Student-t noise where the run may choose and its bound is clearly better with it, and back where it is not.
@@ -177,9 +195,8 @@ class MiningRun:
             self._follow(progress)
 
     def _follow(self, progress: Progress) -> None:
-        """Settings say the likelihood that a run has come to."""
-        likelihood = progress.likelihood or self.settings.likelihood
-        self.settings = self.problem.settings = replace(self.settings, likelihood=likelihood)
+        """Settings say the likelihood and the link that a run has come to."""
+        self.settings = self.problem.settings = progress.followed(self.settings)
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
         """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
@@ -248,6 +265,7 @@ class MiningRun:
             "test": _finite(test),
             "n_features": len(progress.active),
             "summary": progress.outcome or None,
+            "links": progress.link_scores or None,
             **_finite(asdict(progress.counters)),  # a cost that is not known is null
             "seconds": round(progress.seconds, 3),
             "status": progress.status,
@@ -265,6 +283,17 @@ def _active(progress: Progress) -> str:
     """The wordings in use, whatever their order: their places in the pool."""
     places = {text: place for place, text in enumerate(progress.pool)}
     return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
+
+
+def _added(events: list[Event]) -> bool:
+    return any(event == "add" for event, _ in events)
+
+
+def _next_cycle(progress: Progress) -> None:
+    progress.cycle += 1
+    progress.cycle_start = _active(progress)
+    progress.additions_done = progress.updates_done = progress.refinements_done = 0
+    progress.cuts_done = progress.added_in_cycle = 0
 
 
 def _unchanged(progress: Progress) -> bool:

@@ -16,6 +16,7 @@ from genz_ppl.data import Items, Schema, Split
 from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
+from genz_ppl.discovery.run.link_choice import may_choose_link
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
 from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, explains_direction
@@ -29,9 +30,10 @@ from genz_ppl.inference.prediction import log_predictive_density, predictive_dra
 from genz_ppl.inference.start import Scaling, first_state, pooled_link
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.strategies import model_options, strategy_of
+from genz_ppl.inference.worth.links import LINEAR
 from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
-from genz_ppl.settings import BY_HAND, DiscoverSettings
+from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
 from genz_ppl.types import GOLD, FloatArray, IntArray
 
 CPU = torch.device("cpu")
@@ -45,7 +47,8 @@ class Problem:
     """Items and settings, checked against each other before anything is asked.
 
     data: the training items without answers, standardised, on the device of the settings. Scores are taken on the CPU. choice:
-    of the likelihood; by_tails: whether a run may come to another one by the tails of the noise. raters: see `RunRecord.raters`.
+    of the likelihood; by_tails: whether a run may come to another one by the tails of the noise; by_folds: or to another link by
+    held-out folds. raters: see `RunRecord.raters`.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Problem:
         settings = replace(settings, direction=explains_direction(items, settings))
         self.choice = likelihood_for(items, self.train, settings)
         self.by_tails = may_turn_robust(settings, self.choice, items.targets.shape[1])
-        settings = replace(settings, likelihood=self.choice.likelihood)
+        self.by_folds = may_choose_link(settings, self.choice.likelihood) and not raters
+        link = LINEAR if settings.link == AUTO else settings.link
+        settings = replace(settings, likelihood=self.choice.likelihood, link=link)
         self.items, self.split, self.settings, self.raters = items, split, settings, tuple(raters)
         self.device = check_device(settings.device, settings.inference, settings.bayesian)
         if settings.direction:
@@ -118,6 +123,7 @@ class Problem:
                 fingerprint=self.items.fingerprint(),
                 n_classes=self.n_classes,
                 by_tails=self.by_tails,
+                by_folds=self.by_folds,
                 levels=list(self.levels),
                 scaling=Units(**units),
                 split=AllSides(train=list(self.train.ids), test=list(self.test.ids), held=list(self.held.ids)),

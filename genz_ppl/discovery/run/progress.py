@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.llm.combined import parse
+from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray
 
 if TYPE_CHECKING:  # torch takes a second to import, and tables are read without it
@@ -103,7 +104,8 @@ class Progress:
     added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
     screened (see `Race`), from the most failures so far. settled: its cycles are over and it is back at the best model. outcome:
     at the end, a `Summary` of the whole as a dictionary; likelihood: the present one of a run that chooses it by the tails of the
-    noise, "" of others; unit: what effects are in, see `Discovery.unit`.
+    noise, "" of others; link: of one that chooses it by held-out folds the present one, or "auto" until it has looked at them, ""
+    of others; link_scores: what they said, a `LinkScore` a link as dictionaries; unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
@@ -133,8 +135,10 @@ class Progress:
     unit: str = ""
     n_held: int = 0
     likelihood: str = ""
+    link: str = ""
     cycle_start: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
+    link_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     layers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     gold: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     bills: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -143,6 +147,11 @@ class Progress:
     def active(self) -> list[FeatureRecord]:
         """The features of the model, in column order."""
         return [record for record in self.features if record.active]
+
+    def followed(self, settings: DiscoverSettings) -> DiscoverSettings:
+        """Settings with the likelihood and the link that the run has come to."""
+        link = settings.link if self.link in ("", AUTO) else self.link
+        return replace(settings, likelihood=self.likelihood or settings.likelihood, link=link)
 
     @property
     def train_answers(self) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Self
 
@@ -207,7 +207,8 @@ class AnyRecord(Part):
 
 class RunRecord(AnyRecord):
     """Of one kind of items. roles: of the columns; content: hashes of the items; levels: the groups of the varying column.
-    by_tails: whether the run itself chooses between Gaussian and Student-t noise, which its settings then name.
+    by_tails: whether the run itself chooses between Gaussian and Student-t noise, which its settings then name;
+    by_folds: whether it chooses its link, likewise.
 
     edits: by people, after the end; the last one may be under way.
 
@@ -228,6 +229,7 @@ class RunRecord(AnyRecord):
     n_classes: Whole = 2
     levels: list[str] = Field(default_factory=list)
     by_tails: bool = False
+    by_folds: bool = False
     baseline: Brief | None = None
     edits: list[Edit] = Field(default_factory=list)
     loss: str | None = None
@@ -274,10 +276,8 @@ class RunRecord(AnyRecord):
         return self.settings.likelihood
 
     def following(self, progress: Any) -> Self:
-        likelihood = progress.likelihood or self.settings.likelihood
-        if likelihood == self.settings.likelihood:
-            return self
-        return self.changed(settings=replace(self.settings, likelihood=likelihood))
+        settings = progress.followed(self.settings)
+        return self if settings == self.settings else self.changed(settings=settings)
 
     def own_items(self, items: Any, run: object = "the run") -> Items:
         """The items that the run was started on, of Items or a table (see `as_frame`). Raises InputError for others."""

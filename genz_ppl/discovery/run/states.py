@@ -20,10 +20,18 @@ from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import State
 from genz_ppl.inference.strategies import model_options
 from genz_ppl.inference.uncertainty import Uncertainty
+from genz_ppl.inference.worth.links import INTERACTION, LINEAR, NEURAL
 from genz_ppl.models import GenZ
+from genz_ppl.settings import AUTO
 
 # Of a `Progress`, what JSON holds as it is.
-_PLAIN = ("bound", "n_test", "outcome", *(each.name for each in fields(Progress) if isinstance(each.default, int | str)))
+_PLAIN = (
+    "bound",
+    "n_test",
+    "outcome",
+    "link_scores",
+    *(each.name for each in fields(Progress) if isinstance(each.default, int | str)),
+)
 # Answers by wording, of the items of each side.
 POOLS = ("pool", "test_pool", "held_pool")
 # The same by annotator, and by people: of runs that have such.
@@ -64,7 +72,10 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
         arrays, plain = found
         if (turned := plain.get("likelihood", "")) not in ("", GAUSSIAN, STUDENT_T):  # others may name code
             raise ValueError(f"no run comes to the likelihood {turned!r} by itself")
-        tensors, model = as_tensors(arrays), blank_model(record, turned or record.settings.likelihood)
+        if (link := plain.get("link", "")) not in ("", AUTO, LINEAR, INTERACTION, NEURAL):
+            raise ValueError(f"no run comes to the link {link!r} by itself")
+        link = record.settings.link if link in ("", AUTO) else link
+        tensors, model = as_tensors(arrays), blank_model(record, turned or record.settings.likelihood, link)
         best = None if plain["best"] is None else Snapshot(state=state_from("best", model, tensors), **plain["best"])
         progress = Progress(
             state=state_from("model", model, tensors),
@@ -91,11 +102,11 @@ def scaling_of(record: RunRecord) -> Scaling:
     return Scaling(**{name: torch.tensor(values, dtype=torch.float64) for name, values in dict(record.scaling).items()})
 
 
-def blank_model(record: RunRecord, likelihood: str) -> GenZ:
+def blank_model(record: RunRecord, likelihood: str, link: str) -> GenZ:
     """A model of the run's kind without features."""
     settings, scaling = record.settings, scaling_of(record)
     sizes = (0, len(scaling.target_centre), scaling.n_columns)
-    kind = (settings.link, likelihood, settings.error_rate_prior)
+    kind = (link, likelihood, settings.error_rate_prior)
     with isolated(0):
         classes, pooling = record.n_classes, scaling.pooling
         model = build_model(*sizes, *kind, n_classes=classes, pooling=pooling, **model_options(settings, sizes[1]))

@@ -11,9 +11,12 @@ from genz_ppl.inference.start import build_model, ridge_of, start_state
 from genz_ppl.inference.state import Data, State
 
 
-def missed(state: State, data: Data) -> Tensor:
-    """What the model leaves unexplained, (T, L), NaN where y is missing: the errors of targets as its likelihood sees them."""
-    location = state.model.link(state.posterior, data.covariates)
+def missed(state: State, data: Data, features: Tensor | None = None) -> Tensor:
+    """What the model leaves unexplained, (T, L), NaN where y is missing: the errors of targets as its likelihood sees them.
+
+    features: in place of the posterior, which the targets have moved, (T, K).
+    """
+    location = state.model.link(state.posterior if features is None else features, data.covariates)
     residual: Tensor = state.model.likelihood.residual(location, data.targets)
     if residual.shape == data.targets.shape:
         residual = torch.where(data.observed, residual, float("nan"))

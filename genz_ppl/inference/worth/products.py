@@ -15,6 +15,8 @@ from genz_ppl.inference.worth.judge import missed
 
 # Products that are tried with one factor more.
 LONGER = 12
+# A column of which the model leaves less than this share explains nothing of its own.
+NEARLY_NOTHING = 1e-6
 
 
 Factors = tuple[tuple[int, bool], ...]
@@ -83,9 +85,12 @@ class _Field:
 
     @classmethod
     def of(cls, state: State, data: Data) -> _Field:
-        residual = torch.nan_to_num(missed(state, data))
+        # By the answers alone: posteriors have moved towards y, so that what tells them from the answers seems to explain it, and
+        # a rule of two parts that are in use would never be more than they are side by side.
+        features = state.prior(data.answers)
+        residual = torch.nan_to_num(missed(state, data, features))
         ones = torch.ones(len(residual), 1).to(residual)
-        basis = torch.linalg.qr(torch.cat([ones, state.posterior, data.covariates], dim=1)).Q
+        basis = torch.linalg.qr(torch.cat([ones, features, data.covariates], dim=1)).Q
         return cls(residual - basis @ (basis.T @ residual), residual.square().sum(0), basis)
 
     def gains(self, first: Tensor, second: Tensor, smallest_share: float = 0.0) -> Tensor:
@@ -101,12 +106,13 @@ class _Field:
             share = along / (left * whole).clamp(min=1e-300)
             gains -= 0.5 * n_items * torch.log1p(-share.clamp(max=1 - 1e-12))
         share = (first.T @ second) / n_items
-        fit = (left > 1e-6 * n_items) & (share >= smallest_share) & (share <= 1 - smallest_share)
+        fit = (left > NEARLY_NOTHING * n_items) & (share >= smallest_share) & (share <= 1 - smallest_share)
         return torch.where(fit, gains, 0.0)
 
     def gain_together(self, columns: Tensor) -> float:
         """Nats that these columns, (T, N), add side by side, each with an effect of its own."""
-        left = torch.linalg.qr(columns - self.basis @ (self.basis.T @ columns)).Q
+        beside = columns - self.basis @ (self.basis.T @ columns)
+        left = torch.linalg.qr(beside[:, beside.square().sum(0) > NEARLY_NOTHING * len(columns)]).Q
         share = ((left.T @ self.residual).square().sum(0) / self.size.clamp(min=1e-300)).clamp(max=1 - 1e-12)
         return -0.5 * len(columns) * float(torch.log1p(-share).sum())
 
