@@ -334,3 +334,16 @@ def test_questions_about_fame_are_told_from_others(monkeypatch: pytest.MonkeyPat
     assert fame.search("Belongs to a major film franchise or multi-film series")
     assert not fame.search("Is an action film with frequent set pieces")
     assert not fame.search("Is a Shakespeare or classic-literature adaptation")
+
+
+@pytest.mark.slow
+def test_a_search_over_blocks_is_held_against_the_same_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from genz_ppl.inference.blockwise.search import search_blocks
+
+    module = script("block_search", monkeypatch)
+    monkeypatch.setattr(module, "ROWS", 1500)  # two blocks
+    module.write(tmp_path, 3000)
+    found = search_blocks(tmp_path, module.RULES)
+    columns, bound = module.in_memory(3000)
+    assert [*found.fit.features] == columns
+    assert float(found.fit.bounds[-1]) == pytest.approx(bound, rel=1e-5)

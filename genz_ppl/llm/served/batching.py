@@ -17,8 +17,10 @@ from genz_ppl.llm.served.reading import Reply, read_completion, read_object
 from genz_ppl.llm.served.replies import InvalidReplyError, find_object, parse_extract, stored_profile
 from genz_ppl.llm.served.requests import FORMATS, TOKEN_BYTES, Request
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.batches import BatchJob, BatchRow, batches_of
+from genz_ppl.llm.store.batches import Batches, BatchJob, BatchLedger, BatchRow
+from genz_ppl.llm.store.interface import Store
 from genz_ppl.llm.store.rows import Pair, StoredAnswer
+from genz_ppl.llm.store.store import AnswerStore
 
 # What a server takes in one batch: requests, and bytes of its file.
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
@@ -32,6 +34,17 @@ MOST_ROUNDS = 4
 PORTION = 500
 # A request to be sent in a batch, and what it asks.
 Asked = tuple[BatchJob, Request]
+
+
+def batches_of(store: Store) -> Batches:
+    """The batches of a store, wherever it is."""
+    if isinstance(store, AnswerStore):
+        return BatchLedger(store)
+    from genz_ppl.llm.store.postgres.batches import PostgresBatches  # with psycopg, an extra
+    from genz_ppl.llm.store.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    return PostgresBatches(store)
 
 
 class Batching:

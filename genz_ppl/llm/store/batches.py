@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from genz_ppl.llm.served.spending import Spending
-from genz_ppl.llm.store.interface import Store
 from genz_ppl.llm.store.rows import Pair, Question
 from genz_ppl.llm.store.store import AnswerStore
 from genz_ppl.llm.store.tables import TEXTS, Tables
@@ -73,17 +72,6 @@ class Batches(Protocol):
 
     def close(self, row: BatchRow) -> None:
         """Its results are stored, or there will be none: what it left unanswered may be asked again."""
-
-
-def batches_of(store: Store) -> Batches:
-    """The batches of a store."""
-    if isinstance(store, AnswerStore):
-        return BatchLedger(store)
-    from genz_ppl.llm.store.postgres.batches import PostgresBatches  # with psycopg, an extra
-    from genz_ppl.llm.store.postgres.store import PostgresStore
-
-    assert isinstance(store, PostgresStore)
-    return PostgresBatches(store)
 
 
 class BatchLedger:

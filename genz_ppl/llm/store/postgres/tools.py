@@ -9,6 +9,7 @@ from psycopg import Cursor
 
 from genz_ppl.errors import StoreError
 from genz_ppl.llm.served.spending import Spending
+from genz_ppl.llm.store.counts import ModelCount, Pruned, StoreInfo
 from genz_ppl.llm.store.export import intact
 from genz_ppl.llm.store.postgres.connection import connected, store_errors
 from genz_ppl.llm.store.postgres.every import every_answer
@@ -16,7 +17,6 @@ from genz_ppl.llm.store.postgres.rows import Row, spelled
 from genz_ppl.llm.store.postgres.schema import ALIVE, VERSION
 from genz_ppl.llm.store.postgres.store import PostgresStore
 from genz_ppl.llm.store.rows import read_text
-from genz_ppl.llm.store.tools import ModelCount, Pruned, StoreInfo
 
 _SIZE = """SELECT coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::bigint FROM pg_class
     JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = 'genz' AND relkind = 'r'"""
