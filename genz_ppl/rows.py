@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import pyarrow
@@ -40,20 +40,21 @@ class Store:
 
     def items(self, places: IntArray | slice) -> list[Item]:
         """The items at some places."""
-        ids = self.ids.take(places).tolist()
-        columns = {name: cells.take(places).tolist() for name, cells in self.fields.items()}
-        shown = {
-            name: columns[name] if cells is self.fields[name] else cells.take(places).tolist()
-            for name, cells in self.shown.items()
-        }
-        texts = self.render(shown) if shown else [""] * len(ids)
-        names = tuple(columns)
+        ids, columns, texts = self.read(places)
         rows = zip(*columns.values(), strict=True) if columns else [()] * len(ids)
-        fields = [dict(zip(names, row, strict=True)) for row in rows]
+        fields = [dict(zip(columns, row, strict=True)) for row in rows]
         images: Any = [()] * len(ids)
         if self.images:
             images = self.images[places] if isinstance(places, slice) else [self.images[place] for place in places.tolist()]
-        return [Item(*parts) for parts in zip(ids, texts, fields, images, strict=True)]  # type: ignore[arg-type]
+        return [Item(*parts) for parts in zip(ids, texts, fields, images, strict=True)]
+
+    def read(self, places: IntArray | slice) -> tuple[list[str], dict[str, list[FieldValue]], list[str]]:
+        """Ids, fields by name and texts of the items at some places."""
+        ids = cast("list[str]", self.ids.take(places).tolist())
+        columns = {name: cells.take(places).tolist() for name, cells in self.fields.items()}
+        styled = {name: cells for name, cells in self.shown.items() if cells is not self.fields[name]}
+        shown = columns | {name: cells.take(places).tolist() for name, cells in styled.items()}
+        return ids, columns, self.render(shown) if shown else [""] * len(ids)
 
 
 class Rows(Sequence[Item]):
@@ -84,9 +85,8 @@ class Rows(Sequence[Item]):
             made = self._all()
             yield from made if self.places is None else (made[place] for place in self.places.tolist())
             return
-        for start in range(0, len(self), AT_A_TIME):
-            part = slice(start, min(len(self), start + AT_A_TIME))
-            yield from self.store.items(part if self.places is None else self.places[part])
+        for part in self.parts():
+            yield from self.store.items(part)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str) or len(other) != len(self):
@@ -122,6 +122,12 @@ class Rows(Sequence[Item]):
     def here(self, cells: Cells) -> Cells:
         """Of a column of the store the cells of these rows."""
         return cells if self.places is None else cells.take(self.places)
+
+    def parts(self) -> Iterator[IntArray | slice]:
+        """The places of the rows in the store, a few at a time."""
+        for start in range(0, len(self), AT_A_TIME):
+            part = slice(start, min(len(self), start + AT_A_TIME))
+            yield part if self.places is None else self.places[part]
 
     def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What `make` works out of the store, once for all its rows."""

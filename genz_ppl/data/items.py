@@ -25,7 +25,8 @@ from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
 from genz_ppl.data.table import Table, table_from_frame
-from genz_ppl.data.values import listing, readable, shorten
+from genz_ppl.data.values import listing, shorten
+from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item
@@ -233,8 +234,8 @@ class Items(Sequence[Item]):
         That is ids, texts, fields, targets, covariates, classes and the groups that effects vary by, in order.
         """
         digest = hashlib.sha256()
-        for item in self:
-            digest.update(json.dumps([item.id, item.text, dict(item.fields)], default=readable).encode() + b"\n")
+        for said in written(self, with_id=True):
+            digest.update(said.encode() + b"\n")
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
             if values is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Self
@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from genz_ppl.data import Items, Schema, Split
-from genz_ppl.data.values import readable
+from genz_ppl.data.written import written
 from genz_ppl.discovery.run.forms import Edit, Part, part, read_as
 from genz_ppl.discovery.run.progress import Progress, asked
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
@@ -315,8 +315,7 @@ class PairRecord(AnyRecord):
         return self.settings.likelihood
 
 
-def content_hashes(items: Iterable[Item]) -> list[str]:
+def content_hashes(items: Sequence[Item]) -> list[str]:
     """What each item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
-    said = ([item.text, dict(item.fields), [path.name for path in item.images]] for item in items)
-    texts = (json.dumps(content, sort_keys=True, default=readable) for content in said)
-    return [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] for text in texts]
+    said = written(items, with_id=False)
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in said]
