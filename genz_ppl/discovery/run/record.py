@@ -34,7 +34,9 @@ from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import FloatArray, Item
 
 #: The form of a run's folder that this version writes; those without a number are of form 1.
-FORMAT = 2
+FORMAT = 3
+# The first form with the sides of the items in a file of their own.
+SIDES_APART = 3
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
 Whole = Annotated[int, Field(ge=1, le=100_000)]
@@ -88,6 +90,15 @@ class AllSides(Sides):
     """The same, and of each item held back."""
 
     held: list[str] = Field(default_factory=list)
+
+
+class SideSizes(Part):
+    """How many items are on each side, and a hash of their ids and of what they say."""
+
+    train: int
+    test: int
+    held: int
+    sha256: str
 
 
 class Units(Part):
@@ -205,8 +216,9 @@ class RunRecord(AnyRecord):
 
     edits: by people, after the end; the last one may be under way.
 
-    source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
-    the run was given to train guides with.
+    sides: of the items, whose ids and hashes are in split.parquet, see `genz_ppl.discovery.run.sides`; earlier forms have them as
+    split and contents. source: what the items were read from, for the command line. baseline: of a 0-shot baseline only.
+    loss, optim: classes of what the run was given to train guides with.
     """
 
     known = DiscoverSettings
@@ -216,8 +228,9 @@ class RunRecord(AnyRecord):
     settings: Annotated[DiscoverSettings, _settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int)]
     roles: Annotated[Schema, _Made(dict[str, Any], Schema.from_dict, Schema.to_dict)] = Field(alias="schema")
     scaling: Units
-    split: AllSides
-    contents: AllSides = Field(alias="content")
+    split: AllSides = AllSides(train=[], test=[])
+    contents: AllSides = Field(alias="content", default=AllSides(train=[], test=[]))
+    sides: SideSizes | None = Field(alias="items", default=None)
     n_classes: Whole = 2
     levels: list[str] = Field(default_factory=list)
     by_tails: bool = False
@@ -231,6 +244,7 @@ class RunRecord(AnyRecord):
         """Raise ValueError unless what is said of one thing in two places is of one size."""
         scaling, n_covariates = self.scaling, len(self.roles.covariates)
         sizes = {
+            "split": (self.format >= SIDES_APART) == (self.sides is not None) == (not self.split.train),
             "content": all(len(getattr(self.contents, side)) == len(getattr(self.split, side)) for side in AllSides.model_fields),
             "scaling of targets": len(scaling.target_centre) == len(scaling.target_spread) == len(self.roles.target) > 0,
             "scaling of covariates": len(scaling.covariate_centre) == len(scaling.covariate_spread) == n_covariates,
@@ -240,6 +254,10 @@ class RunRecord(AnyRecord):
         if wrong is not None:
             raise ValueError(f"the {wrong} is of another size than the items and columns")
         return self
+
+    def content(self) -> dict[str, Any]:
+        apart = {"split", "contents"} if self.format >= SIDES_APART else None
+        return self.model_dump(by_alias=True, exclude_unset=True, exclude=apart)
 
     @property
     def asked(self) -> tuple[str, ...]:
