@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.csv
 from numpy.typing import NDArray
 
-_BLOCK, _LARGEST_BLOCK = 1 << 24, 1 << 30
+# Bytes that are read at once; a longer row is left to more care.
+_BLOCK = 1 << 22
 _QUOTE, _LINE_FEED, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
@@ -34,8 +35,7 @@ def read_separated(content: bytes, separator: str) -> tuple[list[str], list[pyar
     try:
         table = pyarrow.csv.read_csv(
             pyarrow.BufferReader(content),
-            # In one piece where that can be, so that columns are, too.
-            pyarrow.csv.ReadOptions(column_names=numbered, block_size=min(len(content) + 1, _LARGEST_BLOCK), use_threads=False),
+            pyarrow.csv.ReadOptions(column_names=numbered, block_size=_BLOCK, use_threads=False),
             pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(numbered, pyarrow.large_string())),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pyarrow
 
@@ -32,8 +34,12 @@ def index_ids(index: pd.Index, source: str) -> Cells:
 
 def index_of(cells: Cells, name: str) -> pd.Index:
     """The values of an id column as an index."""
+    values: Any
     if isinstance(cells, TextCells):
-        return pd.Index(pyarrow.table([cells.texts], names=["ids"]).to_pandas()["ids"], name=name)
-    if isinstance(cells, NumberCells) and cells.there is None:
-        return pd.Index(cells.numbers.copy(), name=name)
-    return pd.Index(cells.tolist(), name=name)
+        values = pyarrow.table([cells.texts], names=["ids"]).to_pandas()["ids"]
+    elif isinstance(cells, NumberCells) and cells.there is None:
+        values = cells.numbers.copy()
+    else:
+        values = cells.tolist()
+    index: pd.Index = pd.Index(values, name=name)
+    return index

@@ -110,6 +110,7 @@ def _read_separated(file: SourceFile, separators: str, written: Written) -> Tabl
     if found is None:
         found = _careful_columns(decoded(content, file, written.encoding), separators, written, file)
     separator, names, columns = found
+    del content, found
     if written.sep is None and separator != separators[0]:
         shown = f"{file}: cells are separated by {separator!r}, as in the header, not by {separators[0]!r}"
         warnings.warn(shown, GenzWarning, stacklevel=2)
@@ -125,6 +126,8 @@ def _read_separated(file: SourceFile, separators: str, written: Written) -> Tabl
         raise InputError(f"{file}: there is a header but no row of data; at least one is needed")
     read = _with_points if written.decimal == "," else list
     if isinstance(columns[0], pyarrow.ChunkedArray) and written.decimal != ",":
+        for place, column in enumerate(columns):  # each in one piece, and only one of them twice at a time
+            columns[place] = column.combine_chunks()
         frame = pyarrow.table(columns, names=labels).to_pandas()
     else:
         cells = [column.to_pylist() if isinstance(column, pyarrow.ChunkedArray) else column for column in columns]
@@ -133,7 +136,7 @@ def _read_separated(file: SourceFile, separators: str, written: Written) -> Tabl
     return Table(frame, file.name, file.folder, written=True, unread=frozenset(unnamed.values()), commas=commas)
 
 
-_Columns = tuple[str, list[str], Sequence[Any]]  # the separator, the header, the cells of each column
+_Columns = tuple[str, list[str], list[Any]]  # the separator, the header, the cells of each column
 
 
 def _plain_columns(content: bytes, separators: str, written: Written) -> _Columns | None:

@@ -26,7 +26,7 @@ def texts_of(column: pd.Series) -> pyarrow.Array | None:
     """A column of text in one piece, without a copy of what it says; None where it is held as Python objects."""
     if not isinstance(column.dtype, pd.StringDtype) or column.dtype.storage != "pyarrow":
         return None
-    texts = column.array.__arrow_array__()  # type: ignore[attr-defined]
+    texts = column.array.__arrow_array__()
     whole = texts.combine_chunks() if isinstance(texts, pyarrow.ChunkedArray) else texts
     whole = whole.chunk(0) if isinstance(whole, pyarrow.ChunkedArray) and whole.num_chunks == 1 else whole
     return whole.cast(pyarrow.large_string()) if isinstance(whole, pyarrow.Array) else None

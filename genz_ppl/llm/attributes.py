@@ -197,8 +197,8 @@ def _long(file: Path, rows: Rows) -> Parts:
     _no_repeats(file, questions, "question")
     place = {item: row for row, item in enumerate(known)}
     values = np.zeros((len(questions), len(known)), dtype=np.int8)
-    for row, members in enumerate(yes):
-        values[row, [place[item] for item in members]] = 1
+    for answered, members in zip(values, yes, strict=True):
+        answered[[place[item] for item in members]] = 1
     return text_cells(known), tuple(questions), values
 
 

@@ -117,11 +117,11 @@ def _of_numbers(predicate: Predicate, numbers: NDArray[Any]) -> FloatArray | Non
         same = np.zeros(len(numbers), dtype=np.bool_)
         for number in wanted:
             same |= numbers == number
-        return (same != (isinstance(predicate, Equals) and predicate.negated)).astype(np.float64)
+        return _as_answers(same != (isinstance(predicate, Equals) and predicate.negated))
     if not isinstance(predicate, Comparison) or not _are_exact(numbers, [*predicate.numbers, predicate.modulus or 0]):
         return None
     if predicate.modulus is None:
-        return _holds(predicate, numbers).astype(np.float64)
+        return _as_answers(_holds(predicate, numbers))
     whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
     remainder = np.where(whole, numbers, 0).astype(np.int64) % predicate.modulus
     return np.where(whole, _holds(predicate, remainder), np.nan)
@@ -163,4 +163,8 @@ def _of_texts(predicate: Predicate, texts: pyarrow.Array) -> FloatArray | None:
     except UnicodeEncodeError:  # half a character
         return None
     holds = found.fill_null(False).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return (holds != negated).astype(np.float64)
+    return _as_answers(holds != negated)
+
+
+def _as_answers(holds: NDArray[np.bool_]) -> FloatArray:
+    return holds.astype(np.float64)
