@@ -311,6 +311,11 @@ def render_lines(columns: Mapping[str, Sequence[FieldValue]]) -> list[str]:
     return ["\n".join(filter(None, row)) for row in zip(*lines, strict=True)]
 
 
+def render_templates(template: str, columns: Mapping[str, Sequence[FieldValue]]) -> list[str]:
+    """What a model reads about each row: the template filled in, "" for what is missing."""
+    return [render_template(template, dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
 def render_template(template: str, fields: Mapping[str, FieldValue]) -> str:
     """What a model reads about one item: the template filled in, "" for what is missing."""
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.compute
 
-from genz_ppl.data.columns import Schema, render_lines, render_template
+from genz_ppl.cells import Cells, TextCells, text_cells
+from genz_ppl.data.columns import Schema, render_lines, render_templates
 from genz_ppl.data.split import check_split_labels
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
+from genz_ppl.data.whole_columns import SPACES, are_unique, texts_of
 from genz_ppl.errors import InputError
-from genz_ppl.types import FloatArray, Item
+from genz_ppl.rows import Rows, Store
+from genz_ppl.types import FloatArray
 
 MOST_CLASSES = 100
 _CLASSES_HINT = ", or read classes with --likelihood categorical or bernoulli (in Python likelihood=, for Items classes=True)"
 
 
-def ids(table: Table, column: str | None) -> tuple[str, ...]:
+def ids(table: Table, column: str | None) -> Cells:
     """The T ids; without a column the row numbers from "0". Raises InputError for an id that is missing or there twice."""
     if column is None:
-        return tuple(str(row) for row in range(len(table.frame)))
+        return TextCells(pyarrow.array(np.arange(len(table.frame))).cast(pyarrow.large_string()))
+    texts = texts_of(table.frame[column])
+    if texts is not None:
+        bare = pyarrow.compute.utf8_trim(texts, characters=SPACES)
+        if are_unique(bare):
+            return TextCells(bare)
     first_row: dict[str, int] = {}
     for row, cell in enumerate(table.cells(column), start=1):
         name = label(cell)
@@ -30,10 +41,10 @@ def ids(table: Table, column: str | None) -> tuple[str, ...]:
         if name in first_row:
             raise InputError(f"{table.name}: id {shorten(name)} is in rows {first_row[name]} and {row}; ids must be unique")
         first_row[name] = row
-    return tuple(first_row)
+    return text_cells(first_row)
 
 
-def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> FloatArray:
+def covariates(table: Table, columns: Sequence[str], ids: Sequence[object]) -> FloatArray:
     """The columns as (T, P) float64. Raises InputError for a value that is missing or no finite number."""
     values = _numbers(table, columns, "covariate", ids)
     for row, index in np.argwhere(np.isnan(values))[:1]:
@@ -45,13 +56,15 @@ def covariates(table: Table, columns: Sequence[str], ids: Sequence[str]) -> Floa
 def are_words(table: Table, columns: Sequence[str]) -> bool:
     """Whether most of what each column holds is no number, nor true or false."""
     for column in columns:
+        if table.numbers(column) is not None:
+            return False
         cells = [cell for cell in table.cells(column) if class_label(cell) is not None]
         if 2 * sum(map(is_number, cells)) >= len(cells):
             return False
     return True
 
 
-def classes(table: Table, columns: Sequence[str], ids: Sequence[str], required: bool) -> tuple[tuple[str, ...], ...]:
+def classes(table: Table, columns: Sequence[str], ids: Sequence[object], required: bool) -> tuple[tuple[str, ...], ...]:
     """The sorted distinct labels of each column. required: raises InputError for too many and for binary data.
 
     Too many are more than 100, and with ten rows or more, more than one for every two rows.
@@ -69,7 +82,7 @@ def classes(table: Table, columns: Sequence[str], ids: Sequence[str], required: 
     return tuple(found)
 
 
-def targets(table: Table, schema: Schema, ids: Sequence[str], required: bool) -> FloatArray:
+def targets(table: Table, schema: Schema, ids: Sequence[object], required: bool) -> FloatArray:
     """The target columns as (T, D) float64, NaN where missing: numbers, or the positions of labels in `schema.classes`.
 
     required: raises InputError for a cell that is no finite number or no known label and for a column without variation
@@ -93,33 +106,39 @@ def targets(table: Table, schema: Schema, ids: Sequence[str], required: bool) ->
     return values
 
 
-def split_labels(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
+def split_labels(table: Table, column: str, ids: Sequence[object]) -> tuple[str, ...]:
     """The column of "train" and "test", in lower case. Raises InputError for any other value."""
     return check_split_labels([label(cell) for cell in table.cells(column)], ids, column, table.name)
 
 
-def names(table: Table, column: str, ids: Sequence[str], role: str = "group") -> tuple[str, ...]:
+def names(table: Table, column: str, ids: Sequence[object], role: str = "group") -> tuple[str, ...]:
     """The name in a column of each row. Raises InputError for a missing one. role: of the column, for the message."""
-    labels = []
+    labels, known = [], Labels()
     for row, cell in enumerate(table.cells(column)):
-        name = label(cell)
+        name = known[cell] if type(cell) is str else label(cell)
         if name is None:
             raise InputError(f"{_place(table, f'{role} column', column, row, ids)}: the cell is empty; fill it in")
         labels.append(name)
     return tuple(labels)
 
 
-def items(table: Table, schema: Schema, ids: Sequence[str]) -> tuple[Item, ...]:
+class Labels(dict[str, str | None]):
+    """The label of each text, one object for all that are the same."""
+
+    def __missing__(self, cell: str) -> str | None:
+        name = self[cell] = label(cell)
+        return name
+
+
+def items(table: Table, schema: Schema, ids: Cells) -> Rows:
     """What a model sees of each row: units stay in the text. Raises InputError for missing images and binary data."""
     columns = {name: table.fields(name) for name in schema.readable}
     shown = {name: table.plain_cells(name) if name in table.styled else values for name, values in columns.items()}
-    rows, lines = ([dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)] for part in (columns, shown))
-    texts = [render_template(schema.text, row) for row in lines] if isinstance(schema.text, str) else render_lines(shown)
-    images = _images(table, schema.images, ids)
-    return tuple(Item(*parts) for parts in zip(ids, texts, rows, images, strict=True))
+    render = partial(render_templates, schema.text) if isinstance(schema.text, str) else render_lines
+    return Rows(Store(ids, columns, shown, render, _images(table, schema.images, ids) if schema.images else ()))
 
 
-def _images(table: Table, columns: Sequence[str], ids: Sequence[str]) -> list[tuple[Path, ...]]:
+def _images(table: Table, columns: Sequence[str], ids: Sequence[object]) -> list[tuple[Path, ...]]:
     found: list[list[Path]] = [[] for _ in ids]
     for column in columns:
         for row, cell in enumerate(table.cells(column)):
@@ -134,10 +153,14 @@ def _images(table: Table, columns: Sequence[str], ids: Sequence[str]) -> list[tu
     return [tuple(paths) for paths in found]
 
 
-def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[str], *, lenient: bool = False) -> FloatArray:
+def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[object], *, lenient: bool = False) -> FloatArray:
     """The columns as (T, len(columns)) float64, NaN where missing; lenient: also where a cell is no finite number."""
     result = np.empty((len(ids), len(columns)))
     for index, column in enumerate(columns):
+        typed = table.numbers(column)
+        if typed is not None:
+            result[:, index] = typed.floats()
+            continue
         values: list[float] = []
         for row, cell in enumerate(table.cells(column)):
             try:
@@ -153,7 +176,7 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[str]
     return result
 
 
-def _codes(table: Table, schema: Schema, ids: Sequence[str], *, lenient: bool) -> FloatArray:
+def _codes(table: Table, schema: Schema, ids: Sequence[object], *, lenient: bool) -> FloatArray:
     """The target columns as (T, D) positions in the labels of each, NaN where missing; lenient: also where not among them."""
     result = np.full((len(ids), len(schema.target)), np.nan)
     for index, (column, known) in enumerate(zip(schema.target, schema.classes, strict=True)):
@@ -168,7 +191,7 @@ def _codes(table: Table, schema: Schema, ids: Sequence[str], *, lenient: bool) -
     return result
 
 
-def _labels(table: Table, column: str, ids: Sequence[str], *, lenient: bool) -> list[str | None]:
+def _labels(table: Table, column: str, ids: Sequence[object], *, lenient: bool) -> list[str | None]:
     """The class label of each cell, None where missing; lenient: also where it is binary data."""
     labels: list[str | None] = []
     for row, cell in enumerate(table.cells(column)):
@@ -182,5 +205,5 @@ def _labels(table: Table, column: str, ids: Sequence[str], *, lenient: bool) -> 
     return labels
 
 
-def _place(table: Table, role: str, column: str, row: int, ids: Sequence[str]) -> str:
+def _place(table: Table, role: str, column: str, row: int, ids: Sequence[object]) -> str:
     return f"{table.name}: {role} {shorten(column)}, row {row + 1} (id {shorten(ids[row])})"

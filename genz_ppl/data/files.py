@@ -140,11 +140,20 @@ def read_text(file: Path | SourceFile, encoding: str | None = None) -> str:
 
     Raises InputError with the place of the first byte that is not of the encoding.
     """
+    return decoded(read_bytes(file), file, encoding)
+
+
+def read_bytes(file: Path | SourceFile) -> bytes:
+    """What is in a file, unpacked. Raises InputError where it cannot be read."""
     path = file.path if isinstance(file, SourceFile) else file
     try:
-        content = _unpacked(path, str(file))
+        return _unpacked(path, str(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or first_line(error)}); check the file") from None
+
+
+def decoded(content: bytes, file: Path | SourceFile, encoding: str | None) -> str:
+    """The text of a file's bytes, as `read_text`."""
     try:
         return content.decode(encoding or "utf-8").removeprefix("\ufeff")
     except UnicodeError as error:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import operator
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,16 @@ from genz_ppl.data import extract
 from genz_ppl.data.columns import BY_WORDS, Classes, FileRoles, Names, Readings, Roles, Schema, Writing, resolve_schema
 from genz_ppl.data.files import Written
 from genz_ppl.data.frames import as_frame, in_python
-from genz_ppl.data.index import index_ids
+from genz_ppl.data.index import index_ids, index_of
 from genz_ppl.data.reading import read_table
 from genz_ppl.data.readings import read_columns
 from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
 from genz_ppl.data.table import Table, table_from_frame
-from genz_ppl.data.values import listing, readable, shorten
+from genz_ppl.data.values import listing, shorten
+from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
+from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item
 
 
@@ -34,7 +36,8 @@ from genz_ppl.types import FloatArray, IntArray, Item
 class Items(Sequence[Item]):
     """T items in order: `items[3]` is an Item, `items[3:5]` and `items.take([3, 4])` are Items.
 
-    items: T items. schema: the role of each column. covariates: (T, P) float64, finite.
+    items: T items, held as columns (`genz_ppl.rows.Rows`) where they were read from a table. schema: the role of each column.
+    covariates: (T, P) float64, finite.
     targets: (T, D) float64, NaN where missing; None where the source has no target columns. Where targets are classes they
     are positions in `class_names`.
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
@@ -45,7 +48,7 @@ class Items(Sequence[Item]):
     Raises InputError if the sizes do not agree.
     """
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     schema: Schema
     targets: FloatArray | None
     covariates: FloatArray
@@ -56,7 +59,8 @@ class Items(Sequence[Item]):
     index: pd.Index = None  # type: ignore[assignment]  # set below where it is not given
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "items", tuple(self.items))
+        if not isinstance(self.items, Rows):
+            object.__setattr__(self, "items", tuple(self.items))
         object.__setattr__(self, "index", pd.Index(self.ids, name="id") if self.index is None else self.index)
         if len(self.index) != len(self):
             raise InputError(f"{len(self)} items need an index of as many entries, not {len(self.index)}")
@@ -76,7 +80,7 @@ class Items(Sequence[Item]):
     @property
     def ids(self) -> tuple[str, ...]:
         """The T ids."""
-        return tuple(item.id for item in self.items)
+        return cast("tuple[str, ...]", tuple(ids_of(self.items)))
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -104,6 +108,9 @@ class Items(Sequence[Item]):
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
         return self.items[operator.index(index)]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
 
     def __repr__(self) -> str:
         targets, covariates = listing(self.target_names, most=4), listing(self.covariate_names, most=4)
@@ -194,9 +201,9 @@ class Items(Sequence[Item]):
 
     def take(self, indices: Iterable[int]) -> Items:
         """The items at these positions (or where a boolean mask of length T is true), in this order."""
-        positions = _positions(np.asarray(list(indices)), len(self))
+        positions = _positions(indices if isinstance(indices, np.ndarray) else np.asarray(list(indices)), len(self))
         return Items(
-            items=tuple(self.items[position] for position in positions),
+            items=chosen(self.items, positions),
             schema=self.schema,
             targets=None if self.targets is None else self.targets[positions],
             covariates=self.covariates[positions],
@@ -231,8 +238,8 @@ class Items(Sequence[Item]):
         That is ids, texts, fields, targets, covariates, classes and the groups that effects vary by, in order.
         """
         digest = hashlib.sha256()
-        for item in self.items:
-            digest.update(json.dumps([item.id, item.text, dict(item.fields)], default=readable).encode() + b"\n")
+        for said in written(self, with_id=True):
+            digest.update(said.encode() + b"\n")
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
             if values is not None:
@@ -253,14 +260,17 @@ def _frozen_array(values: FloatArray, n_items: int, names: Sequence[str], what: 
     return array
 
 
-def _positions(chosen: NDArray[Any], n_items: int) -> IntArray:
-    if chosen.size == 0:
+def _positions(places: NDArray[Any], n_items: int) -> IntArray:
+    if places.size == 0:
         return np.zeros(0, dtype=np.int64)
-    if chosen.dtype == bool and chosen.shape == (n_items,):
-        return np.flatnonzero(chosen)
-    if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
-        raise IndexError(f"positions must be whole numbers or a boolean mask of length {n_items}, not {shorten(chosen.tolist())}")
-    return chosen.astype(np.int64)
+    if places.dtype == bool and places.shape == (n_items,):
+        return np.flatnonzero(places)
+    if places.dtype.kind not in "iu" or places.ndim != 1:
+        raise IndexError(f"positions must be whole numbers or a boolean mask of length {n_items}, not {shorten(places.tolist())}")
+    outside = (places < -n_items) | (places >= n_items)
+    if outside.any():
+        raise IndexError(f"position {places[outside][0]} of {n_items} items")
+    return np.where(places < 0, places + n_items, places).astype(np.int64)
 
 
 def _take_labels(labels: tuple[str, ...] | None, positions: Iterable[int]) -> tuple[str, ...] | None:
@@ -279,7 +289,7 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
         raise InputError(f"{table.name}: there is one row; at least two are needed to explain a target")
     ids = extract.ids(table, schema.id) if index is None or schema.id is not None else index_ids(index, table.name)
     if index is None:
-        index = pd.RangeIndex(len(ids)) if schema.id is None else pd.Index(table.fields(schema.id), name=schema.id)
+        index = pd.RangeIndex(len(ids)) if schema.id is None else index_of(table.fields(schema.id), schema.id)
     table, schema = read_columns(table, schema, roles)
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
     wanted = roles.get("classes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -11,18 +12,23 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow
 
-from genz_ppl.data.files import PACKED, SourceFile, Written, first_line, located, read_text
+from genz_ppl.data.files import PACKED, SourceFile, Written, decoded, first_line, located, read_bytes, read_text
 from genz_ppl.data.table import Table, check_columns, table_from_frame
 from genz_ppl.data.typed_files import read_parquet, read_parts, read_workbook
 from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, shorten
 from genz_ppl.errors import GenzWarning, InputError, OptionError
+from genz_ppl.separated import read_separated
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Numbers with a comma before decimals.
 _COMMA_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]*)?|-?,[0-9]+")
+# Bytes of a file in which its header must end, for it to be read fast.
+_BEGINNING = 1 << 16
 _cell_limit_lock = threading.Lock()
 
 
@@ -99,30 +105,61 @@ TYPED: dict[str, Callable[[SourceFile], Table]] = {".parquet": read_parquet, ".x
 
 def _read_separated(file: SourceFile, separators: str, written: Written) -> Table:
     """separators: the usual one first; what else there may be after it."""
-    text = read_text(file, written.encoding)
-    if not text.strip():
-        raise InputError(f"{file}: the file is empty; a header row and at least one row of data are needed")
-    separator = written.sep or max(separators, key=text.lstrip().split("\n", 1)[0].count)
+    content = read_bytes(file)
+    found = _plain_columns(content, separators, written)
+    if found is None:
+        found = _careful_columns(decoded(content, file, written.encoding), separators, written, file)
+    separator, names, columns = found
+    del content, found
     if written.sep is None and separator != separators[0]:
         shown = f"{file}: cells are separated by {separator!r}, as in the header, not by {separators[0]!r}"
         warnings.warn(shown, GenzWarning, stacklevel=2)
-    with _unlimited_cells(len(text)):
-        rows = list(_checked_rows(text, separator, file))
-    header = [name.strip() for name in rows[0]]
+    header = [name.strip() for name in names]
     if all(PLAIN_NUMBER.fullmatch(name) for name in header):
         warnings.warn(
             f"{file}: the header is numbers only; if it is a row of data, put a header above it", GenzWarning, stacklevel=2
         )
     unnamed = {position: f"Unnamed: {position}" for position, name in enumerate(header) if not name}  # as pandas names them
-    columns = [unnamed.get(position, name) for position, name in enumerate(header)]
-    check_columns(columns, str(file))
-    if len(rows) == 1:
+    labels = [unnamed.get(position, name) for position, name in enumerate(header)]
+    check_columns(labels, str(file))
+    if not columns:
         raise InputError(f"{file}: there is a header but no row of data; at least one is needed")
     read = _with_points if written.decimal == "," else list
-    cells = dict(zip(columns, map(read, zip(*rows[1:], strict=True)), strict=True))
-    frame = pd.DataFrame({column: pd.Series(values, dtype=object) for column, values in cells.items()})
+    if isinstance(columns[0], pyarrow.ChunkedArray) and written.decimal != ",":
+        for place, column in enumerate(columns):  # each in one piece, and only one of them twice at a time
+            columns[place] = column.combine_chunks()
+        frame = pyarrow.table(columns, names=labels).to_pandas()
+    else:
+        cells = [column.to_pylist() if isinstance(column, pyarrow.ChunkedArray) else column for column in columns]
+        frame = pd.DataFrame({label: pd.Series(read(each), dtype=object) for label, each in zip(labels, cells, strict=True)})
     commas = separator == ";" if written.decimal is None else written.decimal == ","
     return Table(frame, file.name, file.folder, written=True, unread=frozenset(unnamed.values()), commas=commas)
+
+
+_Columns = tuple[str, list[str], list[Any]]  # the separator, the header, the cells of each column
+
+
+def _plain_columns(content: bytes, separators: str, written: Written) -> _Columns | None:
+    """The file as it is read fast, None where that might not be what `csv` reads, or where it has to be told what is wrong."""
+    if written.encoding is not None:
+        return None
+    content = content.removeprefix(codecs.BOM_UTF8)
+    beginning = content[:_BEGINNING].decode(errors="ignore").lstrip()
+    if "\n" not in beginning:
+        return None
+    separator = written.sep or max(separators, key=beginning.split("\n", 1)[0].count)
+    found = read_separated(content, separator)
+    return None if found is None else (separator, *found)
+
+
+def _careful_columns(text: str, separators: str, written: Written, file: SourceFile) -> _Columns:
+    """The same, row by row. Raises InputError for the first one that is wrong."""
+    if not text.strip():
+        raise InputError(f"{file}: the file is empty; a header row and at least one row of data are needed")
+    separator = written.sep or max(separators, key=text.lstrip().split("\n", 1)[0].count)
+    with _unlimited_cells(len(text)):
+        rows = list(_checked_rows(text, separator, file))
+    return separator, rows[0], list(zip(*rows[1:], strict=True))
 
 
 def _with_points(cells: Sequence[str]) -> list[str]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 
+import numpy as np
+import pyarrow
+import pyarrow.compute
+
+from genz_ppl.cells import Cells, NumberCells, TextCells, bytes_of, cells_of, is_dated
 from genz_ppl.data.columns import Roles, Schema, as_names
 from genz_ppl.data.dates import ISO, ISO_TIME, format_of, read_date, readings_of
-from genz_ppl.data.styles import PLAIN, NumberStyle, is_gap, likeliest_style, rivals
+from genz_ppl.data.styles import LONGEST_NUMBER, PLAIN, NumberStyle, is_gap, likeliest_style, rivals
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, is_number, label, readable, shorten, text_cell, typed_column
+from genz_ppl.data.whole_columns import SPACES, numbers_of
 from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue
 
@@ -21,6 +27,7 @@ TEXT, TRUTH = "text", "true or false"
 # A column of so many numbers or dates, and so large a share of them, likely has slips in the other cells.
 _MANY, _ALMOST = 10, 0.9
 _DAYS = 19000101, 21001231  # whole numbers between, all of them days of a calendar, are dates
+_SAMPLE = 20_000
 _KEEP = "; --as-text (as_text=) keeps it as text"
 
 
@@ -29,7 +36,7 @@ class Found:
     """How a column is read, None for as it comes; its values; what should be said of it, "" for nothing."""
 
     reading: str | None
-    values: Sequence[FieldValue]
+    values: Cells
     note: str = ""
 
 
@@ -86,36 +93,79 @@ def _kind(reading: str) -> str:
 def _found(table: Table, column: str, computed: bool) -> Found:
     """What the cells tell. computed: the column is computed with, so that whatever is a number for that needs no style."""
     values = table.fields(column)
-    if any(isinstance(value, str) for value in values):  # dates among text are text
-        values = [readable(value) if isinstance(value, date) else value for value in values]
-    present = [value for value in values if value is not None]
-    kinds = {type(value) for value in present}
+    kinds = values.kinds()
+    if str in kinds and any(issubclass(kind, date) for kind in kinds):  # dates among text are text
+        values = values.changed(lambda value: readable(value) if isinstance(value, date) else value)
+        kinds = values.kinds()
     if str in kinds and kinds <= {str, int, float}:
-        texts = list(dict.fromkeys(value for value in present if isinstance(value, str)))
-        if computed and all(map(is_number, texts)):
+        if computed and all(is_number(value) for value in values.counted()[0] if isinstance(value, str)):
             return Found(None, values)
         text = Found(TEXT if kinds == {str} else None, values)
-        return _numbers(values, texts, table.commas) or _dates(values, texts) or text
-    if kinds and kinds <= {date, datetime}:
-        return _read_as(table, column, format_of([value for value in present if isinstance(value, date)]))
-    if kinds == {int} and all(isinstance(value, int) and _DAYS[0] <= value <= _DAYS[1] for value in present) and len(present) > 2:
-        cells = [None if value is None else str(value) for value in values]
-        dates = _dates(cells, [cell for cell in dict.fromkeys(cells) if cell is not None])
+        return text if _is_prose(values) else _numbers(values, table.commas) or _dates(values) or text
+    if is_dated(kinds):
+        return _read_as(table, column, format_of([value for value in values.counted()[0] if isinstance(value, date)]))
+    if isinstance(values, NumberCells):
+        dates = _days(values) if kinds == {int} else None
         if dates is not None:
             return dates
-    if kinds and kinds <= {int, float}:
-        finite = [None if isinstance(value, float) and math.isinf(value) else value for value in values]
-        infinite = len(present) - sum(value is not None for value in finite)
+        infinite = int(np.isinf(values.numbers).sum())
+        finite = values if not infinite else values.changed(lambda value: None if math.isinf(value) else value)
+        return Found(PLAIN.written, finite, f"has infinite values ({infinite}), read as missing" if infinite else "")
+    if kinds and kinds <= {int, float}:  # beyond what arrays hold
+        finite = values.changed(lambda value: None if isinstance(value, float) and math.isinf(value) else value)
+        infinite = int(values.present.sum() - finite.present.sum())
         return Found(PLAIN.written, finite, f"has infinite values ({infinite}), read as missing" if infinite else "")
     return Found(TRUTH if kinds == {bool} else None, values)
 
 
-def _numbers(values: Sequence[FieldValue], texts: Sequence[str], commas: bool) -> Found | None:
+def _is_prose(values: Cells) -> bool:
+    """Whether most of many different texts are too long to be numbers, and the first that has a digit is no date."""
+    if not isinstance(values, TextCells):
+        return False
+    compute, texts = pyarrow.compute, values.texts.drop_null()
+    n_short = compute.sum(compute.less_equal(compute.utf8_length(texts), LONGEST_NUMBER)).as_py() or 0
+    for part in (texts.slice(0, _SAMPLE), texts):  # a part may do
+        length = compute.utf8_length(compute.utf8_trim(part, characters=SPACES))
+        if compute.count_distinct(part.filter(compute.greater(length, LONGEST_NUMBER))).as_py() > 2 * n_short:
+            break
+    else:
+        return False
+    first = next((text for part in _with_digits(texts) for text in part.to_pylist() if _may_be_dated(text)), None)
+    return first is None or not readings_of([first])
+
+
+def _with_digits(texts: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """Of the texts, in order and part by part, those that may have digits."""
+    for start in range(0, len(texts), _SAMPLE):
+        part = texts.slice(start, _SAMPLE)
+        said = bytes_of(part)
+        if ((said - ord("0") < 10) | (said > 127)).any():
+            yield part.filter(pyarrow.compute.match_substring_regex(part, r"[\p{Nd}\p{No}]"))
+
+
+def _may_be_dated(text: str) -> bool:
+    return not is_gap(text) and any(character.isdigit() for character in text)
+
+
+def _texts(values: Cells) -> list[str]:
+    return [value for value in values.counted()[0] if isinstance(value, str)]
+
+
+def _days(values: NumberCells) -> Found | None:
+    """Whole numbers as dates, where all of them, and more than two, are days of a calendar: 20240131."""
+    numbers = values.numbers[values.present]
+    if len(numbers) < 3 or numbers.min() < _DAYS[0] or numbers.max() > _DAYS[1]:
+        return None
+    return _dates(cells_of(None if value is None else str(value) for value in values))
+
+
+def _numbers(values: Cells, commas: bool) -> Found | None:
     """Text as numbers, where one style reads all of it; None where it does not look like that."""
+    texts = _texts(values)
     style = likeliest_style(texts, commas)
     if style is None or not all(map(style.reads, texts)):
         return None if style is None else _almost(values, [text for text in texts if not style.reads(text)], "numbers")
-    numbers = [style.read(value) if isinstance(value, str) else value for value in values]
+    numbers = values.changed(lambda value: style.read(value) if isinstance(value, str) else value)
     odd = [text for text in texts if text.strip().lower() not in MISSING_NUMBER and not PLAIN_NUMBER.fullmatch(text.strip())]
     if not odd:
         return Found(PLAIN.written, numbers)
@@ -125,17 +175,18 @@ def _numbers(values: Sequence[FieldValue], texts: Sequence[str], commas: bool) -
     return Found(style.written, numbers, note + (f"; that it is {other} no value rules out" if other is not None else "") + _KEEP)
 
 
-def _dates(values: Sequence[FieldValue], texts: Sequence[str]) -> Found | None:
+def _dates(values: Cells) -> Found | None:
     """Text as dates, where one format reads all of it; None where it does not look like that."""
-    dated = [text for text in texts if not is_gap(text) and any(character.isdigit() for character in text)]
+    texts = _texts(values)
+    dated = list(filter(_may_be_dated, texts))
     found = readings_of(dated) if dated else []
     if not found:
         return None
     written, read = found[0]
     others = [text for text in texts if text not in read and not is_gap(text)]
-    if others or not all(isinstance(value, str | None) for value in values):
+    if others or values.kinds() != {str}:
         return _almost(values, others, "dates")
-    dates = [read.get(value) if isinstance(value, str) else None for value in values]
+    dates = values.changed(read.get)
     if len(found) == 1 and written in (ISO, ISO_TIME):
         return Found(written, dates)
     shown = next(text for text in dated if found[-1][1][text] != read[text] or len(found) == 1)
@@ -147,15 +198,17 @@ def _dates(values: Sequence[FieldValue], texts: Sequence[str]) -> Found | None:
     )
 
 
-def _almost(values: Sequence[FieldValue], others: Sequence[str], kind: str) -> Found | None:
+def _almost(values: Cells, others: Iterable[str], kind: str) -> Found | None:
     """Text as it is, with a note about the first of the few cells that keep the column from being of the kind."""
-    rows = [row for row, value in enumerate(values, start=1) if value in others]
-    present = sum(value is not None for value in values)
-    codes = any(text.strip().lstrip("+").isdecimal() for text in others)
-    if codes or not rows or present - len(rows) < max(_MANY, _ALMOST * present):
+    odd = set(others)
+    codes = any(text.strip().lstrip("+").isdecimal() for text in odd)
+    present = int(values.present.sum())
+    n_odd = sum(count for value, count in zip(*values.counted(), strict=True) if value in odd)
+    if codes or not n_odd or present - n_odd < max(_MANY, _ALMOST * present):
         return None
-    few = f"{present - len(rows)} of {present} values are {kind}, but not {shorten(values[rows[0] - 1])} in row {rows[0]}"
-    reading = TEXT if all(isinstance(value, str | None) for value in values) else None
+    row, first = next((row, value) for row, value in enumerate(values, start=1) if value in odd)
+    few = f"{present - n_odd} of {present} values are {kind}, but not {shorten(first)} in row {row}"
+    reading = TEXT if values.kinds() == {str} else None
     return Found(
         reading, values, f"is read as text: {few}; correct or empty such cells, or silence this with --as-text (as_text=)"
     )
@@ -163,29 +216,39 @@ def _almost(values: Sequence[FieldValue], others: Sequence[str], kind: str) -> F
 
 def _as_number(table: Table, column: str) -> Found:
     """The column as numbers because a user says so. Raises InputError for the first cell that is none."""
-    texts = dict.fromkeys(value for value in table.fields(column) if isinstance(value, str))
+    texts = dict.fromkeys(_texts(table.fields(column)))
     style = (likeliest_style(texts, table.commas, codes=True) or NumberStyle(",", ".")) if texts else PLAIN
     return _read_as(table, column, style.written, "correct it or drop --as-number (as_number=)")
 
 
 def _read_as(table: Table, column: str, reading: str, remedy: str = "write it like the data before") -> Found:
     """The column in a known reading. Raises InputError for the first cell that cannot be read so."""
-    style = NumberStyle.from_written(reading)
-    values: list[FieldValue] = []
-    for row, cell in enumerate(table.plain_cells(column), start=1):
+    typed = table.fields(column)
+    numbers = numbers_of(typed) if reading == PLAIN.written else None
+    if numbers is not None or (reading == TEXT and isinstance(typed, TextCells)):
+        return Found(reading, typed)
+    style, cells = NumberStyle.from_written(reading), table.plain_cells(column)
+    refused: list[FieldValue] = []
+
+    def read(cell: FieldValue) -> FieldValue:
         try:
-            values.append(None if cell is None else _read_cell(cell, reading, style, table.written))
+            return _read_cell(cell, reading, style, table.written)
         except ValueError:
-            expected = (
-                f"a number written as in {reading!r}"
-                if style
-                else f"a date in the format {reading!r}"
-                if "%" in reading
-                else reading
-            )
-            place = f"{table.name}: column {shorten(column)}, row {row}"
-            raise InputError(f"{place}: expected {expected}, found {shorten(cell)}; {remedy}") from None
-    return Found(reading, values)
+            refused.append(cell)
+            raise
+
+    try:
+        return Found(reading, cells.changed(read))
+    except ValueError:
+        expected = (
+            f"a number written as in {reading!r}" if style else f"a date in the format {reading!r}" if "%" in reading else reading
+        )
+        if not refused:
+            raise
+        cell = refused[0]
+        row = next(row for row, other in enumerate(cells, start=1) if type(other) is type(cell) and other == cell)
+        place = f"{table.name}: column {shorten(column)}, row {row}"
+        raise InputError(f"{place}: expected {expected}, found {shorten(cell)}; {remedy}") from None
 
 
 def _read_cell(cell: FieldValue, reading: str, style: NumberStyle | None, written: bool) -> FieldValue:

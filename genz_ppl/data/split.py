@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -82,9 +83,9 @@ def column_split(labels: Sequence[str], column: str) -> Split:
     return _checked(np.flatnonzero(is_train), np.flatnonzero(~is_train), way_out)
 
 
-def check_split_labels(labels: Sequence[str | None], ids: Sequence[str], column: str, source: str) -> tuple[str, ...]:
+def check_split_labels(labels: Sequence[str | None], ids: Sequence[object], column: str, source: str) -> tuple[str, ...]:
     """The labels in lower case. Raises InputError for one that is neither "train" nor "test"."""
-    lowered = [None if name is None else name.lower() for name in labels]
+    lowered = [None if name is None else sys.intern(name.lower()) for name in labels]
     for position, name in enumerate(lowered):
         if name not in ("train", "test"):
             shown = "nothing" if name is None else shorten(labels[position])

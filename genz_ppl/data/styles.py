@@ -26,7 +26,7 @@ _CELL = re.compile(
 _MARKS = ((",", "."), (".", ","), (" ", ","), (" ", "."), ("'", "."))
 _SCALES = {"": 1, "k": 1000, "K": 1000, "M": 1000000}
 _SCALED = "k or M"
-_LONGEST = 40
+LONGEST_NUMBER = 40
 _SHORTEST_PHONE = 7  # digits
 
 
@@ -58,7 +58,7 @@ class NumberStyle:
         """The number, None for a gap. Raises ValueError for a cell that is not written in this style."""
         if is_gap(cell):
             return None
-        parts = _CELL.fullmatch(_normal(cell)) if len(cell) <= _LONGEST else None
+        parts = _CELL.fullmatch(_normal(cell)) if len(cell) <= LONGEST_NUMBER else None
         if parts is None or parts["before"] != self.before or bool(parts["open"]) != bool(parts["close"]):
             raise ValueError("another style")
         scaled = self.after == _SCALED and parts["after"] in _SCALES
@@ -101,7 +101,7 @@ def likeliest_style(cells: Collection[str], comma: bool = False, codes: bool = F
     """
     plain = all(PLAIN_NUMBER.fullmatch(cell.strip()) for cell in cells)
     cells = [cell for cell in cells if not is_gap(cell)]
-    parts = [part for cell in cells if len(cell) <= _LONGEST and (part := _CELL.fullmatch(_normal(cell)))]
+    parts = [part for cell in cells if len(cell) <= LONGEST_NUMBER and (part := _CELL.fullmatch(_normal(cell)))]
     if not parts or 2 * len(parts) < len(cells) or (not codes and (plain or _are_phone_numbers(cells))):
         return None
     (before, after), _ = Counter((part["before"], part["after"]) for part in parts).most_common(1)[0]

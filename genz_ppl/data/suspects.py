@@ -8,9 +8,12 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from genz_ppl.cells import Cells, NumberCells, cells_of
 from genz_ppl.data.columns import Schema
 from genz_ppl.data.values import shorten
+from genz_ppl.rows import Rows
 from genz_ppl.types import FieldValue, FloatArray, Item
 
 # Shares of a target that a column explains: of a likely copy, and of one that is also called alike, so likely a prediction.
@@ -19,19 +22,23 @@ COPY, NAMESAKE = 0.95, 0.64
 _ID_SHARE = 0.95
 # Data sets that are known by name, and so are their columns.
 _KNOWN = ("binary", "houses", "movielens", "netflix", "things")
+# Rows that shares are taken of, evenly spaced, where there are more.
+MOST_LOOKED_AT = 20_000
 _FEWEST = 10  # items; below, anything may happen by chance
 
 
 def suspects(
     name: str, schema: Schema, items: Sequence[Item], targets: FloatArray | None, covariates: FloatArray
 ) -> Iterator[str]:
-    """What is suspicious, a line each. The arguments are the parts of `Items`."""
+    """What is suspicious, a line each. The arguments are the parts of `Items`; of many items shares are taken of a part."""
     if targets is None or len(items) < _FEWEST or name.partition(":")[0].partition("-")[0] in _KNOWN:
         return
-    columns = {name: [item.fields[name] for item in items] for name in schema.readable}
-    columns |= {name: covariates[:, index].tolist() for index, name in enumerate(schema.covariates)}
-    for column, values in columns.items():
-        for name, target, labels in zip(schema.target, targets.T, schema.classes or [()] * len(targets.T), strict=True):
+    some = slice(None, None, 1 + (len(items) - 1) // MOST_LOOKED_AT)
+    columns = {name: _column(items, name) for name in schema.readable}
+    columns |= {name: NumberCells(covariates[:, index]) for index, name in enumerate(schema.covariates)}
+    for column, cells in columns.items():
+        values = cells[some].tolist()
+        for name, target, labels in zip(schema.target, targets[some].T, schema.classes or [()] * len(targets.T), strict=True):
             share = _explained(values, target, len(labels))
             if share >= COPY or (share >= NAMESAKE and _alike(column, name)):
                 yield (
@@ -39,19 +46,47 @@ def suspects(
                     f"(R² {share:.2f}): if it is a copy of it or was made from it, leave it out with --drop (drop=)"
                 )
                 break
-        words = [value for value in values if isinstance(value, str) and not value.isdecimal()]
-        if (
-            len(words) >= _FEWEST
-            and len(set(words)) >= _ID_SHARE * len(words)
-            and not any(len(word.split()) > 1 for word in words)
-        ):
+        if _are_ids(values) and (len(values) == len(items) or _are_ids(cells.tolist())):
             yield (
                 f"column {shorten(column)} has another value in almost every row, like an id, and can explain little; "
                 "leave it out with --drop (drop=) or --id (id=)"
             )
-    twice = len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, targets.tolist()), strict=True)})
-    if twice and 2 * len(np.unique(targets, axis=0)) > len(items):
+    if 2 * _distinct(targets) > len(items) and (twice := _repeated(items, schema, targets)):
         yield f"rows repeat the text and target of others ({twice}): they may be learned from and tested on; keep one of each"
+
+
+def _column(items: Sequence[Item], name: str) -> Cells:
+    return items.column(name) if isinstance(items, Rows) else cells_of(item.fields[name] for item in items)
+
+
+def _are_ids(values: Sequence[FieldValue]) -> bool:
+    """Whether almost all values are different words."""
+    words = [value for value in values if isinstance(value, str) and not value.isdecimal()]
+    several = len(words) < _FEWEST or any(len(word.split()) > 1 for word in words)
+    return not several and len(set(words)) >= _ID_SHARE * len(words)
+
+
+def _repeated(items: Sequence[Item], schema: Schema, targets: FloatArray) -> int:
+    """How many rows say what an earlier one says, with the same target."""
+    if isinstance(items, Rows) and len(items) > MOST_LOOKED_AT:  # of many only those are read whose numbers and names repeat
+        numbers = [cells.floats() for cells in map(items.column, schema.readable) if isinstance(cells, NumberCells)]
+        key = _hashed([*targets.T, *numbers])
+        alike = np.flatnonzero(pd.Series(key).duplicated(keep=False))
+        items, targets = items.take(alike), targets[alike]
+    return len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, targets.tolist()), strict=True)})
+
+
+def _distinct(targets: FloatArray) -> int:
+    """How many different rows there are."""
+    return len(np.unique(targets, axis=0)) if len(targets) <= MOST_LOOKED_AT else len(pd.unique(_hashed(list(targets.T))))
+
+
+def _hashed(columns: Sequence[FloatArray]) -> NDArray[np.uint64]:
+    """The same number for rows of the same numbers."""
+    key = np.zeros(len(columns[0]), dtype=np.uint64)
+    for values in columns:
+        key = key * np.uint64(31) + pd.util.hash_array(np.ascontiguousarray(values))
+    return key
 
 
 def _explained(values: Sequence[FieldValue], target: FloatArray, n_classes: int) -> float:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from genz_ppl.data.values import listing, plain_column, shorten, typed_column
+from genz_ppl.cells import Cells, NumberCells, cells_of
+from genz_ppl.data.values import listing, shorten, typed_column
+from genz_ppl.data.whole_columns import frame_cells, numbers_of, texts_of, typed_cells, written_cells
 from genz_ppl.errors import InputError
-from genz_ppl.types import FieldValue
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,9 @@ class Table:
     written: bool = False
     unread: frozenset[str] = frozenset()
     commas: bool = False
-    values: Mapping[str, Sequence[FieldValue]] = field(default_factory=dict)
+    values: Mapping[str, Cells] = field(default_factory=dict)
     styled: frozenset[str] = frozenset()
+    _typed: dict[str, Cells] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -42,25 +44,42 @@ class Table:
         """The column's cells as the source holds them, numbers written as text as numbers once they have been read."""
         return list(self.values[column] if column in self.styled else self.frame[column].tolist())
 
-    def plain_cells(self, column: str) -> list[FieldValue]:
+    def plain_cells(self, column: str) -> Cells:
         """The column's cells as plain values, text where they are written. Raises InputError for binary data."""
         if self.written:
-            return list(self.frame[column].tolist())
+            texts = texts_of(self.frame[column])
+            return cells_of(self.frame[column].tolist()) if texts is None else written_cells(texts)
         try:
-            return plain_column(self.frame[column])
+            return frame_cells(self.frame[column])
         except TypeError:
             raise InputError(f"{self.name}: column {shorten(column)} holds binary data: name others with --text") from None
 
-    def fields(self, column: str) -> list[FieldValue]:
-        """The column's cells as typed plain values. Raises InputError for binary data."""
-        if column in self.values:
-            return list(self.values[column])
-        return typed_column(self.frame[column].tolist()) if self.written else self.plain_cells(column)
+    def fields(self, column: str) -> Cells:
+        """The column's cells as typed plain values, as they were read. Raises InputError for binary data."""
+        return self.values[column] if column in self.values else self._typed_cells(column)
+
+    def numbers(self, column: str) -> NumberCells | None:
+        """The column as finite numbers; None where some cell is none, or not surely."""
+        if self.is_binary(column):
+            return None
+        return numbers_of(self.values[column] if column in self.styled else self._typed_cells(column))
+
+    def _typed_cells(self, column: str) -> Cells:
+        """The cells before it was settled how they are read, worked out once."""
+        if column not in self._typed:
+            texts = texts_of(self.frame[column]) if self.written else None
+            if texts is not None:
+                self._typed[column] = typed_cells(texts)
+            else:
+                self._typed[column] = (
+                    cells_of(typed_column(self.frame[column].tolist())) if self.written else self.plain_cells(column)
+                )
+        return self._typed[column]
 
     def is_binary(self, column: str) -> bool:
         """Whether the column holds binary data."""
         try:
-            self.plain_cells(column)
+            self._typed_cells(column)
         except InputError:
             return True
         return False
@@ -70,8 +89,8 @@ class Table:
         return [column for column in self.columns if self._is_numeric(column)]
 
     def _is_numeric(self, column: str) -> bool:
-        present = [] if self.is_binary(column) else [value for value in self.fields(column) if value is not None]
-        return bool(present) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present)
+        kinds = set() if self.is_binary(column) else self.fields(column).kinds()
+        return bool(kinds) and kinds <= {int, float}
 
 
 def table_from_frame(frame: pd.DataFrame, name: str = "the DataFrame", folder: Path | None = None) -> Table:

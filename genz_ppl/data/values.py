@@ -17,7 +17,7 @@ from genz_ppl.types import FieldValue
 SHOWN_LENGTH = 40
 
 # Words that mean "nothing here" among numbers. Among words only the first set does: "NA" and "None" can be real values there.
-_MISSING_WORD = frozenset({"", "nan", "NaN", "<NA>"})
+MISSING_WORD = frozenset({"", "nan", "NaN", "<NA>"})
 MISSING_NUMBER = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "<na>"})
 _TRUTH = {"true": True, "false": False}
 # Leading zeros, a leading "+" and more than 18 digits mark codes, not quantities: such a column stays text.
@@ -119,9 +119,14 @@ def typed_column(cells: Sequence[str]) -> list[FieldValue]:
     return [text_cell(cell) for cell in cells]
 
 
+def is_truth(cell: str) -> bool:
+    """Whether a written cell is true or false."""
+    return cell.strip().lower() in _TRUTH
+
+
 def text_cell(cell: str) -> str | None:
     """A written cell as text, None for one that is empty or NaN."""
-    return None if cell.strip() in _MISSING_WORD else cell
+    return None if cell.strip() in MISSING_WORD else cell
 
 
 def _quantity(cell: str) -> int | float | None:
@@ -179,7 +184,7 @@ def class_label(value: object) -> str | None:
     Raises TypeError for binary data.
     """
     name = label(value)
-    if name is None or name in _MISSING_WORD:
+    if name is None or name in MISSING_WORD:
         return None
     whole = _WHOLE.fullmatch(name)
     return whole.group(1) if whole else name

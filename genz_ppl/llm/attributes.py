@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -12,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.compute
+from numpy.typing import NDArray
 
+from genz_ppl.cells import Cells, TextCells, text_cells
 from genz_ppl.errors import InputError
+from genz_ppl.separated import read_separated
 from genz_ppl.types import FloatArray
 
 _ANSWERS = {"yes": 1.0, "true": 1.0, "1": 1.0, "1.0": 1.0, "no": 0.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "": math.nan}
@@ -24,11 +30,11 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class KnownAttributes:
-    """ids: T names. texts: C attribute texts. values: (T, C) float64 of 1., 0. and NaN. digest: sha256 of the file."""
+    """ids: T names. texts: C attribute texts. values: (C, T) int8 of 1, 0 and -1, no answer. digest: sha256 of the file."""
 
-    ids: tuple[str, ...]
+    ids: Cells
     texts: tuple[str, ...]
-    values: FloatArray
+    values: NDArray[np.int8]
     digest: str
 
 
@@ -43,8 +49,13 @@ def read_attributes(path: str | Path, id_column: str | None = None) -> KnownAttr
     not yes or no.
     """
     file = Path(path).expanduser()
-    text, digest = _text(file)
+    content = _content(file)
+    digest = hashlib.sha256(content).hexdigest()
     delimiter = _DELIMITERS.get(file.suffix.lower())
+    whole = None if delimiter is None else _whole(content, delimiter, id_column)
+    if whole is not None:
+        return KnownAttributes(*whole, digest)
+    text = _text(file, content)
     rows = _json_rows(file, text) if delimiter is None else _delimited_rows(file, text, delimiter)
     is_long = delimiter is None and id_column is None and "id" not in rows[0][1]
     if is_long and any("question" in row or "ids" in row for _, row in rows):
@@ -57,23 +68,56 @@ def folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _text(file: Path) -> tuple[str, str]:
-    """What a file says, and its sha256."""
+def _content(file: Path) -> bytes:
+    """What a file holds."""
     if file.suffix.lower() not in (*_DELIMITERS, *_LINES):
         raise InputError(f"{file}: expected a table of attributes in a .csv, .tsv or .jsonl file; give it one of these names")
     try:
-        content = file.read_bytes()
-        text = content.decode("utf-8-sig")
+        return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: expected a readable table of attributes: {error.strerror}; check the path") from error
+
+
+def _text(file: Path, content: bytes) -> str:
+    """What it says."""
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{file}: line {line}: expected UTF-8 text, found other bytes; save the file as UTF-8") from error
     if not text.strip():
         raise InputError(f"{file}: the file is empty; one row per item with yes/no attributes is needed")
-    return text, hashlib.sha256(content).hexdigest()
+    return text
 
 
+def _whole(content: bytes, delimiter: str, id_column: str | None) -> Parts | None:
+    """A table read column by column; None where it has to be read row by row, or to be told what is wrong with it."""
+    found = read_separated(content.removeprefix(codecs.BOM_UTF8), delimiter)
+    if found is None:
+        return None
+    header, columns = [name.strip() for name in found[0]], found[1]
+    key = id_column or ("id" if "id" in header else header[0])
+    texts = [name for name in header if name != key]
+    if key not in header or not texts or len({folded(name) for name in header}) < len(header) or not all(map(str.strip, texts)):
+        return None
+    ids = pyarrow.array([name.strip() for name in columns[header.index(key)].to_pylist()], pyarrow.large_string())
+    if len(ids.unique()) < len(ids) or pyarrow.compute.any(pyarrow.compute.equal(ids, "")).as_py():
+        return None
+    values = np.empty((len(texts), len(ids)), dtype=np.int8)
+    for row, name in enumerate(texts):
+        coded = columns[header.index(name)].combine_chunks().dictionary_encode()
+        known = [_ANSWERS.get(written.strip().casefold()) for written in coded.dictionary.to_pylist()]
+        if None in known:
+            return None
+        values[row] = _packed(np.array(known))[coded.indices.to_numpy()]
+    return TextCells(ids), tuple(texts), values
+
+
+def _packed(answers: FloatArray) -> NDArray[np.int8]:
+    return np.where(np.isnan(answers), -1, answers).astype(np.int8)
+
+
+Parts = tuple[Cells, tuple[str, ...], NDArray[np.int8]]
 Rows = Sequence[tuple[int, Mapping[str, object]]]  # line number and cells by column
 
 
@@ -114,9 +158,6 @@ def _json_rows(file: Path, text: str) -> Rows:
     return rows
 
 
-Parts = tuple[tuple[str, ...], tuple[str, ...], FloatArray]
-
-
 def _wide(file: Path, rows: Rows, id_column: str | None) -> Parts:
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     name = id_column or ("id" if "id" in columns else columns[0])
@@ -134,7 +175,7 @@ def _wide(file: Path, rows: Rows, id_column: str | None) -> Parts:
             raise InputError(f"{file}: line {number}: the id {_shown(item)} was on line {lines[item]} already; keep one of them")
         lines[item] = number
         values[index] = [_answer(file, number, text, row.get(text)) for text in texts]
-    return tuple(lines), tuple(texts), values
+    return text_cells(lines), tuple(texts), _packed(values.T)
 
 
 def _long(file: Path, rows: Rows) -> Parts:
@@ -154,8 +195,11 @@ def _long(file: Path, rows: Rows) -> Parts:
     if not questions or not known:
         raise InputError(f"{file}: expected questions with the ids of items answered yes, found none; add lines")
     _no_repeats(file, questions, "question")
-    values = np.array([[float(item in members) for members in yes] for item in known])
-    return tuple(known), tuple(questions), values
+    place = {item: row for row, item in enumerate(known)}
+    values = np.zeros((len(questions), len(known)), dtype=np.int8)
+    for answered, members in zip(values, yes, strict=True):
+        answered[[place[item] for item in members]] = 1
+    return text_cells(known), tuple(questions), values
 
 
 def _no_repeats(file: Path, texts: Sequence[str], what: str) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.attributes import folded, read_attributes
 from genz_ppl.llm.rules.ranking import Statement, choose, log_bayes_factor, rate_difference
-from genz_ppl.types import Contrast, FloatArray, Item
+from genz_ppl.rows import ids_of, places_of
+from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
 _OPPOSITE = "not ({})"
 
@@ -30,7 +31,7 @@ class TableModel:
         self._file = Path(path)
         self._texts = known.texts
         self._values = known.values
-        self._rows = {item: row for row, item in enumerate(known.ids)}
+        self._ids = known.ids
         self._columns = {folded(text): column for column, text in enumerate(known.texts)}
 
     @property
@@ -45,10 +46,11 @@ class TableModel:
         no attribute of the file, letter case and outer spaces aside.
         """
         places = [self._place(feature) for feature in features]
-        known = self._answers(items)
-        answers = np.full((len(items), len(features)), np.nan)
+        rows = self._rows_of(items)
+        answers = np.empty((len(items), len(features)))
         for index, (column, opposite) in enumerate(places):
-            answers[:, index] = 1.0 - known[:, column] if opposite else known[:, column]
+            known = self._column(rows, column)
+            answers[:, index] = 1.0 - known if opposite else known
         return answers
 
     def knows(self, text: str) -> bool:
@@ -83,8 +85,16 @@ class TableModel:
 
     def _answers(self, items: Sequence[Item]) -> FloatArray:
         """(len(items), C), a row of NaN for an unknown item."""
-        rows = np.array([self._rows.get(item.id, -1) for item in items], dtype=np.int64)
-        return np.where(rows[:, None] >= 0, self._values[rows], np.nan)
+        rows = self._rows_of(items)
+        return np.stack([self._column(rows, column) for column in range(len(self._texts))], axis=1)
+
+    def _rows_of(self, items: Sequence[Item]) -> IntArray:
+        """The row of each item in the file, -1 for an item that is not there."""
+        return places_of(ids_of(items), self._ids)
+
+    def _column(self, rows: IntArray, column: int) -> FloatArray:
+        answers = np.append(self._values[column], np.int8(-1))[rows]  # the last one, -1, is that of unknown items
+        return np.where(answers < 0, np.nan, answers)
 
     def _candidate(self, column: int, opposite: bool, score: float, values: FloatArray) -> Statement:
         text = self._texts[column]

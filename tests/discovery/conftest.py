@@ -98,7 +98,7 @@ def assert_same_run() -> Callable[[Path, Path], None]:
     def check(first: Path, second: Path) -> None:
         left, right = contents(first), contents(second)
         assert sorted(left) == sorted(right)
-        assert len(left) == 6
+        assert len(left) == 7
         different = [name for name in left if left[name] != right[name]]
         assert not different, f"{first} and {second} differ in {different}"
 

@@ -38,6 +38,7 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
         "items.parquet",
         "metrics.json",
         "run.json",
+        "split.parquet",
         "state.safetensors",
     ]
     features = pd.read_csv(folder / "features.csv")
@@ -59,8 +60,12 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
     assert metrics["seconds"] > 0
     record = json.loads((folder / "run.json").read_text())
     split = items.split_indices(0, 0.2)
-    assert record["split"]["train"] == [items.ids[index] for index in split.train]
-    assert record["split"]["test"] == [items.ids[index] for index in split.test]
+    sides = pd.read_parquet(folder / "split.parquet")
+    assert sides.loc[sides["side"] == "train", "id"].tolist() == [items.ids[index] for index in split.train]
+    assert sides.loc[sides["side"] == "test", "id"].tolist() == [items.ids[index] for index in split.test]
+    assert {name: record["items"][name] for name in ("train", "test", "held")} == sides["side"].value_counts().to_dict() | {
+        "held": 0
+    }
     assert record["status"] == metrics["status"] == "done"
 
 

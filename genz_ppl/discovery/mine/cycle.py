@@ -28,6 +28,7 @@ from genz_ppl.inference.worth.candidates import Candidate, OwnBound, better_star
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
+from genz_ppl.rows import chosen
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
@@ -127,7 +128,7 @@ class Cycle:
         """
 
         def ask(items: Sequence[int], texts: Sequence[str]) -> FloatArray:
-            return self.oracle.answer([self.items[t] for t in items], texts)
+            return self.oracle.answer(chosen(self.items, np.asarray(items, dtype=np.int64)), texts)
 
         used = [progress.pool[record.text] for record in progress.active if record.text != replaced]
         most = max(1, self.settings.screen or 0)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.rows import ids_of, places_of
 from genz_ppl.types import Contrast, Item, Tried
 
 # The most wordings that are named, and the answers each must have on either side.
@@ -21,10 +20,9 @@ def with_tried(progress: Progress, items: Sequence[Item]) -> Completed:
     items: the training items. Those that tell the groups apart best come first; in the order of letters among equals, so that
     a resumed run asks the same.
     """
-    rows = {item.id: row for row, item in enumerate(items)}
 
     def completed(contrast: Contrast) -> Contrast:
-        sides = [np.array([rows[item.id] for item in side], dtype=np.int64) for side in (contrast.positive, contrast.negative)]
+        sides = [places_of(ids_of(side), ids_of(items)) for side in (contrast.positive, contrast.negative)]
         found = []
         for text, answers in progress.pool.items():
             known = [answers[side][answers[side] >= 0] for side in sides]

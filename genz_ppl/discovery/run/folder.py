@@ -17,13 +17,15 @@ import pandas as pd
 from pydantic import BaseModel
 
 from genz_ppl.discovery.run import trust
-from genz_ppl.discovery.run.record import AnyRecord, RunRecord
+from genz_ppl.discovery.run.record import SIDES_APART, AnyRecord, RunRecord
+from genz_ppl.discovery.run.sides import sides_bytes, sizes_of, with_sides
 from genz_ppl.discovery.run.state_file import PROGRESS, UNREADABLE, Arrays, features_of, unpacked
 from genz_ppl.discovery.run.tables import stored_features
 from genz_ppl.errors import RunDirectoryError, RunNotSavedError
 from genz_ppl.output import in_one_stroke
 
 RUN_FILE, STATE_FILE, ITEMS_FILE, METRICS_FILE = "run.json", "state.safetensors", "items.parquet", "metrics.json"
+SPLIT_FILE = "split.parquet"
 Record = TypeVar("Record", bound=AnyRecord)
 
 
@@ -53,7 +55,7 @@ class AnyDirectory(Generic[Record]):
             )
         if self.path.exists() and not self.path.is_dir():
             raise RunDirectoryError(f"--out {self.path}: expected a folder, found a file; choose another name")
-        if self.path.exists() and any(not entry.name.endswith(".partial") for entry in self.path.iterdir()):
+        if self.path.exists() and any(not _is_left_over(entry) for entry in self.path.iterdir()):
             raise RunDirectoryError(f"--out {self.path}: the folder is not empty; choose another one")
 
     def record(self) -> Record:
@@ -69,11 +71,16 @@ class AnyDirectory(Generic[Record]):
         except OSError as error:
             raise RunDirectoryError(f"{self.path / RUN_FILE}: cannot be read: {error}") from None
         try:
-            record: Record = self.kind.read(content)  # type: ignore[assignment]
+            record = self.read_record(content)
         except ValueError as error:
             said = f"not written by genz-ppl, or by another version ({error}); give the folder of a run"
             raise RunDirectoryError(f"{self.path / RUN_FILE}: {said}") from None
         trust.check_likelihood(record, self.path)
+        return record
+
+    def read_record(self, content: bytes) -> Record:
+        """What run.json says. Raises ValueError for what is no record."""
+        record: Record = self.kind.read(content)  # type: ignore[assignment]
         return record
 
     def write_record(self, record: Record) -> None:
@@ -85,9 +92,18 @@ class AnyDirectory(Generic[Record]):
         self.write_record(self.record().changed(status=status))
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write a step boundary: first the state, then its views."""
+        """Write a step boundary, what of it has changed: first the state, then its views."""
         for name, content in files.items():
-            self.replace(name, content)
+            if not self._holds(name, content):
+                self.replace(name, content)
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        """Whether a file says this already."""
+        path = self.path / name
+        try:
+            return path.stat().st_size == len(content) and path.read_bytes() == content
+        except OSError:
+            return False
 
     def state(self, form: type[BaseModel]) -> tuple[Arrays, dict[str, Any]] | None:
         """The last step boundary, or None if the run was stopped before its first, with the seconds of its curve."""
@@ -146,6 +162,19 @@ class RunDirectory(AnyDirectory[RunRecord]):
 
     kind = RunRecord
 
+    def read_record(self, content: bytes) -> RunRecord:
+        """The same, with the sides of the items, wherever they are. Raises RunDirectoryError where they cannot be read."""
+        record = super().read_record(content)
+        return record if record.sides is None else with_sides(record, self.path / SPLIT_FILE)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Replace run.json, after the sides of the items where they are not written yet."""
+        if record.format >= SIDES_APART:
+            if not (self.path / RUN_FILE).exists():
+                self.replace(SPLIT_FILE, sides_bytes(record))
+            record = record.changed(sides=sizes_of(record))
+        super().write_record(record)
+
     def features(self) -> pd.DataFrame:
         """`Discovery.features`, without the model. Raises RunDirectoryError as `Discovery.load` does."""
         raters = self.record().raters
@@ -164,6 +193,11 @@ class RunDirectory(AnyDirectory[RunRecord]):
     def not_begun(self) -> RunDirectoryError:
         """What to say of a run that has nothing to show yet."""
         return RunDirectoryError(f"{self.path}: the run was stopped before its first step; start it anew or resume it")
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a run that was stopped before it had a run.json leaves such a file."""
+    return path.name.endswith(".partial") or path.name == SPLIT_FILE
 
 
 def json_of(content: dict[str, Any]) -> bytes:

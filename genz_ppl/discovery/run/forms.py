@@ -1,10 +1,15 @@
-"""The forms of what a run writes down as JSON: objects with entries of known types, and the edits of people."""
+"""The forms of what a run writes down as JSON: objects with entries of known types, settings, and the edits of people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic_core import core_schema
+
+from genz_ppl.settings import DiscoverSettings, PairSettings
 
 Form = TypeVar("Form", bound=BaseModel)
 _STRICT = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=(), populate_by_name=True)
@@ -20,6 +25,45 @@ def part(**entries: Any) -> type[BaseModel]:
     """The same made of types by name, (type, default) where an entry may be missing."""
     needed = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in entries.items()}
     return create_model("part", __config__=_STRICT, **needed)  # type: ignore[call-overload, no-any-return]
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Annotation: read as `form`, then made into what it stands for, and written by `plain`."""
+
+    form: Any
+    make: Callable[[Any], Any]
+    plain: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(self.plain)
+        return core_schema.no_info_after_validator_function(self.make, handler.generate_schema(self.form), serialization=written)
+
+
+# What was done before there were such settings.
+EARLIER: dict[str, Any] = {
+    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
+    **{"combine": 1, "test_at_end": False, "suggestions": 0, "direction": False},
+}
+
+
+def settings_form(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> Made:
+    """Settings check themselves; those of later versions are let through here, and refused where a run goes on."""
+
+    def make(read: BaseModel) -> DiscoverSettings | PairSettings:
+        return kind(**{name: value for name, value in (EARLIER | dict(read)).items() if name in kind.__dataclass_fields__})
+
+    return Made(part(error_rate_prior=tuple[Positive, Positive], **entries), make, asdict)
+
+
+def given_settings(read: BaseModel) -> dict[str, Any]:
+    """Settings of a search as they were given, if they are such."""
+    given = EARLIER | dict(read)
+    DiscoverSettings(**{name: value for name, value in given.items() if name in DiscoverSettings.__dataclass_fields__})
+    return given
 
 
 class Edit(Part):

@@ -5,27 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     PrivateAttr,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
-from pydantic_core import core_schema
 
 from genz_ppl.data import Items, Schema, Split
-from genz_ppl.data.values import readable
-from genz_ppl.discovery.run.forms import Edit, Part, part, read_as
+from genz_ppl.data.written import written
+from genz_ppl.discovery.run.forms import Edit, Made, Part, Positive, given_settings, part, read_as, settings_form
 from genz_ppl.discovery.run.progress import Progress, asked
 from genz_ppl.discovery.run.raters import MOST_ANNOTATORS, raters_of
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
@@ -35,47 +32,12 @@ from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import FloatArray, Item
 
 #: The form of a run's folder that this version writes; those without a number are of form 1.
-FORMAT = 2
+FORMAT = 3
+# The first form with the sides of the items in a file of their own.
+SIDES_APART = 3
 # What stands before the class of a model that was given as an object; it cannot be opened by this name.
 OBJECT = "object:"
 Whole = Annotated[int, Field(ge=1, le=100_000)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Annotation: read as `form`, then made into what it stands for, and written by `plain`."""
-
-    form: Any
-    make: Callable[[Any], Any]
-    plain: Callable[[Any], Any]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        written = core_schema.plain_serializer_function_ser_schema(self.plain)
-        return core_schema.no_info_after_validator_function(self.make, handler.generate_schema(self.form), serialization=written)
-
-
-# What was done before there were such settings.
-_EARLIER: dict[str, Any] = {
-    **{"calibration": 0.0, "shrinkage": False, "error_rates": "symmetric"},
-    **{"combine": 1, "test_at_end": False, "suggestions": 0, "direction": False},
-}
-
-
-def _settings(kind: type[DiscoverSettings] | type[PairSettings], **entries: Any) -> _Made:
-    """Settings check themselves; those of later versions are let through here, and refused where a run goes on."""
-
-    def make(read: BaseModel) -> DiscoverSettings | PairSettings:
-        return kind(**{name: value for name, value in (_EARLIER | dict(read)).items() if name in kind.__dataclass_fields__})
-
-    return _Made(part(error_rate_prior=tuple[_Positive, _Positive], **entries), make, asdict)
-
-
-def _given(read: BaseModel) -> dict[str, Any]:
-    """Settings of a search as they were given, if they are such."""
-    given = _EARLIER | dict(read)
-    DiscoverSettings(**{name: value for name, value in given.items() if name in DiscoverSettings.__dataclass_fields__})
-    return given
 
 
 class Sides(Part):
@@ -89,6 +51,15 @@ class AllSides(Sides):
     """The same, and of each item held back."""
 
     held: list[str] = Field(default_factory=list)
+
+
+class SideSizes(Part):
+    """How many items are on each side, and a hash of their ids and of what they say."""
+
+    train: int
+    test: int
+    held: int
+    sha256: str
 
 
 class Units(Part):
@@ -212,20 +183,22 @@ class RunRecord(AnyRecord):
 
     edits: by people, after the end; the last one may be under way.
 
-    source: what the items were read from, for the command line. baseline: of a 0-shot baseline only. loss, optim: classes of what
-    the run was given to train guides with. annotators: who answers, where that is not the model alone; gold: whether people have
-    labelled some items.
+    sides: of the items, whose ids and hashes are in split.parquet, see `genz_ppl.discovery.run.sides`; earlier forms have them as
+    split and contents. source: what the items were read from, for the command line. baseline: of a 0-shot baseline only.
+    loss, optim: classes of what the run was given to train guides with. annotators: who answers, where that is not the model
+    alone; gold: whether people have labelled some items.
     """
 
     known = DiscoverSettings
     source: str | None
     name: str = "items"
     keep_texts: bool = False
-    settings: Annotated[DiscoverSettings, _settings(DiscoverSettings, model=str, link=str, likelihood=str, seed=int)]
-    roles: Annotated[Schema, _Made(dict[str, Any], Schema.from_dict, Schema.to_dict)] = Field(alias="schema")
+    settings: Annotated[DiscoverSettings, settings_form(DiscoverSettings, model=str, link=str, likelihood=str, seed=int)]
+    roles: Annotated[Schema, Made(dict[str, Any], Schema.from_dict, Schema.to_dict)] = Field(alias="schema")
     scaling: Units
-    split: AllSides
-    contents: AllSides = Field(alias="content")
+    split: AllSides = AllSides(train=[], test=[])
+    contents: AllSides = Field(alias="content", default=AllSides(train=[], test=[]))
+    sides: SideSizes | None = Field(alias="items", default=None)
     n_classes: Whole = 2
     levels: list[str] = Field(default_factory=list)
     by_tails: bool = False
@@ -242,6 +215,7 @@ class RunRecord(AnyRecord):
         """Raise ValueError unless what is said of one thing in two places is of one size."""
         scaling, n_covariates = self.scaling, len(self.roles.covariates)
         sizes = {
+            "split": (self.format >= SIDES_APART) == (self.sides is not None) == (not self.split.train),
             "content": all(len(getattr(self.contents, side)) == len(getattr(self.split, side)) for side in AllSides.model_fields),
             "scaling of targets": len(scaling.target_centre) == len(scaling.target_spread) == len(self.roles.target) > 0,
             "scaling of covariates": len(scaling.covariate_centre) == len(scaling.covariate_spread) == n_covariates,
@@ -251,6 +225,10 @@ class RunRecord(AnyRecord):
         if wrong is not None:
             raise ValueError(f"the {wrong} is of another size than the items and columns")
         return self
+
+    def content(self) -> dict[str, Any]:
+        apart = {"split", "contents"} if self.format >= SIDES_APART else None
+        return self.model_dump(by_alias=True, exclude_unset=True, exclude=apart)
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -320,8 +298,8 @@ class PairRecord(AnyRecord):
 
     known = PairSettings
     pairs: int
-    settings: Annotated[PairSettings, _settings(PairSettings, link=str, likelihood=str, seed=int)]
-    search: Annotated[dict[str, Any], _Made(part(error_rate_prior=tuple[_Positive, _Positive]), _given, dict)]
+    settings: Annotated[PairSettings, settings_form(PairSettings, link=str, likelihood=str, seed=int)]
+    search: Annotated[dict[str, Any], Made(part(error_rate_prior=tuple[Positive, Positive]), given_settings, dict)]
     models: tuple[str, str]
     rounds: Whole
     test_fraction: float
@@ -339,8 +317,7 @@ class PairRecord(AnyRecord):
         return self.settings.likelihood
 
 
-def content_hashes(items: Iterable[Item]) -> list[str]:
+def content_hashes(items: Sequence[Item]) -> list[str]:
     """What each item says, as 16 hexadecimal digits: equal for equal text, fields and image names."""
-    said = ([item.text, dict(item.fields), [path.name for path in item.images]] for item in items)
-    texts = (json.dumps(content, sort_keys=True, default=readable) for content in said)
-    return [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] for text in texts]
+    said = written(items, with_id=False)
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in said]

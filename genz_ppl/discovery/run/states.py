@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genz_ppl.discovery.run.bits import from_bits, to_bits
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.progress import Counters, Progress, Snapshot
@@ -45,8 +46,7 @@ def state_bytes(progress: Progress) -> bytes:
         tensors |= state_tensors("best", best.state)
     arrays = as_arrays(tensors)
     for name in POOLS:
-        columns = list(getattr(progress, name).values())
-        arrays[name] = np.stack(columns) if columns else np.zeros((0, 0), dtype=np.int8)
+        arrays[name] = to_bits(list(getattr(progress, name).values()))
     for name in BESIDE:
         if columns := list(getattr(progress, name).values()):
             arrays[name] = np.stack(columns)
@@ -87,8 +87,11 @@ def load_progress(directory: RunDirectory, record: RunRecord) -> Progress | None
             **{name: plain[name] for name in _PLAIN if name in plain},  # what an older version did not note has its default
         )
         progress.bills = plain.get("bills", {})
-        for name in (*POOLS, *BESIDE):
+        for name in BESIDE:
             setattr(progress, name, dict(zip(plain.get(name, ()), arrays.get(name, ()), strict=True)))
+        for name, side in zip(POOLS, AllSides.model_fields, strict=True):
+            columns = from_bits(arrays[name], len(getattr(record.split, side))) if name in arrays else ()
+            setattr(progress, name, dict(zip(plain.get(name, ()), columns, strict=True)))
         untested = bool(record.settings.test_at_end) and progress.status != "done"
         _check_sizes(progress, record.split, untested)
     except UNREADABLE as error:

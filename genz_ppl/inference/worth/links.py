@@ -88,7 +88,7 @@ class _Folds:
 
     @property
     def n_covariates(self) -> int:
-        return self.base.shape[1] - 1
+        return int(self.base.shape[1]) - 1
 
     @property
     def n_inputs(self) -> int:

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.errors import OptionError
-from genz_ppl.llm.rules import search
-from genz_ppl.llm.rules.columns import field_value
+from genz_ppl.llm.rules import search, whole
 from genz_ppl.llm.rules.predicates import parse
-from genz_ppl.llm.rules.sets import choices
 from genz_ppl.types import Contrast, Item
 
 
@@ -33,13 +31,12 @@ class RulesModel:
         predicates = [parse(feature) for feature in features]
         answers = np.full((len(items), len(features)), np.nan)
         for column, predicate in enumerate(predicates):
-            answers[:, column] = [predicate.answer(field_value(item, predicate.field)) for item in items]
+            answers[:, column] = whole.answers(predicate, items)
         return answers
 
     def searched(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
         """How many statements of its kind about its field each was chosen from, (len(features),): see `sets.choices`."""
-        predicates = [parse(feature) for feature in features]
-        return np.array([choices(one, [field_value(item, one.field) for item in items]) for one in predicates], dtype=np.float64)
+        return np.array([whole.searched(parse(feature), items) for feature in features], dtype=np.float64)
 
     def knows(self, text: str) -> bool:
         """Whether a text is a statement of the language."""

@@ -13,7 +13,7 @@ from genz_ppl.llm.rules.dates import ROUNDS, Before, DatePart, runs_of
 from genz_ppl.llm.rules.predicates import Comparison, Mentions, OneOf, Predicate, StartsWith, is_missing, value_text
 from genz_ppl.llm.rules.statements import FEW_SHOWN, LONGEST_PREFIX, LONGEST_VALUE, SHORTEST_CODE, Kind, Statements
 from genz_ppl.llm.rules.words import content_words, phrases_of, words_of
-from genz_ppl.types import FieldValue
+from genz_ppl.types import FieldValue, IntArray
 
 _LARGEST_SET = 8
 _FEWEST_VALUES = 4
@@ -56,18 +56,42 @@ def choices(predicate: Predicate, values: Sequence[FieldValue]) -> float:
     Names, their sets, beginnings, words and years that more than one item has, and parts of dates; 1 for amounts, whose cuts
     answer nearly alike.
     """
-    if isinstance(predicate, Comparison | Before):
-        return 1
     if isinstance(predicate, DatePart) and predicate.part != "year":
         return len(runs_of(len(ROUNDS[predicate.part])))
-    texts = [value_text(value) for value in values if not is_missing(value)]
-    if isinstance(predicate, StartsWith):
-        texts = [text[:end] for text in texts for end in range(1, min(len(text) - 1, LONGEST_PREFIX) + 1)]
-    elif isinstance(predicate, Mentions):
-        texts = [" ".join(phrase) for text in texts for phrase in _named(text, len(predicate.words))]
-    elif isinstance(predicate, DatePart):
-        texts = [text[:4] for text in texts]
-    return math.comb(len(_common(texts)), len(predicate.values) if isinstance(predicate, OneOf) else 1) or 1
+    return possible(predicate, common_names(predicate, values)) if is_chosen_by_name(predicate) else 1
+
+
+def is_chosen_by_name(predicate: Predicate) -> bool:
+    """Whether the values of a field decide how many statements like it there are."""
+    return not isinstance(predicate, Comparison | Before | DatePart) or (
+        isinstance(predicate, DatePart) and predicate.part == "year"
+    )
+
+
+def possible(predicate: Predicate, names: int) -> float:
+    """How many statements like this one can be made of so many names."""
+    return math.comb(names, len(predicate.values) if isinstance(predicate, OneOf) else 1) or 1
+
+
+def common_names(predicate: Predicate, values: Sequence[FieldValue], counts: IntArray | None = None) -> int:
+    """How many names that a statement like this one could be about more than one item has.
+
+    counts: how many items have each of the values, (V,); None for one each.
+    """
+    names: Counter[str] = Counter()
+    for value, count in zip(values, [1] * len(values) if counts is None else counts.tolist(), strict=True):
+        if is_missing(value):
+            continue
+        text = value_text(value)
+        if isinstance(predicate, StartsWith):
+            found = [text[:end] for end in range(1, min(len(text) - 1, LONGEST_PREFIX) + 1)]
+        elif isinstance(predicate, Mentions):
+            found = [" ".join(phrase) for phrase in _named(text, len(predicate.words))]
+        else:
+            found = [text[:4] if isinstance(predicate, DatePart) else text]
+        for name in found:
+            names[name] += count
+    return sum(bool(name) and count > 1 for name, count in names.items())
 
 
 def _named(text: str, length: int) -> set[tuple[str, ...]]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 SHORTEST_WORD = 3
 PHRASE_LENGTHS = (2, 3)
@@ -27,12 +31,22 @@ STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 def words_of(text: str) -> list[str]:
     """The words in order: case-folded and canonically decomposed, "owner's" as "owner", "single-storey" as two words."""
-    return [word.removesuffix("'s") for word in _WORD.findall(_separated(text))]
+    return words_in(separated(text))
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text of `separated`, or of a piece of one between spaces."""
+    return [word.removesuffix("'s") for word in _WORD.findall(text)]
 
 
 def content_words(words: Iterable[str]) -> set[str]:
     """Those of the words that can say something: no stop words, no numbers, at least three characters."""
-    return {word for word in words if len(word) >= SHORTEST_WORD and word not in STOP_WORDS and not word.isdecimal()}
+    return {word for word in words if is_telling(word)}
+
+
+def is_telling(word: str) -> bool:
+    """Whether a word can say something."""
+    return len(word) >= SHORTEST_WORD and word not in STOP_WORDS and not word.isdecimal()
 
 
 def phrases_of(words: Sequence[str]) -> set[tuple[str, ...]]:
@@ -51,7 +65,7 @@ def clauses_of(text: str) -> list[str]:
     return [piece for piece in _CLAUSE_END.split(text) if piece.strip()]
 
 
-def _separated(text: str) -> str:
+def separated(text: str) -> str:
     """Folded text in which everything that is no letter, digit, mark or apostrophe is a space."""
     if text.isascii():
         return text.lower().translate(_ASCII_SEPARATORS)
@@ -60,3 +74,10 @@ def _separated(text: str) -> str:
     kept = "".join(c if c == "'" or c.isalnum() or unicodedata.category(c).startswith("M") else " " for c in folded)
     # A mark without a letter is not a word.
     return " ".join(piece for piece in kept.split() if any(c.isalnum() for c in piece))
+
+
+@cache
+def separator_table() -> NDArray[np.uint8]:
+    """What `separated` makes of each ASCII character, (128,)."""
+    made = "".join(map(chr, range(128))).lower().translate(_ASCII_SEPARATORS)
+    return np.frombuffer(made.encode(), dtype=np.uint8)

@@ -1,0 +1,147 @@
+"""How reading, answers and one addition grow with the number of items.
+
+    python benchmarks/scale.py                            # 100 000 items
+    python benchmarks/scale.py --items 1000000 --only read rules
+
+A file has an id, six columns to read (two numbers, a date, three of names and codes), a text of 30 words and a target. A line of
+the table is a process of its own: seconds of the processor, the most memory it held beyond what it held before, and what it holds
+in the end, both in MB and in bytes an item without the text itself.
+
+read: `Items.from_csv`. table: `TableModel` with 40 questions reads its file and answers all of them about all items. mentions: 20
+questions about the words of the text. rules: `discover` with one addition and its last fit, from a file to a run directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from genz_ppl import Items, discover
+from genz_ppl.llm.rules.model import RulesModel
+from genz_ppl.llm.table import TableModel
+
+N_WORDS, N_QUESTIONS, VOCABULARY = 30, 40, 3000
+
+
+def make(folder: Path, n_items: int) -> None:
+    """Write items.csv and table.csv."""
+    random = np.random.default_rng(0)
+    words = np.array([f"{first}{second}{third}" for first in "bdfglmnprst" for second in ("ae", "io", "ou") for third in _ends()])
+    words = words[:VOCABULARY]
+    chance = 1.0 / np.arange(3, len(words) + 3)
+    chosen = random.choice(len(words), size=(n_items, N_WORDS), p=chance / chance.sum())
+    area, year = np.round(random.gamma(8.0, 15.0, n_items), 1), random.integers(1900, 2024, n_items)
+    roof, zipcode = random.choice(["tile", "slate", "flat", "wood"], n_items), random.integers(10_000, 10_400, n_items)
+    days = (np.datetime64("2015-01-01") + random.integers(0, 3000, n_items)).astype(str)
+    likes = (chosen == 40).any(axis=1)
+    target = 0.02 * area + (roof == "slate") + 2.0 * likes + random.normal(size=n_items)
+    frame = pd.DataFrame({"key": [f"house-{row}" for row in range(n_items)], "area": area, "built": year, "roof": roof})
+    frame["zipcode"], frame["sold"], frame["heating"] = zipcode, days, random.choice(["gas", "oil", "wood", "none"], n_items)
+    frame["text"] = [" ".join(row) for row in words[chosen]]
+    frame["price"] = np.round(target, 3)
+    frame.to_csv(folder / "items.csv", index=False)
+    answers = (random.random((n_items, N_QUESTIONS)) < 0.4).astype(np.int8)
+    table = pd.DataFrame(answers, columns=[f"has attribute {number}" for number in range(N_QUESTIONS)])
+    table.insert(0, "key", frame["key"])
+    table.to_csv(folder / "table.csv", index=False)
+
+
+def _ends() -> list[str]:
+    return [one + other + last for one in "bdgklmnprst" for other in "aeiou" for last in ("l", "n", "r")]
+
+
+def read(folder: Path) -> Items:
+    """Items of the file."""
+    return Items.from_csv(folder / "items.csv", id="key", target="price")
+
+
+def table(folder: Path) -> object:
+    """Answers of a table to all of its questions."""
+    items, model = read(folder), TableModel(folder / "table.csv")
+    return model.answer(items, list(model.texts))
+
+
+def mentions(folder: Path) -> object:
+    """Answers of the rules to questions about words."""
+    words = [f"text mentions '{first}ae{last}'" for first in "bdfgl" for last in ("bal", "ban", "bar", "bel")]
+    return RulesModel().answer(read(folder), words)
+
+
+def rules(folder: Path) -> object:
+    """One addition of a run."""
+    with tempfile.TemporaryDirectory() as out:
+        run = discover(read(folder), "rules", add=1, cycles=1, cut=0, out=Path(out) / "run", progress=False)
+        for file in sorted((Path(out) / "run").iterdir()):
+            print(f"    {file.name}: {file.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    print("   ", run.features[["text", "gain"]].to_string(header=False, index=False), file=sys.stderr)
+    return run
+
+
+WHAT: dict[str, Callable[[Path], object]] = {"read": read, "table": table, "mentions": mentions, "rules": rules}
+
+
+def measure(what: str, folder: Path, n_items: int) -> None:
+    """Print a line of the table."""
+    text = int(pd.read_csv(folder / "items.csv", usecols=["text"])["text"].str.len().sum())
+    gc.collect()
+    pyarrow.default_memory_pool().release_unused()
+    held_before = held()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    begun = time.process_time()
+    found = WHAT[what](folder)
+    seconds, peak = time.process_time() - begun, most_held()
+    gc.collect()
+    pyarrow.default_memory_pool().release_unused()
+    beyond = [value - held_before for value in (peak, held())]
+    each = " | ".join(f"{value / 1e6:.0f} | {(value - text) / n_items:.0f}" for value in beyond)
+    print(f"| {what} | {n_items} | {seconds:.1f} | {1e6 * seconds / n_items:.1f} | {each} |", flush=True)
+    del found
+
+
+def held() -> int:
+    """The bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def most_held() -> int:
+    """The most bytes since the peak was set back."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=100_000, help="default 100000")
+    parser.add_argument("--only", nargs="*", choices=list(WHAT), default=list(WHAT), help="default: all")
+    parser.add_argument("--folder", type=Path, help="where the files are, or are made; default: a folder that is thrown away")
+    parser.add_argument("--alone", choices=list(WHAT), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone is not None:
+        measure(options.alone, options.folder, options.items)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "table.csv").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            make(folder, options.items)
+        print("| what | items | seconds | µs an item | most MB | bytes an item | MB in the end | bytes an item |")
+        print("|---|---|---|---|---|---|---|---|")
+        for what in options.only:
+            command = [sys.executable, __file__, "--items", str(options.items), "--folder", str(folder), "--alone", what]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
