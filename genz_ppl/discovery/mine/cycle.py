@@ -93,8 +93,7 @@ class Cycle:
         first = bool(self.settings.suggestions) and progress.cycle == 1
         best = self.left_over(progress, data, race, 0.0 if first else LEFTOVER * split.gain)
         if best is not None:
-            self.keep(progress, best)
-            return [("add", best.text)]
+            return [self.keep(progress, best)]
         positive, negative = self.shown(progress, split, compared)
         progress.splits = [*progress.splits, packed_split(split.posterior)][-MOST_REMEMBERED:]
         wordings = proposed(self.oracle, self.settings, self.contrast(progress, positive, negative), self.vetoed)
@@ -104,10 +103,7 @@ class Cycle:
         progress.failures = progress.failures + 1 if best is None else 0
         # The first failure turns to another split; only when that fails, too, are the effects sought the weak ones.
         progress.care = max(progress.care, progress.failures - 1)
-        if best is not None:
-            self.keep(progress, best)
-            events.append(("add", best.text))
-        return events
+        return events if best is None else [*events, self.keep(progress, best)]
 
     def left_over(self, progress: Progress, data: Data, race: Race, least: float) -> Candidate | None:
         """A wording of the pool worth at least so many nats, if there is one: it costs no contrast.
@@ -226,7 +222,7 @@ class Cycle:
         counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
-    def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> None:
+    def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> Event:
         """Make a candidate part of the model and, unless that is left to the end, ask about it on the test items."""
         progress.pool.setdefault(candidate.text, pack(candidate.answers))
         if not self.settings.test_at_end:
@@ -241,6 +237,7 @@ class Cycle:
         record = FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step, searched=candidate.searched)
         progress.features.append(record)
         self.refit(progress)
+        return "add", candidate.text
 
     def test(self, progress: Progress, texts: Sequence[str]) -> None:
         """Have the answers of the test items to questions."""
