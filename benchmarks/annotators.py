@@ -13,7 +13,7 @@ films, split by the seed. Beside it `fit`, calibrated, on the answers that two o
 
     python benchmarks/annotators.py ../shared/data/ml-1m --mined 3
 
-Runs in which questions are mined among the recorded ones, worded by the recorded answers, while these three answer, or one of
+Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these three answer, or one of
 them, or what most of them say: cosine similarity on test films, and how many questions; three splits.
 """
 
@@ -41,6 +41,8 @@ from genz_ppl.settings import CALIBRATION
 from genz_ppl.types import Contrast, FloatArray, Item
 
 TRAIN, TEST, FEATURES, SHARE = 600, 1000, 8, 0.76
+# Of runs that mine: one round.
+MINED: dict[str, Any] = {"cycles": 1, "add": 12, "cut": 0, "combine": 1}
 SHARES, LABELS = (0.05, 0.1, 0.15), (100, 200, 400, 800)
 Row = tuple[str, float]
 
@@ -176,9 +178,11 @@ def mined_rows(folder: str, seed: int) -> Iterator[Row]:
     """Cosine similarity on test films and the number of questions, by who answers while they are mined."""
     three = [Errs(folder, 0.05, seed), Errs(folder, 0.2, seed + 100), Errs(folder, 0.1, seed + 200, guesses=True)]
     arms: dict[str, dict[str, Any]] = {"all three": {"annotators": three}, "what most say": {"model": Most(folder, three)}}
-    arms |= {"5 % wrong alone": {"model": three[0]}, "20 % wrong alone": {"model": three[1]}}
+    arms |= {
+        f"{name} alone": {"model": one} for name, one in zip(("5 % wrong", "20 % wrong", "some guessed"), three, strict=True)
+    }
     for name, who in arms.items():
-        run = discover(open_source(f"movielens:{folder}"), seed=seed, max_features=films.GREEDY, combine=1, progress=False, **who)
+        run = discover(open_source(f"movielens:{folder}"), seed=seed, progress=False, **MINED, **who)
         yield f"{name}: cosine", float(run.curve["test_error"].iloc[-1])
         yield f"{name}: questions", float(len(run.progress.active))
 

@@ -177,7 +177,15 @@ class LinearGaussian(ClosedForm):
         return self._answered[1]
 
     def _answer_sums(self, state: State) -> Sums:
-        """From the sums of the signs s, as E[z | h] is middle + slope s: 1/2 + (1 - 2 p_e) s / 2 where rates are symmetric."""
+        """From the sums of the signs s, as E[z | h] is middle + slope s: 1/2 + (1 - 2 p_e) s / 2 where rates are symmetric.
+
+        Of several annotators it is no such sum.
+        """
+        if self.data.answers.dim() == 3:
+            n_targets, prior = self.data.targets.shape[1], state.prior(self.data.answers).T
+            design = torch.cat([prior, self.observations[n_targets:]])
+            right = design @ self.observations[:n_targets].T
+            return Sums(design @ design.T, right, self.moments.diagonal()[:n_targets], len(prior))
         if self._of_signs is None:
             signs = self.data.signs
             self._of_signs = (signs @ signs.T, signs @ self.observations.T)
@@ -277,6 +285,4 @@ def is_linear_gaussian(model: GenZ, data: Data) -> bool:
     ridge = link.ridge()
     same = ridge is None or (ridge.shape[1] == 1 and link.shrinkage is not None)
     shared = same and link.pooling is None and link.coefficients().shape[1] == 1
-    if data.answers.dim() == 3 and model.marginal is not None:
-        return False  # what answers of several annotators predict is no sum over the signs of answers
     return shared and not model.likelihood.robust and data.complete

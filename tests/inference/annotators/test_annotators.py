@@ -16,8 +16,10 @@ from genz_ppl.inference import fit, isolated
 from genz_ppl.inference.annotators.answers import voted
 from genz_ppl.inference.annotators.fit import agreement, fit_annotators, stacked
 from genz_ppl.inference.annotators.telling import cascade, missing_information, most_telling
+from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.exact import sum_over_assignments
+from genz_ppl.inference.engines.sums import LinearGaussian, is_linear_gaussian
 from genz_ppl.models.annotators import AnnotatedGenZ
 from genz_ppl.types import AnswerErrors
 
@@ -205,3 +207,20 @@ def test_together_annotators_err_as_often_as_the_likelier_truth_is_wrong() -> No
     odds = np.log((1 - rates) / rates)
     mistaken = ((np.where(wrong, -odds, odds)).sum(axis=2) < 0).mean(axis=0)
     np.testing.assert_allclose(AnswerErrors.together(rates, np.zeros(2)).overall, mistaken, atol=0.003)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 5.0])
+def test_steps_by_sums_over_items_are_those_item_by_item(calibration: float) -> None:
+    truth, targets, _ = world(n_items=300)
+    answers = {"a": turned(truth, 0.05, 1), "b": turned(truth, 0.2, 2)}
+    found = fit_annotators(answers, targets, calibration=calibration, shrinkage=True, steps=5)
+    quick, slow = found.state.copy(), found.state.copy()
+    for state, engine in ((quick, LinearGaussian(found.data)), (slow, ClosedForm(found.data))):
+        for _ in range(4):
+            engine.sweep(state)
+            engine.maximise(state)
+            engine.error_rates(state)
+    assert is_linear_gaussian(found.state.model, found.data)
+    np.testing.assert_allclose(quick.posterior, slow.posterior, atol=1e-7)
+    np.testing.assert_allclose(quick.error_rates, slow.error_rates, atol=1e-8)
+    np.testing.assert_allclose(*(one.model.likelihood.scale.detach() for one in (quick, slow)), atol=1e-8)
