@@ -13,8 +13,8 @@ films, split by the seed. Beside it `fit`, calibrated, on the answers that two o
 
     python benchmarks/annotators.py ../shared/data/ml-1m --mined 3
 
-Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these three answer, or one of
-them, or what most of them say: cosine similarity on test films, and how many questions; three splits.
+Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these
+three answer, or one of them, or what most of them say: cosine similarity on test films, and how many questions.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from genz_ppl.settings import CALIBRATION
 from genz_ppl.types import Contrast, FloatArray, Item
 
 TRAIN, TEST, FEATURES, SHARE = 600, 1000, 8, 0.76
+NAMES = ("5 % wrong", "20 % wrong", "some guessed")
 # Of runs that mine: one round.
 MINED: dict[str, Any] = {"cycles": 1, "add": 12, "cut": 0, "combine": 1}
 SHARES, LABELS = (0.05, 0.1, 0.15), (100, 200, 400, 800)
