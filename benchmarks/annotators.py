@@ -173,7 +173,8 @@ class Most(Errs):
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """See `FoundationModel.answer`."""
-        return (np.mean([one.answer(items, features) for one in self.several], axis=0) > 0.5).astype(np.float64)
+        shares = np.mean([one.answer(items, features) for one in self.several], axis=0)
+        return np.where(shares > 0.5, 1.0, 0.0)
 
 
 def mined_rows(folder: str, seed: int) -> Iterator[Row]:

@@ -127,7 +127,8 @@ def test_labels_in_a_file(genz: Genz, houses: pd.DataFrame, tmp_path: Path) -> N
     for name, truth in (("good", contains_truth), ("bad", often_wrong)):
         known = {word: [int(truth(text, word)) for text in houses["text"]] for word in WORDS}
         pd.DataFrame({"id": houses["id"], **known}).to_csv(f"{name}.csv", index=False)
-    rows = [(row.id, word, "yes" if word in row.text else "no") for row in houses.head(40).itertuples() for word in WORDS]
+    pairs = list(zip(houses["id"], houses["text"], strict=True))[:40]
+    rows = [(name, word, "yes" if word in text else "no") for name, text in pairs for word in WORDS]
     more = [("h1", "is it blue", "no"), ("nowhere", "pool", "yes"), ("h70", "pool", "")]
     pd.DataFrame([*rows, *more], columns=["id", "question", "answer"]).to_csv("labels.csv", index=False)
     source = ("houses.csv", "--id", "id", "--target", "price", *SHORT[:8], "--combine", "1", "-q")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from genz_ppl import Discovery, discover, resume
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
-from genz_ppl.types import FloatArray, Item
+from genz_ppl.types import Contrast, FloatArray, Item
 
 KINDS = [f"it is of kind {k}" for k in range(8)]
 SHORT: dict[str, Any] = {
@@ -43,16 +44,17 @@ class Knows:
         random = np.random.default_rng(seed)
         self.answers = np.where(random.random(truth.shape) < share, 1 - truth, truth)
 
-    def answer(self, items: list[Item], features: list[str]) -> FloatArray:
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         rows = [int(item.id[1:]) for item in items]
-        return self.answers[np.ix_(rows, [KINDS.index(text) for text in features])]
+        found: FloatArray = self.answers[np.ix_(rows, [KINDS.index(text) for text in features])]
+        return found
 
-    def propose(self, contrast: Any, n: int) -> list[str]:
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
         sides = [[int(item.id[1:]) for item in side] for side in (contrast.positive, contrast.negative)]
         lead = self.answers[sides[0]].mean(axis=0) - self.answers[sides[1]].mean(axis=0)
         return [KINDS[k] for k in np.argsort(-lead)[:n]]
 
-    def suggest(self, items: list[Item], task: str, n: int) -> list[str]:
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         return KINDS[:n]
 
 
@@ -171,10 +173,14 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(tmp_path: Path) -> No
     table, truth = made(60)
 
     class Never(Knows):
-        def answer(self, items: list[Item], features: list[str]) -> FloatArray:
+        def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
             raise AssertionError
 
-        propose = suggest = answer  # type: ignore[assignment]
+        def propose(self, contrast: Contrast, n: int) -> list[str]:
+            raise AssertionError
+
+        def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+            raise AssertionError
 
     who = [Never(truth, 0.1, 0), Never(truth, 0.1, 0)]
     for more, said in (
