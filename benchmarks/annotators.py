@@ -13,8 +13,8 @@ films, split by the seed. Beside it `fit`, calibrated, on the answers that two o
 
     python benchmarks/annotators.py ../shared/data/ml-1m --mined 3
 
-Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these three answer, or one of
-them, or what most of them say: cosine similarity on test films, and how many questions; three splits.
+Runs of one round (12 additions) in which questions are mined among the recorded ones, worded by the recorded answers, while these
+three answer, or one of them, or what most of them say: cosine similarity on test films, and how many questions.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from genz_ppl.settings import CALIBRATION
 from genz_ppl.types import Contrast, FloatArray, Item
 
 TRAIN, TEST, FEATURES, SHARE = 600, 1000, 8, 0.76
+NAMES = ("5 % wrong", "20 % wrong", "some guessed")
 # Of runs that mine: one round.
 MINED: dict[str, Any] = {"cycles": 1, "add": 12, "cut": 0, "combine": 1}
 SHARES, LABELS = (0.05, 0.1, 0.15), (100, 200, 400, 800)
@@ -81,6 +82,7 @@ def cascade_rows(n_targets: int, seed: int) -> Iterator[Row]:
         yield f"cheap, and dear {share:.0%} at random", explained(both, asked, targets[test])
         found, _ = cascade(cheap[train], lambda at: dear[at[:, 0], at[:, 1]], targets[train], share, seed=seed)
         yield f"cheap, and dear {share:.0%} by cascade", explained(found, asked, targets[test])
+        yield f"the same, test items by both, {share:.0%}", explained(found, {**asked, "cheap": cheap[test]}, targets[test])
 
 
 def gold_rows(n_targets: int, seed: int) -> Iterator[Row]:
@@ -171,7 +173,8 @@ class Most(Errs):
 
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         """See `FoundationModel.answer`."""
-        return (np.mean([one.answer(items, features) for one in self.several], axis=0) > 0.5).astype(np.float64)
+        shares = np.mean([one.answer(items, features) for one in self.several], axis=0)
+        return np.where(shares > 0.5, 1.0, 0.0)
 
 
 def mined_rows(folder: str, seed: int) -> Iterator[Row]:

@@ -94,7 +94,10 @@ def _read_as(items: Items, schema: Schema) -> tuple[Item, ...]:
 
 
 def warn_of_silence(items: Items, texts: Sequence[str], answers: FloatArray, before: FloatArray) -> None:
-    """A GenzWarning where questions have much fewer answers about these items, (T, K), than about those of the run, (R, K)."""
+    """A GenzWarning where questions have much fewer answers about these items, (T, K), than about those of the run, (R, K).
+
+    Of several annotators (T, K, A): none of them has answered.
+    """
     gaps = [np.asarray(np.isnan(part.reshape(*part.shape[:2], -1)).all(axis=2)) for part in (answers, before)]
     missing, usual = (gap.mean(axis=0) if len(gap) else np.zeros(len(texts)) for gap in gaps)
     silent = [text for text, share, other in zip(texts, missing, usual, strict=True) if share > (1 + other) / 2]

@@ -112,8 +112,8 @@ class Discovery:
 
         id, text; effect: what yes instead of no adds to the target, with the bounds effect_lower and effect_upper of a 90 %
         interval (see `FeatureEffects`; of several targets or classes its size over all of them, with the one that moves most in
-        strongest and strongest_effect); origin; p_e, and where answers yes and no have rates of their own p_yes, p_no, false_yes,
-        false_no (see `AnswerErrors`); prevalence; gain: nats that the bound would lose without it; added_at, removed_at, active;
+        strongest and strongest_effect); origin; p_e, with rates apart p_yes, p_no, false_yes, false_no (see `AnswerErrors`), by
+        annotator "p_e NAME"; prevalence; gain: nats that the bound would lose without it; added_at, removed_at, active;
         gain_when_added. Effects and gain are known at the end of a run, for active features.
         """
         state = self.progress.state
@@ -342,7 +342,7 @@ class Discovery:
         on_answers: OnAnswers | None = None,
         progress: bool | None = False,
     ) -> FloatArray:
-        """Answers to the active features, (len(items), K): those of the run where it has them; the model is asked for others."""
+        """Answers to the active features, (len(items), K), of several annotators (len(items), K, A): known or asked for."""
         return answers_of(self, self.matched(items), model_settings or {}, on_answers, progress)
 
     def service(self, changes: Mapping[str, Any], own_caps: bool = True) -> Service:

@@ -83,6 +83,9 @@ def test_two_that_answer_by_one_budget(genz: Genz, houses: pd.DataFrame, tmp_pat
     for field in ("calls", "tokens_in", "tokens_out", "cost"):
         assert sum(bill[field] for bill in apart.values()) == pytest.approx(last[field])
     assert planned["answers"] >= sum(bill["answers"] for bill in apart.values()) == last["answers_asked"]
+    for field in ("calls", "tokens_in", "tokens_out"):
+        assert planned[field] >= last[field]
+    assert planned["dollars"] >= last["cost"]
     assert "of that openai:good:" in done.out
     assert json.loads(Path("whole/run.json").read_text())["annotators"] == ["openai:bad", "openai:good"]
 
@@ -117,3 +120,28 @@ def test_new_items_are_asked_of_all(genz: Genz, houses: pd.DataFrame, tmp_path: 
         names = {request.body["model"] for request in server.requests[before:]}
     assert names == {"good", "bad"}
     assert np.isfinite(pd.read_csv("new_prices.csv")["mean"]).all()
+
+
+def test_labels_in_a_file(genz: Genz, houses: pd.DataFrame, tmp_path: Path) -> None:
+    """Of questions of the run, one that it does not come to, an item that is not there, and one that nobody is sure of."""
+    for name, truth in (("good", contains_truth), ("bad", often_wrong)):
+        known = {word: [int(truth(text, word)) for text in houses["text"]] for word in WORDS}
+        pd.DataFrame({"id": houses["id"], **known}).to_csv(f"{name}.csv", index=False)
+    pairs = list(zip(houses["id"], houses["text"], strict=True))[:40]
+    rows = [(name, word, "yes" if word in text else "no") for name, text in pairs for word in WORDS]
+    more = [("h1", "is it blue", "no"), ("nowhere", "pool", "yes"), ("h70", "pool", "")]
+    pd.DataFrame([*rows, *more], columns=["id", "question", "answer"]).to_csv("labels.csv", index=False)
+    source = ("houses.csv", "--id", "id", "--target", "price", *SHORT[:8], "--combine", "1", "-q")
+    done = genz("fit", *source, "--annotators", "table:bad.csv", "--gold", "labels.csv", "--out", "run")
+    assert done.code == 0
+    assert "gold: 1 label of items that the data do not have, such as 'nowhere', left out" in done.err
+    assert "not among the questions of the run" in done.err
+    found = pd.read_csv("run/features.csv")
+    plain = genz("fit", *source, "--model", "table:bad.csv", "--out", "plain")
+    assert plain.code == 0
+    assert list(found.columns) == list(pd.read_csv("plain/features.csv").columns)  # one annotator has p_e alone
+    assert json.loads(Path("run/run.json").read_text())["gold"] is True
+    (tmp_path / "none.csv").write_text("id,question,answer\nnowhere,pool,yes\n", encoding="utf-8")
+    refused = genz("fit", *source, "--annotators", "table:bad.csv", "--gold", "none.csv", "--out", "other")
+    assert (refused.code, "gold: no row labels a training item" in refused.message) == (2, True)
+    assert not Path("other").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, discover, resume
-from genz_ppl.errors import InputError, OptionError
-from genz_ppl.types import FloatArray, Item
+from genz_ppl.errors import InputError, OptionError, RunDirectoryError
+from genz_ppl.types import Contrast, FloatArray, Item
 
 KINDS = [f"it is of kind {k}" for k in range(8)]
 SHORT: dict[str, Any] = {
@@ -42,16 +44,17 @@ class Knows:
         random = np.random.default_rng(seed)
         self.answers = np.where(random.random(truth.shape) < share, 1 - truth, truth)
 
-    def answer(self, items: list[Item], features: list[str]) -> FloatArray:
+    def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
         rows = [int(item.id[1:]) for item in items]
-        return self.answers[np.ix_(rows, [KINDS.index(text) for text in features])]
+        found: FloatArray = self.answers[np.ix_(rows, [KINDS.index(text) for text in features])]
+        return found
 
-    def propose(self, contrast: Any, n: int) -> list[str]:
+    def propose(self, contrast: Contrast, n: int) -> list[str]:
         sides = [[int(item.id[1:]) for item in side] for side in (contrast.positive, contrast.negative)]
         lead = self.answers[sides[0]].mean(axis=0) - self.answers[sides[1]].mean(axis=0)
         return [KINDS[k] for k in np.argsort(-lead)[:n]]
 
-    def suggest(self, items: list[Item], task: str, n: int) -> list[str]:
+    def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         return KINDS[:n]
 
 
@@ -103,7 +106,9 @@ def test_report_checks_and_arviz(three: Discovery, tmp_path: Path) -> None:
     assert data.constant_data["answers"].shape == (160, n_features, 3)
     assert np.isfinite(data.log_likelihood["y"].to_numpy()).all()
     three.report(tmp_path / "report.html")
-    assert "it is of kind 0" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "it is of kind 0" in page
+    assert f"{three.record.annotators[1]} " in page  # with its error rate
 
 
 def tables(folder: Path, truth: FloatArray) -> list[str]:
@@ -117,12 +122,12 @@ def tables(folder: Path, truth: FloatArray) -> list[str]:
     return names
 
 
-def labels(truth: FloatArray, rows: int) -> pd.DataFrame:
+def labels(truth: FloatArray, rows: int, kinds: tuple[int, ...] = (0, 2)) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"id": f"k{row}", "question": KINDS[k], "answer": "yes" if truth[row, k] else "no"}
             for row in range(rows)
-            for k in (0, 2)
+            for k in kinds
         ]
     )
 
@@ -168,10 +173,14 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(tmp_path: Path) -> No
     table, truth = made(60)
 
     class Never(Knows):
-        def answer(self, items: list[Item], features: list[str]) -> FloatArray:
+        def answer(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
             raise AssertionError
 
-        propose = suggest = answer  # type: ignore[assignment]
+        def propose(self, contrast: Contrast, n: int) -> list[str]:
+            raise AssertionError
+
+        def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
+            raise AssertionError
 
     who = [Never(truth, 0.1, 0), Never(truth, 0.1, 0)]
     for more, said in (
@@ -182,6 +191,8 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(tmp_path: Path) -> No
     ):
         with pytest.raises(OptionError, match=said):
             discover(table, **{"annotators": who, **SHORT, **more})
+    with pytest.raises(OptionError, match="workers: 0 leaves calls to genz work"):
+        discover(table, annotators=["openai:a", "openai:b"], model_settings={"workers": 0}, **SHORT)
     for gold, said in (
         (pd.DataFrame({"id": ["k1"], "answer": ["yes"]}), "expected the columns id, question and answer"),
         (pd.DataFrame({"id": ["zz"], "question": ["q"], "answer": ["yes"]}), "no row labels a training item"),
@@ -190,3 +201,29 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(tmp_path: Path) -> No
     ):
         with pytest.raises(InputError, match=said):
             discover(table, who[0], gold=gold, **SHORT)
+
+
+def test_combinations_have_the_answers_of_every_annotator() -> None:
+    table, truth = made()
+    who = [Knows(truth, 0.0, 0), Knows(truth, 0.3, 1)]
+    both = truth[:, 0] * truth[:, 1]
+    table["y"] = 2.0 * both + 0.2 * np.random.default_rng(0).normal(size=len(table))
+    run = discover(table, annotators=who, gold=labels(truth, 10, (0,)), **{**SHORT, "combine": 2})
+    text = next(record.text for record in run.progress.active if " AND " in record.text or " OR " in record.text)
+    place = [record.text for record in run.progress.active].index(text)
+    each = run.answers(table)[:, place]
+    assert 0.1 < (each[:, 0] != each[:, 1]).mean() < 0.6
+    assert min((each[:, 0] != both).mean(), (each[:, 0] == both).mean()) == 0
+    rates = run.features.set_index("text").loc[text]
+    assert rates[f"p_e {run.record.annotators[0]}"] < 0.05 < rates[f"p_e {run.record.annotators[1]}"]
+
+
+def test_a_run_from_somebody_else_does_not_run_their_code(tmp_path: Path) -> None:
+    table, truth = made(60)
+    discover(table, out=tmp_path / "run", annotators=tables(tmp_path, truth), **SHORT)
+    path = tmp_path / "run" / "run.json"
+    content = json.loads(path.read_text())
+    content["annotators"][1] = "theirs:Model"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match="is not known as a run of yours"):
+        Discovery.load(tmp_path / "run").predict(table.assign(text=lambda t: "new " + t["text"]))

@@ -19,7 +19,7 @@ from genz_ppl.inference.group_table import group_effects
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import FittedItems, PosteriorDraws
 from genz_ppl.models.features import mean_rates
-from genz_ppl.types import FloatArray
+from genz_ppl.types import GOLD, FloatArray
 
 EXAMPLES = 3
 MOST_CONTRADICTIONS = 50
@@ -106,7 +106,7 @@ def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Exa
     q, errors = train.state.posterior.numpy(), train.state.answer_errors
     together = torch.from_numpy(errors.overall) if train.state.model.features.annotators else mean_rates(train.state.error_rates)
     rates, loose = errors.overall, together >= LOOSE
-    apart = train.state.model.features.asymmetric
+    apart, several = train.state.model.features.asymmetric, [name for name in train.raters if name != GOLD]
     gains = dict(zip(table.loc[table["active"], "text"], table.loc[table["active"], "gain"], strict=True))
     order = np.argsort(-effects.strength, kind="stable")
     found = []
@@ -123,6 +123,7 @@ def _features(train: FittedItems, kind: str, table: pd.DataFrame, examples: _Exa
                 gain=float(gains.get(train.feature_texts[k], float("nan"))),
                 loose=bool(loose[k]),
                 wrong=(float(errors.of_yes[k]), float(errors.of_no[k])) if apart else (),
+                raters=tuple((name, float(train.state.error_rates[k, a])) for a, name in enumerate(several)),
                 effect=float(effect[k]),
                 lower=float(lower[k]),
                 upper=float(upper[k]),

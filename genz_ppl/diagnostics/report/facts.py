@@ -55,7 +55,7 @@ class FeatureFacts:
     """An active feature. effect, lower, upper: as in the table of a run's features (over several columns the strength).
 
     effects, effect_sd: by column, see `FeatureEffects`; NaN where not known. changes: of the predictions, by column.
-    wrong: shares of answers yes and of answers no that are, where they were fitted apart.
+    wrong: shares of answers yes and of answers no that are, where they were fitted apart; raters: of several annotators by name.
     """
 
     number: int
@@ -73,6 +73,7 @@ class FeatureFacts:
     yes: tuple[Example, ...]
     no: tuple[Example, ...]
     wrong: tuple[float, ...] = ()
+    raters: tuple[tuple[str, float], ...] = ()
 
     @property
     def strength(self) -> float:

@@ -192,12 +192,27 @@ class Progress:
         number = ("train", "test", "held").index(side)
         rows = slice(ends[number], ends[number + 1])
         learned = features.annotators - features.known
-        known = [{text: one[rows, a] for text, one in self.layers.items()} for a in range(learned)]
-        known += [self.gold if side == "train" else {}] * features.known
-        blank = np.full(ends[number + 1] - ends[number], UNASKED, dtype=np.int8)
-        columns = [[_column(layer, text, blank) for layer in known] for text in texts]
-        size = (len(texts), features.annotators, len(blank))
-        return np.array(columns).reshape(size).transpose(2, 0, 1).copy()
+        blank = np.full((ends[number + 1] - ends[number], features.annotators), np.nan)
+
+        def column(text: str) -> FloatArray:
+            """Of one question, (T, A)."""
+            found = blank.copy()
+            if text in self.layers:
+                found[:, :learned] = unpack(self.layers[text][rows])
+            if text in self.gold and features.known and side == "train":
+                found[:, learned] = unpack(self.gold[text])
+            return found
+
+        def combined(text: str) -> FloatArray:
+            """The same of combinations that have no answers of their own, by their parts."""
+            combination, found = parse(text), column(text)
+            if combination is None or text in self.layers:
+                return found
+            parts = np.stack([column(part.text) for part in combination.parts])
+            by_parts = np.stack([combination.answer(parts[:, :, a].T) for a in range(features.annotators)], axis=1)
+            return np.where(np.isnan(found), by_parts, found)
+
+        return np.stack([combined(text) for text in texts], axis=1) if texts else blank[:, None][:, :0]
 
     def vote(self) -> None:
         """Let the pools say what annotators answer together, by the rates that are known of them now."""
@@ -239,11 +254,3 @@ def pack(answers: FloatArray) -> NDArray[np.int8]:
 def unpack(packed: NDArray[np.int8]) -> FloatArray:
     """The reverse of `pack`."""
     return np.where(packed < 0, np.nan, packed.astype(np.float64))
-
-
-def _column(layer: dict[str, NDArray[np.int8]], text: str, blank: NDArray[np.int8]) -> FloatArray:
-    """The answers to a question, or to a combination by its parts."""
-    combination = None if text in layer else parse(text)
-    if combination is None:
-        return unpack(layer.get(text, blank))
-    return combination.answer(np.stack([unpack(layer.get(part.text, blank)) for part in combination.parts], axis=1))

@@ -61,6 +61,8 @@ class Service:
             chosen = settings if isinstance(settings, ModelSettings) else ModelSettings(**(settings or {}))
         except TypeError as error:
             raise OptionError(f"model_settings: {error}; see ModelSettings for the fields") from None
+        if annotators and chosen.workers == 0:
+            raise OptionError("workers: 0 leaves calls to genz work, which asks one model alone; give at least 1, or one model")
         path = None if store is None else located(store)
         return cls(model, ModelSettings.from_dict({**chosen.to_dict(), "model": name}), path, tuple(annotators))
 

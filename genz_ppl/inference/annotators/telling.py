@@ -20,7 +20,7 @@ from genz_ppl.types import FloatArray, IntArray
 #: Answers of a dear annotator to the items and questions of these rows, (n, 2): (n,) of 1, 0 and NaN.
 Ask = Callable[[IntArray], FloatArray]
 # Of what a cascade may ask, the part that is asked of cells drawn at random, so that the annotator's error rates are known.
-AT_RANDOM = 0.2
+AT_RANDOM = 0.5
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def cascade(
 ) -> tuple[AnnotatedFit, FloatArray]:
     """A dear annotator asked about a share of all (item, question) cells only, where that matters; the fit, and its answers.
 
-    cheap: (T, K), answers to all. A fifth of the share is drawn at random, the rest in rounds by `most_telling`, each after a fit
+    cheap: (T, K), answers to all. Half of the share is drawn at random, the rest in rounds by `most_telling`, each after a fit
     to all answers so far. options: of `fit_annotators`. Raises OptionError for a share that is not between 0 and 1.
     """
     if not 0 < share <= 1:

@@ -223,4 +223,5 @@ def test_steps_by_sums_over_items_are_those_item_by_item(calibration: float) -> 
     assert is_linear_gaussian(found.state.model, found.data)
     np.testing.assert_allclose(quick.posterior, slow.posterior, atol=1e-7)
     np.testing.assert_allclose(quick.error_rates, slow.error_rates, atol=1e-8)
-    np.testing.assert_allclose(*(one.model.likelihood.scale.detach() for one in (quick, slow)), atol=1e-8)
+    of_quick, of_slow = (one.model.likelihood.scale.detach() for one in (quick, slow))
+    np.testing.assert_allclose(of_quick, of_slow, atol=1e-8)
