@@ -46,9 +46,9 @@ def test_questions_are_chosen_fitted_and_tested(genz: Any, parts: Path) -> None:
     frame = pd.concat([pd.read_parquet(part) for part in sorted(parts.iterdir())])
     chosen = list(features["question"])
     covariates, targets = frame[["x0", "x1"]].to_numpy(), frame[["y0", "y1"]].to_numpy()
-    plain = {"inference": "coordinate", "calibration": 0.0, "shrinkage": False, "steps": 200}
+    plain: dict[str, Any] = {"inference": "coordinate", "calibration": 0.0, "shrinkage": False, "steps": 200}
     usual = fit(frame[chosen].to_numpy(), targets, covariates, **plain)
-    for place, row in features.iterrows():
+    for place, (_, row) in enumerate(features.iterrows()):
         effect = usual.parameters["weights"][place, ["y0", "y1"].index(row["target"])]
         assert row["effect"] == pytest.approx(effect, abs=0.02)
     assert metrics["noise"] == pytest.approx(usual.parameters["scale"], rel=0.01)

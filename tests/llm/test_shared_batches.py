@@ -98,7 +98,7 @@ def test_two_hosts_pay_for_one_batch(batches: BatchServer, address: str) -> None
     models = [open_model(batches, address) for _ in range(2)]
     found: dict[int, FloatArray] = {}
     threads = [
-        threading.Thread(target=lambda number=number: found.update({number: models[number].answer(ITEMS, FEATURES)}))  # type: ignore[misc]
+        threading.Thread(target=lambda number=number: found.update({number: models[number].answer(ITEMS, FEATURES)}))
         for number in range(2)
     ]
     for thread in threads:

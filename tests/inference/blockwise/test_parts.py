@@ -53,6 +53,7 @@ def test_parts_of_any_size_become_blocks(table: pd.DataFrame, tmp_path: Path, cu
 def test_tables_that_are_no_blocks_are_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "t.parquet")
     source, out = tmp_path / "t.parquet", tmp_path / "out"
+    out.mkdir()
     with pytest.raises(InputError, match="expected a column 'blue\\?', found none"):
         blocks_from(source, out, ["blue?"], ["price"])
     with pytest.raises(InputError, match="column 'name': expected answers 1 and 0, or true and false"):
@@ -60,7 +61,7 @@ def test_tables_that_are_no_blocks_are_refused(table: pd.DataFrame, tmp_path: Pa
     with pytest.raises(InputError, match="column 'name': expected numbers"):
         blocks_from(source, out, ["big?"], ["name"])
     with pytest.raises(InputError, match=r"expected a \.parquet file, or a folder of them, found none"):
-        blocks_from(out, tmp_path / "other", ["big?"], ["price"]) if out.mkdir() is None else None
+        blocks_from(out, tmp_path / "other", ["big?"], ["price"])
     (tmp_path / "broken.parquet").write_text("no table")
     with pytest.raises(InputError, match="cannot be read as parquet"):
         blocks_from(tmp_path / "broken.parquet", out, ["big?"], ["price"])

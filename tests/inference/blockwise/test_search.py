@@ -120,7 +120,8 @@ def test_the_best_question_is_the_one_in_memory(many: World, blocks: Path, tmp_p
     agreement = fitting.runner.joined(agreement_of, fitting.files, joined_agreement)
     best = Trials(fitting, tmp_path / "trials", STEPS).best(stand, others, agreement)
     assert best is not None
-    assert (str(best.column), best.gain) == (ranked[0].text, pytest.approx(ranked[0].gain, rel=1e-6))
+    assert str(best.column) == ranked[0].text
+    assert best.gain == pytest.approx(ranked[0].gain, rel=1e-6)
     np.testing.assert_allclose(best.state.parameters.error_rates, ranked[0].state.error_rates, atol=1e-6)
     assert [path.name for path in (tmp_path / "trials").iterdir()] == [Path(best.state.task.folder).name]  # no other is kept
 
