@@ -54,7 +54,8 @@ def one(way: str, n_items: int, options: argparse.Namespace, out: Path) -> None:
     found = fit(answers, targets, steps=options.steps)
     spent = time.process_time() - started
     print(f"| {n_items} | {way} | {given:.0f} | {peak():.0f} | {spent:.1f} | {found.bound:.4f} |", flush=True)
-    np.savez(out, posterior=found.posterior[:1_000_000], error_rates=found.error_rates, **found.parameters)
+    arrays: dict[str, Any] = {"posterior": found.posterior[:1_000_000], "error_rates": found.error_rates, **found.parameters}
+    np.savez(out, **arrays)
 
 
 def difference(one: Path, other: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import json
@@ -347,3 +348,18 @@ def test_a_search_over_blocks_is_held_against_the_same_in_memory(monkeypatch: py
     columns, bound = module.in_memory(3000)
     assert [*found.fit.features] == columns
     assert float(found.fit.bounds[-1]) == pytest.approx(bound, rel=1e-5)
+
+
+def test_large_fits_are_compared_with_those_in_float64(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    large_fits = script("large_fits", monkeypatch)
+    monkeypatch.setattr(large_fits.packed, "LARGE", large_fits.packed.LARGE)  # the script sets it
+    options = argparse.Namespace(features=3, targets=2, steps=3, bytes=False)
+    files = [tmp_path / f"{way}.npz" for way in large_fits.WAYS]
+    for way, file in zip(large_fits.WAYS, files, strict=True):
+        large_fits.one(way, 500, options, file)
+    with np.load(files[0]) as first, np.load(files[1]) as second:
+        assert (first["posterior"].dtype, second["posterior"].dtype) == (np.float32, np.float64)
+    assert 0 < large_fits.difference(*files) < 1e-6
+    assert [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines()] == ["packed", "float64"]

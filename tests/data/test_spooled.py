@@ -109,6 +109,8 @@ def test_films_are_the_same_where_ratings_go_through_the_disk(
     monkeypatch.setattr(spooled, "LARGEST_IN_MEMORY", 1000)
     through_disk = open_source(source)
     assert through_disk.ids == in_memory.ids
+    assert through_disk.targets is not None
+    assert in_memory.targets is not None
     np.testing.assert_allclose(through_disk.targets, in_memory.targets, atol=1e-7)
 
 

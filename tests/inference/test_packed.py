@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_packed_fits_are_those_in_float64(monkeypatch: pytest.MonkeyPatch, optio
     usual = fit(answers, targets, covariates, steps=8, **options)
     monkeypatch.setattr(packed, "LARGE", 0)
     found = fit(answers, targets, covariates, steps=8, **options)
-    assert (usual.posterior.dtype, found.posterior.dtype) == (np.float64, np.float32)
+    assert [str(one.posterior.dtype) for one in (usual, found)] == ["float64", "float32"]
     assert "float32" in repr(found)
     assert "float32" not in repr(usual)
     np.testing.assert_allclose(found.posterior, usual.posterior, atol=1e-6)
@@ -61,7 +62,7 @@ def test_a_fit_without_noise_is_summed_item_by_item(monkeypatch: pytest.MonkeyPa
     assert float(found.parameters["scale"][0]) < 1e-2
 
 
-def test_numbers_of_any_type_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_any_type_and_files_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answers, targets, _ = made()
     answers = np.nan_to_num(answers)
     monkeypatch.setattr(packed, "LARGE", 0)
@@ -73,6 +74,9 @@ def test_numbers_of_any_type_are_taken_as_they_are(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(found.posterior, fit(answers, small[1].astype(np.float64), steps=3).posterior, atol=1e-6)
     given = torch.from_numpy(answers), torch.from_numpy(small[1])
     np.testing.assert_array_equal(fit(*given, steps=3).posterior, found.posterior)
+    np.save(tmp_path / "targets.npy", small[1])
+    mapped = np.load(tmp_path / "targets.npy", mmap_mode="r")
+    np.testing.assert_array_equal(fit(small[0], mapped, steps=3).posterior, found.posterior)
 
 
 def test_what_steps_do_not_hold_for_or_is_wrong_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from genz_ppl.models import LIKELIHOODS
 STEPS = 7
 
 
-def problem(likelihood: str = "gaussian", missing_target: bool = False, **options: object) -> tuple[State, Data]:
+def problem(likelihood: str = "gaussian", missing_target: bool = False, **options: Any) -> tuple[State, Data]:
     """150 items, 6 questions with wrong and missing answers, 5 targets, 2 covariates; fresh."""
     random = np.random.default_rng(3)
     z = (random.random((150, 6)) < 0.4).astype(float)

@@ -27,6 +27,8 @@ MOST, LEAST, BESIDE, ROOMY = 14, 4, 6, 8
 DEEPEST, CHAINS, MOST_BLOCKS = 5, 2**18, 4
 # Numbers in one working array (8 MB), and passes over the features beside a combination.
 CHUNK, PASSES = 2**20, 3
+# Items whose pairs of flips are looked at together.
+ITEMS = 256
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,15 @@ def flip_costs(z: Tensor, field: Tensor, gram: Tensor) -> Tensor:
             costs[:, items] = _chained(sign[:, items], single[:, items], _of_items(few, places))
         return costs
     rows, columns = candidate_pairs(gram)
-    single, sign, least = single[:, near], sign[:, near], costs[:, near]
     coupling = few[rows, columns].unsqueeze(1) if gram.dim() == 2 else few[rows, columns]
-    pair = sign[rows] * sign[columns] * coupling - single[rows] - single[columns]
-    for side in (rows, columns):
-        least.scatter_reduce_(0, side.unsqueeze(1).expand_as(pair), pair, "amin")
-    costs[:, near] = least
+    for places in torch.split(torch.arange(len(near)), ITEMS):  # what is made of so many stays in cache
+        items = near[places]
+        gain, its_sign, least = single[:, items], sign[:, items], costs[:, items]
+        pair = (its_sign[rows] * its_sign[columns]).mul_(coupling if gram.dim() == 2 else coupling[:, places])
+        pair.sub_(gain[rows]).sub_(gain[columns])
+        for side in (rows, columns):
+            least.scatter_reduce_(0, side.unsqueeze(1).expand_as(pair), pair, "amin")
+        costs[:, items] = least
     return costs
 
 
@@ -205,9 +210,10 @@ def near_exact(q: Tensor, field: Tensor, gram: Tensor, size: Size) -> Iterator[P
         items = torch.nonzero(counts == count)[:, 0]
         n_bits = min(count, most)
         for some in torch.split(items, max(1, CHUNK // (2**n_bits * (1 + count - n_bits)))):
-            features = costs[:, some].topk(count if count <= most else len(q), dim=0, largest=False, sorted=False).indices
             if count > most:
-                features = _most_coupled(features, costs, others, some)[:count]
+                features = _most_coupled(costs, others, some, count)
+            else:
+                features = costs[:, some].topk(count, dim=0, largest=False, sorted=False).indices
             part = _posterior(q[:, some], field[:, some], _of_items(others, some), features, some, n_bits)
             q[features, some] = part.marginals
             yield part
@@ -224,17 +230,13 @@ def _among(others: Tensor, features: Tensor) -> Tensor:
     return others[rows, columns] if others.dim() == 2 else others[rows, columns, items]
 
 
-def _most_coupled(features: Tensor, costs: Tensor, others: Tensor, items: Tensor) -> Tensor:
-    """The features of each item, (N, n), those first whose fields move most with the others."""
-    chance = torch.sigmoid(-costs[features, items])
+def _most_coupled(costs: Tensor, others: Tensor, items: Tensor, count: int) -> Tensor:
+    """So many features of each item, (count, n), those first whose fields move most with the others."""
+    chance = torch.sigmoid(-costs[:, items])
     variance = chance * (1 - chance)
     squared = _of_items(others, items) ** 2
-    if others.dim() == 2:
-        spread = torch.zeros_like(costs[:, items]).scatter_(0, features, variance)
-        score = variance * (squared @ spread).gather(0, features)
-    else:
-        score = variance * torch.einsum("ijn,jn->in", _among(squared, features), variance)
-    return features.gather(0, score.argsort(0, descending=True))
+    score = variance * (squared @ variance if others.dim() == 2 else torch.einsum("ijn,jn->in", squared, variance))
+    return score.topk(count, dim=0).indices
 
 
 def _posterior(q: Tensor, field: Tensor, others: Tensor, features: Tensor, items: Tensor, n_bits: int) -> Part:
