@@ -82,7 +82,7 @@ class Fitting:
             intercept=np.zeros(n_targets),
             covariate_weights=np.zeros((len(moments.mean) - n_targets, n_targets)),
             variance=np.ones(n_targets),
-            error_rates=np.full(n_features, self.layer.prior_mean),
+            error_rates=self.layer.rates(n_features).numpy(),
             target_centre=moments.mean[:n_targets],
             target_spread=spread[:n_targets],
             covariate_centre=moments.mean[n_targets:],

@@ -80,4 +80,4 @@ def removal_losses(state: State, data: Data) -> Tensor | None:
     lost: Tensor = state.model.likelihood.lost_by_growth(torch.stack(growth, dim=1), data.observed.sum(0))
     entropy = [entropy_of(state.posterior[:, k : k + 1]) for k in range(len(coefficients))]
     penalty = [float(state.model.features.penalty(state.error_rates[k : k + 1])) for k in range(len(coefficients))]
-    return lost + feature_terms(state, data) + torch.tensor(entropy).to(lost) + torch.tensor(penalty).to(lost)
+    return lost + feature_terms(state, data) + lost.new_tensor(entropy) + lost.new_tensor(penalty)

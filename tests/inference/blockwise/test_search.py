@@ -211,6 +211,7 @@ def test_what_is_not_worth_its_price_goes_in_the_end(blocks: Path, tmp_path: Pat
     assert stand.state.features == (0, 1, 2)
 
 
+@pytest.mark.slow
 def test_rules_bound_what_is_found(blocks: Path) -> None:
     greedy = SearchRules(add=6, cut=0, cycles=1, refit_steps=STEPS, final_steps=4, smallest_gain=-1e9, smallest_worth=0)
     assert len(search_blocks(blocks, greedy, work=blocks.parent / "greedy").fit.features) == 6
@@ -230,6 +231,7 @@ def alike(one: BlockSearch, other: BlockSearch) -> None:
         np.testing.assert_array_equal(other.fit.in_units[name], value)
 
 
+@pytest.mark.slow
 def test_killed_workers_cost_nothing_but_time(blocks: Path, tmp_path: Path, dask: OnDask) -> None:
     here = search_blocks(blocks, RULES, work=tmp_path / "here")
     killed: list[int] = []
@@ -244,6 +246,7 @@ def test_killed_workers_cost_nothing_but_time(blocks: Path, tmp_path: Path, dask
     assert len(killed) == 3
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on(blocks: Path, tmp_path: Path) -> None:
     whole = search_blocks(blocks, RULES, work=tmp_path / "whole")
     told: list[BlockEvent] = []
@@ -278,6 +281,7 @@ def test_questions_chosen_on_a_sample_are_fitted_to_all(blocks: Path, tmp_path: 
     assert sampled(blocks_in(blocks), tmp_path / "all", 800, 0) == blocks_in(blocks)
 
 
+@pytest.mark.slow
 def test_float32_targets_change_nothing_that_matters(many: World, blocks: Path, tmp_path: Path) -> None:
     h, y, x = many
     write_blocks(tmp_path / "single", h, y.astype(np.float32), x.astype(np.float32), rows=190)
