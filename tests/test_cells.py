@@ -71,8 +71,12 @@ def test_values_are_held_in_the_form_that_costs_least(values: list[Any], kind: t
 
 def test_changing_asks_once_for_each_distinct_value() -> None:
     asked: list[str] = []
-    cells = coded(["b", None, "a", "b"]).changed(lambda value: asked.append(value) or value.upper())
-    assert list(cells) == ["B", None, "A", "B"]
+
+    def change(value: str) -> str:
+        asked.append(value)
+        return value.upper()
+
+    assert list(coded(["b", None, "a", "b"]).changed(change)) == ["B", None, "A", "B"]
     assert asked == ["b", "a"]
 
 
