@@ -87,7 +87,9 @@ def item_embeddings(ratings: sparse.csr_array | SpooledMatrix, dimensions: int =
         count = f"{ratings.shape[0]} items by {ratings.shape[1]} users have {rank} independent directions"
         raise OptionError(f"{dimensions} dimensions are too many: the ratings of {count}; ask for at most {rank}")
     scale = np.sqrt(squares)
-    left = np.asarray(ratings @ vectors) / scale if fewer_users else vectors
+    left = vectors
+    if fewer_users and not isinstance(ratings, SpooledMatrix):
+        left = np.asarray(ratings @ vectors) / scale
     return np.ascontiguousarray(left * _signs(left) * scale**alpha)
 
 
