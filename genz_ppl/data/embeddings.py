@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -87,7 +87,9 @@ def item_embeddings(ratings: sparse.csr_array | SpooledMatrix, dimensions: int =
         count = f"{ratings.shape[0]} items by {ratings.shape[1]} users have {rank} independent directions"
         raise OptionError(f"{dimensions} dimensions are too many: the ratings of {count}; ask for at most {rank}")
     scale = np.sqrt(squares)
-    left = np.asarray(cast(Any, ratings) @ vectors) / scale if fewer_users else vectors
+    left = vectors
+    if fewer_users and not isinstance(ratings, SpooledMatrix):
+        left = np.asarray(ratings @ vectors) / scale
     return np.ascontiguousarray(left * _signs(left) * scale**alpha)
 
 

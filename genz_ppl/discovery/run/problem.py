@@ -156,8 +156,8 @@ class Problem:
         """All that is measured on the training and the test items: `measures`, "log_likelihood", the mean over items of
         log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables. As in `evaluate`.
 
-        Until the run is done the log likelihood of more items than `MOST_MEASURED` is that of so many, drawn at random once and
-        for all, and "log_likelihood_items" says so: it takes 400 draws of every item's features.
+        Until the run is done log likelihood and tables of more items than `MOST_MEASURED` are those of so many, drawn at random
+        once and for all, and "log_likelihood_items" says so: they take 400 draws of every item's features.
         """
         state, results = on_cpu(progress), []
         for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
@@ -167,7 +167,8 @@ class Problem:
             found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
             if some is not None:
                 found["log_likelihood_items"] = len(some)
-            results.append(found | self._tables(state, *values, *side[:2]))
+                values = values[0][some], values[1][some]
+            results.append(found | self._tables(state, *values, answers, covariates))
         return results[0], results[1] if progress.tested else _unknown(results[1])
 
     def _tables(
