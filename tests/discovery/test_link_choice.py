@@ -51,7 +51,7 @@ def test_the_folder_says_it_and_is_read_and_resumed(run: Discovery, tmp_path: Pa
     recorded = json.loads((folder / "run.json").read_text())
     assert recorded["settings"]["link"] == "interaction"
     assert recorded["by_folds"] is True
-    assert set(json.loads((folder / "metrics.json").read_text())["links"]) == {"interaction", "neural"}
+    assert set(run.progress.link_scores) == {"interaction", "neural"}
     assert Discovery.load(folder).progress.link_scores == run.progress.link_scores
     steps = 0
 

@@ -265,7 +265,6 @@ class MiningRun:
             "test": _finite(test),
             "n_features": len(progress.active),
             "summary": progress.outcome or None,
-            "links": progress.link_scores or None,
             **_finite(asdict(progress.counters)),  # a cost that is not known is null
             "seconds": round(progress.seconds, 3),
             "status": progress.status,
