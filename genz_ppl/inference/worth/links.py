@@ -93,7 +93,7 @@ class _Folds:
     @property
     def n_inputs(self) -> int:
         """Of a network."""
-        return self.n_covariates + self.state.posterior.shape[1]
+        return int(self.n_covariates + self.state.posterior.shape[1])
 
     def errors(self, predictions: Prediction) -> FloatArray:
         """Of all items, (T, D), each predicted without its fold."""
