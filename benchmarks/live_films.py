@@ -54,7 +54,7 @@ def run(case: tuple[Path, int, dict[str, Any], bool]) -> tuple[float, ...]:
     items = open_source(f"movielens:{folder / 'ml-1m'},items=200,dimensions=32,alpha=0")
     table = Live(folder / "live-films" / "answers.jsonl")
     table.suggested = suggested_in(read_conversations(folder / "live-films" / "conversations.jsonl"))
-    found = discover(items, model=table, seed=seed, **{"max_features": 12, "screen": 80, "suggestions": 20, **options})
+    found = discover(items, model=table, seed=seed, **{"max_features": 12, "screen": 80, "suggestions": 10, **options})
     last, pool = found.curve.iloc[-1], found.progress.pool
     answers = sum(int((entry != -2).sum()) for entry in pool.values())
     row = float(last["test_error"]), answers, len(pool), int(found.features["active"].sum()), float(last["seconds"])

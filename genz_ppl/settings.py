@@ -151,7 +151,7 @@ IN_BLOCKS: dict[str, Any] = {
 }
 # Items that wordings of a served model are compared on, and questions that it suggests at the start, if nothing else is said.
 SCREENED = 80
-SUGGESTED = 20
+SUGGESTED = 10
 
 
 @documented
@@ -242,7 +242,7 @@ class DiscoverSettings:
     suggestions: int | None = setting(
         None,
         "Questions from the task alone that a run starts from and that compete with those mined; 0: none; "
-        "none: 20 with openai:NAME, which knows something of the task, else 0.",
+        "none: 10 with openai:NAME, which knows something of the task, else 0.",
         SEARCH,
         low=0,
     )

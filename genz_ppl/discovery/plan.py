@@ -49,15 +49,15 @@ def plan(
         return outline
     times = (additions, min(additions, usual_additions(settings)), features)
 
-    def parts_of(model: str) -> list[Part]:
-        if not is_served(model):
-            return []
-        served = ModelSettings.from_dict({**model_settings.to_dict(), "model": served_name(model)})
+    def parts_of(served: ModelSettings) -> list[Part]:
         reckoning = Reckoning(items, settings, served, *times)
         return list(reckoning.parts() if brief is None else reckoning.baseline_parts(brief))
 
-    own = parts_of(settings.model)
-    answering = own if not annotators else [part for model in annotators for part in parts_of(model)]
+    def parts_by(model: str) -> list[Part]:
+        return parts_of(replace(model_settings, model=served_name(model))) if is_served(model) else []
+
+    own = parts_by(settings.model) if annotators else parts_of(model_settings)
+    answering = [part for model in annotators for part in parts_by(model)] if annotators else own
     # The model words and describes, and every annotator answers; of images each has its own descriptions, by its miner.
     listed = [part for part in own if not part.name.startswith(ANSWERS)]
     listed += [part for part in answering if part.name.startswith(ANSWERS)]

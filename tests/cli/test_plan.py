@@ -75,14 +75,14 @@ def test_one_line_of_json_says_the_same(genz: Any, table: Path) -> None:
 
 
 def test_suggestions_are_a_part_of_it(genz: Any, table: Path) -> None:
-    """One call for twenty questions, which are answered together as far as a race goes: here on all 32 items."""
+    """One call for ten questions, which are answered together as far as a race goes: here on all 32 items."""
     known, bare = (json.loads(genz("plan", table.name, *each, *SERVED, "--json").out) for each in (BARE, SHORT))
     assert [part["name"] for part in known["parts"]] == ["suggestions", *(part["name"] for part in bare["parts"])]
     assert known["parts"][0]["calls"] == 1
-    assert known["wordings"] == bare["wordings"] + 20
+    assert known["wordings"] == bare["wordings"] + 10
     # At most every wording is asked about every item of training, and a combination of three of them of testing.
-    assert known["answers"] == bare["answers"] + 20 * 32
-    assert known["typical"]["answers"] == bare["typical"]["answers"] + 20 * 32
+    assert known["answers"] == bare["answers"] + 10 * 32
+    assert known["typical"]["answers"] == bare["typical"]["answers"] + 10 * 32
 
 
 def test_a_model_on_this_machine_costs_nothing(genz: Any, table: Path) -> None:

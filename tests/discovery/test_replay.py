@@ -87,7 +87,7 @@ def test_a_served_run_finds_what_the_table_itself_would(
     items, file = things
     run = first[0]
     assert set(TRUE) <= {text.removeprefix("not (").removesuffix(")") for text in run.posterior.columns}
-    plain = discover(items, f"table:{file}", test_at_end=True, suggestions=20, **SETTINGS)
+    plain = discover(items, f"table:{file}", test_at_end=True, suggestions=10, **SETTINGS)
     assert run.features.text.tolist() == plain.features.text.tolist()
     np.testing.assert_allclose(run.posterior, plain.posterior, atol=1e-9)
     assert run.curve.answers_asked.tolist() == plain.curve.answers_asked.tolist()
@@ -212,7 +212,7 @@ def test_the_films_of_a_live_model(data_folder: Path, tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         with FaultServer(replay, record=False) as server:
             run = discover(items, MODEL, model_settings=served(server), store=tmp_path / "a.sqlite", **chosen)
-        plain = discover(items, f"table:{folder / 'answers.jsonl'}", screen=80, suggestions=20, test_at_end=True, **chosen)
+        plain = discover(items, f"table:{folder / 'answers.jsonl'}", screen=80, suggestions=10, test_at_end=True, **chosen)
     assert run.features.text.tolist() == plain.features.text.tolist()
     assert run.curve.test_error.iloc[-1] == pytest.approx(plain.curve.test_error.iloc[-1], abs=1e-9)
     assert replay.new["mine_both"] >= 1

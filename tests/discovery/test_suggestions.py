@@ -77,7 +77,7 @@ def test_only_who_asks_for_suggestions_gets_them(world: tuple[Items, pd.DataFram
 
 
 def test_they_are_a_default_of_models_that_know_something() -> None:
-    assert make_settings("openai:m", {}).suggestions == 20
+    assert make_settings("openai:m", {}).suggestions == 10
     assert make_settings("openai:m", {"suggestions": 0}).suggestions == 0
     assert make_settings("openai:m", {"paper": True}).suggestions == 0
     assert make_settings("rules", {}).suggestions == 0
