@@ -207,7 +207,7 @@ def test_the_films_of_a_live_model(data_folder: Path, tmp_path: Path) -> None:
             other["reply"] for other in conversations if other["messages"] == one["messages"]
         }
     assert replay.new.total() == 0
-    chosen: dict[str, Any] = {"max_features": 4, "cycles": 1, "seed": 0}
+    chosen: dict[str, Any] = {"max_features": 8, "add": 8, "cycles": 1, "seed": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with FaultServer(replay, record=False) as server:
