@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from genz_ppl.data import open_like, open_source, ratings
 from genz_ppl.data.embeddings import item_embeddings, ratings_matrix
 from genz_ppl.data.netflix import netflix_items, read_ratings, training_files
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.types import IntArray
 
 # Film: user and rating. Film 3 has most, 1 and 4 as many as each other, 2 one.
 FILMS = {
@@ -63,11 +65,16 @@ def test_one_file_a_film_is_the_same(folder: Path, tmp_path_factory: pytest.Temp
     assert open_like(source, open_source(source).schema).fingerprint() == open_source(source).fingerprint()
 
 
+def matrix_of(folder: Path) -> tuple[IntArray, Any]:
+    """What the files hold, as one matrix in memory."""
+    return read_ratings(training_files(folder))
+
+
 @pytest.mark.parametrize("block", [64, 100, 257])
 def test_films_that_lie_across_the_pieces_read_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    whole = read_ratings(training_files(folder))
+    whole = matrix_of(folder)
     monkeypatch.setattr(ratings, "_BLOCK", block)
-    ids, pieces = read_ratings(training_files(folder))
+    ids, pieces = matrix_of(folder)
     np.testing.assert_array_equal(ids, whole[0])
     np.testing.assert_array_equal(pieces.toarray(), whole[1].toarray())
     # Users in the order of their numbers: 7, 12, 30878, 1488844, 2649429.
@@ -76,7 +83,7 @@ def test_films_that_lie_across_the_pieces_read_at_once(folder: Path, monkeypatch
 
 def test_a_film_that_nobody_rated_and_blank_lines(folder: Path) -> None:
     (folder / "combined_data_1.txt").write_text(f"\n{lines(1)}\n5:\n\n{lines(2)}\n")
-    ids, matrix = read_ratings(training_files(folder))
+    ids, matrix = matrix_of(folder)
     assert ids.tolist() == [1, 5, 2, 3, 4]
     assert np.diff(matrix.indptr).tolist() == [3, 0, 1, 5, 3]
 

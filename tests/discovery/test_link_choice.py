@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,7 @@ def test_a_run_goes_on_with_products_where_folds_speak_for_them(run: Discovery) 
 
 
 def test_the_folder_says_it_and_is_read_and_resumed(run: Discovery, tmp_path: Path) -> None:
+    assert run.directory is not None
     folder = run.directory.path
     recorded = json.loads((folder / "run.json").read_text())
     assert recorded["settings"]["link"] == "interaction"
@@ -95,5 +97,5 @@ def test_who_chooses_a_link_has_it() -> None:
         (PAPER, "gaussian", False),
     ],
 )
-def test_where_it_is_open(settings: dict[str, object], likelihood: str, is_open: bool) -> None:
+def test_where_it_is_open(settings: dict[str, Any], likelihood: str, is_open: bool) -> None:
     assert may_choose_link(DiscoverSettings(**settings), likelihood) is is_open
