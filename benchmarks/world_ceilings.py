@@ -54,7 +54,8 @@ def fitted(kind: str, columns: Values, y: Values, start: Tensor | None = None) -
     for _ in range(8):
         leaf = flat.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(lost(leaf), leaf)
-        step = torch.linalg.solve(torch.autograd.functional.hessian(lost, flat), slope)
+        curvature = torch.autograd.functional.hessian(lost, flat)  # type: ignore[no-untyped-call]  # torch has no types for it
+        step = torch.linalg.solve(curvature, slope)
         size = 1.0
         while float(lost(flat - size * step)) > float(lost(flat)) + 1e-9 and size > 1e-3:
             size /= 2
@@ -68,7 +69,7 @@ def path(kind: str, columns: Values, y: Values) -> list[tuple[int, float]]:
     """Columns in the order in which each raises the likelihood most, with what it adds, at most `MOST`; by scores, then fits."""
     chosen: list[int] = []
     found, base = fitted(kind, np.ones((len(y), 1)), y)
-    steps = []
+    steps: list[tuple[int, float]] = []
     while len(steps) < MOST:
         design = np.column_stack([np.ones(len(y)), columns[:, chosen]])
         eta = (torch.from_numpy(design) @ found).requires_grad_(True)
@@ -105,9 +106,11 @@ def by_folds(kind: str, columns: Values, y: Values, seed: int) -> int:
 def predicted(kind: str, eta: Values) -> Values:
     """Mean counts, (T, 1), or chances of the classes in their order, (T, L)."""
     if kind in ("poisson", "negative_binomial"):
-        return np.exp(eta)
-    odds = np.exp(np.column_stack([np.zeros(len(eta)), eta]))
-    return odds / odds.sum(1, keepdims=True)
+        counts: Values = np.exp(eta)
+        return counts
+    odds: Values = np.exp(np.column_stack([np.zeros(len(eta)), eta]))
+    shares: Values = odds / odds.sum(1, keepdims=True)
+    return shares
 
 
 def by_bayes(kind: str, answers: Values, values: Values, signal: Values) -> Values:
@@ -143,7 +146,7 @@ def shares(kind: str, seed: int, n_items: int) -> dict[str, tuple[float, float, 
         "selected, at the level of chance": [j for j, _ in steps[:paid]],
         "selected, by folds": [j for j, _ in steps[: by_folds(kind, answers[split.train], y, seed)]],
     }
-    found = {}
+    found: dict[str, tuple[float, float, float]] = {}
     for way, chosen in ways.items():
         design = np.column_stack([np.ones(len(items)), answers[:, chosen]])
         coefficients = fitted(kind, design[split.train], y)[0].numpy()

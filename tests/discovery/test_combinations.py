@@ -57,7 +57,8 @@ def rules_apart(signal: float, rows: int = 500) -> pd.DataFrame:
     """y is higher by the signal where any of three pairs of fields is all yes."""
     random = np.random.default_rng(5)
     fields = random.random((rows, 6)) < 0.35
-    y = signal * fields.reshape(rows, 3, 2).all(2).any(1) + random.normal(size=rows)
+    pairs = np.asarray(fields.reshape(rows, 3, 2).all(axis=2))
+    y = signal * pairs.any(axis=1) + random.normal(size=rows)
     columns = {f"field{number}": np.where(column, "yes", "no") for number, column in enumerate(fields.T)}
     return pd.DataFrame({"key": [f"k{row}" for row in range(rows)], **columns, "y": y})
 
