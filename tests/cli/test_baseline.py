@@ -41,6 +41,7 @@ def test_the_binary_numbers(genz: Any) -> None:
         "items.parquet",
         "metrics.json",
         "run.json",
+        "split.parquet",
         "state.safetensors",
     ]
     curve = pd.read_csv("out/curve.csv", keep_default_na=False)

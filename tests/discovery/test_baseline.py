@@ -139,8 +139,9 @@ def test_the_split_and_the_scaling_are_those_of_discover(items: Items, tmp_path:
     baseline(items, Asker(), seed=4, test_fraction=0.3, out=tmp_path / "baseline")
     discover(items, seed=4, test_fraction=0.3, cycles=1, add=1, cut=0, out=tmp_path / "fit")
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("baseline", "fit")]
-    for entry in ("split", "scaling", "content", "fingerprint", "schema"):
+    for entry in ("items", "scaling", "fingerprint", "schema"):
         assert records[0][entry] == records[1][entry]
+    assert len({(tmp_path / name / "split.parquet").read_bytes() for name in ("baseline", "fit")}) == 1
 
 
 @pytest.mark.slow

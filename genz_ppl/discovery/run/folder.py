@@ -94,7 +94,9 @@ class AnyDirectory(Generic[Record]):
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write a step boundary, what of it has changed: first the state, then its views."""
         for name, content in files.items():
-            if not self._holds(name, content):
+            if self._holds(name, content):
+                (self.path / f"{name}.partial").unlink(missing_ok=True)
+            else:
                 self.replace(name, content)
 
     def _holds(self, name: str, content: bytes) -> bool:
