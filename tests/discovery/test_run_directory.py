@@ -52,7 +52,7 @@ def test_the_files_are_those_of_the_contract(items: Items, tmp_path: Path) -> No
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics) == {
         *("train", "test", "n_features", "answers_asked", "proposals_asked", "calls"),
-        *("tokens_in", "tokens_out", "cost", "seconds", "status", "summary", "links"),
+        *("tokens_in", "tokens_out", "cost", "seconds", "status", "summary"),
     }
     assert set(metrics["test"]) == {"r2", "median_absolute_error", "rmse", "log_likelihood"}
     assert metrics["n_features"] == features["active"].sum() == curve["n_features"].iloc[-1]
