@@ -15,16 +15,7 @@ from pyarrow import parquet
 
 from genz_ppl.data.embeddings import ratings_matrix
 from genz_ppl.data.items import Items
-from genz_ppl.data.ratings import (
-    LARGEST_ID,
-    Column,
-    Layout,
-    Rated,
-    check_numbers,
-    dimension_names,
-    read_names,
-    stream_ratings,
-)
+from genz_ppl.data.ratings import LARGEST_ID, Column, Layout, Rated, check_numbers, dimension_names, read_names, stream_ratings
 from genz_ppl.data.reading import read_table as read_source
 from genz_ppl.data.spooled import Batch, RatedTwiceError, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, number, shorten

@@ -12,16 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genz_ppl.data.items import Items
-from genz_ppl.data.ratings import (
-    LARGEST_ID,
-    Column,
-    Layout,
-    Rated,
-    check_numbers,
-    dimension_names,
-    read_names,
-    stream_ratings,
-)
+from genz_ppl.data.ratings import LARGEST_ID, Column, Layout, Rated, check_numbers, dimension_names, read_names, stream_ratings
 from genz_ppl.data.spooled import Batch, SpooledMatrix, gathered
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.errors import InputError

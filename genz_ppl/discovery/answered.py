@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -86,10 +87,15 @@ def search_answered(
     asked = {"columns": asdict(columns), "rules": asdict(rules), "sample": sample, "seed": seed, "prior": error_rate_prior}
     tested = [] if test is None else parts_in(test)
     mark = digest_of([asked, marks_of(parts), marks_of(tested)])
-    _check_folder(folder, mark)
-    sides = {"train": _blocks(source, folder / "working" / "train", columns)}
-    if test is not None:
-        sides["test"] = _blocks(test, folder / "working" / "test", columns)
+    fresh = _begun(folder, mark)
+    try:
+        sides = {"train": _blocks(source, folder / "working" / "train", columns)}
+        if test is not None:
+            sides["test"] = _blocks(test, folder / "working" / "test", columns)
+    except InputError:
+        if fresh:  # nothing was done: the same folder may be named again
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     found = search_blocks(sides["train"], rules, runner, folder / "working" / "search", sample, error_rate_prior, on_event, seed)
     measured = {side: measure_blocks(found.fit, blocks, runner, seed) for side, blocks in sides.items()}
     features = feature_table(found, column_names(sides["train"]))
@@ -150,20 +156,25 @@ def _blocks(source: str | Path, folder: Path, columns: AnsweredColumns) -> Path:
     return folder
 
 
-def _check_folder(folder: Path, mark: str) -> None:
-    """Begin a folder, or go on with one of the same search. Raises OptionError for any other."""
+def _begun(folder: Path, mark: str) -> bool:
+    """Begin a folder, True, or go on with one of the same search, False. Raises OptionError for any other."""
     noted = folder / SEARCH_FILE
     if noted.exists():
-        said = noted.read_text()
-        if mark not in said:
+        try:
+            said = json.loads(noted.read_text(encoding="utf-8"))
+            known, status = said["mark"], said["status"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise OptionError(f"--out {folder}: {SEARCH_FILE} cannot be read; name a new folder") from None
+        if known != mark:
             raise OptionError(f"--out {folder}: holds another search, or its files have changed; name a new folder")
-        if '"done"' in said:
+        if status == "done":
             raise OptionError(f"--out {folder}: holds this search, done; name a new folder to do it again")
-        return
+        return False
     if folder.exists() and any(folder.iterdir()):
         raise OptionError(f"--out {folder}: is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     _note(folder, mark, "running", {})
+    return True
 
 
 def _note(folder: Path, mark: str, status: str, asked: dict[str, Any]) -> None:

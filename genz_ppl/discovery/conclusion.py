@@ -13,7 +13,7 @@ from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.feature_effects import feature_effects
 from genz_ppl.inference.posterior import FittedItems
-from genz_ppl.inference.state import Data
+from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.optimism import optimism
 from genz_ppl.inference.worth.prune import removals
@@ -36,11 +36,14 @@ def note_gains(progress: Progress, data: Data, steps: int) -> None:
         record.gain = whole - removal.bound
 
 
-def widen_noise(progress: Progress, data: Data, seed: int) -> float:
-    """Give the model the noise of new items, not that of the items which its questions were chosen on; their `optimism`."""
-    columns = [unpack(entry) for entry in progress.pool.values()]
-    ratio = optimism(progress.state, data, np.stack(columns, axis=1), seed) if columns else 1.0
-    progress.state.model.likelihood.widen(ratio)
+def widen_noise(progress: Progress, data: Data, seed: int, state: State | None = None) -> float:
+    """Give the model the noise of new items, not that of the items which its questions were chosen on; their `optimism`.
+
+    state: another fit of the run's questions to these data; None: the run's own.
+    """
+    state, columns = progress.state if state is None else state, [unpack(entry) for entry in progress.pool.values()]
+    ratio = optimism(state, data, np.stack(columns, axis=1), seed) if columns else 1.0
+    state.model.likelihood.widen(ratio)
     return ratio
 
 

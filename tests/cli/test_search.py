@@ -28,6 +28,7 @@ def parts() -> Path:
     frame[:400].to_parquet("parts/a.parquet")
     frame[400:700].to_parquet("parts/b.parquet")
     frame[700:].to_parquet("test.parquet")
+    frame[:9].assign(**{"q3 is it?": [1.0, 3.0, *[0.0] * 7]}).to_parquet("bad.parquet")
     return Path("parts")
 
 
@@ -101,6 +102,7 @@ def test_a_search_that_was_stopped_goes_on(genz: Any, parts: Path, monkeypatch: 
         (("parts", "--out", "out", "--question", "q*", "--target", "z"), "expected a column 'z', found none"),
         (("parts", "--out", "out", *COLUMNS, "--target", "q0 is it?"), "'q0 is it?': is named twice"),
         (("parts", "--out", "out", "--question", "id", "--target", "y0"), "expected answers 1 and 0, or true and false"),
+        (("bad.parquet", "--out", "out", *COLUMNS), "bad.parquet: row 2, column 'q3 is it?': expected 1, 0 or nothing, found 3"),
         (("none", "--out", "out", *COLUMNS), "expected a .parquet file, or a folder of them, found none"),
         (("parts", "--out", "parts", *COLUMNS), "--out parts: is not empty"),
         (("parts", "--out", "out", *COLUMNS, "--add", 0), "--add: expected a whole number of at least 1"),
@@ -111,6 +113,7 @@ def test_what_cannot_be_searched_is_refused(genz: Any, parts: Path, arguments: t
     outcome = genz("search", *arguments)
     assert outcome.code == 2
     assert expected in outcome.message
+    assert not Path("out").exists()  # so that it may be named again
 
 
 def test_a_folder_of_another_search_is_left_alone(genz: Any, parts: Path) -> None:

@@ -14,7 +14,7 @@ from genz_ppl.data import Items
 from genz_ppl.data.embeddings import item_embeddings
 from genz_ppl.data.sources import RatingTable, open_ratings, open_source
 from genz_ppl.data.values import shorten
-from genz_ppl.discovery.run.progress import unpack
+from genz_ppl.discovery.conclusion import widen_noise
 from genz_ppl.discovery.view import RunView
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.inference.fit import fit
@@ -22,7 +22,6 @@ from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.ratings.fold_in import Factors, HeldWeights, Weights, fold_in
 from genz_ppl.inference.ratings.gaussian_posterior import GaussianPosterior
 from genz_ppl.inference.ratings.warm_start import WarmStart, residual_covariance
-from genz_ppl.inference.worth.optimism import optimism
 from genz_ppl.settings import FitSettings
 from genz_ppl.types import FloatArray, IntArray
 
@@ -55,8 +54,7 @@ class RatedRun:
     factors: of all items' ratings. rows: id to row of the matrix, users: number of the user to its column. warm: see `WarmStart`.
     stretch: (D,): an item's embedding by the embedding folded in with the item taken out, by least squares on training items;
     1 in the first dimensions, more in the last, which owe most to single items. errors: (D, D), covariance of what predictions
-    miss on training items. sd: (D,), root mean square of the predictive standard deviations there. predict: see
-    `predictor`.
+    miss on training items. sd: (D,), root mean square of the predictive standard deviations there. predict: see `predictor`.
     """
 
     run: RunView
@@ -200,10 +198,8 @@ def predictor(run: RunView, train: Items) -> tuple[Predictor, float]:
     answers = run.answers(train)
     found = fit(answers, train.targets, train.covariates, steps=settings.final_steps, **given)
     tensors = (torch.tensor(part) for part in (answers, train.covariates, train.targets))
-    wordings = np.stack([unpack(entry) for entry in run.progress.pool.values()], axis=1)
     with isolated(settings.seed):
-        ratio = optimism(found.state, found.scaling.data(*tensors), wordings, settings.seed)
-        found.state.model.likelihood.widen(ratio)
+        ratio = widen_noise(run.progress, found.scaling.data(*tensors), settings.seed, found.state)
 
     def predict(items: Items) -> tuple[FloatArray, FloatArray]:
         outcome = found.predict_interval(run.answers(items), items.covariates)

@@ -61,7 +61,7 @@ def settings_form(kind: type[DiscoverSettings] | type[PairSettings], **entries: 
 
 def given_settings(read: BaseModel) -> dict[str, Any]:
     """Settings of a search as they were given, if they are such."""
-    # What is None is not written down, and of two kinds of items that is what a direction has always been.
+    # A direction is nothing that a search of two kinds of items is given.
     given = {name: value for name, value in EARLIER.items() if name != "direction"} | dict(read)
     DiscoverSettings(**{name: value for name, value in given.items() if name in DiscoverSettings.__dataclass_fields__})
     return given

@@ -80,21 +80,38 @@ def _read(parts: Sequence[Path], names: dict[str, Sequence[str]]) -> Iterator[pa
             lacking = [name for name in wanted if name not in file.schema_arrow.names]
             if lacking:
                 raise InputError(f"{part}: expected a column {lacking[0]!r}, found none; name columns that all parts have")
+            before = 0
             for batch in file.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(wanted)), use_threads=False):
                 columns = {
-                    f"{kind}_{number}": _column(part, name, batch.column(name), kind)
+                    f"{kind}_{number}": _column(part, name, batch.column(name), kind, before)
                     for kind, some in names.items()
                     for number, name in enumerate(some)
                 }
                 yield pa.table(columns)
+                before += len(batch)
 
 
-def _column(part: Path, name: str, values: pa.Array, kind: str) -> pa.Array:
+def _column(part: Path, name: str, values: pa.Array, kind: str, before: int) -> pa.Array:
+    """As a block has it. before: how many rows of the part come before these."""
     numeric = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
     if kind != KINDS[0]:
         if not numeric:
             raise InputError(f"{part}: column {name!r}: expected numbers, found {values.type}; name another column")
-        return pc.cast(values, pa.float32(), safe=False)
+        numbers = pc.cast(values, pa.float32(), safe=False)
+        _refuse(part, name, values, pc.is_finite(numbers), before, "a finite number", "fill it in, or leave the row out")
+        return numbers
     if not numeric and not pa.types.is_boolean(values.type):
         raise InputError(f"{part}: column {name!r}: expected answers 1 and 0, or true and false, found {values.type}")
+    answers = pc.cast(values, pa.float32(), safe=False)
+    fits = pc.or_kleene(pc.is_null(answers, nan_is_null=True), pc.or_kleene(pc.equal(answers, 1.0), pc.equal(answers, 0.0)))
+    _refuse(part, name, values, fits, before, "1, 0 or nothing", "correct the cell")
     return values if pa.types.is_floating(values.type) else pc.cast(values, pa.int8(), safe=False)
+
+
+def _refuse(part: Path, name: str, values: pa.Array, fits: pa.Array, before: int, expected: str, remedy: str) -> None:
+    """Raise InputError for the first value that does not fit; nothing there does not, unless `fits` says so."""
+    wrong = pc.index(pc.fill_null(fits, False), False).as_py()
+    if wrong >= 0:
+        found = values[wrong].as_py()
+        shown = "nothing" if found is None else f"{found:g}"
+        raise InputError(f"{part}: row {before + wrong + 1}, column {name!r}: expected {expected}, found {shown}; {remedy}")

@@ -70,6 +70,23 @@ def test_tables_that_are_no_blocks_are_refused(table: pd.DataFrame, tmp_path: Pa
         blocks_from(source, out, ["big?"], ["price"])
 
 
+@pytest.mark.parametrize(
+    ("column", "wrong", "expected"),
+    [
+        ("big?", 2.0, "row 300, column 'big\\?': expected 1, 0 or nothing, found 2"),
+        ("price", np.nan, "row 300, column 'price': expected a finite number, found nothing"),
+        ("area", np.inf, "row 300, column 'area': expected a finite number, found inf"),
+    ],
+)
+def test_a_wrong_cell_is_named_by_its_file_row_and_column(
+    table: pd.DataFrame, tmp_path: Path, column: str, wrong: float, expected: str
+) -> None:
+    table.loc[299, column] = wrong
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=64)
+    with pytest.raises(InputError, match=f"t.parquet: {expected}"):
+        blocks_from(tmp_path / "t.parquet", tmp_path / "out", ["old?", "red?", "big?"], ["price", "age"], ["area"])
+
+
 def test_predictions_are_those_in_memory(tmp_path: Path, dask: OnDask) -> None:
     h, y, x = made(1000, 4, 2)
     write_blocks(tmp_path / "train", h[:600], y[:600], x[:600], rows=250)
