@@ -41,7 +41,7 @@ def read_separated(content: bytes, separator: str) -> tuple[list[str], list[pyar
         )
     except (pyarrow.ArrowException, ValueError, OverflowError):
         return None
-    if [column[0].as_py() for column in table.columns] != header or table.num_rows < 2:
+    if table.num_rows < 2 or [column[0].as_py() for column in table.columns] != header:
         return None
     return header, [column.slice(1) for column in table.columns]
 

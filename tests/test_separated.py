@@ -28,6 +28,7 @@ def read_by_python(text: str, separator: str) -> list[list[str]] | None:
 @example('a\n""\n\nb', ",")
 @example('a,b\n1,"x"y"\n', ",")
 @example('a,b\n1,5" pipe 3"\n', ",")
+@example("\ufeff\n", ",")
 def test_files_are_read_as_python_reads_them_or_not_at_all(text: str, separator: str) -> None:
     found = read_separated(text.encode(), separator)
     if found is not None:
