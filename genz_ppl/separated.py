@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 
@@ -19,10 +20,11 @@ def read_separated(content: bytes, separator: str) -> tuple[list[str], list[pyar
     """The header and the columns (large_string, the cells as they are written, "" where empty) of UTF-8 text without a mark.
 
     Blank lines are passed over, as by `csv`. None for a file that has to be read with more care: single quotes inside of cells,
-    rows of different lengths, other characters at the end of lines, a separator beyond ASCII, no row at all.
+    rows of different lengths, other ends of lines, a separator beyond ASCII, a mark of byte order, no row at all.
     """
     if (
         not separator.isascii()
+        or content.startswith(codecs.BOM_UTF8)
         or separator in "\r\n"
         or not _has_plain_lines(content)
         or not _has_plain_quotes(content, separator)
