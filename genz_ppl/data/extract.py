@@ -64,22 +64,29 @@ def are_words(table: Table, columns: Sequence[str]) -> bool:
     return True
 
 
-def classes(table: Table, columns: Sequence[str], ids: Sequence[object], required: bool) -> tuple[tuple[str, ...], ...]:
+def classes(
+    table: Table, columns: Sequence[str], ids: Sequence[object], required: bool, *, found: bool = False
+) -> tuple[tuple[str, ...], ...]:
     """The sorted distinct labels of each column. required: raises InputError for too many and for binary data.
+
+    found: they were taken for classes since they are words, nobody asked for it.
 
     Too many are more than 100, and with ten rows or more, more than one for every two rows.
     """
     most = min(MOST_CLASSES, len(ids) // 2 if len(ids) >= 10 else MOST_CLASSES)
-    found = []
+    every = []
     for column in columns:
         labels = sort_labels(name for name in _labels(table, column, ids, lenient=not required) if name is not None)
         if required and len(labels) > most:
-            raise InputError(
-                f"{table.name}: target {shorten(column)} has {len(labels)} different labels, more than {most}: "
-                "it looks like numbers or ids; drop classes=True (--likelihood on the command line)"
+            advice = (
+                f"classes would be {most} at the most, and texts such as {shorten(labels[0])} are no numbers; "
+                "name another column with --target, or write it as numbers or in fewer classes"
+                if found
+                else f"more than {most}: it looks like numbers or ids; drop classes=True (--likelihood on the command line)"
             )
-        found.append(labels)
-    return tuple(found)
+            raise InputError(f"{table.name}: target {shorten(column)} has {len(labels)} different labels, {advice}")
+        every.append(labels)
+    return tuple(every)
 
 
 def targets(table: Table, schema: Schema, ids: Sequence[object], required: bool) -> FloatArray:

@@ -294,7 +294,7 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
     has_targets = bool(schema.target) and set(schema.target) <= set(table.columns)
     wanted = roles.get("classes")
     if has_targets and (wanted is True or (wanted == BY_WORDS and extract.are_words(table, schema.target))):
-        schema = replace(schema, classes=extract.classes(table, schema.target, ids, required))
+        schema = replace(schema, classes=extract.classes(table, schema.target, ids, required, found=wanted == BY_WORDS))
     targets = extract.targets(table, schema, ids, required) if has_targets else None
     items = Items(
         items=extract.items(table, schema, ids),

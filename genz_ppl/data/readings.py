@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.compute
 
 from genz_ppl.cells import Cells, NumberCells, TextCells, bytes_of, cells_of, is_dated
-from genz_ppl.data.columns import Roles, Schema, as_names
+from genz_ppl.data.columns import BY_WORDS, Roles, Schema, as_names
 from genz_ppl.data.dates import ISO, ISO_TIME, format_of, read_date, readings_of
 from genz_ppl.data.styles import LONGEST_NUMBER, PLAIN, NumberStyle, is_gap, likeliest_style, rivals
 from genz_ppl.data.table import Table
@@ -48,7 +48,8 @@ def read_columns(table: Table, schema: Schema, roles: Roles) -> tuple[Table, Sch
     """
     known = dict(schema.readings) | dict.fromkeys(as_names(roles.get("as_text")), TEXT)
     as_number, required = as_names(roles.get("as_number")), roles.get("require_target", True)
-    computed = (*schema.covariates, *(() if schema.classes or roles.get("classes") else schema.target))
+    by_words = roles.get("classes") == BY_WORDS
+    computed = (*schema.covariates, *(() if schema.classes or (roles.get("classes") and not by_words) else schema.target))
     read: dict[str, Found] = {}
     for column in dict.fromkeys((*schema.readable, *computed)):
         if column not in table.columns or (column not in schema.readable and table.is_binary(column)):
@@ -63,8 +64,11 @@ def read_columns(table: Table, schema: Schema, roles: Roles) -> tuple[Table, Sch
         except InputError:
             if required or column not in schema.target:
                 raise
+    if by_words:  # a target is classes unless all its words are numbers in some style
+        kept = {*schema.readable, *schema.covariates}
+        read = {column: found for column, found in read.items() if column in kept or _is_styled(found.reading)}
     readings = tuple((column, found.reading) for column, found in read.items() if found.reading is not None)
-    styled = frozenset(column for column, reading in readings if reading != PLAIN.written and NumberStyle.from_written(reading))
+    styled = frozenset(column for column, reading in readings if _is_styled(reading))
     for column, found in read.items():
         # What is computed with must be numbers: other cells will be refused, or do not matter.
         if found.note and (column in styled or column not in computed):
@@ -88,6 +92,11 @@ def check_readings(known: Schema, found: Schema, name: str) -> None:
 
 def _kind(reading: str) -> str:
     return "numbers" if NumberStyle.from_written(reading) else "dates" if "%" in reading else reading
+
+
+def _is_styled(reading: str | None) -> bool:
+    """Whether a reading is of numbers that are not written plainly."""
+    return reading is not None and reading != PLAIN.written and NumberStyle.from_written(reading) is not None
 
 
 def _found(table: Table, column: str, computed: bool) -> Found:

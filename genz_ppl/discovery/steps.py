@@ -12,6 +12,7 @@ from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.output import plural
 from genz_ppl.settings import DiscoverSettings
 
+_DISCARDED_SHOWN = 3
 _VERBS = {"add": "found", "prune": "pruned", "discard": "discarded", "final": "done"}
 # Of the learning curve, what a log entry says of the model as it stands.
 _FITTED = ("n_features", "bound", "train_error", "test_error", "metric")
@@ -49,10 +50,15 @@ def last_change(progress: Progress) -> str:
 
 def step_line(progress: Progress, settings: DiscoverSettings) -> str:
     """ "step 3 of at most 80, cycle 1 of 10, 2 features, rmse: train 0.1, test 0.2; 43 calls; 0:12; found: it is red"."""
-    counters = progress.counters
+    counters, rows = progress.counters, _rows(progress)
     cost = f", {counters.cost:.2g} dollars" if counters.cost > 0 else ""
     asked = f"; {counters.calls} call{'' if counters.calls == 1 else 's'}{cost}" if counters.tokens_in else ""
-    changed = [f"; {_VERBS[row['event']]}{': ' * bool(row['feature'])}{row['feature']}" for row in _rows(progress)]
+    changed = [
+        f"; {_VERBS[row['event']]}{': ' * bool(row['feature'])}{row['feature']}" for row in rows if row["event"] != "discard"
+    ]
+    if discarded := [row["feature"] for row in rows if row["event"] == "discard"]:
+        more = len(discarded) - _DISCARDED_SHOWN
+        changed.append(f"; discarded: {', '.join(discarded[:_DISCARDED_SHOWN])}" + f" and {more} more" * (more > 0))
     most = max(planned_steps(settings), progress.step)
     where = f"step {progress.step} of at most {most}, {position(progress, settings)}"
     return f"{where}{asked}; {duration(progress.seconds)}{''.join(changed)}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from genz_ppl.cli.sources import open_items, reopen_items
 from genz_ppl.data import Items, Schema, open_like, open_source
-from genz_ppl.errors import GenzError, InputError, OptionError
+from genz_ppl.errors import GenzError, GenzWarning, InputError, OptionError
 
 NAN = math.nan
 # Words without a dot: "1.0" would be the class "1".
@@ -32,6 +32,40 @@ def fails(error_type: type[GenzError], call: Callable[[], object]) -> str:
         call()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["€1,318.25", "€437.93", "€500"], [1318.25, 437.93, 500.0]),
+        (["12 %", "13.5 %", None], [12.0, 13.5, NAN]),
+        (["3,5", "4,25", "1,0"], [3.5, 4.25, 1.0]),
+        (["2 rooms", "3 rooms", "3 rooms"], [2.0, 3.0, 3.0]),
+    ],
+)
+def test_numbers_with_units_are_no_classes_where_nobody_asked_for_some(cells: list[Any], expected: list[float]) -> None:
+    with pytest.warns(GenzWarning, match="column 'y' is read as numbers"):
+        items = read(cells, classes="auto")
+    assert items.class_names == ()
+    same(items.targets, expected)
+    assert read(cells).class_names != ()  # they are where they are asked for
+    again = Items.from_frame(
+        pd.DataFrame({"a": ["new"], "y": cells[:1]}), require_target=False, readings=items.schema.readings, target="y"
+    )
+    same(again.targets, expected[:1])
+
+
+@pytest.mark.parametrize("cells", [["grade 1", "grade 2"], ["yes", "no"], ["Q1", "Q2"], ["2024-01-01", "2024-02-01"]])
+def test_words_are_classes_where_nobody_asked_for_some(cells: list[Any]) -> None:
+    items = read(cells, classes="auto")
+    assert items.class_names == (tuple(sorted(cells)),)
+    assert dict(items.schema.readings).keys() == {"a"}
+
+
+def test_too_many_words_are_neither_numbers_nor_classes() -> None:
+    said = fails(InputError, lambda: read([f"word {letter}" for letter in "abcdefghijkl"], classes="auto"))
+    assert "target 'y' has 12 different labels, classes would be 6 at the most, and texts such as 'word a' are no numbers" in said
+    assert "classes=True" not in said
 
 
 def same(targets: np.ndarray | None, expected: list[float]) -> None:

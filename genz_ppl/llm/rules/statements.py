@@ -74,13 +74,15 @@ def _stated(
     named: Iterable[tuple[str, int]],
     state: Callable[[str], Predicate],
     valid: BoolArray | None = None,
+    least: int = 2,
 ) -> Iterator[Statements]:
-    """Statements that some but not all items meet, often enough. named: what is stated, with each item that it is true of."""
+    """Statements that some but not all items meet, at least `least` where many are shown. named: what is stated, with each item
+    that it is true of."""
     sets: dict[str, list[int]] = {}
     for name, index in named:
         sets.setdefault(name, []).append(index)
     shown = len(column.values)
-    least = 1 if shown <= FEW_SHOWN else 2
+    least = 1 if shown <= FEW_SHOWN else least
     names = [name for name, members in sets.items() if least <= len(members) < shown]
     truth = np.zeros((len(names), shown), dtype=np.bool_)
     for row, name in enumerate(names):
@@ -92,7 +94,8 @@ def _stated(
 
 def _equalities(column: Column) -> Iterator[Statements]:
     short = ((text, i) for i, text in enumerate(column.texts) if text.strip() and text.count(" ") < LONGEST_VALUE)
-    return _stated(Kind.EQUALITY, column, short, lambda value: Equals(column.name, value))
+    measured = column.numbers is not None and column.integers is None  # two such numbers are the same by chance now and then
+    return _stated(Kind.EQUALITY, column, short, lambda value: Equals(column.name, value), least=3 if measured else 2)
 
 
 def _thresholds(column: Column) -> Iterator[Statements]:
