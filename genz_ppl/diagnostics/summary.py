@@ -90,7 +90,7 @@ class Summary:
         word = "less" if self.improvement >= 0 else "more"
         sign = 1 if self.improvement >= 0 else -1
         low, high = sorted((sign * self.lower, sign * self.upper))
-        return f" ({100 * abs(self.improvement):.0f} % {word}, 90 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        return f" ({100 * abs(self.improvement):.0f} % {word}, 90 % interval {100 * low:z.0f} to {100 * high:z.0f} %)"
 
 
 def shown(value: float) -> str:
