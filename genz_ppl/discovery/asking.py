@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, doubling
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, growing
 from genz_ppl.settings import DiscoverSettings
 
 # The tokens of so many items, at the most or likely.
 Weigh = Callable[[int], float]
-# Of a typical run: the share of its additions that are made; of waves tried until one is won, of wordings left after each round,
-# of races that are won; of additions those with a race where there is screening; and of the others those in which a wording of
-# the pool gets the rest of its answers.
-MADE, TRIED, LEFT, WON, MINED, RECALLED = 0.9, 0.7, 0.5, 0.6, 0.7, 0.2
+# Of a typical run, by those on films: the share of its additions that are made; of waves tried until one is won, of wordings left
+# after each round, of races that are won; of additions those with a race where there is screening, without suggestions and with
+# them; and of the others those in which a wording of the pool gets the rest of its answers.
+MADE, TRIED, LEFT, WON, MINED, MINED_BESIDE, RECALLED = 0.9, 0.2, 0.5, 0.9, 0.5, 0.25, 0.25
 # Items of the first round of a race: the fewer, the sharper the split.
 FIRST_ROUNDS = range(int(FIRST_ROUND * FEWER), FIRST_ROUND + 1)
 # Doublings of a race beyond which there is no table of items.
@@ -195,7 +195,7 @@ def races(settings: DiscoverSettings, n_races: int, wordings: int, suggested: in
 def race_courses(settings: DiscoverSettings, n_items: int, care: int) -> list[list[int]]:
     """The rounds that a race may have: with how many items it begins depends on how sharp the split is."""
     last = (settings.screen or 1) * 2**care
-    return [doubling(first * (2 if care else 1), last, n_items) for first in FIRST_ROUNDS]
+    return [growing(first * (2 if care else 1), last, n_items) for first in FIRST_ROUNDS]
 
 
 def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, batches: Batches, weigh: Weigh) -> Asked:
@@ -206,7 +206,7 @@ def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, ba
         return suggested + together(n_items, wordings, batches, weigh).times(mined)
     waves, left = max(1.0, TRIED * wordings / WAVE), float(min(WAVE, wordings))
     before, raced = 0, Asked()
-    for size in doubling(FIRST_ROUNDS[0], settings.screen, n_items):
+    for size in growing(FIRST_ROUNDS[0], settings.screen, n_items):
         raced += together(size - before, max(1, round(left)), batches, weigh).times(waves * min(1.0, left))
         left, before = left * LEFT, size
     completed = WON * mined + RECALLED * max(0.0, additions - mined)
@@ -215,7 +215,9 @@ def typically_asked(settings: DiscoverSettings, additions: int, n_items: int, ba
 
 def typically_mined(settings: DiscoverSettings, additions: int) -> float:
     """Additions for which wordings are asked for: with screening some come from the pool, what was cut above all."""
-    return MINED * additions if settings.screen and settings.reconsider else MADE * additions
+    if not settings.screen or not settings.reconsider:
+        return MADE * additions
+    return (MINED_BESIDE if settings.suggestions else MINED) * additions
 
 
 def polarities(settings: DiscoverSettings) -> int:

@@ -22,6 +22,7 @@ from genz_ppl.llm.served.requests import (
     FEATURE_OUT,
     ITEM_OUT,
     LEAST_OUT,
+    PLAIN_OUT,
     WORDS_OUT,
     Request,
     described,
@@ -105,9 +106,10 @@ class Reckoning:
         described_items = [described(item, served) for item in items]
         kinds = set(described_items)
         short = all(is_short(item, served) for item in items)
-        most = tuple(most_items(served, 1 + count, short) for count in range(served.most_features))
+        said = any(map(self.prompts.describes, kinds))
+        most = tuple(most_items(served, 1 + count, short, said) for count in range(served.most_features))
         self.batches = Batches(most, len(kinds), twins(self.train))
-        self.kinds = sorted(kinds)
+        self.kinds, self.item_out = sorted(kinds), ITEM_OUT if said else PLAIN_OUT
         self.said = SAID_OUT * sum(described_items) / len(items)
         self.price = find_price(served.model, served.price, served.base_url)
         self.mining_price = find_price(served.miner, served.price, served.base_url)
@@ -219,7 +221,7 @@ class Reckoning:
         filled += asked.items * max((each for _, each in parts), default=0.0)
         read = min(full, filled) + asked.weight
         features = sum(shape.calls * shape.features for shape in asked.shapes)
-        written = LEAST_OUT * asked.calls + ITEM_OUT * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
+        written = LEAST_OUT * asked.calls + self.item_out * asked.items + FEATURE_OUT * features + ANSWER_OUT * asked.answers
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
         most = most_items(self.served, 1, short=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from genz_ppl.data import Items
 from genz_ppl.discovery.asking import MADE, Batches, Shape, raced
 from genz_ppl.discovery.discover import discover
-from genz_ppl.discovery.mine.rounds import doubling
+from genz_ppl.discovery.mine.rounds import growing
 from genz_ppl.discovery.mine.tried import MOST_TRIED
 from genz_ppl.discovery.plan import Part, Plan, most_additions, most_features, plan, usual_additions
 from genz_ppl.discovery.reckoning import DESCRIPTION_OUT, JSON_SHARE, KEPT, LONGEST, Reckoning
@@ -149,7 +149,7 @@ def walked(items: Items, settings: DiscoverSettings, served: ModelSettings, side
                 for first in range(0, len(rows), size):
                     texts = [items[int(row)].text for row in rows[first : first + size]]
                     read += Request("extract", "m", prompts.extract(texts, asked, described=False), 0).most_tokens_in
-                    written += most_out(len(texts), len(asked))
+                    written += most_out(len(texts), len(asked), False)
                     calls += 1
     return calls, answers, read, written
 
@@ -192,7 +192,7 @@ def test_what_is_known_before_a_race_makes_no_more_calls_of_it(
     first: int, last: int, size: int, kinds: int, data: st.DataObject
 ) -> None:
     """Rounds that are smaller for it, or passed over and made up for in the next."""
-    sizes, calls, done = doubling(first, last, 400), 0, 0
+    sizes, calls, done = growing(first, last, 400), 0, 0
     for after in sizes:
         missing = data.draw(st.integers(0, after - done))
         if missing:
@@ -237,7 +237,7 @@ def test_test_items_may_be_asked_about_once(items: Items) -> None:
     assert (at_end.calls, at_end.answers) == (1, most_features(DiscoverSettings(**SMALL)) * 12) == (1, 48)
     assert at_end.typical.calls == 1
     combined = by_name(plan(items, DiscoverSettings(**{**SMALL, "combine": 3}, test_at_end=True), SERVED))["answers, test"]
-    assert (combined.calls, combined.answers) == (2, 3 * 48)  # twelve parts, then ten items a call
+    assert (combined.calls, combined.answers) == (1, 3 * 48)  # twelve parts, then 33 items a call
     assert at_end.typical.answers == 24
 
 

@@ -183,7 +183,7 @@ def test_a_wording_proposed_again_goes_on_where_it_stopped(depth: FloatArray) ->
     for _ in range(6):
         assert race(world, pool, depth).run({"wrong": 1}, []) is None
         asked_about.append(world.asked["wrong"])
-    assert asked_about[:2] == [20, 40]
+    assert asked_about[:2] == [20, 80]
     assert asked_about[-1] <= 80  # the items of the last round, never all
     assert (pool["wrong"] > UNASKED).sum() == asked_about[-1]
 

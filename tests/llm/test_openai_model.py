@@ -47,11 +47,11 @@ def test_answers_in_as_few_calls_as_they_fit_in(serving: Any, world: Any, asked:
 @pytest.mark.parametrize(
     ("length", "n_items", "n_features", "sizes"),
     [
-        (20, 90, 1, [40, 40, 10]),
-        (20, 60, 4, [30, 30]),
-        (20, 20, 16, [10, 10]),
+        (20, 250, 1, [120, 120, 10]),
+        (20, 100, 5, [80, 20]),
+        (20, 60, 16, [25, 25, 10]),
         (301, 25, 1, [10, 10, 5]),  # described first
-        (20, 25, 18, [10, 10, 5, 25]),  # sixteen questions, and two
+        (20, 40, 18, [25, 15, 40]),  # sixteen questions, and two
     ],
 )
 def test_short_items_are_asked_about_together(serving: Any, length: int, n_items: int, n_features: int, sizes: list[int]) -> None:
@@ -63,13 +63,25 @@ def test_short_items_are_asked_about_together(serving: Any, length: int, n_items
     assert not np.isnan(answers).any()
 
 
+def test_a_prompt_of_ones_own_that_describes_short_items_shows_fewer(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / "extract_many.txt").write_text(built_in("extract_many"), encoding="utf-8")
+    items = [Item(str(number), f"house {number}") for number in range(60)]
+    with FaultServer(truthful_answerer(hash_truth)) as server:
+        model = serving(server.base_url, workers=1, items_per_call=None, prompts=str(tmp_path))
+        model.answer(items, ["feature"])
+        assert [len(numbered_lines(request.body)[0]) for request in server.requests] == [47, 13]
+        assert all(request.body["max_tokens"] <= 4096 for request in server.requests)
+
+
 @pytest.mark.parametrize("limit", [None, 500, 3000, 20_000])
 @pytest.mark.parametrize("short", [True, False])
-def test_a_call_has_no_more_items_than_its_reply_has_room_for(limit: int | None, short: bool) -> None:
+@pytest.mark.parametrize("said", [True, False])
+def test_a_call_has_no_more_items_than_its_reply_has_room_for(limit: int | None, short: bool, said: bool) -> None:
     settings = ModelSettings(max_output_tokens=limit)
-    sizes = [most_items(settings, count, short) for count in range(1, 17)]
+    sizes = [most_items(settings, count, short, said) for count in range(1, 17)]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(size == 10 or most_out(size, count) <= min(4096, limit or 4096) for count, size in enumerate(sizes, start=1))
+    room = limit or 4096
+    assert all(size == 10 or most_out(size, count, said) <= room for count, size in enumerate(sizes, start=1))
     assert {most_items(ModelSettings(items_per_call=70), count, short) for count in range(1, 17)} == {70}
     assert most_items(ModelSettings(log_probabilities=True), 1, short) == 1
 

@@ -1,7 +1,7 @@
 """Which wordings deserve answers on all items: a race on a few items that tell most, the clearly worse dropped first.
 
 A wording is proposed for a split of the items; how far its answers follow that split can be told from a few items at the two
-ends of it. Answers on those are asked in rounds, each twice as large as the one before, of the wordings that still look
+ends of it. Answers on those are asked in rounds, each four times as large as the one before, of the wordings that still look
 right; the best one left is then asked about on all items. What was asked stays in the pool. A wording that is proposed again
 for a later split counts with the answers it has, as far as they tell of that split: items in the middle of it tell little.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, doubling
+from genz_ppl.discovery.mine.rounds import FEWER, FIRST_ROUND, MOST_CLOSE, MOST_FALLEN, WAVE, checkpoints, growing
 from genz_ppl.discovery.run.progress import UNASKED, asked
 from genz_ppl.types import FloatArray, IntArray
 
@@ -127,7 +127,7 @@ class Race:
         self.pool, self.depth, self.ask, self.used, self.price = pool, depth, ask, used, price
         self.order, self.care = order, care
         first = int(FIRST_ROUND * max(FEWER, min(1.0, VAGUE / max(sharpness, VAGUE))))
-        sizes = doubling(first * (2 if care else 1), most * 2**care, len(depth))
+        sizes = growing(first * (2 if care else 1), most * 2**care, len(depth))
         self.rounds = list(zip(sizes, _scores(len(sizes)), strict=True))
         self.signs: dict[str, int] = {}
         self.fallen = 0

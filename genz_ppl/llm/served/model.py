@@ -130,15 +130,15 @@ class OpenAIModel:
         """(items, features by draws) of answers about items of one kind, none of them twice. texts: what is shown of them."""
         questions = [self._question(feature, draw, described) for feature in features for draw in range(self.settings.draws)]
         hashes = [item_hash(item, self.settings.images != "none") for item in items]
-        short = all(is_short(item, self.settings) for item in items)
+        short, said = all(is_short(item, self.settings) for item in items), self.prompts.describes(described)
 
         def render(asked: Sequence[int], about: Sequence[int]) -> Request:
             rendered = self.prompts.extract([texts[t] for t in asked], [questions[k].feature for k in about], described)
-            out = most_out(len(asked), len(about))
+            out = most_out(len(asked), len(about), said)
             return self._request("extract", rendered, out, self._pictures([items[t] for t in asked]))
 
         def size(n_features: int) -> int:
-            return most_items(self.settings, n_features, short)
+            return most_items(self.settings, n_features, short, said)
 
         async def extract() -> FloatArray:
             extraction = Extraction(self.caller, hashes, questions, render, size, self.failures, self.progress)

@@ -22,11 +22,12 @@ ALTERNATIVES = 5
 # The most bytes of a reply. Besides its tokens: what servers add, thoughts that some do not count included. A token: some have
 # four letters, and JSON has 12 bytes for one of another script's. With log-probabilities: six tokens, their bytes and numbers.
 REPLY_BYTES, TOKEN_BYTES, CERTAIN_TOKEN_BYTES = 2**20, 64, 2048
-# The most tokens of a reply: at the least; for every item described, feature listed and answer given; of wordings, descriptions.
-LEAST_OUT, ITEM_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 30, 4, 4000
+# The most tokens of a reply: at the least; for every item described, and for one that is not; for every feature listed and answer
+# given; of wordings, descriptions.
+LEAST_OUT, ITEM_OUT, PLAIN_OUT, FEATURE_OUT, ANSWER_OUT, WORDS_OUT = 1000, 60, 15, 30, 4, 4000
 # What a call has room for where the user does not say: items that are long, short ones, answers about those; and the tokens that
 # any model may write.
-LONG_ITEMS, SHORT_ITEMS, ANSWERS, ANY_REPLY = 10, 40, 120, 4096
+LONG_ITEMS, SHORT_ITEMS, ANSWERS, ANY_REPLY = 10, 120, 400, 4096
 # Characters of an item that is long.
 LONG = 300
 
@@ -119,8 +120,8 @@ def is_short(item: Item, settings: ModelSettings) -> bool:
     return len(item.text) <= LONG and not seen and not described(item, settings)
 
 
-def most_items(settings: ModelSettings, n_features: int, short: bool) -> int:
-    """The most items in one call with so many features; short: all of them are, see `is_short`.
+def most_items(settings: ModelSettings, n_features: int, short: bool, said: bool = False) -> int:
+    """The most items in one call with so many features; short: all of them are, see `is_short`; said: a reply describes them.
 
     As many as a reply has room for that any model may give, since the prompt is read in every call; but not so many judgements
     at once that a model loses its place among them.
@@ -131,13 +132,15 @@ def most_items(settings: ModelSettings, n_features: int, short: bool) -> int:
         return settings.items_per_call
     if not short:
         return LONG_ITEMS
-    room = (settings.max_output_tokens or ANY_REPLY) - LEAST_OUT - FEATURE_OUT * n_features
-    return max(LONG_ITEMS, min(SHORT_ITEMS, ANSWERS // n_features, room // (ITEM_OUT + ANSWER_OUT * n_features)))
+    room = (settings.max_output_tokens or ANY_REPLY) - most_out(0, n_features, said)
+    each = most_out(1, n_features, said) - most_out(0, n_features, said)
+    return max(LONG_ITEMS, min(SHORT_ITEMS, ANSWERS // n_features, room // each))
 
 
-def most_out(n_items: int, n_features: int) -> int:
-    """The most tokens of a reply with so many features judged for so many items."""
-    return LEAST_OUT + ITEM_OUT * n_items + FEATURE_OUT * n_features + ANSWER_OUT * n_items * n_features
+def most_out(n_items: int, n_features: int, said: bool) -> int:
+    """The most tokens of a reply with so many features judged for so many items. said: it describes the items."""
+    each = (ITEM_OUT if said else PLAIN_OUT) + ANSWER_OUT * n_features
+    return LEAST_OUT + each * n_items + FEATURE_OUT * n_features
 
 
 def words_out(n_wordings: int) -> int:

@@ -64,7 +64,7 @@ class ModelSettings:
     )
     items_per_call: int | None = setting(
         None,
-        "The most items in one call; none: 10, or up to 40 if all are short (300 characters, no images) and questions few.",
+        "The most items in one call; none: 10, or up to 120 if all are short (300 characters, no images) and questions few.",
         SERVED_MODEL,
         low=1,
     )

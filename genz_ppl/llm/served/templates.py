@@ -74,6 +74,11 @@ class Prompts:
         """Whether one call asks for wordings both ways round: not by a user's own `mine`."""
         return self.by_name["mine_both"].name == "mine_both"
 
+    def describes(self, described: bool) -> bool:
+        """Whether replies to `extract` describe the items: where items need it, or, if not `described`, where they do not."""
+        asked = SHORT if described else SHORT.values()
+        return any(f'"{_DESCRIBED}"' in self.by_name[name].user for name in asked)
+
     def shows_tried(self, name: str) -> bool:
         """Whether that prompt for wordings has a place for those that were tried, or for one to be improved."""
         return any(f"{{{place}}}" in self.by_name[name].user for place in LATER)
