@@ -24,7 +24,8 @@ RULES = [[[(0, False), (1, False)], [(2, False), (3, False)], [(4, False), (5, F
 
 def any_pair(parts: FloatArray) -> FloatArray:
     """Whether any of three pairs is all yes, (T, 1)."""
-    found: FloatArray = parts.reshape(len(parts), 3, 2).all(axis=2).any(axis=1, keepdims=True).astype(np.float64)
+    pairs = parts[:, 0::2] * parts[:, 1::2]
+    found: FloatArray = pairs.max(axis=1, keepdims=True)
     return found
 
 

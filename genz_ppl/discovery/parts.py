@@ -21,8 +21,8 @@ def fit_by_parts(run: RunView, steps: int = 25) -> FitResult:
     """
     progress, fitted = run.progress, run.fitted()
     if not progress.active or fitted.raters:
-        found = "those of several annotators" if fitted.raters else "none"
-        raise OptionError(f"parts: expected a run with questions and the answers of one model, got {found}")
+        given = "those of several annotators" if fitted.raters else "none"
+        raise OptionError(f"parts: expected a run with questions and the answers of one model, got {given}")
     combined = [((Part(text),),) if (found := parse(text)) is None else found.rules for text in fitted.feature_texts]
     parts = list(dict.fromkeys(part.text for rules in combined for rule in rules for part in rule))
     places = {text: place for place, text in enumerate(parts)}
