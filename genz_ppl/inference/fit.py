@@ -30,7 +30,8 @@ from genz_ppl.inference.start import Scaling, first_state
 from genz_ppl.inference.state import Bound, State
 from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.user_units import user_parameters
-from genz_ppl.models import LIKELIHOODS, Likelihood, name_of
+from genz_ppl.models import LIKELIHOODS, LINKS, Likelihood, name_of
+from genz_ppl.models.combined import Rules
 from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.models.features import check_error_rate_prior
 from genz_ppl.models.own_likelihoods import Function
@@ -90,7 +91,8 @@ class FitResult:
         """Link and likelihood in the user's units.
 
         Linear link: "weights" (K, D), "intercept" (D,), "covariate_weights" (P, D); interaction link: also "interactions"
-        (K, P, D). With `varying` also "group_effects" (G, 1 + P, D), what is added to intercept and covariate weights in each of
+        (K, P, D); of `combinations` these are "combination_weights" and "combination_interactions". With `varying` also
+        "group_effects" (G, 1 + P, D), what is added to intercept and covariate weights in each of
         `levels`, and "group_spread" (1 + P, D), by how much groups differ (intercepts where covariates are at their means).
         And the likelihood's own, as its `parameters_in_units` says: "scale" (D,) is a standard deviation for gaussian. Where a
         target needs several values (categorical), L instead of D. Neural link: its tensors by name, for standardised targets
@@ -187,6 +189,7 @@ def fit(
     varying: Any = None,
     loss: ELBO | None = None,
     optim: PyroOptim | None = None,
+    combinations: Sequence[Rules] | None = None,
 ) -> FitResult:
     """Fit p(y | z, x) p(z | h) to given answers.
 
@@ -196,6 +199,8 @@ def fit(
     each item: intercept and covariate weights vary between groups, partially pooled (`genz_ppl.models.effects`; links linear
     and interaction). likelihood: also a class or a function, see `genz_ppl.models.own_likelihoods`. loss, optim: what
     `pyro.infer.SVI` trains the guides of svi and structured with, by default `TraceLocalExpectation_ELBO` and `GuideOptimiser`.
+    combinations: of the features, which have effects in their place: the z of a conjunction is the product of its parts' z, with
+    error rates of the parts (`genz_ppl.models.CombinedLink`); by enumeration, so for up to 12 features.
     The other arguments: see `FitSettings`. Targets and covariates are standardised inside (counts and classes are not); results
     are in the user's units.
     Of many items, 16 million answers and targets together, arrays are not copied, and the posterior is kept in float32, where the
@@ -204,6 +209,8 @@ def fit(
     """
     check_error_rate_prior(error_rate_prior)
     likelihood = name_of(likelihood)
+    if combinations is not None:
+        inference = check_combinations(link, inference, varying)
     settings = FitSettings(
         *(link, likelihood, inference, steps, seed, error_rate_prior, expectation, joint_moves, bayesian, batch_size),
         *(shortcuts, calibration, shrinkage, error_rates),
@@ -233,6 +240,7 @@ def fit(
             scaling, x = scaling.varying(groups, x, y, observation), torch.cat([x, groups], dim=1)
         data = scaling.data(h, x, y).to(place)
         kind, options = (link, likelihood, settings.error_rate_prior, classes), model_options(settings, y.shape[1])
+        options["combinations"] = combinations
         state = first_state(data, scaling, *kind, **options)
         bounds = strategy.fit(state, data, steps)
         if settings.error_rates == "auto" and h.shape[1] > 0:
@@ -268,6 +276,17 @@ def _result(
         answer_names=column_names(answers),
         covariate_names=column_names(covariates),
     )
+
+
+def check_combinations(link: str, inference: str, varying: Any) -> str:
+    """The inference that combinations of features take, enumeration; OptionError for others, and what does not go with them."""
+    if inference not in ("auto", "enumeration") or not LINKS[link].adds_up or varying is not None:
+        given = f"{inference}, the link {link}{'' if varying is None else ' and effects that vary by group'}"
+        raise OptionError(
+            f"combinations: expected inference enumeration, a link linear in the features and no groups, got {given}; leave "
+            "combinations out, or give their answers as those of features"
+        )
+    return "enumeration"
 
 
 def check_device(name: str, inference: str, bayesian: bool = False) -> torch.device:

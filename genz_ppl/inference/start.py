@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from genz_ppl.inference.engines.least_squares import least_squares
 from genz_ppl.inference.group_spread import effect_spread
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import FeatureLayer, GenZ
+from genz_ppl.models import CombinedLink, FeatureLayer, GenZ
+from genz_ppl.models.combined import Rules
 from genz_ppl.models.effects import pooling_of, with_effects
 from genz_ppl.models.features import prior_probability
 from genz_ppl.models.known_likelihoods import LIKELIHOODS
@@ -128,20 +130,25 @@ def build_model(
     calibration: float = 0.0,
     shrinkage: bool = False,
     asymmetric: bool = False,
+    combinations: Sequence[Rules] | None = None,
 ) -> GenZ:
     """A fresh model by the names of its parts. Call inside `isolated`.
 
     n_classes: of each target, for likelihoods of classes. pooling: (P,), prior precision of the weights of covariates, 0 for
     none; OptionError where the link has no such weights. shortcuts, calibration: see `GenZ`. asymmetric: see `FeatureLayer`.
     shrinkage: see `GenZ.shrunk`. Weights in log-odds and logarithms of counts always have a weak prior: questions that tell
-    classes apart without fail would have infinite ones.
+    classes apart without fail would have infinite ones. combinations: of features, of which the link is a function,
+    see `CombinedLink`.
     """
     observation = LIKELIHOODS[likelihood].sized(n_targets, n_classes)
-    kind, sizes = LINKS[link], (n_features, observation.n_locations, n_covariates, training_plan)
+    n_columns = n_features if combinations is None else len(combinations)
+    kind, sizes = LINKS[link], (n_columns, observation.n_locations, n_covariates, training_plan)
     function = kind(*sizes) if pooling is None else pooled_link(link)(*sizes, pooling)
     features = FeatureLayer(n_features, error_rate_prior, asymmetric)
     if not observation.standardised:
         function.weak = WEAK_SPREAD**-2
+    if combinations is not None:
+        function = CombinedLink(n_features, combinations, function)
     model = GenZ(features, function, observation, shortcuts, calibration)
     return model.shrunk() if shrinkage else model
 

@@ -13,6 +13,8 @@ import numpy as np
 from genz_ppl.types import FloatArray
 
 _AND, _OR, _NOT = " AND ", " OR ", "NOT "
+# How a question that is asked as it is words the opposite of another one.
+_OPPOSITE = "not "
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,16 @@ def _every(holds: FloatArray) -> FloatArray:
     return found
 
 
+def stated(text: str, negated: bool = False) -> tuple[str, bool]:
+    """A question without the `not (...)` that opposites are worded with, and whether its opposite is meant: two cancel."""
+    while text.startswith(_OPPOSITE) and _closing(text[len(_OPPOSITE) :]) == len(text) - len(_OPPOSITE) - 1:
+        text, negated = text[len(_OPPOSITE) + 1 : -1], not negated
+    return text, negated
+
+
 def conjunction(literals: Sequence[tuple[str, bool]]) -> Combination:
-    """Of texts, each with whether it must not hold. Where none may hold, the opposite: that any of them does."""
+    """Of texts, each with whether it must not hold, what must hold first. Where none may hold, the opposite: that any does."""
+    literals = sorted((stated(*literal) for literal in literals), key=lambda literal: literal[1])
     if all(negated for _, negated in literals):
         return Combination(tuple((Part(text),) for text, _ in literals))
     return Combination((tuple(Part(text, negated) for text, negated in literals),))
@@ -74,7 +84,7 @@ def conjunction(literals: Sequence[tuple[str, bool]]) -> Combination:
 def rules_of(text: str) -> tuple[tuple[Part, ...], ...]:
     """The rules of which any makes a text true: one of one part for a question of its own."""
     combination = parse(text)
-    return ((Part(text),),) if combination is None else combination.rules
+    return ((Part(*stated(text)),),) if combination is None else combination.rules
 
 
 def parse(text: str) -> Combination | None:

@@ -2,6 +2,7 @@
 
 from genz_ppl.models.bayesian import BayesianGenZ
 from genz_ppl.models.classes import BernoulliLikelihood, CategoricalLikelihood
+from genz_ppl.models.combined import CombinedLink
 from genz_ppl.models.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from genz_ppl.models.features import FeatureLayer
 from genz_ppl.models.gaussian import GaussianLikelihood, IsotropicLikelihood, LowRankGaussianLikelihood
@@ -20,6 +21,7 @@ __all__ = [
     "BayesianGenZ",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "CombinedLink",
     "FeatureLayer",
     "GaussianLikelihood",
     "GenZ",

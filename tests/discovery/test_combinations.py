@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover
+from genz_ppl.discovery.parts import fit_by_parts
 from genz_ppl.discovery.resume import resume
 from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.errors import OptionError
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.worth.judge import judge_of
@@ -150,3 +152,41 @@ def test_numbers_with_a_word_among_them_are_refused_as_ever() -> None:
 def test_classes_read_by_the_user_need_no_name() -> None:
     items = Items.from_frame(admissions(60), id="key", target="outcome", classes=True)
     assert discover(items, cycles=1, add=1).record.settings.likelihood == "bernoulli"
+
+
+def test_questions_can_be_fitted_by_their_parts(run: Discovery) -> None:
+    texts = run.features.loc[run.features["active"], "text"].tolist()
+    found = fit_by_parts(run, steps=5)
+    assert set(found.answer_names) == {part for text in texts for part in parts_of(text)}
+    assert found.error_rates.shape == (len(found.answer_names),)
+    assert found.parameters["combination_weights"].shape == (len(texts), 1)
+    table = admissions()
+    parts = RulesModel().answer(Items.from_frame(table, id="key", target="outcome", classes=True)[:], list(found.answer_names))
+    predicted = found.predict(pd.DataFrame(parts, columns=list(found.answer_names)))[:, 0] > 0.5
+    assert (predicted == (table["outcome"] == "rejected")).mean() > 0.9
+
+
+def test_more_parts_than_can_be_enumerated_are_refused(run: Discovery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genz_ppl.inference.engines.exact.MOST_FEATURES", 2)
+    with pytest.raises(OptionError, match="enumeration takes at most 2 features"):
+        fit_by_parts(run)
+
+
+def table_of(rows: int = 300) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Films that are rated lower where they are comedies and old; attributes, and targets."""
+    random = np.random.default_rng(6)
+    known = pd.DataFrame({"id": [f"m{row}" for row in range(rows)]})
+    for text in ("Is it a comedy?", "Is it old?", "Is it long?", "Is it loud?"):
+        known[text] = random.integers(0, 2, rows)
+    y = -2.0 * (known["Is it a comedy?"] & known["Is it old?"]) + 0.3 * random.normal(size=rows)
+    return known, pd.DataFrame({"id": known["id"], "title": [f"film {row}" for row in range(rows)], "y": y})
+
+
+def test_an_opposite_in_a_combination_is_said_once(tmp_path: Path) -> None:
+    known, items = table_of()
+    known.to_csv(tmp_path / "known.csv", index=False)
+    run = discover(items, f"table:{tmp_path / 'known.csv'}", id="id", target="y", cycles=2)
+    texts = run.features.loc[run.features["active"], "text"].tolist()
+    assert any(set(parts_of(text)) == {"Is it a comedy?", "Is it old?"} for text in texts)
+    assert not any("not (" in text for text in texts)  # the table words opposites so
+    assert np.corrcoef(run.predict(items)["mean"], items["y"])[0, 1] > 0.9

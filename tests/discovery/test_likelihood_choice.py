@@ -170,6 +170,21 @@ def test_a_run_turns_to_student_t_and_says_so(frame: pd.DataFrame, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_with_student_t_noise_the_search_begins_again(frame: pd.DataFrame) -> None:
+    items = tailed(frame)
+    run = discover(items, **QUICK)
+    turn = int(run.curve.loc[run.curve["event"] == "prune", "step"].iloc[0])
+    of_turn = run.curve[run.curve["step"] == turn]
+    assert of_turn["event"].tolist()[0] == "add"
+    assert set(of_turn["event"].tolist()[1:]) == {"prune"}
+    assert of_turn["n_features"].iloc[-1] == 0
+    assert (run.features["added_at"] > turn).all()
+    given = discover(items, likelihood="student_t", **QUICK)
+    kept, wanted = (one.features.loc[one.features["active"], "text"].tolist() for one in (run, given))
+    assert set(kept) >= set(wanted)
+
+
+@pytest.mark.slow
 def test_a_run_without_tails_is_that_of_gaussian_noise(items: Items) -> None:
     run, given = discover(items, **QUICK), discover(items, likelihood="gaussian", **QUICK)
     assert run.settings["likelihood"] == "gaussian"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,23 @@ def test_where_effects_add_up_no_other_link_is_clearly_better() -> None:
     clear = [score.is_clear for seed in range(20) for score in link_scores(*problem(0.0, 0.0, seed), seed).values()]
     assert len(clear) == 40
     assert sum(clear) <= 2
+
+
+@pytest.mark.parametrize(("worse", "trained"), [(True, 2), (False, 5)])
+def test_a_network_that_is_no_better_is_not_trained_on_all_folds(
+    monkeypatch: pytest.MonkeyPatch, worse: bool, trained: int
+) -> None:
+    calls = []
+
+    def network(self: Any, answers: FloatArray, rows: Any, fold: Any) -> FloatArray:
+        calls.append(len(fold))
+        predicted: FloatArray = np.zeros((len(fold), 1)) if worse else self.targets[fold] * 0.9
+        return predicted
+
+    monkeypatch.setattr("genz_ppl.inference.worth.links._Folds.network", network)
+    score = link_scores(*problem(0.0, 4.0, 1), 0)["neural"]
+    assert len(calls) == trained
+    assert score.is_clear is not worse
 
 
 def test_same_seed_same_scores() -> None:

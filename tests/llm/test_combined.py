@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.llm.combined import Combination, Part, answers_by_parts, conjunction, implied, parse, parts_of
+from genz_ppl.llm.combined import Combination, Part, answers_by_parts, conjunction, implied, parse, parts_of, rules_of
 
 texts = st.text(alphabet="ab ()AND ORT\"'", min_size=1, max_size=12)
 parts = st.builds(Part, texts, st.booleans())
@@ -29,6 +29,13 @@ def test_opposites_of_all_are_any_of_them() -> None:
     assert neither.text == "(a) OR (b)"
     answers = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
     assert neither.answer(answers).tolist() == [0, 1, 1, 1]
+
+
+def test_opposites_of_opposites_are_the_question_itself() -> None:
+    both = conjunction([("not (Is it old?)", True), ("not (is red (dark))", False), ("not (a) or (b)", False)])
+    assert both.text == "(Is it old?) AND (not (a) or (b)) AND NOT (is red (dark))"
+    assert rules_of("not (not (a))") == ((Part("a"),),)
+    assert rules_of("not (a)") == ((Part("a", True),),)
 
 
 @pytest.mark.parametrize(

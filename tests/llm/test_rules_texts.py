@@ -69,3 +69,11 @@ def test_how_many_phrases_there_were_to_choose_from() -> None:
     searched = RulesModel().searched(texts, ["note mentions 'red house'", "note mentions 'house'"])
     # "old red", "red house" and "big green" are there twice; of single words old, red, house, big and green.
     assert searched.tolist() == [3, 5]
+
+
+def test_a_range_and_remainders_count_their_second_cut() -> None:
+    numbers = [card(n, str(n % 10)) for n in range(40)]
+    texts = ["note is at least 4", "note is between 3 and 5", "note modulo 3 is at least 1", "note is 4"]
+    assert RulesModel().searched(numbers, texts).tolist() == [1, 4, 4, 10]
+    many = [card(n, str(n)) for n in range(40)]
+    assert RulesModel().searched(many, texts[:3]).tolist() == [1, 12, 12]

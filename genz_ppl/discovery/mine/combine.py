@@ -14,7 +14,7 @@ from genz_ppl.discovery.run.progress import Progress, asked, pack, unpack
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.candidates import finalists, is_balanced, quick_gains
 from genz_ppl.inference.worth.products import Product, best_products
-from genz_ppl.llm.combined import Combination, answers_by_parts, conjunction, parse, parts_of
+from genz_ppl.llm.combined import Combination, answers_by_parts, conjunction, parse, parts_of, stated
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import FloatArray, Item
 
@@ -31,12 +31,17 @@ def combinations(
     Of questions that have answers on all training items, in use or not, every pair with or without "not" is tried, and the best
     ones with a third. counts: how many wordings each of some texts was chosen from.
     """
+    if settings.combine < 2:
+        return {}
     used = {record.text for record in progress.active}
     simple = [text for text, entry in progress.pool.items() if asked(entry).all() and parse(text) is None]
-    texts = [text for text in simple if text in used or is_balanced(unpack(progress.pool[text]), settings.smallest_share)]
+    balanced = [text for text in simple if text in used or is_balanced(unpack(progress.pool[text]), settings.smallest_share)]
+    # One of a question and its opposite is enough: products try both ways round.
+    known = dict(_positive(text, unpack(progress.pool[text])) for text in balanced)
+    texts = list(known)
     if len(texts) < 2:
         return {}
-    answers = np.stack([unpack(progress.pool[text]) for text in texts], axis=1)
+    answers = np.stack(list(known.values()), axis=1)
     chosen = finalists(quick_gains(judge, data, answers), answers, answers[:, :0], FACTORS)
     texts, answers = [texts[index] for index in chosen], answers[:, chosen]
     columns = torch.from_numpy(answers).to(data.targets.device)
@@ -68,6 +73,12 @@ def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_pool
     known = dict(zip(asked, oracle.searched(items, asked).tolist(), strict=True))
     beside = 2 * min(FACTORS, n_pool)  # each question and its opposite
     return np.array([prod(known[part] for part in some) * beside ** (len(some) - 1) for some in parts.values()])
+
+
+def _positive(text: str, answers: FloatArray) -> tuple[str, FloatArray]:
+    """A question that is not worded as the opposite of another one, and its answers."""
+    plain, negated = stated(text)
+    return plain, 1 - answers if negated else answers
 
 
 def _worded(product: Product, texts: Sequence[str]) -> Combination:

@@ -28,6 +28,7 @@ from genz_ppl.inference.worth.candidates import Candidate, OwnBound, better_star
 from genz_ppl.inference.worth.freedom import freedoms
 from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.prune import least_useful
+from genz_ppl.llm.combined import parts_of
 from genz_ppl.rows import chosen
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
@@ -191,9 +192,8 @@ class Cycle:
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
         base = cache(lambda: better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1])
         found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts}, base)
-        if self.settings.combine > 1:
-            put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
-            found += self.ranked(progress, judge, judged, put, base)
+        put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
+        found += self.ranked(progress, judge, judged, put, base)
         excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
         return best if best is not None and most > 0 and best.gain >= least else None
@@ -217,13 +217,13 @@ class Cycle:
         texts, answers = list(wordings), np.stack(list(wordings.values()), axis=1)
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
-        known = partial(self.oracle.error_rates, self.items)
-        found = rank_candidates(judge, data, texts, answers, steps, known, given, base)
+        found = rank_candidates(judge, data, texts, answers, steps, partial(self.oracle.error_rates, self.items), given, base)
         counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> Event:
-        """Make a candidate part of the model and, unless that is left to the end, ask about it on the test items."""
+        """Make a candidate part of the model, ask about parts only asked the other way round, and about it on the test items."""
+        complete(progress.pool, parts_of(candidate.text), lambda missing: self.oracle.answer(self.items, missing))
         progress.pool.setdefault(candidate.text, pack(candidate.answers))
         if not self.settings.test_at_end:
             self.test(progress, [candidate.text])

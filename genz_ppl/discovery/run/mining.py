@@ -39,6 +39,8 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import AUTO
 
 Settled = Callable[[Progress], None]
+# Steps in which noise that turns out to have heavy tails begins a search again.
+EARLY = 2
 
 
 class MiningRun:
@@ -145,7 +147,7 @@ class MiningRun:
                 events, progress.failures = events + joined, 0
             if _added(events):
                 progress.added_in_cycle += 1
-                self.look_at_tails(progress, cycle)
+                events += self.look_at_tails(progress, cycle)
         elif progress.updates_done < settings.updates and progress.active:
             progress.updates_done += 1
             pruned = cycle.prune(progress)
@@ -180,19 +182,33 @@ class MiningRun:
                 return []
         return cycle.finish(progress)
 
-    def look_at_tails(self, progress: Progress, cycle: Cycle) -> None:
+    def look_at_tails(self, progress: Progress, cycle: Cycle) -> list[Event]:
         """Go on with Student-t noise where the run may choose and its bound is clearly better with it, and back where it is not.
 
-        Bounds with the one noise are not to be held against those with the other: the best model so far is the present one.
+        A run that turns in its first steps begins its search again, with what was answered: a few items far off have chosen what
+        there is. Later that would throw away more than it mends: wrong answers to right questions make tails, too. Bounds with
+        the one noise are not to be held against the other's: the best model so far is the present one.
         """
         if not progress.likelihood:
-            return
+            return []
         look, other = (heavier_tails, STUDENT_T) if progress.likelihood == GAUSSIAN else (lighter_tails, GAUSSIAN)
         found = look(progress.state, cycle.training_data(progress), progress.bound, self.settings.refit_steps)
-        if found is not None:
-            (progress.state, progress.bound), progress.best = found, None
-            progress.likelihood = other
-            self._follow(progress)
+        if found is None:
+            return []
+        (progress.state, progress.bound), progress.best, progress.likelihood = found, None, other
+        self._follow(progress)
+        return self._begin_again(progress, cycle) if other == STUDENT_T and progress.step <= EARLY else []
+
+    def _begin_again(self, progress: Progress, cycle: Cycle) -> list[Event]:
+        """Without the questions that this run has found; what it has taken over from an earlier one stays, and what is locked."""
+        stays = [record.added_at == 0 or record.text in cycle.locked for record in progress.active]
+        dropped = [record.text for record, staying in zip(progress.active, stays, strict=True) if not staying]
+        kept = [record for record, staying in zip(progress.active, stays, strict=True) if staying]
+        progress.state = progress.state.with_columns([place for place, staying in enumerate(stays) if staying])
+        progress.features = [replace(record, id=f"f{number}") for number, record in enumerate(kept, start=1)]
+        progress.splits, progress.additions_done, progress.added_in_cycle = [], 0, 0
+        cycle.refit(progress)
+        return [("prune", text) for text in dropped]
 
     def _follow(self, progress: Progress) -> None:
         """Settings say the likelihood and the link that a run has come to."""

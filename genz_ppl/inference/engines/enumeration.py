@@ -19,7 +19,8 @@ from genz_ppl.inference.engines.pairs import SMALLEST, Pairs, train_at_pairs, up
 from genz_ppl.inference.engines.rates import update_error_rates
 from genz_ppl.inference.guided.enumerated import maximise_by_pyro, posterior_by_pyro
 from genz_ppl.inference.state import Bound, Data, State
-from genz_ppl.models import GenZ
+from genz_ppl.models import CombinedLink, GenZ
+from genz_ppl.models.combined import of_combinations
 
 # Of pairs that are listed one by one the least probable beyond so many numbers are left out (32 MB an array).
 MOST_ENTRIES = 2**22
@@ -86,6 +87,8 @@ def _tilted(exact: ExactPosterior, posterior: Tensor) -> ExactPosterior:
 def _maximise(state: State, data: Data, exact: ExactPosterior, share: float) -> None:
     """M-step for link and likelihood under the joint posterior; share: of the link's own epochs, where it is trained."""
     model = state.model
+    if isinstance(model.link, CombinedLink):
+        model, exact = of_combinations(model), exact.combined(model.link.combined(exact.bits))
     if not model.has_closed_form:
         train_at_pairs(model, data, _pairs(model, exact), share)
         update_at_pairs(model, data, _pairs(model, exact))

@@ -97,6 +97,13 @@ class ExactPosterior:
         parts = [torch.special.entr(self.table[rows]).sum(1) for rows in chunks(*self.table.shape)]
         return torch.cat([self.log_evidence[:0], *parts])
 
+    def combined(self, columns: Tensor) -> ExactPosterior:
+        """The posterior of what the assignments amount to. columns: (2^K, C) of 0 and 1."""
+        n_columns = columns.shape[1]
+        places = columns.long() @ (2 ** torch.arange(n_columns - 1, -1, -1))
+        table = self.table.new_zeros(len(self.table), 2**n_columns).index_add_(1, places, self.table)
+        return ExactPosterior(table, self.log_evidence)
+
     def draws(self, n: int, seed: int) -> Tensor:
         """n joint draws of every item's features, (n, T, K); the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genz_ppl.inference.engines.plug_in import train
 from genz_ppl.inference.isolation import isolated, one_thread
@@ -61,7 +62,7 @@ def link_scores(state: State, data: Data, wordings: FloatArray, seed: int) -> di
         found[NEURAL] = folds.score(linear, folds.errors(folds.kernels))
         if found[NEURAL].is_clear:
             with isolated(seed):
-                found[NEURAL] = folds.score(linear, folds.errors(folds.network))
+                found[NEURAL] = folds.score_of(linear, folds.network)
     return found
 
 
@@ -102,8 +103,19 @@ class _Folds:
             errors[fold] = self.targets[fold] - predictions(self.columns[:, chosen], rows, fold)
         return errors
 
-    def score(self, linear: FloatArray, other: FloatArray) -> LinkScore:
+    def score_of(self, linear: FloatArray, predictions: Prediction) -> LinkScore:
+        """The score of predictions that take time: of the first two folds alone where it is not above 0 there."""
+        errors, seen = np.empty_like(self.targets), np.zeros(len(self.targets), dtype=np.bool_)
+        for number, (rows, fold, chosen) in enumerate(self.folds):
+            errors[fold], seen[fold] = self.targets[fold] - predictions(self.columns[:, chosen], rows, fold), True
+            if number == 1 and (score := self.score(linear, errors, seen)).gain <= 0:
+                return score
+        return self.score(linear, errors)
+
+    def score(self, linear: FloatArray, other: FloatArray, seen: NDArray[np.bool_] | None = None) -> LinkScore:
         likelihood, observed = self.state.model.likelihood, self.data.observed.cpu()
+        if seen is not None:
+            linear, other, observed = linear[seen], other[seen], observed[torch.from_numpy(seen)]
         each = []
         for errors in (linear[None], other[None]):
             scale = scale_of(likelihood, errors, observed)

@@ -15,9 +15,9 @@ from genz_ppl.llm.rules.columns import field_value
 from genz_ppl.llm.rules.dates import Before, DatePart
 from genz_ppl.llm.rules.index import WordIndex
 from genz_ppl.llm.rules.lines import lines_of
-from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, OneOf, Predicate, StartsWith
+from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, OneOf, Predicate, StartsWith, is_missing
 from genz_ppl.llm.rules.quantities import Quantity, read_quantity
-from genz_ppl.llm.rules.sets import choices, common_names, is_chosen_by_name, possible
+from genz_ppl.llm.rules.sets import choices, common_names, has_second_cut, is_chosen_by_name, possible, second_cuts
 from genz_ppl.rows import Rows, rows_of
 from genz_ppl.types import FieldValue, FloatArray, Item
 
@@ -42,11 +42,18 @@ def searched(predicate: Predicate, items: Sequence[Item]) -> float:
     rows = rows_of(items)
     if rows is None or not rows.names:
         return choices(predicate, [field_value(item, predicate.field) for item in items])
+    if has_second_cut(predicate):
+        return second_cuts(rows.kept_here(("amounts", predicate.field), lambda: _amounts(predicate, rows)))
     if not is_chosen_by_name(predicate):
         return choices(predicate, ())
     length = len(predicate.words) if isinstance(predicate, Mentions) else 0
     key = ("names", predicate.field, type(predicate).__name__, length)
     return possible(predicate, rows.kept_here(key, lambda: _named(predicate, rows)))
+
+
+def _amounts(predicate: Predicate, rows: Rows) -> int:
+    values, _ = rows.here(_cells(rows, predicate.field)).counted()
+    return len({value for value in values if not is_missing(value)})
 
 
 def _named(predicate: Predicate, rows: Rows) -> int:
