@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,7 @@ def known(folder: Path) -> object:
     """Eight additions of a run on a table of answers."""
     items = Items.from_parquet(folder / "known.parquet", id="key", target="y*")
     with tempfile.TemporaryDirectory() as out:
-        options = {"link": "linear", "likelihood": "gaussian", "combine": 1, "add": N_TRUE, "cycles": 1, "cut": 0}
+        options: dict[str, Any] = {"link": "linear", "likelihood": "gaussian", "combine": 1, "add": N_TRUE, "cycles": 1, "cut": 0}
         run = discover(items, f"table:{folder / 'known.csv'}", out=Path(out) / "run", progress=False, **options)
     print("   ", run.features[["text", "gain", "effect"]].to_string(header=False, index=False), file=sys.stderr)
     return run
