@@ -158,13 +158,14 @@ def annotators_given(text: str | None, given: dict[str, Any]) -> list[str]:
 def say_likelihood(items: Items, given: Mapping[str, Any]) -> None:
     """One line about what targets were taken for, where that is more than numbers and nobody has said so."""
     from genz_ppl.discovery.run.likelihood_choice import likelihood_for
+    from genz_ppl.discovery.run.sampling import sampled
 
     if given.get("likelihood", AUTO) != AUTO or given.get("paper") or items.targets is None:
         return
-    deciding = ("direction", "seed", "test_fraction", "honest")  # others may be refused later, in a command's own words
+    deciding = ("direction", "seed", "test_fraction", "honest", "sample")  # others may be refused later, in a command's own words
     settings = DiscoverSettings(**{name: given[name] for name in deciding if name in given})
-    train = items.take(items.split_indices(settings.seed, settings.test_fraction, settings.honest).train)
-    choice = likelihood_for(items, train, settings)
+    split = sampled(items.split_indices(settings.seed, settings.test_fraction, settings.honest), settings, items.schema)
+    choice = likelihood_for(items, items.take(split.train), settings)
     if choice.taken_for:
         say(f"{items.name}: target {items.target_names[0]!r} is {choice.taken_for}, so --likelihood {choice.likelihood}")
 

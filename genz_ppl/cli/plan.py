@@ -99,6 +99,7 @@ def _print(planned: Plan, served: ModelSettings | None) -> None:
     )
     sides = "{items} items: {training_items} for training, {test_items} for testing"
     sides += ", {held_items} held back" if planned.held_items else ""
+    sides += ", {rest_items} for the last fit alone" if planned.rest_items else ""
     echo(f"{sides}; at most {asked}, {{answers}} answers".format(**counts))
     if served is None:
         echo("the model answers on this machine: no calls, no tokens, no cost")

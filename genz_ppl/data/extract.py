@@ -167,6 +167,9 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[obje
         typed = table.numbers(column)
         if typed is not None:
             result[:, index] = typed.floats()
+            if role == "target":  # nobody reads it again
+                del typed
+                table.forget(column)
             continue
         values: list[float] = []
         for row, cell in enumerate(table.cells(column)):

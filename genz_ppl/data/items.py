@@ -31,6 +31,9 @@ from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item
 
+# Items whose numbers are copied together.
+_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Items(Sequence[Item]):
@@ -205,8 +208,8 @@ class Items(Sequence[Item]):
         return Items(
             items=chosen(self.items, positions),
             schema=self.schema,
-            targets=None if self.targets is None else self.targets[positions],
-            covariates=self.covariates[positions],
+            targets=None if self.targets is None else _frozen(self.targets[positions]),
+            covariates=_frozen(self.covariates[positions]),
             split_labels=_take_labels(self.split_labels, positions),
             group_labels=_take_labels(self.group_labels, positions),
             name=self.name,
@@ -242,9 +245,10 @@ class Items(Sequence[Item]):
             digest.update(said.encode() + b"\n")
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
-            if values is not None:
+            for start in range(0, 0 if values is None else len(values), _AT_ONCE):
                 # One bit pattern for all NaN, one byte order for all machines.
-                digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
+                part = cast("FloatArray", values)[start : start + _AT_ONCE]
+                digest.update(np.where(np.isnan(part), np.nan, part).astype("<f8").tobytes())
         if self.class_names:  # numbers keep the fingerprint they had before there were classes
             digest.update(json.dumps(self.class_names).encode() + b"\n")
         if self.varying_labels is not None:
@@ -252,8 +256,15 @@ class Items(Sequence[Item]):
         return digest.hexdigest()
 
 
+def _frozen(values: FloatArray) -> FloatArray:
+    """An array that nobody else has, read-only: `Items` takes it as it is."""
+    values.flags.writeable = False
+    return values
+
+
 def _frozen_array(values: FloatArray, n_items: int, names: Sequence[str], what: str) -> FloatArray:
-    array = np.array(values, dtype=np.float64)
+    frozen = isinstance(values, np.ndarray) and values.dtype == np.float64 and values.flags.owndata and not values.flags.writeable
+    array = values if frozen else np.array(values, dtype=np.float64)
     if array.shape != (n_items, len(names)):
         raise InputError(f"{what} must have the shape ({n_items}, {len(names)}), items by named columns, not {array.shape}")
     array.flags.writeable = False
@@ -295,7 +306,7 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
     wanted = roles.get("classes")
     if has_targets and (wanted is True or (wanted == BY_WORDS and extract.are_words(table, schema.target))):
         schema = replace(schema, classes=extract.classes(table, schema.target, ids, required, found=wanted == BY_WORDS))
-    targets = extract.targets(table, schema, ids, required) if has_targets else None
+    targets = _frozen(extract.targets(table, schema, ids, required)) if has_targets else None
     items = Items(
         items=extract.items(table, schema, ids),
         schema=schema,

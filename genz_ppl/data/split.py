@@ -19,11 +19,13 @@ _LEAST_TRAIN, _LEAST_TEST = 2, 1
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Positions of the items: int64 arrays that share nothing and together hold every position. held: see `hold_back`."""
+    """Positions of the items: int64 arrays that share nothing and together hold every position. held: see `hold_back`; rest: see
+    `set_aside`."""
 
     train: IntArray
     test: IntArray
     held: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    rest: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def random_split(n_items: int, seed: int, test_fraction: float) -> Split:
@@ -74,6 +76,16 @@ def hold_back(split: Split, share: float, seed: int, labels: Sequence[str] | Non
             "hold back less, or add items"
         )
     return replace(split, train=train[:kept] if shuffled else np.sort(train[:kept]), held=train[kept:])
+
+
+def set_aside(split: Split, most: int, seed: int) -> Split:
+    """A split with at most so many training items, drawn at random and in their order; the others are `rest`, rising."""
+    n_items = len(split.train)
+    if n_items <= most:
+        return split
+    drawn = np.zeros(n_items, dtype=np.bool_)
+    drawn[np.random.default_rng([seed, n_items]).choice(n_items, most, replace=False)] = True
+    return replace(split, train=split.train[drawn], rest=np.sort(split.train[~drawn]))
 
 
 def column_split(labels: Sequence[str], column: str) -> Split:

@@ -76,6 +76,12 @@ class Table:
                 )
         return self._typed[column]
 
+    def forget(self, column: str) -> None:
+        """Let go of what was worked out of a column, which is not asked for again."""
+        self._typed.pop(column, None)
+        if isinstance(self.values, dict):
+            self.values.pop(column, None)
+
     def is_binary(self, column: str) -> bool:
         """Whether the column holds binary data."""
         try:

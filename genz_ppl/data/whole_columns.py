@@ -102,8 +102,12 @@ def frame_cells(column: pd.Series) -> Cells:
         return NumberCells(column.to_numpy().astype(np.int64))
     if column.dtype == pd.Int64Dtype():
         return NumberCells(column.to_numpy(dtype=np.int64, na_value=0), column.notna().to_numpy())
-    if column.dtype in (np.float64, pd.Float64Dtype()):
-        floats = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    if column.dtype in (np.float64, np.float32, pd.Float64Dtype(), pd.Float32Dtype()):
+        if column.dtype in (np.float64, pd.Float64Dtype()):
+            floats = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+        else:  # the number that is written the shortest, as `plain` has it
+            short = pyarrow.array(column.to_numpy(dtype=np.float32, na_value=np.nan))
+            floats = short.cast(pyarrow.string()).cast(pyarrow.float64()).to_numpy().copy()
         there = ~np.isnan(floats)
         floats[~there] = 0.0
         # With gaps and whole numbers only it was a column of integers once.

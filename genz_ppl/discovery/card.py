@@ -19,6 +19,9 @@ def card_of(run: RunView) -> str:
     settings, roles, active = record.settings, record.roles, table[table["active"]]
     model = settings.model.removeprefix(OBJECT)
     sides = [f"{len(getattr(record.split, side))} {side}" for side in ("train", "test", "held") if getattr(record.split, side)]
+    if record.rest:
+        sides.insert(1, f"{record.rest} for the last fit alone")
+    listed = f"{', '.join(sides[:-1])} and {sides[-1]}"
     locked, unit = locked_texts(record.edits), run.unit
     rows = [
         f"| {_plain(row['text'])}{' (locked)' if row['text'] in locked else ''} | {number(row['effect'])} | "
@@ -47,7 +50,7 @@ def card_of(run: RunView) -> str:
         "",
         "## How it was made",
         "",
-        f"- Data: {_plain(record.name)}, {' and '.join(sides)} items (split by seed {settings.seed}); a model reads "
+        f"- Data: {_plain(record.name)}, {listed} items (split by seed {settings.seed}); a model reads "
         f"{_plain(', '.join(roles.readable[:12]))}.",
         f"- Questions worded and answered by `{model}`; link {settings.link}, likelihood {record.likelihood}, inference "
         f"{settings.inference}.{edited}",

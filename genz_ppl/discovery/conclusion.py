@@ -22,17 +22,25 @@ from genz_ppl.types import FloatArray
 
 # Resamples of the test items behind the interval of the improvement; fewer where they are many.
 RESAMPLES, FEWEST_RESAMPLES, MANY_ITEMS = 1000, 200, 5000
+# Of so many test items fewer are drawn, and the interval is narrower by the root of their share; of so many training items models
+# without one feature are fitted one by one.
+LARGE, DRAWN = 200_000, 20_000
 Sides = list[tuple[FloatArray, FloatArray]]
 
 
-def note_gains(progress: Progress, data: Data, steps: int) -> None:
+def note_gains(progress: Progress, state: State, data: Data, steps: int) -> None:
     """What the bound would lose without each feature, the others refitted, in nats: the model's own, of which that of the model
-    that ranks removals may be far; with a network or uncertain weights, whose refits tell training noise, that one's."""
-    own = progress.state.model.link.adds_up and progress.state.uncertainty is None
-    judge, judged = (progress.state, data) if own else judge_of(progress.state, data, steps)
-    steps = steps_of(judge.model, steps)
+    that ranks removals may be far; with a network or uncertain weights, whose refits tell training noise, that one's.
+
+    state, data: the run's model, and all that it is fitted to."""
+    own = state.model.link.adds_up and state.uncertainty is None
+    judge, judged = (state, data) if own else judge_of(state, data, steps)
+    steps, active = steps_of(judge.model, steps), progress.active
     whole = refit(judge.copy(), judged, steps).total
-    for record, removal in zip(progress.active, removals(judge, judged, steps), strict=True):
+    # Of many items one after the other: each state is as large as the model's.
+    groups = [[k] for k in range(len(active))] if len(data.targets) > LARGE else [None]
+    removed = (removal for group in groups for removal in removals(judge, judged, steps, features=group))
+    for record, removal in zip(active, removed, strict=True):
         record.gain = whole - removal.bound
 
 
@@ -47,12 +55,19 @@ def widen_noise(progress: Progress, data: Data, seed: int, state: State | None =
     return ratio
 
 
-def note_effects(progress: Progress, fitted: FittedItems, targets: FloatArray, predicted: FloatArray) -> None:
+def note_effects(
+    progress: Progress,
+    fitted: FittedItems,
+    targets: FloatArray,
+    predicted: FloatArray,
+    whole: tuple[State, Data] | None = None,
+) -> None:
     """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most.
 
-    targets, predicted: (U, L) of the test items: a column that is not explained there is none that a feature moves.
+    targets, predicted: (U, L) of the test items: a column that is not explained there is none that a feature moves. whole: see
+    `feature_effects`.
     """
-    found, names = feature_effects(fitted), fitted.column_names
+    found, names = feature_effects(fitted, whole), fitted.column_names
     progress.unit = fitted.state.model.effect_unit
     several = range(len(names) if len(names) > 1 else 0)
     explained = [column for column in several if r2(targets[:, [column]], predicted[:, [column]]) > 0]
@@ -96,9 +111,12 @@ def improvement(
     found = _better(targets, predicted, without, metric)
     random = np.random.default_rng([seed, n_items])
     times = RESAMPLES if n_items <= MANY_ITEMS else FEWEST_RESAMPLES
-    drawn = [random.integers(0, n_items, n_items) for _ in range(times)]
+    size = n_items if n_items < LARGE else DRAWN
+    drawn = (random.integers(0, n_items, size) for _ in range(times))
     values = np.array([_better(targets[rows], predicted[rows], without[rows], metric) for rows in drawn])
     values = values[np.isfinite(values)]
+    if size < n_items:
+        values = found + (values - found) * (size / n_items) ** 0.5
     lower, upper = np.quantile(values, [0.05, 0.95]) if len(values) else (NAN, NAN)
     return found, float(lower), float(upper)
 

@@ -24,6 +24,7 @@ from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.discovery.run.raters import raters_of
 from genz_ppl.discovery.run.record import RunRecord
+from genz_ppl.discovery.run.sampling import sampled
 from genz_ppl.discovery.run.service import Service, make_settings
 from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.discovery.watch import OnAnswers, OnStep, Watchers
@@ -101,8 +102,9 @@ def begin(
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
     with nullcontext() if noted.get("source") else in_python():
         split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
-    check_training_targets(items, split)
     raters = raters_of(service.names, gold is not None)
+    split = sampled(split, settings, items.schema, raters) if kind is MiningRun else split
+    check_training_targets(items, split)
     run = kind(Problem(items, split, settings, loss, optim, raters))
     if gold is not None:
         sides = [[items.ids[t] for t in side] for side in (split.train, split.test, split.held)]

@@ -14,6 +14,7 @@ from genz_ppl.discovery.mine.splits import packed_split
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.progress import Counters
+from genz_ppl.discovery.run.sampling import sampled
 from genz_ppl.discovery.run.target_checks import check_training_targets
 from genz_ppl.errors import InputError, ModelError
 from genz_ppl.inference.isolation import isolated
@@ -57,7 +58,7 @@ def dry_contrasts(
     """
     if items.targets is None:
         raise InputError(f"{items.name}: has no target column; pass target= (--target on the command line)")
-    parts = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
+    parts = sampled(items.split_indices(settings.seed, settings.test_fraction, settings.honest), settings, items.schema)
     check_training_targets(items, parts)
     run = MiningRun(Problem(items, parts, settings))
     progress, problem = run.start(), run.problem

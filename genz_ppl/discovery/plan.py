@@ -11,6 +11,7 @@ from genz_ppl.discovery.planned import Part, Plan, Use
 from genz_ppl.discovery.reckoning import ANSWERS, DESCRIPTIONS, Reckoning
 from genz_ppl.discovery.run.raters import check_names
 from genz_ppl.discovery.run.record import Brief
+from genz_ppl.discovery.run.sampling import sampled
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.settings import DiscoverSettings
 
@@ -32,25 +33,26 @@ def plan(
     Raises OptionError for a split that leaves too few items and for prompts that are not usable.
     """
     split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
-    n_train, n_test, n_held = len(split.train), len(split.test), len(split.held)
+    split = sampled(split, settings, items.schema, annotators) if brief is None else split
+    n_train, n_test, n_held, n_rest = len(split.train), len(split.test), len(split.held), len(split.rest)
     additions, features = most_additions(settings), most_features(settings)
     wordings = settings.proposals * polarities(settings)
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
     wordings = wordings * additions + (settings.suggestions or 0)
     parts = min(settings.combine, wordings)
-    answers += (features if settings.test_at_end else additions) * parts * n_test + features * parts * n_held
+    answers += (features if settings.test_at_end else additions) * parts * n_test + features * parts * (n_held + n_rest)
     if brief is not None:
         additions, features, wordings = 0, brief.n_questions, brief.n_questions
         answers = wordings * (n_train + n_test)
     check_names(annotators)
     everything = round(answers) * max(1, len(annotators))
-    outline = Plan(len(items), n_train, n_test, additions, features, wordings, everything, held_items=n_held)
+    outline = Plan(len(items), n_train, n_test, additions, features, wordings, everything, held_items=n_held, rest_items=n_rest)
     if model_settings is None:
         return outline
     times = (additions, min(additions, usual_additions(settings)), features)
 
     def parts_of(served: ModelSettings) -> list[Part]:
-        reckoning = Reckoning(items, settings, served, *times)
+        reckoning = Reckoning(items, split, settings, served, *times)
         return list(reckoning.parts() if brief is None else reckoning.baseline_parts(brief))
 
     def parts_by(model: str) -> list[Part]:

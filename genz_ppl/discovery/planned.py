@@ -52,7 +52,7 @@ class Plan:
     """An upper limit of what a run uses, and what a typical one does, with nothing stored before it.
 
     additions: times a feature is looked for, none in a baseline. features: the most at a time. wordings: that may be proposed.
-    held_items: held back (`honest`), asked about the features of the end only.
+    held_items: held back (`honest`), rest_items: training items beside `sample`; both asked about the features of the end only.
     answers: repeated draws are one answer. parts: the calls by kind, none for a model that is not behind a server.
 
     The most: every addition is made, every proposal brings new wordings, each takes part in every round of its race and in no
@@ -70,6 +70,7 @@ class Plan:
     answers: int
     parts: tuple[Part, ...] = ()
     held_items: int = 0
+    rest_items: int = 0
 
     @property
     def calls(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from genz_ppl.data import Items
+from genz_ppl.data import Items, Split
 from genz_ppl.discovery.asking import Asked, Batches, Shape, most_asked, polarities, together, typically_asked, typically_mined
 from genz_ppl.discovery.mine.tried import MOST_TRIED
 from genz_ppl.discovery.planned import Part, Use
@@ -96,13 +96,20 @@ class Reckoning:
     found; features: the most at a time."""
 
     def __init__(
-        self, items: Items, settings: DiscoverSettings, served: ModelSettings, additions: int, usual: int, features: int
+        self,
+        items: Items,
+        split: Split,
+        settings: DiscoverSettings,
+        served: ModelSettings,
+        additions: int,
+        usual: int,
+        features: int,
     ) -> None:
         self.items, self.settings, self.served = items, settings, served
         self.additions, self.usual, self.features = additions, usual, features
         self.prompts = Prompts.load(served.prompts)
-        split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
-        self.train, self.test, self.held = ([items[int(t)] for t in side] for side in (split.train, split.test, split.held))
+        sides = (split.train, split.test, split.held, split.rest)
+        self.train, self.test, self.held, self.rest = ([items[int(t)] for t in side] for side in sides)
         described_items = [described(item, served) for item in items]
         kinds = set(described_items)
         short = all(is_short(item, served) for item in items)
@@ -131,8 +138,9 @@ class Reckoning:
             yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1)
         else:
             yield self.testing(parts, self.additions, parts, KEPT * self.usual)
-        if self.held:
-            yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1, "answers, held back", self.held)
+        for name, some in (("held back", self.held), ("other training items", self.rest)):
+            if some:
+                yield self.testing(parts * self.features, 1, max(1, round(KEPT * self.features)), 1, f"{ANSWERS}{name}", some)
 
     def baseline_parts(self, brief: Brief) -> Iterator[Part]:
         """The same of a 0-shot baseline: all its questions at once, those of use about the test items, too."""
@@ -225,7 +233,7 @@ class Reckoning:
         if self.served.max_output_tokens is not None:
             written = self.served.max_output_tokens * asked.calls
         most = most_items(self.served, 1, short=True)
-        largest = max(frames, default=0) + Weights([*self.train, *self.test, *self.held], self.served).most(most)
+        largest = max(frames, default=0) + Weights([*self.train, *self.test, *self.held, *self.rest], self.served).most(most)
         return Tokens(asked.calls, read, written, largest).times(self.served.draws)
 
     def typical_of(self, asked: Asked) -> Tokens:

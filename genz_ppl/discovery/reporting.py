@@ -63,6 +63,7 @@ def gather(run: RunView, items: Items | None = None, baseline: Sequence[tuple[in
         baseline=tuple((int(count), float(error)) for count, error in baseline or ()),
         summary=run.summary,
         ceiling=run.ceiling,
+        rest=run.record.rest,
         **_fresh(run, given, kind_of(test.state.model.likelihood) == "numbers" and len(test.column_names) == 1),
     )
     return report_contents(train, test, facts)

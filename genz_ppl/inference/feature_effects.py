@@ -12,6 +12,7 @@ from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.inference.posterior import DRAWS, FittedItems, with_uncertainty
 from genz_ppl.inference.prediction import predictive_mean
+from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.uncertainty import MOST_CORRELATED, drawn_models
 from genz_ppl.models.bayesian import flattened
 from genz_ppl.types import FloatArray
@@ -57,8 +58,11 @@ class FeatureEffects:
         return size, np.maximum(size - width, 0.0), size + width
 
 
-def feature_effects(fitted: FittedItems) -> FeatureEffects:
-    """The effects of all features of a fit, deterministic for the same fit."""
+def feature_effects(fitted: FittedItems, whole: tuple[State, Data] | None = None) -> FeatureEffects:
+    """The effects of all features of a fit, deterministic for the same fit.
+
+    whole: the state and the data of all items that it was made on, where `fitted` has some of them.
+    """
     model = fitted.state.model
     spread = np.asarray(fitted.scaling.spread_of(model.likelihood.n_locations).numpy(), dtype=np.float64)
     if not fitted.feature_texts:
@@ -69,7 +73,7 @@ def feature_effects(fitted: FittedItems) -> FeatureEffects:
         if effects is None:
             mean = mean_changes(fitted)
             return FeatureEffects(mean, np.full(mean.shape, np.nan), spread)
-        known = _sd(fitted) if fitted.state.uncertainty is None else None
+        known = _sd(*(whole or (fitted.state, fitted.data))) if fitted.state.uncertainty is None else None
         sd = _drawn_sd(fitted) if known is None else known
         return FeatureEffects(centred(fitted, effects.numpy()) * spread, sd * spread, spread)
 
@@ -92,9 +96,9 @@ def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
     return found
 
 
-def _sd(fitted: FittedItems) -> FloatArray | None:
+def _sd(state: State, data: Data) -> FloatArray | None:
     """(K, L) from the engine's information: the precision of a target's weights, all others unknown, too; None without it."""
-    roots = engine_for(fitted.state.model, fitted.data).coefficient_roots(fitted.state)
+    roots = engine_for(state.model, data).coefficient_roots(state)
     return None if roots is None else torch.stack([root[:, 0].square().sum(-1).sqrt() for root in roots], dim=1).numpy()
 
 

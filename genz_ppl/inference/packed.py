@@ -7,7 +7,7 @@ an item and question beside its input. For the linear link with Gaussian noise, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -20,10 +20,10 @@ from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import Data, State
-from genz_ppl.models import LIKELIHOODS, GaussianLikelihood
+from genz_ppl.models import LIKELIHOODS, GaussianLikelihood, LinearLink
 from genz_ppl.models.features import mean_rates, unanswered_rate
 from genz_ppl.settings import BY_HAND, FitSettings
-from genz_ppl.types import FloatArray
+from genz_ppl.types import FloatArray, IntArray
 
 # From so many answers and targets together on, at 8 bytes each 128 MB, data are packed; items that are looked at together.
 LARGE, BLOCK = 2**24, 2**14
@@ -103,6 +103,19 @@ class PackedData(Data):
         slope = 0.5 - mean_rates(error_rates)
         return (unanswered_rate(error_rates).unsqueeze(1) + slope.unsqueeze(1) * self.signs_of(items)).T
 
+    def start_of(self, error_rates: Tensor) -> Tensor:
+        """See `Data.start_of`; float32."""
+        found = torch.empty(self.packed.shape, dtype=torch.float32)
+        for items in blocks_of(found.shape[1], BLOCK):
+            found[:, items] = self.prior_of(error_rates, items).T
+        return found.T
+
+    def with_features(self, kept: list[int]) -> PackedData:
+        """See `Data.with_features`."""
+        found = replace(self, answers=self.answers[:, kept], packed=self.packed[kept])
+        found.__dict__["moments"] = self.moments  # the same, and a pass over all items
+        return found
+
     def wrong_answers(self, posterior: Tensor) -> Tensor:
         """See `Data.wrong_answers`."""
         agreement = self._sum(lambda items: (self.signs_of(items) * posterior[items].T).sum(1))
@@ -127,7 +140,7 @@ def packed_data(answers: Any, targets: Any, covariates: Any, settings: FitSettin
     x = np.zeros((len(h), 0)) if covariates is None else _array(covariates)
     if not all(part.ndim == 2 and part.dtype.kind in "biuf" and len(part) == len(h) for part in (h, y, x)):
         return None
-    packed, scaling = _packed(h), _scaling(y, x, LIKELIHOODS[settings.likelihood].shared_scale)
+    packed, scaling = _packed(h), scaling_of(y, x, LIKELIHOODS[settings.likelihood].shared_scale)
     if packed is None or scaling is None:
         return None
     answers, covariates, targets = (torch.empty(part.shape, dtype=torch.float64, device="meta") for part in (h, x, y))
@@ -143,10 +156,50 @@ def packed_start(data: PackedData, settings: FitSettings, options: dict[str, Any
         if likelihood is not None:
             likelihood.update(variance, torch.ones_like(variance))
     rates = model.features.rates(sizes[0])
-    posterior = torch.empty(sizes[0], len(data.answers), dtype=torch.float32)
-    for items in blocks_of(len(data.answers), BLOCK):
-        posterior[:, items] = data.prior_of(rates, items).T
-    return State(model, rates, posterior.T)
+    return State(model, rates, data.start_of(rates))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of an array, (T, D), at some places, (U,), that are taken when they are asked for."""
+
+    values: NDArray[Any]
+    places: IntArray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, D)."""
+        return len(self.places), self.values.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, items: slice) -> NDArray[Any]:
+        return self.values[self.places[items]]
+
+
+def packed_for(
+    state: State, answers: NDArray[np.int8], targets: Chosen, covariates: Chosen, scaling: Scaling
+) -> PackedData | None:
+    """The data of a state's fit that is large and whose steps hold for packed data, else None.
+
+    answers: (T, K) int8 of 1, 0 and -1, no answer; targets, covariates: (T, D) and (T, P), in the user's units.
+    """
+    link, likelihood = state.model.link, state.model.likelihood
+    plain = type(link) is LinearLink and link.pooling is None and isinstance(likelihood, GaussianLikelihood)
+    symmetric = state.error_rates.dim() == 1 and len(state.error_rates) > 0
+    if not (plain and symmetric) or answers.size + len(targets) * targets.shape[1] < LARGE:
+        return None
+    packed = torch.empty(answers.shape[::-1], dtype=torch.int8)
+    for items in blocks_of(len(targets), BLOCK):
+        if not np.isfinite(targets[items]).all():
+            return None
+        part = torch.from_numpy(answers[items].T.copy())
+        packed[:, items] = torch.where(part < 0, 0, 2 * part - 1)
+    if not bool((packed != 0).any(1).all()):
+        return None
+    h, x, y = (torch.empty(part.shape, dtype=torch.float64, device="meta") for part in (answers, covariates, targets))
+    return PackedData(h, x, y, targets, covariates, scaling, packed)
 
 
 def _holds(settings: FitSettings) -> bool:
@@ -173,8 +226,11 @@ def _packed(answers: NDArray[Any]) -> Tensor | None:
     return packed if bool((packed != 0).any(1).all()) else None
 
 
-def _scaling(targets: NDArray[Any], covariates: NDArray[Any], shared: bool) -> Scaling | None:
-    """As `Scaling.of` has it; None if a number is missing or infinite, or a target is constant."""
+def scaling_of(targets: NDArray[Any] | Chosen, covariates: NDArray[Any] | Chosen, shared: bool) -> Scaling | None:
+    """As `Scaling.of` has it; None if a number is missing or infinite, or a target is constant.
+
+    targets: (T, D), covariates: (T, P), in the user's units; shared: `Likelihood.shared_scale`.
+    """
     n_items, n_targets = len(targets), targets.shape[1]
 
     def columns(items: slice) -> FloatArray:

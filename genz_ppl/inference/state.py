@@ -83,6 +83,10 @@ class Data:
         """P(z = 1 | h) of some items, (B, K)."""
         return prior_probability(self.answers[items], error_rates)
 
+    def start_of(self, error_rates: Tensor) -> Tensor:
+        """P(z = 1 | h) of all, (T, K): where a posterior may start."""
+        return self.prior_of(error_rates, slice(None))
+
     @cached_property
     def answered(self) -> Tensor:
         """How many items have an answer, (K,)."""
@@ -146,6 +150,10 @@ class Data:
     def with_answers(self, answers: Tensor) -> Data:
         """The same items with other answers, (T, K')."""
         return replace(self, answers=answers)
+
+    def with_features(self, kept: list[int]) -> Data:
+        """The same items with the answers of some features only."""
+        return self.with_answers(self.answers[:, kept])
 
     def items(self, rows: slice | Tensor) -> Data:
         """Some of the items: a slice, positions or bool."""

@@ -368,3 +368,25 @@ def test_patterns_that_no_column_meets(wanted: str) -> None:
     frame = pd.DataFrame({"word": ["a", "b"], "y0": [1.0, 2], "y1": [2.0, 3]})
     with pytest.raises(InputError, match=re.escape(f"there is no column '{wanted}' (target)")):
         Items.from_frame(frame, target=wanted)
+
+
+def test_numbers_of_float32_are_those_that_are_written_the_shortest() -> None:
+    random = np.random.default_rng(0)
+    values = np.concatenate([random.normal(size=500), 10 ** random.uniform(-5, 5, 500)]).astype(np.float32)
+    values[::50] = np.nan
+    items = Items.from_frame(pd.DataFrame({"y": values, "what": "a thing"}), target="y")
+    expected = [float(str(value)) for value in values]
+    assert items.targets is not None
+    np.testing.assert_array_equal(items.targets[:, 0], expected)
+
+
+def test_items_keep_what_they_were_given_apart() -> None:
+    """A caller may write into its own array; parts of items need no copy."""
+    targets = np.array([[1.0], [2.0]])
+    items = Items([Item("a", "x"), Item("b", "y")], Schema(target=("t",)), targets, np.zeros((2, 0)))
+    targets[0] = 7.0
+    assert items.targets is not None
+    assert items.targets[0, 0] == 1.0
+    part = items.take([1])
+    assert part.targets is not None
+    assert not part.targets.flags.writeable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genz_ppl.data import Items, Split
-from genz_ppl.data.split import LARGEST_SEED, group_split
+from genz_ppl.data.split import LARGEST_SEED, group_split, random_split, set_aside
 from genz_ppl.errors import InputError, OptionError
 
 SEEDS = st.integers(0, LARGEST_SEED)
@@ -140,3 +140,15 @@ def test_of_a_column_held_back_items_are_drawn_and_of_groups_whole_ones() -> Non
 def test_holding_back_all_there_is_to_train_on_is_refused() -> None:
     with pytest.raises(OptionError, match=r"honest: 0\.8 of all items held back leaves 0 to train on"):
         items(50).split_indices(0, 0.2, 0.8)
+
+
+def test_a_part_of_the_training_items_is_set_aside_at_random() -> None:
+    split = random_split(100, 0, 0.2)
+    some = set_aside(split, 30, 7)
+    assert (len(some.train), len(some.rest)) == (30, 50)
+    np.testing.assert_array_equal(np.sort(np.concatenate([some.train, some.rest])), np.sort(split.train))
+    np.testing.assert_array_equal(some.test, split.test)
+    np.testing.assert_array_equal(some.train, split.train[np.isin(split.train, some.train)])  # in their order
+    np.testing.assert_array_equal(set_aside(split, 30, 7).train, some.train)
+    assert not np.array_equal(set_aside(split, 30, 8).train, some.train)
+    assert set_aside(split, 80, 7) is split

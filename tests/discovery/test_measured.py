@@ -133,7 +133,8 @@ def test_while_a_run_goes_on_many_items_are_measured_by_a_sample(
         return exact(state, scaling, answers, *rest)
 
     monkeypatch.setattr(problem, "log_predictive_density", counted)
-    monkeypatch.setattr(problem, "MOST_MEASURED", 30)
+    monkeypatch.setattr(problem, "MANY", 31)
+    monkeypatch.setattr(problem, "MEASURED", 30)
     items = Items.from_frame(frame.assign(y=(frame["colour"] == "red") + frame["size"] / 10), id="key", target="y")
     seen: list[dict[str, Any]] = []
 
@@ -147,5 +148,5 @@ def test_while_a_run_goes_on_many_items_are_measured_by_a_sample(
     assert sizes == [*(shown * (len(sizes) // 2 - 1)), *whole]
     assert len(sizes) > 2
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
-    assert "log_likelihood_items" not in metrics["train"]
-    assert {one["train"].get("log_likelihood_items") for one in seen[:-1]} == {30}
+    assert "measured_items" not in metrics["train"]
+    assert {one["train"].get("measured_items") for one in seen[:-1]} == {30}

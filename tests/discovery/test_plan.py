@@ -179,7 +179,8 @@ def test_calls_and_tokens_are_those_of_every_call_made_one_by_one(items: Items, 
 @pytest.mark.parametrize(("items_per_call", "features"), [(40, 1), (13, 3), (250, 1), (500, 2), (2, 1), (1, 1)])
 def test_a_call_reads_no_more_than_its_first_items_and_the_others(items: Items, items_per_call: int, features: int) -> None:
     """Whatever its size, so that items may be counted apart from calls."""
-    reckoning = Reckoning(items, DiscoverSettings(), ModelSettings(model="m", items_per_call=items_per_call), 1, 1, 1)
+    served = ModelSettings(model="m", items_per_call=items_per_call)
+    reckoning = Reckoning(items, items.split_indices(0), DiscoverSettings(), served, 1, 1, 1)
     first, each = reckoning.parts_of_frame(Shape(1, items_per_call, features))
     few = min(items_per_call, 2)
     for count in range(1, items_per_call + 1):

@@ -24,6 +24,7 @@ class RunFacts:
     baseline: (number of features, test error) of the 0-shot baseline's pruning curve, may be empty. summary, ceiling: where they
     are known. confirmed: what is on items that chose no question, see `confirmed_words`; fresh: of one target
     of numbers the effects found there by question, with their 95 % intervals (effect, lower, upper). Both empty where not known.
+    rest: training items that are in the last fit alone.
     """
 
     data_name: str
@@ -39,6 +40,7 @@ class RunFacts:
     ceiling: Ceiling | None = None
     confirmed: tuple[str, ...] = ()
     fresh: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    rest: int = 0
 
 
 @dataclass(frozen=True)

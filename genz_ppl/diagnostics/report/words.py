@@ -164,7 +164,25 @@ def cost_tile(curve: pd.DataFrame) -> Tile:
 
 def summary(data: ReportData) -> list[str]:
     """The result in a few sentences."""
-    return [_found(data), _quality(data), *_beside(data), *_confirmed(data), *_baseline(data), cost_words(data.facts.curve)]
+    return [
+        _found(data),
+        *_sampled(data),
+        _quality(data),
+        *_beside(data),
+        *_confirmed(data),
+        *_baseline(data),
+        cost_words(data.facts.curve),
+    ]
+
+
+def _sampled(data: ReportData) -> list[str]:
+    """On how many training items questions were sought, where these are not all."""
+    sought, rest = data.n_items["train"], data.facts.rest
+    if not rest:
+        return []
+    every = "; effects and gains are those of the last fit, to all" if data.facts.status == "done" else ""
+    drawn = f"Questions were sought on {counted(sought, 'training item')} of {number(float(sought + rest))}, drawn at random"
+    return [f"{drawn}{every}. What is shown of training items is about those {number(float(sought))}."]
 
 
 def _beside(data: ReportData) -> list[str]:

@@ -20,8 +20,9 @@ def warn_of_staircases(items: Items, texts: Sequence[str]) -> None:
     if items.name == "binary":  # there the number is what is to be explained
         return
     for column, count in Counter(filter(None, map(_stepped, texts))).items():
-        values = [item.fields.get(column) for item in items]
-        if count >= STEPS and column not in items.covariate_names and all(type(value) in (int, float) for value in values):
+        if count < STEPS or column in items.covariate_names:
+            continue
+        if all(type(item.fields.get(column)) in (int, float) for item in items):
             warnings.warn(
                 f"{items.name}: {count} of {len(texts)} questions are steps of the number {column!r}: with --covariate "
                 "(covariates=) the model has the number itself, and the questions explain what it leaves over",

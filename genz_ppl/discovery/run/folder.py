@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel
@@ -144,12 +144,18 @@ class AnyDirectory(Generic[Record]):
             return None
         return content.get(name) if isinstance(content, dict) else None
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Write a file in one stroke. Raises RunNotSavedError where there is a run to go on with, else RunDirectoryError."""
+    def replace(self, name: str, content: bytes | Callable[[BinaryIO], object]) -> None:
+        """Write a file in one stroke. content: or what writes it.
+
+        Raises RunNotSavedError where there is a run to go on with, else RunDirectoryError.
+        """
         begun = (self.path / RUN_FILE).exists()
         try:
             with in_one_stroke(self.path / name) as partial, partial.open("xb") as file:
-                file.write(content)
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.run.folder import ITEMS_FILE, RunDirectory
@@ -21,30 +22,48 @@ from genz_ppl.errors import RunDirectoryError
 from genz_ppl.types import Item
 
 _ID, _TEXT, _GROUP, _TARGET, _COVARIATE = "item.id", "item.text", "item.varying", "target.", "covariate."
+# Items that are written together, in a group of rows of their own where there are more.
+_AT_ONCE = 200_000
 
 
 def write_items(directory: RunDirectory, items: Items, levels: Sequence[str], keep_texts: bool) -> None:
     """Write the file where it is not there yet. levels: the groups of the varying column, by whose numbers items are noted."""
     if (directory.path / ITEMS_FILE).exists():
         return
-    columns: dict[str, Any] = {_ID: list(items.ids)}
+
+    def write(file: BinaryIO, by_ids: bool = False) -> None:
+        tables = (_table(items, slice(start, start + _AT_ONCE), levels, keep_texts) for start in range(0, len(items), _AT_ONCE))
+        tables = (each.set_axis(pd.Index(each[_ID], name="id")) for each in tables) if by_ids else tables
+        if len(items) <= _AT_ONCE:
+            next(tables).to_parquet(file)
+            return
+        first = pyarrow.Table.from_pandas(next(tables), preserve_index=True)
+        with pyarrow.parquet.ParquetWriter(file, first.schema) as writer:
+            writer.write_table(first)
+            for each in tables:
+                writer.write_table(pyarrow.Table.from_pandas(each, first.schema, preserve_index=True))
+
+    try:
+        directory.replace(ITEMS_FILE, write)
+    except (pyarrow.ArrowException, TypeError, ValueError, NotImplementedError):  # an index of values of several kinds
+        directory.replace(ITEMS_FILE, partial(write, by_ids=True))
+
+
+def _table(items: Items, rows: slice, levels: Sequence[str], keep_texts: bool) -> pd.DataFrame:
+    """What the file has of some items."""
+    some = items if len(items) <= _AT_ONCE else items[rows]
+    columns: dict[str, Any] = {_ID: list(some.ids)}
     for prefix, names, values in (
-        (_TARGET, items.target_names, items.targets),
-        (_COVARIATE, items.covariate_names, items.covariates),
+        (_TARGET, items.target_names, some.targets),
+        (_COVARIATE, items.covariate_names, some.covariates),
     ):
         columns |= {f"{prefix}{name}": values[:, column] for column, name in enumerate(names) if values is not None}
-    if levels and items.varying_labels is not None:
+    if levels and some.varying_labels is not None:
         place = {level: number for number, level in enumerate(levels)}
-        columns[_GROUP] = [place.get(name, -1) for name in items.varying_labels]
+        columns[_GROUP] = [place.get(name, -1) for name in some.varying_labels]
     if keep_texts:
-        columns[_TEXT] = [item.text.encode("utf-8", "replace").decode() for item in items]
-    table, file = pd.DataFrame(columns, index=items.index), BytesIO()
-    try:
-        table.to_parquet(file)
-    except (pyarrow.ArrowException, TypeError, ValueError, NotImplementedError):  # an index of values of several kinds
-        file = BytesIO()
-        table.set_axis(pd.Index(items.ids, name="id")).to_parquet(file)
-    directory.replace(ITEMS_FILE, file.getvalue())
+        columns[_TEXT] = [item.text.encode("utf-8", "replace").decode() for item in some]
+    return pd.DataFrame(columns, index=some.index)
 
 
 def read_items(directory: RunDirectory, record: RunRecord) -> Items | None:

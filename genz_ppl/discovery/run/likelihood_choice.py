@@ -41,7 +41,8 @@ def likelihood_for(items: Items, train: Items, settings: DiscoverSettings) -> Ch
         return Choice(kind, _classes(items.class_names[0]))
     if settings.direction or items.targets is None or train.targets is None:
         return Choice(GAUSSIAN)
-    if np.unique(items.targets[~np.isnan(items.targets)]).tolist() == [0, 1]:
+    some = items.targets[:1000]
+    if _is_truth(some) and np.unique(items.targets[~np.isnan(items.targets)]).tolist() == [0, 1]:
         return Choice("bernoulli", _classes(("0", "1")))
     if items.targets.shape[1] > MOST_COUNTS or not all(map(looks_like_counts, train.targets.T)) or not _whole(items.targets):
         return Choice(GAUSSIAN)
@@ -84,6 +85,11 @@ def _of_counts(targets: FloatArray) -> Choice:
     more = "more than its mean" if varies else "as its mean does"
     beside = f"{max(poisson, dispersed) / number:.2g} nats an item above a Gaussian"
     return Choice("negative_binomial" if varies else "poisson", f"a count that varies {more} ({beside})")
+
+
+def _is_truth(values: FloatArray) -> bool:
+    """Whether all that are there are 0 or 1."""
+    return bool(((values == 0) | (values == 1) | np.isnan(values)).all())
 
 
 def _whole(values: FloatArray) -> bool:

@@ -19,6 +19,7 @@ from genz_ppl.discovery.mine.hook import MiningHook
 from genz_ppl.discovery.mine.join import join
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.refine import refine
+from genz_ppl.discovery.mine.rest import Rest
 from genz_ppl.discovery.mine.tried import with_tried
 from genz_ppl.discovery.mine.votes import Votes
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
@@ -30,9 +31,11 @@ from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
 from genz_ppl.discovery.run.tables import csv_of, curve_table, feature_table
 from genz_ppl.discovery.task import task_of
 from genz_ppl.errors import InputError, ModelError, OptionError
+from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.guided.svi import Training, TrainingOptions
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.tails import heavier_tails, lighter_tails
 from genz_ppl.llm.annotators import AnnotatorsModel
 from genz_ppl.llm.base import FoundationModel
@@ -216,21 +219,33 @@ class MiningRun:
 
     def settle(self, progress: Progress, cycle: Cycle, events: list[Event]) -> None:
         """What a step leaves behind: rows of the curve, the best model so far, at the end what is known then only."""
+        whole: tuple[State, Data] | None = None
+        if ("final", "") in events:
+            whole = self.whole_fit(progress, cycle)
+            progress.status = "done"
         self.note_rise(progress, events)
         for event, text in events:
             self.note(progress, event, text)
-        if ("final", "") in events:
-            progress.status = "done"
-            note_gains(progress, cycle.training_data(progress), self.settings.refit_steps)
+        if whole is not None:
+            note_gains(progress, *whole, self.settings.refit_steps)
             ratio = widen_noise(progress, cycle.training_data(progress), self.settings.seed)
             found = self.problem.predictions(progress)
-            note_effects(progress, self.problem.fitted(progress), *found[1])
-            blank = self.problem.predictions(self._start(None)) if progress.active else found
+            note_effects(progress, self.problem.fitted(progress), *found[1], whole)
+            del whole
+            blank = self.problem.predictions(self._start(None), whole=True) if progress.active else found
             counted, metric = len(progress.active), self.problem.metric(progress)
             outcome = summarise(found, blank, counted, metric, self.settings.seed, progress.state.model.likelihood)
             progress.outcome = replace(outcome, noise_ratio=ratio).to_dict()
         elif not progress.settled:
             cycle.note_best(progress)
+
+    def whole_fit(self, progress: Progress, cycle: Cycle) -> tuple[State, Data]:
+        """The model, and what it is fitted to: all training items in the end, those on which no question was sought, too."""
+        problem = self.problem
+        if not problem.rest:
+            return progress.state, cycle.training_data(progress)
+        rest = Rest(problem.rest, problem.whole)
+        return rest.fit(progress, cycle.oracle, cycle.strategy, steps_of(progress.state.model, self.settings.final_steps))
 
     def note_rise(self, progress: Progress, events: list[Event]) -> None:
         """Where steps have no closed forms, and another model may have ranked the wordings, note by how much this bound rose."""
@@ -279,6 +294,7 @@ class MiningRun:
         return {
             "train": _finite(train),
             "test": _finite(test),
+            **({"sought_on": len(self.problem.train), "fitted_to": self.problem.n_fitted(progress)} if self.problem.rest else {}),
             "n_features": len(progress.active),
             "summary": progress.outcome or None,
             **_finite(asdict(progress.counters)),  # a cost that is not known is null

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
@@ -17,7 +18,7 @@ from genz_ppl.diagnostics.measures import class_tables, class_targets, error_met
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
 from genz_ppl.discovery.run.link_choice import may_choose_link
-from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.discovery.run.record import AllSides, RunRecord, Units, content_hashes
 from genz_ppl.discovery.run.target_checks import check_direction, check_targets, count_classes, explained, explains_direction
 from genz_ppl.discovery.run.trust import with_id
@@ -25,6 +26,7 @@ from genz_ppl.errors import OptionError
 from genz_ppl.inference.annotators.answers import AnnotatedData
 from genz_ppl.inference.fit import check_device
 from genz_ppl.inference.isolation import SMALL, isolated, one_thread
+from genz_ppl.inference.packed import Chosen, packed_for, scaling_of
 from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.prediction import log_predictive_density, predictive_draws, predictive_mean
 from genz_ppl.inference.start import Scaling, first_state, pooled_link
@@ -33,14 +35,15 @@ from genz_ppl.inference.strategies import model_options, strategy_of
 from genz_ppl.inference.worth.links import LINEAR
 from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
+from genz_ppl.rows import chosen
 from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
 from genz_ppl.types import GOLD, FloatArray, IntArray
 
 CPU = torch.device("cpu")
 # Targets, or classes of all together, of which metrics.json has tables at the most.
 MOST_TABLED = 50
-# Items that the log likelihood is of while a run goes on.
-MOST_MEASURED = 200_000
+# Of a side of so many items fewer are measured while a run goes on: log likelihoods take 400 draws of each item's features.
+MANY, MEASURED = 200_000, 50_000
 
 
 class Problem:
@@ -65,6 +68,7 @@ class Problem:
         if raters:
             check_annotators(settings, items.schema)
         self.train, self.test, self.held = (items.take(side) for side in (split.train, split.test, split.held))
+        self.rest = chosen(items.items, split.rest)
         settings = replace(settings, direction=explains_direction(items, settings))
         self.choice = likelihood_for(items, self.train, settings)
         self.by_tails = may_turn_robust(settings, self.choice, items.targets.shape[1])
@@ -77,7 +81,7 @@ class Problem:
             check_direction(items, settings.likelihood)
         self.n_classes = count_classes(items, settings.likelihood)
         targets, covariates = torch.tensor(explained(self.train, settings.direction)), torch.tensor(self.train.covariates)
-        self.scaling = Scaling.of(targets, covariates, LIKELIHOODS[settings.likelihood])
+        self.scaling = self._scaling(targets, covariates)
         check_targets(items, settings.likelihood, self.n_classes)
         self.levels: tuple[str, ...] = ()
         if self.train.varying_labels is not None:
@@ -85,17 +89,27 @@ class Problem:
         self.trained_with = {"loss": loss, "optim": optim}
         self.strategy = strategy_of(settings, loss, optim)
         self.strategy.check(len(split.train), settings.max_features or 0)
-        self.sides = tuple(
-            (covariates_of(part, self.levels), torch.tensor(explained(part, settings.direction)))
-            for part in (self.train, self.test)
-        )
-        data: Data = self.scaling.data(torch.zeros(len(targets), 0).to(targets), *self.sides[0])
+        data: Data = self.scaling.data(torch.zeros(len(targets), 0).to(targets), covariates_of(self.train, self.levels), targets)
         if raters:
             known = torch.tensor([name == GOLD for name in raters])
             answers = data.targets.new_zeros(len(targets), 0, len(raters))
             data = AnnotatedData(answers, data.covariates, data.targets, known, given=True)
         self.data = data.to(self.device)
         self.density_shift = float(self.scaling.density_shift(targets).sum())
+
+    def _scaling(self, targets: Tensor, covariates: Tensor) -> Scaling:
+        """Of all training items, these and the rest."""
+        kind, items, split = LIKELIHOODS[self.settings.likelihood], self.items, self.split
+        if len(split.rest) and kind.standardised and not self.settings.direction and items.targets is not None:
+            places = np.concatenate([split.train, split.rest])
+            found = scaling_of(Chosen(items.targets, places), Chosen(items.covariates, places), kind.shared_scale)
+            if found is not None:
+                return found
+        if len(split.rest):
+            rest = items.take(split.rest)
+            targets = torch.cat([targets, torch.tensor(explained(rest, self.settings.direction))])
+            covariates = torch.cat([covariates, torch.tensor(rest.covariates)])
+        return Scaling.of(targets, covariates, kind)
 
     def _vary(self, labels: tuple[str, ...], covariates: Tensor, targets: Tensor) -> None:
         """Let intercept and covariate weights vary between the groups of the training items.
@@ -128,6 +142,7 @@ class Problem:
                 scaling=Units(**units),
                 split=AllSides(train=list(self.train.ids), test=list(self.test.ids), held=list(self.held.ids)),
                 contents=AllSides(**{name: content_hashes(getattr(self, name)) for name in ("train", "test", "held")}),
+                **({"rest": len(self.rest)} if len(self.rest) else {}),
                 **{name: class_name(value) for name, value in self.trained_with.items() if value is not None},
                 **entries,
             )
@@ -138,6 +153,25 @@ class Problem:
         data = self.data if answers is None else self.data.with_answers(answers.to(self.device))
         kind = (self.settings.link, self.settings.likelihood, self.settings.error_rate_prior)
         return first_state(data, self.scaling, *kind, self.n_classes, **model_options(self.settings, data.targets.shape[1])), data
+
+    def n_fitted(self, progress: Progress) -> int:
+        """How many training items the model is fitted to: all of them in the end."""
+        return len(self.train) + (len(self.rest) if progress.status == "done" else 0)
+
+    def whole(self, state: State, answers: NDArray[np.int8]) -> Data:
+        """What the last fit of a state is made on: training items with these answers, (T, K) as in a pool, those of the side
+        first and then those of the rest, as far as there are answers."""
+        places, split, items = np.empty(len(answers), dtype=np.int64), self.split, self.items
+        n_own = len(split.train)
+        places[:n_own], places[n_own:] = split.train, split.rest[: len(answers) - n_own]
+        assert items.targets is not None
+        if self.device == CPU and not self.settings.direction:
+            given = Chosen(items.targets, places), Chosen(items.covariates, places)
+            if (packed := packed_for(state, answers, *given, self.scaling)) is not None:
+                return packed
+        some = items.take(places)
+        targets = torch.tensor(explained(some, self.settings.direction))
+        return self.scaling.data(torch.from_numpy(unpack(answers)), covariates_of(some, self.levels), targets).to(self.device)
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""
@@ -156,18 +190,17 @@ class Problem:
         """All that is measured on the training and the test items: `measures`, "log_likelihood", the mean over items of
         log p(y | h, x), and, of at most `MOST_TABLED` classes or counts, their tables. As in `evaluate`.
 
-        Until the run is done log likelihood and tables of more items than `MOST_MEASURED` are those of so many, drawn at random
-        once and for all, and "log_likelihood_items" says so: they take 400 draws of every item's features.
+        Of a side with `MANY` items or more all that is measured until the run is done is of `MEASURED` of them, drawn at random
+        once and for all, and "measured_items" says so.
         """
         state, results = on_cpu(progress), []
-        for values, side in zip(self.predictions(progress), self._sides(progress), strict=True):
-            some = None if progress.status == "done" else sample_of(len(side[0]), self.settings.seed)
-            answers, covariates, targets = side if some is None else (part[some] for part in side)
+        for values, (answers, covariates, targets), part in zip(
+            self.predictions(progress), self._sides(progress), (self.train, self.test), strict=True
+        ):
             density = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
             found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
-            if some is not None:
-                found["log_likelihood_items"] = len(some)
-                values = values[0][some], values[1][some]
+            if len(answers) < len(part):
+                found["measured_items"] = len(answers)
             results.append(found | self._tables(state, *values, answers, covariates))
         return results[0], results[1] if progress.tested else _unknown(results[1])
 
@@ -185,10 +218,11 @@ class Problem:
         drawn = predictive_draws(state, self.scaling, answers, covariates, self.settings.seed)
         return {"rootogram": {name: rootogram(targets[:, d], drawn[:, :, d]) for d, name in enumerate(schema.target)}}
 
-    def predictions(self, progress: Progress) -> list[tuple[FloatArray, FloatArray]]:
-        """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items."""
+    def predictions(self, progress: Progress, whole: bool = False) -> list[tuple[FloatArray, FloatArray]]:
+        """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items: as in `measured`, or
+        of the whole sides though the run goes on."""
         state, found = on_cpu(progress), []
-        for answers, covariates, targets in self._sides(progress):
+        for answers, covariates, targets in self._sides(progress, whole):
             predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
             found.append((state.model.likelihood.comparable(targets).numpy(), predicted))
         return found
@@ -197,16 +231,23 @@ class Problem:
         """The fit to the training items, as diagnostics see it."""
         return fitted_items(progress, on_cpu(progress), self.scaling, self.train, self.settings, self.levels, raters=self.raters)
 
-    def _sides(self, progress: Progress) -> list[tuple[Tensor, Tensor, Tensor]]:
-        answers = (progress.given(), progress.given("test"))
-        return [(torch.from_numpy(known), *side) for known, side in zip(answers, self.sides, strict=True)]
+    def _sides(self, progress: Progress, whole: bool = False) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """What is known of either side; while the run goes on of a sample of many items."""
+        found = []
+        for name, part in (("train", self.train), ("test", self.test)):
+            some = None if whole or progress.status == "done" else sample_of(len(part), self.settings.seed)
+            answers = progress.given(name) if some is None else progress.given(name, some)
+            part = part if some is None else part.take(some)
+            targets = torch.tensor(explained(part, self.settings.direction))
+            found.append((torch.from_numpy(answers), covariates_of(part, self.levels), targets))
+        return found
 
 
 def sample_of(n_items: int, seed: int) -> IntArray | None:
-    """Positions of `MOST_MEASURED` items, rising, or None if there are no more than that."""
-    if n_items <= MOST_MEASURED:
+    """Positions of `MEASURED` items, rising, or None if there are fewer than `MANY`."""
+    if n_items < MANY:
         return None
-    return np.sort(np.random.default_rng(seed).choice(n_items, MOST_MEASURED, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(n_items, MEASURED, replace=False))
 
 
 def _unknown(found: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.llm.combined import parse
 from genz_ppl.settings import AUTO, DiscoverSettings
-from genz_ppl.types import FloatArray
+from genz_ppl.types import FloatArray, IntArray
 
 if TYPE_CHECKING:  # torch takes a second to import, and tables are read without it
     import torch
@@ -178,13 +178,14 @@ class Progress:
         """The same of the items held back, (H, K)."""
         return self._columns(self.held_pool, self.n_held)
 
-    def given(self, side: str = "train") -> FloatArray:
+    def given(self, side: str = "train", places: IntArray | slice = slice(None)) -> FloatArray:
         """What models are fitted to, and predict from: the answers of a side, "train", "test" or "held", (T, K); of several
-        annotators, and beside labels, those of each, (T, K, A), the labels last."""
+        annotators, and beside labels, those of each, (T, K, A), the labels last. places: of some of its items only."""
         if not self.state.model.features.annotators:
-            found: FloatArray = getattr(self, f"{side}_answers")
-            return found
-        return self.layers_of([record.text for record in self.active], side)
+            sizes = {"train": len(self.state.posterior), "test": self.n_test, "held": self.n_held}
+            pools = {"train": self.pool, "test": self.test_pool, "held": self.held_pool}
+            return self._columns(pools[side], sizes[side], places)
+        return self.layers_of([record.text for record in self.active], side)[places]
 
     def layers_of(self, texts: Sequence[str], side: str = "train") -> FloatArray:
         """What each annotator has answered to questions, combinations by their parts, (T, len(texts), A), the labels last."""
@@ -235,10 +236,12 @@ class Progress:
         if self.best is not None:
             self.best.state = self.best.state.to(device)
 
-    def _columns(self, pool: dict[str, NDArray[np.int8]], n_items: int) -> NDArray[np.float64]:
+    def _columns(
+        self, pool: dict[str, NDArray[np.int8]], n_items: int, places: IntArray | slice = slice(None)
+    ) -> NDArray[np.float64]:
         unknown = np.full(n_items, -1, dtype=np.int8)
-        columns = [unpack(pool.get(record.text, unknown)) for record in self.active]
-        return np.stack(columns, axis=1) if columns else np.zeros((n_items, 0))
+        columns = [unpack(pool.get(record.text, unknown)[places]) for record in self.active]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(unknown[places]), 0))
 
 
 def asked(packed: NDArray[np.int8]) -> NDArray[np.bool_]:

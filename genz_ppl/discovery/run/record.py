@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Self
 
@@ -185,6 +185,7 @@ class RunRecord(AnyRecord):
 
     sides: of the items, whose ids and hashes are in split.parquet, see `genz_ppl.discovery.run.sides`; earlier forms have them as
     split and contents. source: what the items were read from, for the command line. baseline: of a 0-shot baseline only.
+    rest: training items that are on none of these sides, in the last fit alone, see `set_aside`; all items that are on no side.
     loss, optim: classes of what the run was given to train guides with. annotators: who answers, where that is not the model
     alone; gold: whether people have labelled some items.
     """
@@ -199,6 +200,7 @@ class RunRecord(AnyRecord):
     split: AllSides = AllSides(train=[], test=[])
     contents: AllSides = Field(alias="content", default=AllSides(train=[], test=[]))
     sides: SideSizes | None = Field(alias="items", default=None)
+    rest: Annotated[int, Field(ge=0)] = 0
     n_classes: Whole = 2
     levels: list[str] = Field(default_factory=list)
     by_tails: bool = False
@@ -268,7 +270,12 @@ class RunRecord(AnyRecord):
         """The split of the run, for the same items."""
         position = {name: index for index, name in enumerate(items.ids)}
         sides = {side: [position[name] for name in getattr(self.split, side)] for side in AllSides.model_fields}
-        return Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
+        split = Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
+        if not self.rest:
+            return split
+        left = np.ones(len(items), dtype=np.bool_)
+        left[np.concatenate([split.train, split.test, split.held])] = False
+        return replace(split, rest=np.flatnonzero(left))
 
     def known_answers(self, progress: Progress, items: Items) -> tuple[FloatArray, list[int]]:
         """Answers to the active features, as `Progress.given`, that the run has of items that say the same, and where others are.

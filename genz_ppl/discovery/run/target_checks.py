@@ -9,39 +9,50 @@ from genz_ppl.data import Items, Split
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
-from genz_ppl.models import LIKELIHOODS
+from genz_ppl.models import LIKELIHOODS, Likelihood
 from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray
+
+# Items whose targets are looked at together.
+_AT_ONCE = 1 << 16
 
 
 def count_classes(items: Items, likelihood: str) -> int:
     """How many classes the targets have, over all items; 2 where the likelihood has none."""
     if items.targets is None:
         return 2
-    named = max((len(names) for names in items.class_names), default=0)
-    return max(named, class_count(torch.tensor(items.targets), likelihood))
+    named = max((len(names) for names in items.class_names), default=2)
+    return max(named, class_count(torch.tensor(items.targets), likelihood)) if LIKELIHOODS[likelihood].is_of_classes else named
 
 
 def check_targets(items: Items, likelihood: str, n_classes: int) -> None:
     """Raise InputError, naming column, item and value, unless the likelihood is defined for all targets."""
     if items.targets is None:
         return
-    targets = torch.tensor(items.targets)
     with isolated(0):
-        kind = LIKELIHOODS[likelihood].sized(targets.shape[1], n_classes)
-        wrong = torch.nonzero(kind.refused(targets))
+        kind = LIKELIHOODS[likelihood].sized(items.targets.shape[1], n_classes)
+        wrong = _refused(kind, items.targets)
         expected, remedy = kind.requirement
     if items.class_names and kind.standardised:
         raise InputError(
             f"{items.name}: target {items.target_names[0]!r} holds classes, and the {likelihood} likelihood is for numbers; "
             "choose bernoulli or categorical"
         )
-    if len(wrong):
-        row, column = (int(part) for part in wrong[0])
-        name, value = items.target_names[column], float(targets[row, column])
+    if wrong is not None:
+        row, column = wrong
+        name, value = items.target_names[column], float(items.targets[row, column])
         names = items.class_names[column] if items.class_names else ()
         shown = f"{names[int(value)]!r}, one of {len(names)} classes" if names else f"{value:g}"
         raise InputError(f"{items.name}: target {name!r}: expected {expected}, got {shown} for item {items.ids[row]!r}; {remedy}")
+
+
+def _refused(kind: Likelihood, targets: FloatArray) -> tuple[int, int] | None:
+    """The row and column of the first target that a likelihood refuses, None where it takes all; a part of them at a time."""
+    for start in range(0, len(targets), _AT_ONCE):
+        wrong = torch.nonzero(kind.refused(torch.tensor(targets[start : start + _AT_ONCE])))
+        if len(wrong):
+            return start + int(wrong[0, 0]), int(wrong[0, 1])
+    return None
 
 
 def check_training_targets(items: Items, split: Split) -> None:

@@ -61,7 +61,13 @@ def _fits(state: State, data: Data, first: State, others: Data) -> bool:
         and state.error_rates.shape == first.error_rates.shape
         and (model.share, model.link.shrinkage is None) == (other.share, other.link.shrinkage is None)
     )
-    plain = state.error_rates.dim() == 1 and len(state.error_rates) > 0 and data.answers.dim() == 2 and not model.link.weak
+    plain = (
+        state.posterior.dtype == torch.float64
+        and state.error_rates.dim() == 1
+        and len(state.error_rates) > 0
+        and data.answers.dim() == 2
+        and not model.link.weak
+    )
     return alike and plain and len(data.targets) <= BLOCK and is_linear_gaussian(model, data)
 
 

@@ -28,7 +28,7 @@ class Removal:
 def without(data: Data, feature: int) -> Data:
     """The data without one feature's answers."""
     kept = [k for k in range(data.answers.shape[1]) if k != feature]
-    return data.with_answers(data.answers[:, kept])
+    return data.with_features(kept)
 
 
 def removals(
