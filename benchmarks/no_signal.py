@@ -1,0 +1,65 @@
+"""Small tables without a signal, asked about by `rules`: in how many runs is a question kept?
+
+    python benchmarks/no_signal.py --kinds plain auto interaction --seeds 100
+
+200 rows: two columns of names, two of whole numbers, a text of three words, a number. y is noise (`plain`), or noise and half of
+the number, which is a covariate (`auto`, and with that link `interaction`); all else defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from genz_ppl import discover
+
+KINDS = ("plain", "auto", "interaction")
+WORDS = ("old", "new", "oak", "pine", "tall", "dark", "soft")
+
+
+def table(seed: int, effect: float, rows: int = 200) -> pd.DataFrame:
+    """One table; effect: of the number on y."""
+    random = np.random.default_rng([seed, 77])
+    frame = pd.DataFrame(
+        {
+            "key": [f"k{row}" for row in range(rows)],
+            "colour": random.choice(["red", "green", "blue"], rows),
+            "size": random.integers(0, 10, rows),
+            "shop": random.choice(list("abcdef"), rows),
+            "age": random.integers(0, 80, rows),
+            "note": [" ".join(random.choice(WORDS, 3)) for _ in range(rows)],
+            "area": random.normal(size=rows),
+        }
+    )
+    return frame.assign(y=random.normal(size=rows) + effect * frame["area"])
+
+
+def kept(kind: str, seed: int) -> list[str]:
+    """The questions of one run."""
+    frame, covariates = table(seed, 0.0 if kind == "plain" else 0.5), None if kind == "plain" else ["area"]
+    link = "interaction" if kind == "interaction" else "auto"
+    found = discover(frame, id="key", target="y", covariates=covariates, link=link, seed=seed, progress=False).features
+    return list(found.loc[found["active"], "text"]) if len(found) else []
+
+
+def main() -> None:
+    """See the text at the top."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=0)
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.simplefilter("ignore")
+    for kind in options.kinds:
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        found = {seed: texts for seed in seeds if (texts := kept(kind, seed))}
+        print(f"{kind}: questions kept in {len(found)} of {options.seeds} runs", *found.items(), sep="\n  ", flush=True)
+
+
+if __name__ == "__main__":
+    main()
