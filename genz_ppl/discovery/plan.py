@@ -9,11 +9,12 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.asking import Batches, most_asked, polarities
 from genz_ppl.discovery.planned import Part, Plan, Use
 from genz_ppl.discovery.reckoning import ANSWERS, DESCRIPTIONS, Reckoning
+from genz_ppl.discovery.run.progress import EARLY
 from genz_ppl.discovery.run.raters import check_names
 from genz_ppl.discovery.run.record import Brief
 from genz_ppl.discovery.run.sampling import sampled
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
-from genz_ppl.settings import DiscoverSettings
+from genz_ppl.settings import AUTO, DiscoverSettings
 
 __all__ = ["Part", "Plan", "Use", "most_additions", "most_features", "plan"]
 
@@ -35,7 +36,9 @@ def plan(
     split = items.split_indices(settings.seed, settings.test_fraction, settings.honest)
     split = sampled(split, settings, items.schema, annotators) if brief is None else split
     n_train, n_test, n_held, n_rest = len(split.train), len(split.test), len(split.held), len(split.rest)
-    additions, features = most_additions(settings), most_features(settings)
+    early, cycles = _additions_by_choices(items, settings)
+    additions = most_additions(settings) + early + cycles * _additions_of_cycle(settings)
+    features = most_features(replace(settings, cycles=settings.cycles + cycles))
     wordings = settings.proposals * polarities(settings)
     answers = most_asked(settings, additions, wordings, n_train, Batches((1,)), lambda count: 0.0).answers
     wordings = wordings * additions + (settings.suggestions or 0)
@@ -67,6 +70,22 @@ def plan(
     return replace(outline, parts=tuple(part for part in listed if part.calls))
 
 
+def _additions_by_choices(items: Items, settings: DiscoverSettings) -> tuple[int, int]:
+    """Additions that a run may throw away to begin again with other noise, and cycles that it may go on for with another link.
+
+    At the most: whether numbers are counts is not looked at.
+    """
+    if items.targets is None or items.class_names or settings.direction:
+        return 0, 0
+    if items.schema.embedding:
+        from genz_ppl.discovery.run.target_checks import explains_direction  # imports torch
+
+        if explains_direction(items, settings):
+            return 0, 0
+    early = EARLY if settings.likelihood == AUTO and items.targets.shape[1] == 1 else 0
+    return early, int(settings.link == AUTO)
+
+
 # Cycles that are gone through one by one.
 _CYCLES = 1000
 
@@ -76,7 +95,11 @@ def most_additions(settings: DiscoverSettings) -> int:
     cycles, most = settings.cycles, settings.max_features
     if most is not None and settings.updates == settings.refinements == 0 and (settings.cut == 0 or most == 1):
         cycles = min(cycles, most)  # nothing is ever taken out, so each cycle but the last fills a place for good
-    return cycles * (settings.add + settings.updates + settings.refinements)
+    return cycles * _additions_of_cycle(settings)
+
+
+def _additions_of_cycle(settings: DiscoverSettings) -> int:
+    return settings.add + settings.updates + settings.refinements
 
 
 def usual_additions(settings: DiscoverSettings) -> int:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from genz_ppl import Discovery, Items, discover, resume
+from genz_ppl.discovery.plan import plan
 from genz_ppl.discovery.run.likelihood_choice import MOST_COUNTS, likelihood_for, looks_like_counts
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.state_file import PROGRESS
@@ -170,18 +171,24 @@ def test_a_run_turns_to_student_t_and_says_so(frame: pd.DataFrame, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_with_student_t_noise_the_search_begins_again(frame: pd.DataFrame) -> None:
+def test_a_run_that_turns_at_once_is_the_one_with_student_t_noise(frame: pd.DataFrame) -> None:
     items = tailed(frame)
-    run = discover(items, **QUICK)
-    turn = int(run.curve.loc[run.curve["event"] == "prune", "step"].iloc[0])
-    of_turn = run.curve[run.curve["step"] == turn]
-    assert of_turn["event"].tolist()[0] == "add"
-    assert set(of_turn["event"].tolist()[1:]) == {"prune"}
-    assert of_turn["n_features"].iloc[-1] == 0
-    assert (run.features["added_at"] > turn).all()
-    given = discover(items, likelihood="student_t", **QUICK)
-    kept, wanted = (one.features.loc[one.features["active"], "text"].tolist() for one in (run, given))
-    assert set(kept) >= set(wanted)
+    run, given = (discover(items, likelihood=likelihood, **QUICK) for likelihood in ("auto", "student_t"))
+    asked = ["answers_asked", "proposals_asked", "calls", "seconds"]
+    pd.testing.assert_frame_equal(run.features, given.features)
+    pd.testing.assert_frame_equal(run.curve.drop(columns=asked), given.curve.drop(columns=asked))
+    assert run.curve["answers_asked"].iloc[0] > given.curve["answers_asked"].iloc[0] == 0
+
+
+@pytest.mark.slow
+def test_a_plan_has_room_for_what_is_begun_again(frame: pd.DataFrame) -> None:
+    few: dict[str, Any] = {"cycles": 1, "add": 1, "cut": 0, "proposals": 4, "seed": 3}
+    items = tailed(frame)
+    run = discover(items, **few)
+    planned = plan(items, DiscoverSettings(**few))
+    assert run.settings["likelihood"] == "student_t"
+    assert planned.additions == 1 + 2 + 1  # once more with another link
+    assert run.curve["answers_asked"].max() <= planned.answers
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover
+from genz_ppl.discovery.plan import plan
 from genz_ppl.discovery.resume import resume
 from genz_ppl.discovery.run.link_choice import may_choose_link, words_of
 from genz_ppl.settings import PAPER, DiscoverSettings
@@ -45,6 +46,15 @@ def test_a_run_goes_on_with_products_where_folds_speak_for_them(run: Discovery) 
     words = words_of(run.progress.link, run.progress.link_scores)
     assert words.startswith("link interaction, by --link auto (against linear, nats on held-out folds")
     assert words.endswith("more than two standard errors)")
+
+
+def test_a_plan_has_room_for_another_link() -> None:
+    few: dict[str, Any] = {"cycles": 1, "add": 1, "proposals": 4, "likelihood": "gaussian"}
+    short, planned = discover(items(1.0), **few), plan(items(1.0), DiscoverSettings(**few))
+    assert short.progress.link == "interaction"
+    assert planned.additions == 2
+    assert short.curve["proposals_asked"].max() <= 2 * planned.additions
+    assert short.curve["answers_asked"].max() <= planned.answers
 
 
 def test_the_folder_says_it_and_is_read_and_resumed(run: Discovery, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ from genz_ppl.llm.served.templates import Prompts
 from genz_ppl.settings import DiscoverSettings
 from genz_ppl.types import Contrast, Item, Tried
 
+# Nothing left to choose on the way, which a plan has to leave room for.
 SMALL: dict[str, Any] = {"cycles": 3, "add": 2, "cut": 1, "proposals": 3, "seed": 4, "combine": 1}
+SMALL |= {"likelihood": "gaussian", "link": "linear"}
 SERVED = ModelSettings(model="gpt-4o-mini", price=(1.0, 2.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -26,7 +26,7 @@ from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory
 from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.link_choice import best_link
 from genz_ppl.discovery.run.problem import CPU, Problem
-from genz_ppl.discovery.run.progress import Event, Progress
+from genz_ppl.discovery.run.progress import EARLY, Event, Progress
 from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
 from genz_ppl.discovery.run.tables import csv_of, curve_table, feature_table
 from genz_ppl.discovery.task import task_of
@@ -42,8 +42,8 @@ from genz_ppl.llm.base import FoundationModel
 from genz_ppl.settings import AUTO
 
 Settled = Callable[[Progress], None]
-# Steps in which noise that turns out to have heavy tails begins a search again.
-EARLY = 2
+# What a run that begins again keeps: what was asked, by whom and what for.
+KEPT = ("counters", "seconds", "likelihood", "link", "layers", "gold", "bills")
 
 
 class MiningRun:
@@ -150,7 +150,7 @@ class MiningRun:
                 events, progress.failures = events + joined, 0
             if _added(events):
                 progress.added_in_cycle += 1
-                events += self.look_at_tails(progress, cycle)
+                events = self.look_at_tails(progress, cycle, events)
         elif progress.updates_done < settings.updates and progress.active:
             progress.updates_done += 1
             pruned = cycle.prune(progress)
@@ -185,33 +185,37 @@ class MiningRun:
                 return []
         return cycle.finish(progress)
 
-    def look_at_tails(self, progress: Progress, cycle: Cycle) -> list[Event]:
+    def look_at_tails(self, progress: Progress, cycle: Cycle, events: list[Event]) -> list[Event]:
         """Go on with Student-t noise where the run may choose and its bound is clearly better with it, and back where it is not.
 
-        A run that turns in its first steps begins its search again, with what was answered: a few items far off have chosen what
-        there is. Later that would throw away more than it mends: wrong answers to right questions make tails, too. Bounds with
-        the one noise are not to be held against the other's: the best model so far is the present one.
+        A run that turns in its first steps is begun again: a few items far off have chosen what there is. Later that would throw
+        away more than it mends: wrong answers to right questions make tails, too. Bounds with the one noise are not to be held
+        against the other's: the best model so far is the present one. events: of the step; returns what is left of them.
         """
-        if not progress.likelihood:
-            return []
+        if not progress.likelihood or (progress.likelihood == STUDENT_T and progress.step <= EARLY):
+            return events
         look, other = (heavier_tails, STUDENT_T) if progress.likelihood == GAUSSIAN else (lighter_tails, GAUSSIAN)
         found = look(progress.state, cycle.training_data(progress), progress.bound, self.settings.refit_steps)
         if found is None:
-            return []
+            return events
         (progress.state, progress.bound), progress.best, progress.likelihood = found, None, other
         self._follow(progress)
-        return self._begin_again(progress, cycle) if other == STUDENT_T and progress.step <= EARLY else []
+        if other != STUDENT_T or progress.step > EARLY:
+            return events
+        self._begin_again(progress, cycle)
+        return []
 
-    def _begin_again(self, progress: Progress, cycle: Cycle) -> list[Event]:
-        """Without the questions that this run has found; what it has taken over from an earlier one stays, and what is locked."""
-        stays = [record.added_at == 0 or record.text in cycle.locked for record in progress.active]
-        dropped = [record.text for record, staying in zip(progress.active, stays, strict=True) if not staying]
-        kept = [record for record, staying in zip(progress.active, stays, strict=True) if staying]
-        progress.state = progress.state.with_columns([place for place, staying in enumerate(stays) if staying])
-        progress.features = [replace(record, id=f"f{number}") for number, record in enumerate(kept, start=1)]
-        progress.splits, progress.additions_done, progress.added_in_cycle = [], 0, 0
-        cycle.refit(progress)
-        return [("prune", text) for text in dropped]
+    def _begin_again(self, progress: Progress, cycle: Cycle) -> None:
+        """The run as it begins where somebody has asked for that noise; what was asked stays counted."""
+        features = [record for record in progress.active if record.added_at == 0 or record.text in cycle.locked]
+        places = [place for place, record in enumerate(progress.active) if record in features]
+        taken_over = replace(progress, features=features, state=progress.state.with_columns(places))
+        fresh = self._start(taken_over if features else None)
+        for one in fields(progress):
+            if one.name not in KEPT:
+                setattr(progress, one.name, getattr(fresh, one.name))
+        progress.to(self.problem.device)
+        self.note(progress, "start", "")
 
     def _follow(self, progress: Progress) -> None:
         """Settings say the likelihood and the link that a run has come to."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # torch takes a second to import, and tables are read without
     from genz_ppl.inference.state import State
 
 UNASKED = -2
+#: Steps in which noise that turns out to have heavy tails begins a run again.
+EARLY = 2
 NAN = float("nan")
 #: What happened ("add", "discard", "prune", "final") and the wording it is about.
 Event = tuple[str, str]
