@@ -176,7 +176,7 @@ def test_a_served_model_and_its_cap(genz: Any, tmp_path: Path, monkeypatch: pyte
     price = has @ [1.0, 0.8, 0.6, 0.0, 0.0, 0.0] + 0.05 * random.normal(size=40)
     pd.DataFrame({"id": [f"h{n}" for n in range(40)], "text": texts, "price": price}).to_csv("houses.csv", index=False)
     with FaultServer(truthful_answerer(contains_truth, suggestions)) as server:
-        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite")
+        where = ("--model", "openai:m", "--base-url", server.base_url, "--store", "answers.sqlite", "--items-per-call", "10")
         command = ("baseline", "houses.csv", "--id", "id", "--target", "price", *where, "--task", "What is a house worth?")
         outcome = genz(*command, "--out", "out", "--max-calls", "3", "--workers", "1")
         assert outcome.code == 3
