@@ -12,8 +12,9 @@ import pytest
 from genz_ppl.cli.fit import fit as fit_command
 from genz_ppl.cli.plan import plan as plan_command
 
-BARE = ("--id", "key", "--target", "y", "--cycles", "1", "--add", "2", "--cut", "0", "--proposals", "3")
-BARE += ("--likelihood", "gaussian", "--link", "linear")  # nothing left to choose on the way, which a plan leaves room for
+# Nothing is left to choose on the way, which a plan leaves room for.
+GIVEN = ("--likelihood", "gaussian", "--link", "linear")
+BARE = ("--id", "key", "--target", "y", "--cycles", "1", "--add", "2", "--cut", "0", "--proposals", "3", *GIVEN)
 SHORT = (*BARE, "--suggestions", "0")
 SERVED = ("--model", "openai:gpt-4o-mini")
 
