@@ -133,7 +133,7 @@ def test_items_to_label_are_drawn_from_those_that_chose_nothing(data: Items) -> 
 
 
 def test_plans_count_what_is_held_back(data: Items) -> None:
-    settings: dict[str, Any] = {"cycles": 1, "add": 3, "cut": 0, "combine": 1}
+    settings: dict[str, Any] = {"cycles": 1, "add": 3, "cut": 0, "combine": 1, "likelihood": "gaussian", "link": "linear"}
     plain, honest = plan(data, DiscoverSettings(**settings)), plan(data, DiscoverSettings(**settings, honest=0.3))
     assert (honest.training_items, honest.test_items, honest.held_items) == (80, 32, 48)
     assert plain.held_items == 0
