@@ -59,6 +59,8 @@ def step_line(progress: Progress, settings: DiscoverSettings) -> str:
     if discarded := [row["feature"] for row in rows if row["event"] == "discard"]:
         more = len(discarded) - _DISCARDED_SHOWN
         changed.append(f"; discarded: {', '.join(discarded[:_DISCARDED_SHOWN])}" + f" and {more} more" * (more > 0))
+    if progress.step == 0 and progress.likelihood == "student_t":  # a run that may choose starts with another one
+        changed.append("; the noise has heavy tails: begun again with --likelihood student_t")
     most = max(planned_steps(settings), progress.step)
     where = f"step {progress.step} of at most {most}, {position(progress, settings)}"
     return f"{where}{asked}; {duration(progress.seconds)}{''.join(changed)}"

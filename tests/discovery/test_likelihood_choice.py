@@ -17,6 +17,7 @@ from genz_ppl.discovery.run.likelihood_choice import MOST_COUNTS, likelihood_for
 from genz_ppl.discovery.run.problem import Problem
 from genz_ppl.discovery.run.state_file import PROGRESS
 from genz_ppl.discovery.run.states import load_progress
+from genz_ppl.discovery.steps import step_line
 from genz_ppl.errors import RunDirectoryError
 from genz_ppl.inference.engines.coordinate import coordinate
 from genz_ppl.inference.isolation import isolated
@@ -173,11 +174,16 @@ def test_a_run_turns_to_student_t_and_says_so(frame: pd.DataFrame, tmp_path: Pat
 @pytest.mark.slow
 def test_a_run_that_turns_at_once_is_the_one_with_student_t_noise(frame: pd.DataFrame) -> None:
     items = tailed(frame)
-    run, given = (discover(items, likelihood=likelihood, **QUICK) for likelihood in ("auto", "student_t"))
+    said: list[str] = []
+    run = discover(items, on_step=lambda *step: said.append(step_line(*step)), **QUICK)
+    given = discover(items, likelihood="student_t", **QUICK)
     asked = ["answers_asked", "proposals_asked", "calls", "seconds"]
     pd.testing.assert_frame_equal(run.features, given.features)
     pd.testing.assert_frame_equal(run.curve.drop(columns=asked), given.curve.drop(columns=asked))
     assert run.curve["answers_asked"].iloc[0] > given.curve["answers_asked"].iloc[0] == 0
+    assert [line.endswith("; the noise has heavy tails: begun again with --likelihood student_t") for line in said].count(
+        True
+    ) == 1
 
 
 @pytest.mark.slow

@@ -86,6 +86,16 @@ def test_a_run_that_is_not_tested_yet_is_read_and_goes_on(items: Items, tmp_path
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_line_names_few_of_the_wordings_that_were_discarded(items: Items) -> None:
+    progress = discover(items, cycles=1, add=1, cut=0).progress
+    row = progress.curve[-1]
+    for number in range(5):
+        progress.curve.append({**row, "event": "discard", "feature": f"wording {number}"})
+    assert "; discarded: wording 0, wording 1, wording 2 and 2 more" in step_line(progress, DiscoverSettings())
+    del progress.curve[-2:]
+    assert step_line(progress, DiscoverSettings()).endswith("; discarded: wording 0, wording 1, wording 2")
+
+
 def test_a_finished_run_without_answers_on_test_items_is_spoilt(items: Items, tmp_path: Path) -> None:
     discover(items, **LATE, out=tmp_path)
     directory = RunDirectory(tmp_path)

@@ -111,6 +111,15 @@ def test_ranges_and_thresholds_take_simple_numbers() -> None:
     assert MODEL.propose(contrast(low, high), 1) == ["area is less than 3000"]
 
 
+@pytest.mark.parametrize(("shared", "proposed"), [(2, False), (3, True)])
+def test_fractions_that_few_items_share_are_the_same_by_chance(shared: int, proposed: bool) -> None:
+    positive = [item(i, size=2.5 if i < shared else 0.1 + i) for i in range(8)]
+    negative = [item(10 + i, size=0.3 + i) for i in range(8)]
+    assert ("size is 2.5" in MODEL.propose(contrast(positive, negative), 50)) is proposed
+    whole = [Item(each.id, each.text, {"size": int(10 * float(str(each.fields["size"])))}) for each in (*positive, *negative)]
+    assert "size is 25" in MODEL.propose(contrast(whole[:8], whole[8:]), 50)
+
+
 def test_existing_texts_and_their_opposites_do_not_come_back() -> None:
     high, low = [item(i, size=i, kind="a") for i in range(20, 30)], [item(i, size=i, kind="b") for i in range(10)]
     assert MODEL.propose(contrast(high, low), 1) == ["kind is a"]
