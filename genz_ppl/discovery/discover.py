@@ -17,6 +17,7 @@ from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.gold import gold_pool
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
@@ -115,9 +116,10 @@ def begin(
         directory.check_free()
     record = run.problem.record(**noted, **service.noted)
     run.model = service.open(record, directory, items=items)
-    if directory is not None:
-        directory.create(record)
-    return finished(run, run.start(), record, directory, watchers)
+    with alone(None if directory is None else directory.path):
+        if directory is not None:
+            directory.create(record)
+        return finished(run, run.start(), record, directory, watchers)
 
 
 def finished(

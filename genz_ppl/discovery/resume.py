@@ -14,6 +14,7 @@ from genz_ppl.discovery.baseline import BaselineRun
 from genz_ppl.discovery.discover import finished
 from genz_ppl.discovery.edit.edited_run import EditedRun
 from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem
@@ -49,23 +50,24 @@ def resume(
     store of its choice; giving model=, model_settings= with base_url or prompts, or store= as it has them confirms that.
     """
     directory = RunDirectory(Path(out))
-    record = directory.record()
-    record.check_settings(directory.path)
-    settings = record.settings if device is None else replace(record.settings, device=device)
-    items = record.own_items(items, f"the run in {directory.path}")
-    for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
-        if was is not None and value is None:
-            raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
-    # A run that chooses between likelihoods or links begins with the first: it may have been stopped before its first step.
-    opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
-    opened = replace(opened, link=AUTO) if record.by_folds else opened
-    problem = Problem(items, record.split_of(items), opened, loss, optim, record.raters)
-    check_fit_in_blocks(problem.data, problem.levels, settings.engine, settings.scheduler, settings.blocks)
-    run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
-    if record.edits and record.status != "done":
-        run = EditedRun(problem, record.edits)
-    state = run.load(directory) or run.start()
-    service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store, "annotators": annotators})
-    record = service.changed(record.changed(settings=run.settings))
-    run.model = service.open(record, directory, False, state.counters, items)
-    return finished(run, state, record, directory, Watchers(on_step, on_answers, progress))
+    with alone(directory.path):
+        record = directory.record()
+        record.check_settings(directory.path)
+        settings = record.settings if device is None else replace(record.settings, device=device)
+        items = record.own_items(items, f"the run in {directory.path}")
+        for name, was, value in (("loss", record.loss, loss), ("optim", record.optim, optim)):
+            if was is not None and value is None:
+                raise OptionError(f"{name}: the run was given {was}, which no folder holds; pass it again as {name}=")
+        # A run that chooses between likelihoods or links begins with the first: it may have been stopped before its first step.
+        opened = replace(settings, likelihood=AUTO) if record.by_tails else settings
+        opened = replace(opened, link=AUTO) if record.by_folds else opened
+        problem = Problem(items, record.split_of(items), opened, loss, optim, record.raters)
+        check_fit_in_blocks(problem.data, problem.levels, settings.engine, settings.scheduler, settings.blocks)
+        run = MiningRun(problem) if record.baseline is None else BaselineRun(problem, record.baseline)
+        if record.edits and record.status != "done":
+            run = EditedRun(problem, record.edits)
+        state = run.load(directory) or run.start()
+        service = Service.recorded(record, directory, model, {**(model_settings or {}), "store": store, "annotators": annotators})
+        record = service.changed(record.changed(settings=run.settings))
+        run.model = service.open(record, directory, False, state.counters, items)
+        return finished(run, state, record, directory, Watchers(on_step, on_answers, progress))

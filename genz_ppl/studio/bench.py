@@ -16,8 +16,10 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.edit.edited_run import locked_texts
 from genz_ppl.discovery.edit.editing import HISTORY, find, put_back
 from genz_ppl.discovery.result import Discovery
+from genz_ppl.discovery.run.alone import is_held
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.progress import unpack
+from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.errors import GenzError, GenzWarning, OptionError
 
 # Items shown of either side, and characters of each.
@@ -51,7 +53,7 @@ class Bench:
         except (GenzError, OSError, ValueError) as error:  # before the first step
             return {
                 "name": record.name,
-                "status": record.status,
+                "status": self._status(record),
                 "busy": self.busy,
                 "said": self.said or str(error),
                 "questions": [],
@@ -76,7 +78,7 @@ class Bench:
         return {
             "name": record.name,
             "target": ", ".join(record.roles.target[:3]),
-            "status": record.status,
+            "status": self._status(record),
             "busy": self.busy,
             "said": self.said,
             "metric": str(curve["metric"].iloc[-1]).replace("_", " "),
@@ -128,9 +130,13 @@ class Bench:
         run = Discovery.load(self.directory.path, **self.opening)
         run.edit(**changes, items=self._reopened(self.directory), progress=False)
 
+    def _status(self, record: RunRecord) -> str:
+        """That of the run; a kill leaves "running" in a folder that nobody holds."""
+        return "stopped" if record.status == "running" and is_held(self.directory.path) is False else record.status
+
     def _start(self, work: Callable[[], object]) -> None:
         with self._lock:
-            if self.busy or self.directory.record().status == "running":
+            if self.busy or self._status(self.directory.record()) == "running":
                 raise OptionError("the run is under way: wait for its end")
             self.said = ""
             self._work = threading.Thread(target=self._carry_out, args=(work,), daemon=True)

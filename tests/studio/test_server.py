@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from genz_ppl.cli.app import run as genz
+from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.folder import RunDirectory
 
 
@@ -96,8 +97,11 @@ def test_edits_and_their_mistakes(folder: Path, studio: Any) -> None:
     assert ask("/edit", {"drop": [first["id"]]})[0] == 200
     assert first["text"] not in [one["text"] for one in ask.until_free()["questions"]]
     RunDirectory(folder).set_status("running")
-    code, text = ask("/edit", {"drop": ["f1"]})
-    assert (code, "the run is under way" in text) == (409, True)
+    with alone(folder):
+        assert json.loads(ask("/state")[1])["status"] == "running"
+        code, text = ask("/edit", {"drop": ["f1"]})
+        assert (code, "the run is under way" in text) == (409, True)
+    assert json.loads(ask("/state")[1])["status"] == "stopped"
 
 
 def test_the_command_without_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from genz_ppl.data import Items
 from genz_ppl.discovery.edit.edited_run import EditedRun, locked_texts
+from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import METRICS_FILE, RUN_FILE, STATE_FILE, RunDirectory
 from genz_ppl.discovery.run.forms import Edit
@@ -68,11 +69,13 @@ def edit(
     record = service.changed(record)
     state = copy.deepcopy(run.progress)
     kind.model = service.open(record, run.directory, False, state.counters, known)
-    if run.directory is not None:
-        keep(run.directory, run.progress.step)
-        run.directory.write_record(record)
-    kind.reopened(state)
-    record = carried_out(kind, state, record, run.directory, Watchers(on_step, on_answers, progress))
+    with alone(None if run.directory is None else run.directory.path):
+        if run.directory is not None:
+            _check_current(run, run.directory)
+            keep(run.directory, run.progress.step)
+            run.directory.write_record(record)
+        kind.reopened(state)
+        record = carried_out(kind, state, record, run.directory, Watchers(on_step, on_answers, progress))
     return state, record, kind.model, run.directory, known
 
 
@@ -118,6 +121,13 @@ def _checked(
     )
 
 
+def _check_current(run: RunView, directory: RunDirectory) -> None:
+    """Raise RunDirectoryError where the folder holds another state of the run than was read from it."""
+    now = directory.record()
+    if (now.status, now.edits) != (run.record.status, run.record.edits):
+        raise RunDirectoryError(f"edit: the run in {directory.path} was changed since it was read; load it again")
+
+
 def find(active: Sequence[FeatureRecord], name: str) -> FeatureRecord:
     """The question of a run by its id or its text. Raises InputError for an unknown one."""
     text = " ".join(name.split())
@@ -158,13 +168,14 @@ def undo(run: RunView) -> tuple[Progress, RunRecord]:
 
 def put_back(directory: RunDirectory) -> None:
     """The files of a run as they were before its last edit. Raises OptionError where there is none."""
-    past = directory.path / HISTORY
-    whole = sorted(one for one in past.glob("*") if (one / RUN_FILE).exists()) if past.is_dir() else []
-    if not whole:
-        raise OptionError(f"undo: the run in {directory.path} was not edited")
-    for name in KEPT:
-        directory.replace(name, (whole[-1] / name).read_bytes())
-    shutil.rmtree(whole[-1])
+    with alone(directory.path):
+        past = directory.path / HISTORY
+        whole = sorted(one for one in past.glob("*") if (one / RUN_FILE).exists()) if past.is_dir() else []
+        if not whole:
+            raise OptionError(f"undo: the run in {directory.path} was not edited")
+        for name in KEPT:
+            directory.replace(name, (whole[-1] / name).read_bytes())
+        shutil.rmtree(whole[-1])
 
 
 def _items_of(run: RunView, items: Any) -> Items:

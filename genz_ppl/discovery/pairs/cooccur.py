@@ -19,6 +19,7 @@ from genz_ppl.discovery.pairs.search import Searcher
 from genz_ppl.discovery.pairs.stages import PairRun, load_searches
 from genz_ppl.discovery.pairs.watch import PairDisplay, PairWatchers
 from genz_ppl.discovery.run import trust
+from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.drive import drive
 from genz_ppl.discovery.run.record import PairRecord
 from genz_ppl.discovery.run.service import make_settings, model_of, name_of
@@ -117,9 +118,10 @@ def cooccur(
             split=problem.ids,
         )
     )
-    if directory is not None:
-        directory.create(record)
-    return _finished(problem, searcher, None, directory, record, watchers, progress)
+    with alone(None if directory is None else directory.path):
+        if directory is not None:
+            directory.create(record)
+        return _finished(problem, searcher, None, directory, record, watchers, progress)
 
 
 def resume_cooccur(
@@ -140,17 +142,18 @@ def resume_cooccur(
     store: another file of answers. What a folder that is not known as the user's own asks for is confirmed as in `resume`.
     """
     directory = PairDirectory(Path(out))
-    record = directory.record()
-    problem = PairProblem.recorded(rows, columns, as_pairs(pairs, rows, columns), record, directory.path)
-    record.check_settings(directory.path)
-    changes = {**(model_settings or {}), "store": store}
-    trust.check(record, directory.path, {"model": model, "column_model": column_model, **changes})
-    given = given_models(record, model, column_model)
-    models = (model_of(record.models[0], given[0]), model_of(record.models[1], given[1], "column_model"))
-    record = _continued(record, models, changes)
-    directory.write_record(record)
-    searcher = Searcher(make_settings(models[0], record.search), models, record.model_settings, record.store)
-    return _finished(problem, searcher, given, directory, record, watchers, progress)
+    with alone(directory.path):
+        record = directory.record()
+        problem = PairProblem.recorded(rows, columns, as_pairs(pairs, rows, columns), record, directory.path)
+        record.check_settings(directory.path)
+        changes = {**(model_settings or {}), "store": store}
+        trust.check(record, directory.path, {"model": model, "column_model": column_model, **changes})
+        given = given_models(record, model, column_model)
+        models = (model_of(record.models[0], given[0]), model_of(record.models[1], given[1], "column_model"))
+        record = _continued(record, models, changes)
+        directory.write_record(record)
+        searcher = Searcher(make_settings(models[0], record.search), models, record.model_settings, record.store)
+        return _finished(problem, searcher, given, directory, record, watchers, progress)
 
 
 def _continued(

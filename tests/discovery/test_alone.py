@@ -1,0 +1,115 @@
+"""Two processes and one run directory: the second is refused in a line, whatever it wants to write there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homes import QUICK, ROLES, homes
+
+from genz_ppl import Discovery, discover, resume
+from genz_ppl.cli.app import run as genz
+from genz_ppl.discovery.run import alone as locks
+from genz_ppl.discovery.run.alone import alone, is_held
+from genz_ppl.errors import RunDirectoryError
+
+HOLDING = """
+import sys
+from pathlib import Path
+from genz_ppl.discovery.run.alone import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Makes another process hold a folder."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def hold(path: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDING, str(path)]
+        begun.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert begun[-1].stdout is not None
+        assert begun[-1].stdout.readline() == "held\n"
+        return begun[-1]
+
+    yield hold
+    for one in begun:
+        one.kill()
+        one.communicate()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+def test_what_would_write_is_refused_until_the_other_process_is_gone(tmp_path: Path, held: Any) -> None:
+    folder = tmp_path / "run"
+    run = discover(homes(), out=folder, **ROLES, **QUICK)
+    before, other = contents(folder), held(folder)
+    refused = "under way in another process; wait for its end, or stop it"
+    for write in (
+        lambda: resume(folder, homes()),
+        lambda: run.edit(lock=["f1"], items=homes()),
+        lambda: Discovery.load(folder).undo(),
+    ):
+        with pytest.raises(RunDirectoryError, match=refused):
+            write()
+    assert contents(folder) == before
+    assert len(Discovery.load(folder).features) == len(run.features)  # readers are not kept out
+    other.kill()
+    other.wait()
+    assert not is_held(folder)
+    assert resume(folder, homes()).status == "done"
+    assert contents(folder) == before
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+def test_two_runs_that_are_begun_in_one_folder(tmp_path: Path, held: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    homes().to_csv(tmp_path / "homes.csv", index=False)
+    held(tmp_path / "run")  # before it has written anything
+    assert genz(["fit", str(tmp_path / "homes.csv"), "--target", "price", "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    assert "under way in another process" in capsys.readouterr().err
+    assert contents(tmp_path / "run") == {}
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+def test_one_holder_at_a_time_in_one_process_too(tmp_path: Path) -> None:
+    with alone(tmp_path):
+        assert is_held(tmp_path)
+        with pytest.raises(RunDirectoryError), alone(tmp_path):
+            pass
+    with alone(tmp_path), alone(None):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_edit_of_a_run_that_was_changed_since_it_was_read(tmp_path: Path) -> None:
+    first = discover(homes(), out=tmp_path / "run", **ROLES, **QUICK)
+    second = Discovery.load(tmp_path / "run")
+    second.edit(lock=["f1"], items=homes())
+    with pytest.raises(RunDirectoryError, match="was changed since it was read; load it again"):
+        first.edit(lock=["f2"], items=homes())
+
+
+@pytest.mark.parametrize("system", ["without locks", "folders cannot be locked"])
+def test_where_there_are_no_locks_runs_go_as_ever(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if system == "without locks":
+        monkeypatch.setattr(locks, "fcntl", None)
+    else:
+        if locks.fcntl is None:
+            pytest.skip("this system has no locks of folders")
+
+        def refuses(*_: Any) -> None:
+            raise OSError(9, "Bad file descriptor")
+
+        monkeypatch.setattr(locks.fcntl, "flock", refuses)
+    assert discover(homes(), out=tmp_path / "run", **ROLES, **QUICK).status == "done"
+    assert is_held(tmp_path / "run") is None
