@@ -21,13 +21,23 @@ from genz_ppl.types import FloatArray, IntArray
 CLASS_MEASURES = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
 # Parts of [0, 1] that a calibration curve has points for, and bars of a rootogram at most.
 BINS, MOST_BARS = 10, 24
+# So many different values at most, each on so many items in the mean, are few. Of more items the first ones tell.
+FEW_VALUES, ITEMS_A_VALUE, MANY_VALUES = 20, 5, 10_000
 # Predictions of 0 for what then happens must not be infinitely bad.
 SMALLEST = 1e-12
 
 
-def error_metric(n_targets: int) -> str:
-    """The metric of the learning curve: median absolute error for one target, cosine similarity for a vector."""
-    return "median_absolute_error" if n_targets == 1 else "cosine"
+def error_metric(targets: FloatArray) -> str:
+    """The metric of the learning curve for targets, (T, D): cosine similarity of vectors, of a number the median absolute error.
+
+    Of a number with few values, a rating, the root mean squared error: the median of so few different errors is about the most
+    common value only, and gets worse where a prediction leaves it for a better mean.
+    """
+    if targets.shape[1] > 1:
+        return "cosine"
+    known = targets[:MANY_VALUES][~np.isnan(targets[:MANY_VALUES])]
+    few = len(np.unique(known)) <= min(FEW_VALUES, len(known) / ITEMS_A_VALUE)
+    return "rmse" if few else "median_absolute_error"
 
 
 def kind_of(likelihood: Likelihood) -> str:

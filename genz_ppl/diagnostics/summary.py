@@ -9,6 +9,7 @@ from typing import Any
 from genz_ppl.output import plural
 
 NAN = float("nan")
+_IN_WORDS = {"cosine": "cosine similarity", "rmse": "root mean squared error"}
 _OF_CLASSES = ("accuracy", "guess_accuracy", "auc")
 # A ceiling below this is none.
 SMALLEST_CEILING = 0.02
@@ -20,7 +21,8 @@ class Summary:
 
     without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
     classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
-    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets. accuracy, guess_accuracy, auc: of
+    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets; r2_without: of numbers, that of the
+    model without questions. accuracy, guess_accuracy, auc: of
     the test items where y is a class, see `genz_ppl.diagnostics.measures`. noise_ratio: the scale of the noise on new items over
     that on the items which the questions were chosen on, see `genz_ppl.inference.worth.optimism`; the model has it in.
     """
@@ -39,6 +41,7 @@ class Summary:
     guess_accuracy: float = NAN
     auc: float = NAN
     noise_ratio: float = 1.0
+    r2_without: float = NAN
 
     @property
     def is_of_classes(self) -> bool:
@@ -47,8 +50,9 @@ class Summary:
 
     @property
     def helps(self) -> bool:
-        """Whether predictions for test items are better with the questions than without."""
-        return not self.improvement <= 0
+        """Whether predictions for test items are better with the questions than without, by the metric or by their variance: a
+        median may get worse where most items are predicted better."""
+        return not self.improvement <= 0 or self.r2 > self.r2_without
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, None where not known; without what is known of classes only, where y is none."""
@@ -63,7 +67,7 @@ class Summary:
 
     def line(self) -> str:
         """All of it in one line."""
-        name = "cosine similarity" if self.metric == "cosine" else self.metric.replace("_", " ")
+        name = _IN_WORDS.get(self.metric, self.metric.replace("_", " "))
         counted = plural(self.n_features, "feature")
         parts = [f"{counted}; {name} {shown(self.test)} on test items, {shown(self.train)} on training items"]
         beside = []

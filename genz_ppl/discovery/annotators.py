@@ -130,7 +130,7 @@ def _compared(
 ) -> Annotators:
     train, test, names = answers["train"], sides["test"], list(panel.names)
     likelihood = sides["train"].state.model.likelihood
-    metric, truth = likelihood.metric or error_metric(targets.shape[1]), likelihood.comparable(test.targets).numpy()
+    metric, truth = likelihood.metric or error_metric(targets), likelihood.comparable(test.targets).numpy()
     rows, whole = [], None
     for left_out in (None, *(names if len(names) > 1 else [])):
         kept = [name for name in names if name != left_out]

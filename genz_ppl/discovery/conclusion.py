@@ -92,8 +92,9 @@ def summarise(
     beside = (score(y, without, metric), score(y, guess, metric), score(y, test, "r2"))
     gained = improvement(y, test, without, metric, seed)
     outcome = Summary(n_features, metric, score(y, test, metric), score(y_train, train, metric), *beside, *gained)
-    if likelihood is None or kind_of(likelihood) != "classes":
-        return outcome
+    kind = "numbers" if likelihood is None else kind_of(likelihood)
+    if likelihood is None or kind != "classes":
+        return replace(outcome, r2_without=score(y, without, "r2")) if kind == "numbers" else outcome
     own, guessed = (class_measures(class_targets(likelihood, y, values)) for values in (test, guess))
     return replace(outcome, accuracy=own["accuracy"], guess_accuracy=guessed["accuracy"], auc=own["auc"])
 

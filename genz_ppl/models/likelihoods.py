@@ -28,7 +28,7 @@ class Likelihood(PyroModule):  # type: ignore[misc]
     standardised: ClassVar[bool] = True
     #: Whether all target columns share one scale, so that they must be standardised by one common number.
     shared_scale: ClassVar[bool] = False
-    #: Error shown on the learning curve; None: median absolute error of one target, cosine similarity of several.
+    #: Error shown on the learning curve; None: see `genz_ppl.diagnostics.measures.error_metric`.
     metric: ClassVar[str | None] = None
     #: Whether predictions are probabilities, one column for each class of each target.
     is_of_classes: ClassVar[bool] = False

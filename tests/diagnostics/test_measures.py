@@ -24,6 +24,7 @@ from genz_ppl.diagnostics.measures import (
     class_targets,
     confusion,
     deviance,
+    error_metric,
     measures,
     negative_binomial_deviance,
     rootogram,
@@ -150,6 +151,16 @@ def test_one_item_and_none() -> None:
     assert all(math.isnan(value) for value in none.values())
     assert confusion(of_two(np.array([np.nan]), np.array([0.5]))).tolist() == [[0, 0], [0, 0]]
     assert calibration(np.array([np.nan]), np.array([0.5])) == []
+
+
+def test_the_metric_of_a_number_is_by_how_many_values_it_has() -> None:
+    random = np.random.default_rng(0)
+    ratings = random.integers(0, 11, 300).astype(float)
+    ratings[:9] = np.nan
+    assert error_metric(ratings[:, None]) == "rmse"
+    assert error_metric(random.normal(size=(300, 1))) == "median_absolute_error"
+    assert error_metric(np.arange(12.0)[:, None]) == "median_absolute_error"  # few items, not few values
+    assert error_metric(ratings[:, None].repeat(2, axis=1)) == "cosine"
 
 
 def test_missing_targets_count_nowhere() -> None:

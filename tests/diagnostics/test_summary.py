@@ -33,6 +33,13 @@ def test_what_is_worse_is_said_to_be() -> None:
     assert not replace(FOUND, improvement=0.0).helps
 
 
+def test_a_median_that_gets_worse_says_little_where_most_predictions_get_better() -> None:
+    ratings = replace(FOUND, r2=0.16, r2_without=0.0, improvement=-0.27)
+    assert ratings.helps
+    assert not replace(ratings, r2=-0.01).helps
+    assert not replace(ratings, r2_without=math.nan).helps
+
+
 def test_what_is_not_known_is_left_out() -> None:
     bare = Summary(0, "log_loss", 0.5, 0.4)
     assert bare.line() == "0 features; log loss 0.5 on test items, 0.4 on training items"

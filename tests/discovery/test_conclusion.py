@@ -58,6 +58,15 @@ def test_the_summary_stands_beside_the_model_without_questions_and_the_mean() ->
     assert found.improvement == 1.0
 
 
+def test_ratings_are_measured_by_squared_errors(frame: pd.DataFrame) -> None:
+    random = np.random.default_rng(5)
+    frame["y"] = np.clip(np.round(5 + 1.5 * (frame["colour"] == "red") + random.normal(size=len(frame))), 0, 10)
+    run = discover(Items.from_frame(frame, id="key", target="y"), cycles=1, add=2, cut=0)
+    assert set(run.curve["metric"]) == {"rmse"}
+    assert run.summary.r2_without < run.summary.r2
+    assert run.summary.helps
+
+
 def test_a_gain_is_what_the_bound_loses_now(frame: pd.DataFrame) -> None:
     items = Items.from_frame(frame, id="key", target="y")
     run = discover(items, cycles=1, add=2, cut=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,11 @@ class Problem:
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""
-        return progress.state.model.likelihood.metric or error_metric(self.data.targets.shape[1])
+        return progress.state.model.likelihood.metric or self._error_metric
+
+    @cached_property
+    def _error_metric(self) -> str:
+        return error_metric(self.data.targets.numpy(force=True))
 
     def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
         """Scores on the training and the test items; the test targets are used here and below and nowhere else.
