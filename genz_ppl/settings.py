@@ -144,6 +144,8 @@ PAPER: dict[str, Any] = {
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
+# Where wordings are paid for, too: on films the search with so many for either group went the same way as with twice as many.
+PAID: dict[str, Any] = {"proposals": 4}
 # What a fit in blocks can do, so with --engine dask it is what a run does unless it is told otherwise; it then refuses.
 IN_BLOCKS: dict[str, Any] = {
     **{"link": "linear", "inference": "coordinate", "likelihood": "gaussian"},
@@ -159,7 +161,7 @@ SUGGESTED = 10
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`; what is given still counts. With
+    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`, one behind a server to `PAID`; what is given still counts. With
     direction each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no
     more than others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on
     another device.
@@ -207,7 +209,7 @@ class DiscoverSettings:
     max_features: int | None = setting(None, "The most features at a time.", SEARCH, low=1)
     polarity: str = setting("both", "{choices}: whose common traits the model is asked for.", SEARCH, choices=POLARITY_NAMES)
     proposals: int = setting(
-        8, "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing.", SEARCH, low=1
+        8, "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing, 4 with openai:NAME.", SEARCH, low=1
     )
     exemplars: int = setting(40, "Items shown on either side of a contrast.", SEARCH, low=1)
     smallest_share: float = setting(
