@@ -161,7 +161,8 @@ SUGGESTED = 10
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`, one behind a server to `PAID`; what is given still counts. With
+    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`, one
+    behind a server to `PAID`; what is given still counts. With
     direction each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no
     more than others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on
     another device.
@@ -209,7 +210,10 @@ class DiscoverSettings:
     max_features: int | None = setting(None, "The most features at a time.", SEARCH, low=1)
     polarity: str = setting("both", "{choices}: whose common traits the model is asked for.", SEARCH, choices=POLARITY_NAMES)
     proposals: int = setting(
-        8, "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing, 4 with openai:NAME.", SEARCH, low=1
+        8,
+        "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing, 4 with openai:NAME.",
+        SEARCH,
+        low=1,
     )
     exemplars: int = setting(40, "Items shown on either side of a contrast.", SEARCH, low=1)
     smallest_share: float = setting(

@@ -44,8 +44,9 @@ def written(content: Content) -> str:
     if not isinstance(content, Numbered):
         return json.dumps(content)
     rest = [(name, value) for name, value in content.items() if name not in ("answers", "features")]
-    answers = [(_key(entry["feature"]), value) for entry in entries_of(content) for name, value in entry.items() if name != "feature"]
-    return "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}" for name, value in [*rest, *answers]) + "}"
+    for entry in entries_of(content):
+        rest += [(_key(entry["feature"]), value) for name, value in entry.items() if name != "feature"]
+    return "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}" for name, value in rest) + "}"
 
 
 def _key(number: Any) -> str:

@@ -1,0 +1,41 @@
+"""When a run has looked long enough: additions in a row that find nothing, held against how often they found something before."""
+
+from __future__ import annotations
+
+import math
+
+from genz_ppl.discovery.run.progress import Progress
+from genz_ppl.settings import DiscoverSettings
+
+# A run goes on while, at the rate of its finds so far, as long a row of failures is likelier than this.
+BY_CHANCE = 0.05
+
+
+def failures_borne(settings: DiscoverSettings, progress: Progress) -> int:
+    """The failures in a row that end a run: `patience`, or more where features were found seldom from the start.
+
+    A miner that names the right thing once in five contrasts fails five times in a row every third time, with much left to find.
+    Where nothing was found yet there is no rate, and `patience` counts; as published, too.
+    """
+    steps = progress.features[-1].added_at if progress.features else 0
+    missed = 1 - len(progress.features) / steps if steps > 0 else 0.0
+    if missed <= 0 or settings.paper:
+        return settings.patience
+    return max(settings.patience, math.ceil(math.log(BY_CHANCE) / math.log(missed)))
+
+
+def has_run_dry(settings: DiscoverSettings, progress: Progress) -> bool:
+    """Whether a round has left the features as it found them, which ends Algorithm 4.
+
+    One that found nothing ends it only where patience, or room for features, does not reach further.
+    """
+    if progress.added_in_cycle > 0:
+        return in_use(progress) == progress.cycle_start
+    looked = progress.additions_done > 0 and not settings.paper
+    return not looked or progress.failures >= failures_borne(settings, progress)
+
+
+def in_use(progress: Progress) -> str:
+    """The wordings in use, whatever their order: their places in the pool."""
+    places = {text: place for place, text in enumerate(progress.pool)}
+    return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
