@@ -260,7 +260,7 @@ class DiscoverSettings:
     )
     sample: int = setting(200_000, "Training items that questions are sought on; the last fit has all. 0: all.", SEARCH, low=0)
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
-    patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
+    patience: int = setting(5, "Additions in a row that find nothing before a run ends; more where finds were rare.", SEARCH, low=1)
     test_at_end: bool | None = setting(
         None,
         "Ask about test items once, with all questions of the end, and not after each addition; "

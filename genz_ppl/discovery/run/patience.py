@@ -12,30 +12,30 @@ BY_CHANCE = 0.05
 
 
 def failures_borne(settings: DiscoverSettings, progress: Progress) -> int:
-    """The failures in a row that end a run: `patience`, or more where features were found seldom from the start.
-
-    A miner that names the right thing once in five contrasts fails five times in a row every third time, with much left to find.
-    Where nothing was found yet there is no rate, and `patience` counts; as published, too.
-    """
-    steps = progress.features[-1].added_at if progress.features else 0
-    missed = 1 - len(progress.features) / steps if steps > 0 else 0.0
-    if missed <= 0 or settings.paper:
-        return settings.patience
-    return max(settings.patience, math.ceil(math.log(BY_CHANCE) / math.log(missed)))
+    """The failures in a row that end a run: `patience`, or more where features were found seldom from the start."""
+    return max(settings.patience, _failures_by_chance(settings, progress))
 
 
 def has_run_dry(settings: DiscoverSettings, progress: Progress) -> bool:
-    """Whether a round has left the features as it found them, which ends Algorithm 4.
-
-    One that found nothing ends it only where patience, or room for features, does not reach further.
-    """
+    """Whether a round has left the features as it found them, which ends Algorithm 4; one that looked for some and found none
+    does so only where that is no chance."""
     if progress.added_in_cycle > 0:
         return in_use(progress) == progress.cycle_start
-    looked = progress.additions_done > 0 and not settings.paper
-    return not looked or progress.failures >= failures_borne(settings, progress)
+    return progress.additions_done == 0 or progress.failures >= _failures_by_chance(settings, progress)
 
 
 def in_use(progress: Progress) -> str:
     """The wordings in use, whatever their order: their places in the pool."""
     places = {text: place for place, text in enumerate(progress.pool)}
     return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
+
+
+def _failures_by_chance(settings: DiscoverSettings, progress: Progress) -> int:
+    """As many failures in a row as happen by chance one time in twenty at the rate at which steps have found features so far.
+
+    A miner that names the right thing once in five contrasts fails five times in a row every third time, with much left to find.
+    Where nothing was found there is no rate; as published nobody asks for one. The steps are those up to the last find.
+    """
+    steps = progress.features[-1].added_at if progress.features and not settings.paper else 0
+    missed = 1 - len(progress.features) / steps if steps > 0 else 0.0
+    return math.ceil(math.log(BY_CHANCE) / math.log(missed)) if missed > 0 else 0
