@@ -54,8 +54,9 @@ def test_answers_under_the_numbers_of_features_come_back(matrix: IntArray, prose
     short = {key: value for key, value in shuffled.items() if key != "characteristics"}
     for text in (json.dumps(reply, separators=(",", ":")), json.dumps(shuffled, indent=2)):
         np.testing.assert_array_equal(parse_extract(text, *matrix.shape), matrix)
-    np.testing.assert_array_equal(parse_extract(json.dumps(short), *matrix.shape, described=False), matrix)
-    check_refused(lambda: parse_extract(json.dumps(short), *matrix.shape))
+    n_items, n_features = matrix.shape
+    np.testing.assert_array_equal(parse_extract(json.dumps(short), n_items, n_features, described=False), matrix)
+    check_refused(lambda: parse_extract(json.dumps(short), n_items, n_features))
 
 
 @given(matrix=MATRICES, prose=PROSE, data=st.data())

@@ -150,11 +150,11 @@ def _by_feature(value: dict[str, Any], one: bool, n_features: int, described: bo
         found = [(entry.feature, entry.matched_items) for entry in _read(_ManyItems if described else _ManyShort, value).features]
     else:
         numbered = {key: said for key, said in value.items() if key != "characteristics"}
-        shape: type[_Shared] = _Said if described else _Shared
-        _read(shape, {key: said for key, said in value.items() if key not in numbered})
+        _read(_Said if described else _Shared, {key: said for key, said in value.items() if key not in numbered})
         if any(not _NUMBER.fullmatch(key) for key in numbered):
             raise InvalidReplyError(_FAULTS["extra_forbidden"])
-        answers = _read(_One if one else _Many, {"answers": list(numbered.values())}).answers
+        listed = {"answers": list(numbered.values())}
+        answers: Sequence[int | list[int]] = _read(_One, listed).answers if one else _read(_Many, listed).answers
         found = list(zip(map(int, numbered), answers, strict=True))
     _check_numbers([feature for feature, _ in found], n_features, "a feature", complete=True)
     return found
