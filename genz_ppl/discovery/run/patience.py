@@ -7,8 +7,8 @@ import math
 from genz_ppl.discovery.run.progress import Progress
 from genz_ppl.settings import DiscoverSettings
 
-# A run goes on while, at the rate of its finds so far, as long a row of failures is likelier than this.
-BY_CHANCE = 0.05
+# A run whose finds were rare, in at most so many of its steps, goes on while as long a row of failures is likelier than this.
+RARE, BY_CHANCE = 0.25, 0.05
 
 
 def failures_borne(settings: DiscoverSettings, progress: Progress) -> int:
@@ -37,5 +37,5 @@ def _failures_by_chance(settings: DiscoverSettings, progress: Progress) -> int:
     Where nothing was found there is no rate; as published nobody asks for one. The steps are those up to the last find.
     """
     steps = progress.features[-1].added_at if progress.features and not settings.paper else 0
-    missed = 1 - len(progress.features) / steps if steps > 0 else 0.0
-    return math.ceil(math.log(BY_CHANCE) / math.log(missed)) if missed > 0 else 0
+    rate = len(progress.features) / steps if steps > 0 else 1.0
+    return math.ceil(math.log(BY_CHANCE) / math.log(1 - rate)) if rate <= RARE else 0
