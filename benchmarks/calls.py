@@ -101,7 +101,7 @@ async def plain(base_url: str, requests: list[Any], room: asyncio.Semaphore) -> 
     async def one(body: Any) -> int:
         async with room:
             reply = await client.chat.completions.create(**body)
-        return int(json.loads(reply.choices[0].message.content or "")["answers"][0]["applies"])
+        return int(json.loads(reply.choices[0].message.content or "")["1"])
 
     async with openai.AsyncOpenAI(api_key="none", base_url=base_url) as client:
         return len(await asyncio.gather(*map(one, requests)))

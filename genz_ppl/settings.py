@@ -144,6 +144,8 @@ PAPER: dict[str, Any] = {
 }
 # Where answers cost nothing more wordings are tried: a question that matters only beside others stands far down on the list.
 FREE: dict[str, Any] = {"proposals": 24}
+# Where wordings are paid for, too: on films the search with so many for either group went the same way as with twice as many.
+PAID: dict[str, Any] = {"proposals": 4}
 # What a fit in blocks can do, so with --engine dask it is what a run does unless it is told otherwise; it then refuses.
 IN_BLOCKS: dict[str, Any] = {
     **{"link": "linear", "inference": "coordinate", "likelihood": "gaussian"},
@@ -159,10 +161,10 @@ SUGGESTED = 10
 class DiscoverSettings:
     """How features are discovered (Algorithms 1-4 of the paper).
 
-    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`; what is given still counts. With
-    direction each item's vector of targets is divided by its length, so that long vectors, which have large errors, count no
-    more than others: all that cosine similarity sees. What is written and returned is on the CPU, and a run may be resumed on
-    another device.
+    paper changes the defaults of other settings to `PAPER`, the model rules to `FREE`, one behind a server to `PAID`; what is
+    given still counts. With direction each item's vector of targets is divided by its length, so that long vectors, which have
+    large errors, count no more than others: all that cosine similarity sees. What is written and returned is on the CPU, and a
+    run may be resumed on another device.
     """
 
     model: str = setting(
@@ -206,9 +208,7 @@ class DiscoverSettings:
     cut: int = setting(2, "Cuts in a round.", SEARCH, low=0)
     max_features: int | None = setting(None, "The most features at a time.", SEARCH, low=1)
     polarity: str = setting("both", "{choices}: whose common traits the model is asked for.", SEARCH, choices=POLARITY_NAMES)
-    proposals: int = setting(
-        8, "Wordings asked for a contrast and polarity; 24 with rules, whose answers cost nothing.", SEARCH, low=1
-    )
+    proposals: int = setting(8, "Wordings asked for a contrast and polarity; 24 with rules, 4 with openai:NAME.", SEARCH, low=1)
     exemplars: int = setting(40, "Items shown on either side of a contrast.", SEARCH, low=1)
     smallest_share: float = setting(
         0.02,
@@ -254,7 +254,7 @@ class DiscoverSettings:
     )
     sample: int = setting(200_000, "Training items that questions are sought on; the last fit has all. 0: all.", SEARCH, low=0)
     splits: int = setting(3, "Directions of the residuals from which a split is started.", SEARCH, low=1)
-    patience: int = setting(5, "Additions in a row that find nothing before a run ends.", SEARCH, low=1)
+    patience: int = setting(5, "Additions in a row that find nothing before a run ends; more if finds are rare.", SEARCH, low=1)
     test_at_end: bool | None = setting(
         None,
         "Ask about test items once, with all questions of the end, and not after each addition; "

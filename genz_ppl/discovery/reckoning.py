@@ -40,7 +40,7 @@ TYPICAL_WORDING = "The living room has large windows and a floor of light wood t
 LONGEST = "x" * LONGEST_WORDING
 # Tokens of typical replies, by live runs: what is said of an item, the frame of a feature, one answer; thoughts before wordings,
 # one wording; the description of an image. And tokens that are read for each that plain text of the length would have.
-SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_SHARE = 12, 15, 1, 120, 12, 400, 1.2
+SAID_OUT, FRAME_OUT, YES_OUT, THOUGHTS_OUT, WORDING_OUT, DESCRIPTION_OUT, JSON_SHARE = 12, 5, 1, 120, 12, 400, 1.2
 # Of a typical run: the share of its additions that keep a wording that is new to the test items, and of the most features those
 # that it ends with; of the questions of a baseline, those that are neither too rare, too common nor repetitions.
 KEPT, USABLE = 0.5, 0.9

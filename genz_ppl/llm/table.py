@@ -62,17 +62,26 @@ class TableModel:
 
         The best first, ranked as the rules model ranks. An attribute in `contrast.existing`, in either form, is not proposed.
         """
-        positives = len(contrast.positive)
-        values = self._answers([*contrast.positive, *contrast.negative])
-        first, second = values[:positives], values[positives:]
-        counts = [count for part in (first, second) for count in ((part == 1.0).sum(axis=0), (~np.isnan(part)).sum(axis=0))]
-        difference = rate_difference(*counts)
-        score = log_bayes_factor(*counts)
+        difference, score, values = self._told_apart(contrast)
         candidates = [
             self._candidate(int(column), bool(difference[column] < 0), float(score[column]), values[:, column])
             for column in np.flatnonzero(difference)
         ]
         return choose(candidates, self._taken(contrast.existing), n)
+
+    def propose_both(self, contrast: Contrast, n: int) -> tuple[list[str], list[str]]:
+        """Up to n attributes that hold for the positive items rather than the negative ones, and up to n for the reverse.
+
+        No opposites: what one group lacks, the other one has.
+        """
+        difference, score, values = self._told_apart(contrast)
+        taken = self._taken(contrast.existing)
+
+        def best(columns: IntArray) -> list[str]:
+            found = [self._candidate(int(column), False, float(score[column]), values[:, column]) for column in columns]
+            return choose(found, taken, n)
+
+        return best(np.flatnonzero(difference > 0)), best(np.flatnonzero(difference < 0))
 
     def suggest(self, items: Sequence[Item], task: str, n: int) -> list[str]:
         """The n attributes that split the items most evenly; `task` is not read."""
@@ -82,6 +91,14 @@ class TableModel:
             self._candidate(int(column), False, float(balance[column]), values[:, column]) for column in np.flatnonzero(balance)
         ]
         return choose(candidates, frozenset(), n)
+
+    def _told_apart(self, contrast: Contrast) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Of every attribute, (C,), the sign with which it tells the groups apart and how well, and its answers, (shown, C)."""
+        positives = len(contrast.positive)
+        values = self._answers([*contrast.positive, *contrast.negative])
+        first, second = values[:positives], values[positives:]
+        counts = [count for part in (first, second) for count in ((part == 1.0).sum(axis=0), (~np.isnan(part)).sum(axis=0))]
+        return rate_difference(*counts), log_bayes_factor(*counts), values
 
     def _answers(self, items: Sequence[Item]) -> FloatArray:
         """(len(items), C), a row of NaN for an unknown item."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genz_ppl.llm.served.prompt_files import NAMES, built_in
+from genz_ppl.llm.served.prompt_files import EARLIER, NAMES, built_in
 from genz_ppl.llm.served.templates import Prompts
 
 
@@ -28,7 +28,7 @@ def test_on_a_terminal_nothing_is_taken_for_markup(genz: Any, monkeypatch: pytes
     assert outcome.code == 0
     for name in NAMES:
         assert f"{name}, version {Prompts.load().version(name)} (built in)" in outcome.out
-    assert '{"characteristics": "...", "features": [{"feature": 1, "matched_items": [item numbers]}, ...]}' in outcome.out
+    assert '{"characteristics":"...","1":[item numbers],"2":[item numbers],...}' in outcome.out
 
 
 def test_written_copies_are_the_built_in_prompts_to_the_letter(genz: Any) -> None:
@@ -56,8 +56,9 @@ def test_edited_copies_are_shown_with_their_versions(genz: Any) -> None:
 def test_the_version_before_can_be_written(genz: Any) -> None:
     outcome = genz("prompts", "--write", "before", "--earlier")
     assert (outcome.code, outcome.err) == (0, "")
-    assert sorted(path.name for path in Path("before").iterdir()) == ["mine.txt", "suggest.txt"]
-    assert "== mine, version 1-" in genz("prompts", "--prompts", "before").out
+    assert sorted(path.name for path in Path("before").iterdir()) == sorted(f"{name}.txt" for name in EARLIER)
+    for name in EARLIER:
+        assert f"== {name}, version 1-" in genz("prompts", "--prompts", "before").out
     assert genz("prompts", "--earlier").message.startswith("genz: --earlier: goes with --write DIR")
 
 

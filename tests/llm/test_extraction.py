@@ -60,6 +60,7 @@ def test_one_item_fails_alone(serving: Any, world: Any, name: str, workers: int)
         "content filter",
         "the reply was cut off",
         "invalid reply: a value of the wrong type or range",
+        "invalid reply: an unknown key",
         "the server refuses the request",
     )
 

@@ -385,7 +385,7 @@ def test_short_items_are_judged_without_a_description(serving: Any, make_world: 
         model = serving(server.base_url)
         np.testing.assert_array_equal(model.answer(world.items, world.features), world.truth)
         schemas = [request.body["response_format"]["json_schema"]["schema"]["properties"] for request in server.requests]
-        assert [list(schema) for schema in schemas] == [["features"], ["characteristics", "features"]]
+        assert [list(schema) for schema in schemas] == [["1", "2"], ["characteristics", "1", "2"]]
         prompts = [request.body["messages"][1]["content"] for request in server.requests]
         assert ["describe" in prompt for prompt in prompts] == [False, True]
         assert [prompt.count('{"item": ') for prompt in prompts] == [3, 3]

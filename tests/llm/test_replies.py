@@ -38,6 +38,27 @@ def reply_of(matrix: IntArray, characteristics: str = "plain") -> dict[str, Any]
     return {"characteristics": characteristics, "features": matches}
 
 
+def numbered_of(matrix: IntArray, characteristics: str = "plain") -> dict[str, Any]:
+    """The same under the features' numbers."""
+    reply = reply_of(matrix, characteristics)
+    entries = reply.pop("answers" if len(matrix) == 1 else "features")
+    return reply | {str(entry["feature"]): entry.get("applies", entry.get("matched_items")) for entry in entries}
+
+
+@given(matrix=MATRICES, prose=PROSE, data=st.data())
+def test_answers_under_the_numbers_of_features_come_back(matrix: IntArray, prose: str, data: st.DataObject) -> None:
+    reply = numbered_of(matrix, prose)
+    shuffled = dict(data.draw(st.permutations(list(reply.items()))))
+    for found in (found for found in shuffled.values() if isinstance(found, list)):
+        found[:] = data.draw(st.permutations(found))
+    short = {key: value for key, value in shuffled.items() if key != "characteristics"}
+    for text in (json.dumps(reply, separators=(",", ":")), json.dumps(shuffled, indent=2)):
+        np.testing.assert_array_equal(parse_extract(text, *matrix.shape), matrix)
+    n_items, n_features = matrix.shape
+    np.testing.assert_array_equal(parse_extract(json.dumps(short), n_items, n_features, described=False), matrix)
+    check_refused(lambda: parse_extract(json.dumps(short), n_items, n_features))
+
+
 @given(matrix=MATRICES, prose=PROSE, data=st.data())
 def test_any_answers_come_back_whatever_the_order_and_the_prose(matrix: IntArray, prose: str, data: st.DataObject) -> None:
     reply = reply_of(matrix, prose)
@@ -118,6 +139,31 @@ OF_MANY = [
     MANY.replace('"characteristics": "houses", ', ""),
     MANY.replace('"features"', '"answers"'),
 ]
+NUMBERED_ONE = '{"characteristics": "a house", "1": 1, "2": 0}'
+NUMBERED_MANY = '{"characteristics": "houses", "1": [1, 3], "2": []}'
+KEYS = ["01", "0", "-1", "+1", "3", "1.0", " 1", "1 ", "one", "", "٣", "feature 1", "1e0", HUGE, "4294967297"]
+OF_NUMBERED_ONE = [
+    *(NUMBERED_ONE.replace('"1": 1', f'"1": {wrong}') for wrong in [*NOT_A_NUMBER, "2", "-1", "-0", HUGE, "[]"]),
+    *(NUMBERED_ONE.replace('"1":', f"{json.dumps(wrong)}:") for wrong in KEYS),
+    NUMBERED_ONE.replace(', "2": 0', ""),
+    NUMBERED_ONE.replace('"2"', '"1"'),
+    NUMBERED_ONE.replace('"1": 1', '"1": 1, "1": 1'),
+    NUMBERED_ONE.replace("}", ', "3": 0}'),
+    NUMBERED_ONE.replace("}", ', "answers": []}'),
+    NUMBERED_ONE.replace("}", ', "features": []}'),
+    NUMBERED_ONE.replace("}", ', "note": 1}'),
+    NUMBERED_ONE.replace('"a house"', "1"),
+]
+OF_NUMBERED_MANY = [
+    *(NUMBERED_MANY.replace("[1, 3]", f"[1, {wrong}]") for wrong in [*NOT_A_COUNT, "4", "1"]),
+    *(NUMBERED_MANY.replace("[1, 3]", wrong) for wrong in ("null", "1", '"1, 3"', "{}", '{"1": 1}', "[[1, 3]]", "[1, 3, 3]")),
+    *(NUMBERED_MANY.replace('"1":', f"{json.dumps(wrong)}:") for wrong in KEYS),
+    NUMBERED_MANY.replace(', "2": []', ""),
+    NUMBERED_MANY.replace('"2"', '"1"'),
+    NUMBERED_MANY.replace("}", ', "features": []}'),
+    NUMBERED_MANY.replace("}", ', "3": []}'),
+    NUMBERED_MANY.replace('"houses"', "[]"),
+]
 OF_BOTH: list[Callable[[str], str]] = [
     lambda text: "",
     lambda text: " ",
@@ -164,10 +210,27 @@ def test_faults_in_a_reply_about_many_items(fault: str) -> None:
     check_refused(lambda: parse_extract(fault, 3, 2))
 
 
+@pytest.mark.parametrize("fault", OF_NUMBERED_ONE)
+def test_faults_in_numbers_about_one_item(fault: str) -> None:
+    assert parse_extract(NUMBERED_ONE, 1, 2).tolist() == [[1, 0]]
+    assert fault != NUMBERED_ONE
+    check_refused(lambda: parse_extract(fault, 1, 2))
+
+
+@pytest.mark.parametrize("fault", OF_NUMBERED_MANY)
+def test_faults_in_numbers_about_many_items(fault: str) -> None:
+    assert parse_extract(NUMBERED_MANY, 3, 2).tolist() == [[1, 0], [0, 0], [1, 0]]
+    assert fault != NUMBERED_MANY
+    check_refused(lambda: parse_extract(fault, 3, 2))
+
+
 @pytest.mark.parametrize("spoil", OF_BOTH)
 def test_faults_around_a_reply(spoil: Callable[[str], str]) -> None:
     check_refused(lambda: parse_extract(spoil(ONE), 1, 2))
     check_refused(lambda: parse_extract(spoil(MANY), 3, 2))
+    check_refused(lambda: parse_extract(spoil(NUMBERED_MANY), 3, 2))
+    if spoil(NUMBERED_ONE) != NUMBERED_ONE:  # there is no list in it
+        check_refused(lambda: parse_extract(spoil(NUMBERED_ONE), 1, 2))
     check_refused(lambda: parse_wordings(spoil('{"description": "", "characteristics": ["a house"]}'), 2))
 
 

@@ -115,3 +115,13 @@ def test_the_recorded_answers_about_films(data_folder: Path) -> None:
     assert np.nansum(animated) == 22
     texts = model.propose(Contrast(tuple(f for f, a in zip(films, animated, strict=True) if a == 1), tuple(films[:40])), 3)
     assert texts[0] == "Is animated"
+
+
+def test_proposals_for_both_groups_are_attributes_and_no_opposites(tmp_path: Path) -> None:
+    model = TableModel(written(tmp_path, "id,red,old,big,new\na,1,0,1,0\nb,1,0,0,0\nc,0,1,1,1\nd,0,1,0,0\n"))
+    contrast = Contrast(items("ab"), items("cd"), (), ())
+    assert model.propose_both(contrast, 3) == (["red"], ["old", "new"])
+    assert model.propose_both(contrast, 1) == (["red"], ["old"])
+    assert model.propose_both(contrast.reversed(), 3) == (["old", "new"], ["red"])
+    taken = Contrast(items("ab"), items("cd"), (), ("not (old)", "red"))
+    assert model.propose_both(taken, 3) == ([], ["new"])

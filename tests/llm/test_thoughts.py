@@ -205,7 +205,9 @@ def test_where_a_reply_stands(message: dict[str, object], text: str | None) -> N
 def test_the_probability_is_that_of_the_answer() -> None:
     """Not of the draft: the tokens of thoughts are among those of the reply."""
 
-    def said(sure: float) -> list[tuple[str, dict[str, float]]]:
-        return [('{"feature": 1, "applies": ', {}), ("1", {"1": sure, "0": 0.0}), ("}", {})]
+    def said(starts: list[str], sure: float) -> list[tuple[str, dict[str, float]]]:
+        start = [(token, {}) for token in starts]
+        return [*start, ("1", {"1": sure, "0": 0.0}), ("}", {})]
 
-    assert probability_of_yes([("<think>", {}), *said(-9.0), ("</think>", {}), *said(0.0)]) == 0.5
+    for starts in (['{"', "1", '":'], ['{"feature": 1, "applies": ']):  # as earlier prompts ask
+        assert probability_of_yes([("<think>", {}), *said(starts, -9.0), ("</think>", {}), *said(starts, 0.0)]) == 0.5

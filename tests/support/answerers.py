@@ -79,9 +79,9 @@ def kind_of(body: Body) -> str:
         return name
     lines = (line for message in body.get("messages", ()) for text in message_texts(message) for line in text.split("\n"))
     mentioned = "\n".join(line for line in lines if not DATA.match(line))
-    if "matched_items" in mentioned:
+    if "matched_items" in mentioned or '"1":[' in mentioned:
         return "extract_many"
-    if '"applies"' in mentioned:
+    if '"applies"' in mentioned or '"1":0' in mentioned:
         return "extract_one"
     if '"questions"' in mentioned:
         return "suggest"
@@ -93,6 +93,25 @@ def kind_of(body: Body) -> str:
     if '"characteristics"' in mentioned or not features:
         return "mine"
     return "extract_one" if len(items) == 1 else "extract_many"
+
+
+def is_numbered(body: Body) -> bool:
+    """Whether answers are to stand under the numbers of features, and not in entries as earlier prompts ask."""
+    form = (body.get("response_format") or {}).get("json_schema") or {}
+    shown = [line for message in body.get("messages", ()) for text in message_texts(message) for line in text.split("\n")]
+    return "1" in form.get("schema", {}).get("properties", {}) or any('"1":' in line and not DATA.match(line) for line in shown)
+
+
+def numbered(content: dict[str, Any]) -> dict[str, Any]:
+    """A reply with entries by feature as the present prompts ask for it."""
+    entries = content.get("answers") or content.get("features") or []
+    rest = {name: value for name, value in content.items() if name not in ("answers", "features")}
+    return rest | {str(entry["feature"]): entry.get("applies", entry.get("matched_items")) for entry in entries}
+
+
+def as_asked(body: Body, content: dict[str, Any]) -> str:
+    """The text of a reply with entries by feature, in the form that a request asks for."""
+    return json.dumps(numbered(content), separators=(",", ":")) if is_numbered(body) else json.dumps(content)
 
 
 def truthful_answerer(
@@ -130,7 +149,7 @@ def truthful_answerer(
             thoughts = {} if kind == "suggest" else {"description": "as the texts say"}
             return json.dumps(thoughts | dict(zip(keys, lists, strict=True)))
         items, features = numbered_lines(body)
-        return json.dumps((extract_one if kind == "extract_one" else extract_many)(items, features))
+        return as_asked(body, (extract_one if kind == "extract_one" else extract_many)(items, features))
 
     return answer
 

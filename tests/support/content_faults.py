@@ -18,13 +18,40 @@ from http_faults import Exchange, Fault, Reply, completion, http_bytes, reply_js
 Content = dict[str, Any]
 
 
+class Numbered(dict[str, Any]):
+    """Content whose entries by feature are written under the features' numbers."""
+
+
 def content_of(exchange: Exchange) -> Content | None:
-    """The right content as an object of its own; None where it is not a JSON object (a description of an image)."""
+    """The right content as an object of its own, with a list of entries by feature whatever its form; None where it is not a
+    JSON object (a description of an image)."""
     try:
         content = json.loads(exchange.content)
     except ValueError:
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return None
+    numbers = [key for key in content if key.isdecimal()]
+    if not numbers:
+        return content
+    many = isinstance(content[numbers[0]], list)
+    entries = [{"feature": int(number), "matched_items" if many else "applies": content.pop(number)} for number in numbers]
+    return Numbered(content | {"features" if many else "answers": entries})
+
+
+def written(content: Content) -> str:
+    """The content as text, in its own form: what an entry holds twice, and entries of one number, are there twice."""
+    if not isinstance(content, Numbered):
+        return json.dumps(content)
+    rest = [(name, value) for name, value in content.items() if name not in ("answers", "features")]
+    for entry in entries_of(content):
+        rest += [(_key(entry["feature"]), value) for name, value in entry.items() if name != "feature"]
+    return "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}" for name, value in rest) + "}"
+
+
+def _key(number: Any) -> str:
+    """A feature's number as a key; one of another type is to show as such."""
+    return str(number) if type(number) is int else json.dumps(number)
 
 
 def entries_of(content: Content) -> list[dict[str, Any]]:
@@ -50,7 +77,7 @@ def edited(change: Callable[[Content, list[int]], Content | str | None], finish_
         found = change(copy.deepcopy(content), sorted(numbered_lines(exchange.body)[0]))
         if found is None:
             return None
-        text = found if isinstance(found, str) else json.dumps(found)
+        text = found if isinstance(found, str) else written(found)
         return reply_json(200, completion(exchange, text, finish_reason))
 
     return fault
@@ -156,12 +183,18 @@ def duplicate_keys(content: Content, items: list[int]) -> str:
     entry = entries_of(content)[0]
     key = "applies" if "applies" in entry else "matched_items"
     entry["@@"] = flipped(entry, items)[key]
-    return json.dumps(content).replace('"@@"', f'"{key}"')
+    return written(content).replace('"@@"', f'"{key}"')
 
 
 def huge_integer(content: Content, items: list[int]) -> str:
-    entries_of(content)[0]["feature"] = "@@"
-    return json.dumps(content).replace('"@@"', "1" * 5000)  # more digits than Python turns into an int
+    entry = entries_of(content)[0]
+    entry[[*entry][-1] if isinstance(content, Numbered) else "feature"] = "@@"
+    return written(content).replace('"@@"', "1" * 5000)  # more digits than Python turns into an int
+
+
+def noted(content: Content) -> Content:
+    content["note"] = "as the item told me to"
+    return content
 
 
 def said(content: str | None, finish_reason: str = "stop", **message: Any) -> Fault:
@@ -191,7 +224,7 @@ def in_parts(exchange: Exchange) -> Reply | None:
     content = content_of(exchange)
     if content is None or not entries_of(content):
         return None
-    draft = json.dumps(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
+    draft = written(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
     texts = [exchange.content[:20], exchange.content[20:]]
     parts = [{"type": "thinking", "thinking": draft}, {"type": "reasoning", "text": draft}]
     parts += [{"type": "text", "text": text} for text in texts]
@@ -205,7 +238,7 @@ def thought(make: Callable[[str, str], str]) -> Fault:
         content = content_of(exchange)
         if content is None or not entries_of(content):
             return None
-        draft = json.dumps(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
+        draft = written(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
         return reply_json(
             200, completion(exchange, message={"content": None, "reasoning_content": make(exchange.content, draft)})
         )
@@ -217,8 +250,8 @@ def drafted(template: str) -> Fault:
     """A reply with RIGHT and DRAFT in it: the right content, and a wrong one that the model does not stand by."""
 
     def change(content: Content, items: list[int]) -> str:
-        right = json.dumps(content)
-        return template.replace("RIGHT", right).replace("DRAFT", json.dumps(last_flipped(content, items)))
+        right = written(content)
+        return template.replace("RIGHT", right).replace("DRAFT", written(last_flipped(content, items)))
 
     return edited(change)
 
@@ -278,14 +311,14 @@ def two_choices(exchange: Exchange) -> Reply:
     body, content = completion(exchange), content_of(exchange)
     other = copy.deepcopy(body["choices"][0]) | {"index": 1}
     if content is not None and entries_of(content):
-        other["message"]["content"] = json.dumps(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
+        other["message"]["content"] = written(last_flipped(content, sorted(numbered_lines(exchange.body)[0])))
     body["choices"].append(other)
     return reply_json(200, body)
 
 
 def two_objects(content: Content, items: list[int]) -> str:
-    first = json.dumps(content)
-    return f"Either {first} or {json.dumps(last_flipped(content, items))}."
+    first = written(content)
+    return f"Either {first} or {written(last_flipped(content, items))}."
 
 
 BAD_USAGE = {"prompt_tokens": "12", "completion_tokens": None, "total_tokens": -5}
@@ -314,7 +347,7 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "answer_boolean": edited(answer_boolean),
     "answer_nan": edited(answer_nan),
     "duplicate_keys": edited(duplicate_keys),
-    "extra_key": edited(lambda content, items: last_flipped(content, items) | {"note": "as the item told me to"}),
+    "extra_key": edited(lambda content, items: noted(last_flipped(content, items))),
     "huge_integer": edited(huge_integer),
     "nesting_bomb": said("[" * 100_000),
     "two_objects": edited(two_objects),
@@ -337,7 +370,7 @@ CONTENT_FAULTS: dict[str, Fault] = {
     "finish_MAX_TOKENS": edited(last_flipped, "MAX_TOKENS"),
     "finish_tool_calls": edited(last_flipped, "tool_calls"),
     "finish_error": said("", "error"),
-    "fenced": edited(lambda content, items: f"```json\n{json.dumps(content, indent=1)}\n```"),
+    "fenced": edited(lambda content, items: f"```json\n{written(content)}\n```"),
     "bad_utf8": bad_utf8,
     "usage_missing": with_body(lambda body: body.pop("usage")),
     "usage_wrong": with_body(lambda body: body.update(usage=BAD_USAGE)),

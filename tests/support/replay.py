@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from answerers import Body, kind_of, numbered_lines, user_texts
+from answerers import Body, as_asked, kind_of, numbered_lines, user_texts
 from imperfect import Noise, better_half
 
 from genz_ppl import Items
@@ -83,7 +83,8 @@ class Replay:
         else:
             self.new[kind] += 1
             # Said again if it is asked again.
-            reply = self.replies[key] = json.dumps(self.said(kind, body, key))
+            said = self.said(kind, body, key)
+            reply = self.replies[key] = as_asked(body, said) if kind.startswith("extract") else json.dumps(said)
         self.spoken.append({"kind": kind, "messages": body["messages"], "reply": reply})
         return reply
 
@@ -92,28 +93,29 @@ class Replay:
         if self.table is None:
             raise LookupError(f"{kind}: this was never asked, and there is no table of wordings to tell")
         properties = body["response_format"]["json_schema"]["schema"]["properties"]
-        texts = {name: "x" * THOUGHTS for name, form in properties.items() if form["type"] == "string"}
+        texts = {name: "x" * THOUGHTS for name, form in properties.items() if form.get("type") == "string"}
         numbered, features = numbered_lines(body)
         shown = [self.items[text] for text in numbered.values()]
         if kind == "suggest":
             n = properties["questions"]["maxItems"]
             return texts | {"questions": self.chosen(self.table.suggest(shown, "", EVERY), n, key)}
         if kind in ("mine", "mine_both"):
-            return texts | self.wordings(body, shown, tuple(features.values()), properties, key)
+            return texts | self.wordings(kind, body, shown, tuple(features.values()), properties, key)
         return dict.fromkeys(texts, "x") | self.answered(kind, shown, list(features.values()))
 
     def wordings(
-        self, body: Body, shown: Sequence[Item], existing: tuple[str, ...], properties: Mapping[str, Any], key: str
+        self, kind: str, body: Body, shown: Sequence[Item], existing: tuple[str, ...], properties: Mapping[str, Any], key: str
     ) -> dict[str, list[str]]:
         """One list, or one for either group."""
         assert self.table is not None
         (user,) = user_texts(body)
         n_positive = user.split("\nNegative group:\n")[0].count('{"item": ')
         contrast = Contrast(tuple(shown[:n_positive]), tuple(shown[n_positive:]), (), existing)
-        lists = [name for name, form in properties.items() if form["type"] == "array"]
-        sides = zip(lists, [contrast, contrast.reversed()][: len(lists)], strict=True)
-        most = {name: properties[name]["maxItems"] for name in lists}
-        return {name: self.chosen(self.table.propose(one, EVERY), most[name], key, name) for name, one in sides}
+        if kind == "mine":
+            n = properties["characteristics"]["maxItems"]
+            return {"characteristics": self.chosen(self.table.propose(contrast, EVERY), n, key, "characteristics")}
+        sides = zip(("positive", "negative"), self.table.propose_both(contrast, EVERY), strict=True)
+        return {name: self.chosen(ranked, properties[name]["maxItems"], key, name) for name, ranked in sides}
 
     def chosen(self, ranked: list[str], n: int, *occasion: str) -> list[str]:
         """The best, or of a weak miner some of the better half."""

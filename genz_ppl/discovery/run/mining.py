@@ -25,6 +25,7 @@ from genz_ppl.discovery.mine.votes import Votes
 from genz_ppl.discovery.run.folder import METRICS_FILE, STATE_FILE, RunDirectory, json_of
 from genz_ppl.discovery.run.likelihood_choice import GAUSSIAN, STUDENT_T
 from genz_ppl.discovery.run.link_choice import best_link
+from genz_ppl.discovery.run.patience import failures_borne, has_run_dry, in_use
 from genz_ppl.discovery.run.problem import CPU, Problem
 from genz_ppl.discovery.run.progress import EARLY, Event, Progress
 from genz_ppl.discovery.run.states import POOLS, load_progress, state_bytes
@@ -141,7 +142,7 @@ class MiningRun:
         progress.vote()
         room = settings.max_features is None or len(progress.active) < settings.max_features
         events: list[Event] = []
-        if progress.settled or progress.failures >= settings.patience:
+        if progress.settled or progress.failures >= failures_borne(settings, progress):
             events = self.finish(progress, cycle)
         elif progress.additions_done < settings.add and room:
             progress.additions_done += 1
@@ -164,7 +165,7 @@ class MiningRun:
         elif progress.cuts_done < settings.cut and progress.added_in_cycle > 0 and len(progress.active) > 1:
             progress.cuts_done += 1
             events = cycle.prune(progress)
-        elif progress.added_in_cycle == 0 or progress.cycle >= settings.cycles or _unchanged(progress):
+        elif progress.cycle >= settings.cycles or has_run_dry(settings, progress):
             events = self.finish(progress, cycle)
         else:
             _next_cycle(progress)
@@ -314,26 +315,15 @@ class MiningRun:
         return progress
 
 
-def _active(progress: Progress) -> str:
-    """The wordings in use, whatever their order: their places in the pool."""
-    places = {text: place for place, text in enumerate(progress.pool)}
-    return " ".join(map(str, sorted(places[record.text] for record in progress.active)))
-
-
 def _added(events: list[Event]) -> bool:
     return any(event == "add" for event, _ in events)
 
 
 def _next_cycle(progress: Progress) -> None:
     progress.cycle += 1
-    progress.cycle_start = _active(progress)
+    progress.cycle_start = in_use(progress)
     progress.additions_done = progress.updates_done = progress.refinements_done = 0
     progress.cuts_done = progress.added_in_cycle = 0
-
-
-def _unchanged(progress: Progress) -> bool:
-    """Whether a cycle has left the features as it found them, which ends Algorithm 4."""
-    return _active(progress) == progress.cycle_start
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from genz_ppl.llm.registry import open_model
 from genz_ppl.llm.served.settings import ModelSettings, is_served, served_name
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.llm.store.places import check_psycopg, is_shared, located
-from genz_ppl.settings import FREE, IN_BLOCKS, PAPER, SCREENED, SUGGESTED, DiscoverSettings
+from genz_ppl.settings import FREE, IN_BLOCKS, PAID, PAPER, SCREENED, SUGGESTED, DiscoverSettings
 from genz_ppl.types import Item
 
 # What a bill calls an object that proposes and does not answer.
@@ -205,10 +205,10 @@ def make_settings(
         from genz_ppl.models import name_of as likelihood_name  # with torch, which takes seconds
 
         settings = {**settings, "likelihood": likelihood_name(settings["likelihood"])}
-    presets = PAPER if settings.get("paper") else FREE if name == "rules" else {}
+    paid = any(map(is_served, (name, *annotators)))
+    presets = PAPER if settings.get("paper") else FREE if name == "rules" else PAID if paid else {}
     presets = presets | (IN_BLOCKS if settings.get("engine", "here") != "here" else {})
     chosen = DiscoverSettings(model=name, **(presets | settings))
-    paid = any(map(is_served, (name, *annotators)))
     screen = (SCREENED if paid else 0) if chosen.screen is None else chosen.screen
     suggestions = (SUGGESTED if paid else 0) if chosen.suggestions is None else chosen.suggestions
     tested = paid if chosen.test_at_end is None else chosen.test_at_end

@@ -51,7 +51,7 @@ SHORT = {"extract_one": "extract_one_short", "extract_many": "extract_many_short
 # A user's own prompt takes the place of these, too, unless there is one of theirs.
 _ALSO = {**SHORT, "mine": "mine_both"}
 #: Prompts of an earlier version, by name.
-EARLIER = ("mine", "suggest")
+EARLIER = ("mine", "suggest", "extract_one", "extract_many", *SHORT.values())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What a model's reply must look like, and nothing else is taken: a wrong answer is worse than none.
 
-one item    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0}, ...]}
-many items  {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}
+one item    {"characteristics": "...", "1": 0, "2": 1, ...}
+many items  {"characteristics": "...", "1": [1, 3], "2": [], ...}, by number the items that a feature applies to
             where the items are short, "characteristics" need not be there
+the same    {"characteristics": "...", "answers": [{"feature": 1, "applies": 0}, ...]} and
+            {"characteristics": "...", "features": [{"feature": 1, "matched_items": [1, 3]}, ...]}, as earlier prompts ask
 wordings    {"description": "...", "characteristics": ["...", ...]} or {"thoughts": "...", "questions": ["...", ...]}
 both ways   {"description": "...", "positive": ["...", ...], "negative": ["...", ...]}
 a profile   {"profile": "...", "tags": ["...", ...]}
@@ -26,6 +28,7 @@ LONGEST_WORDING = 300  # characters
 # Characters of a profile, which is to be two sentences, at the least and at the most; and of a tag. The most tags.
 SHORTEST_PROFILE, LONGEST_PROFILE, LONGEST_TAG, MOST_TAGS = 15, 1200, 60, 8
 _MOST_DIGITS = 9
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # one spelling for one number
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HALF_LETTER = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
 # How a model marks what it thinks aloud, in the spellings of the day, and how it marks the end of it.
@@ -71,6 +74,22 @@ class _ManyItems(_Strict):
     features: Annotated[list[_Match], FailFast()]
 
 
+class _Shared(_Strict):
+    characteristics: str = ""
+
+
+class _Said(_Strict):
+    characteristics: str
+
+
+class _One(_Strict):
+    answers: Annotated[list[Annotated[int, Field(ge=0, le=1)]], FailFast()]
+
+
+class _Many(_Strict):
+    answers: Annotated[list[Annotated[list[int], FailFast()]], FailFast()]
+
+
 class _OneShort(_OneItem):
     characteristics: str = ""
 
@@ -106,25 +125,39 @@ _Shape = TypeVar("_Shape", bound=_Strict)
 def parse_extract(text: str, n_items: int, n_features: int, described: bool = True) -> IntArray:
     """The answers of a reply to `Prompts.extract`: (n_items, n_features) int64 of 1 and 0.
 
-    The form is that of one item when n_items is 1, else that of many. Every feature must be there exactly once, in any order.
+    The form is that of one item when n_items is 1, else that of many; either is taken as the present prompts ask for it or as
+    earlier ones did. Every feature must be there exactly once, in any order.
     described: whether a description of the items must be there.
     Raises InvalidReplyError for anything else: other or repeated keys, numbers as text, booleans or decimals, numbers out of
     range or repeated, an unfinished or surrounded object.
     """
     answers = np.zeros((n_items, n_features), dtype=np.int64)
-    value = _load(text)
-    if n_items == 1:
-        entries = _read(_OneItem if described else _OneShort, value).answers
-        _check_numbers([entry.feature for entry in entries], n_features, "a feature", complete=True)
-        for entry in entries:
-            answers[0, entry.feature - 1] = entry.applies
-        return answers
-    matches = _read(_ManyItems if described else _ManyShort, value).features
-    _check_numbers([match.feature for match in matches], n_features, "a feature", complete=True)
-    for match in matches:
-        _check_numbers(match.matched_items, n_items, "an item", complete=False)
-        answers[[item - 1 for item in match.matched_items], match.feature - 1] = 1
+    for feature, found in _by_feature(_load(text), n_items == 1, n_features, described):
+        if isinstance(found, int):
+            answers[0, feature - 1] = found
+        else:
+            _check_numbers(found, n_items, "an item", complete=False)
+            answers[[item - 1 for item in found], feature - 1] = 1
     return answers
+
+
+def _by_feature(value: dict[str, Any], one: bool, n_features: int, described: bool) -> list[tuple[int, int | list[int]]]:
+    """Each feature's number with what a reply says of it: 1 or 0 of one item, else numbers of items, which may be any."""
+    found: list[tuple[int, int | list[int]]]
+    if "answers" in value and one:
+        found = [(entry.feature, entry.applies) for entry in _read(_OneItem if described else _OneShort, value).answers]
+    elif "features" in value and not one:
+        found = [(entry.feature, entry.matched_items) for entry in _read(_ManyItems if described else _ManyShort, value).features]
+    else:
+        numbered = {key: said for key, said in value.items() if key != "characteristics"}
+        _read(_Said if described else _Shared, {key: said for key, said in value.items() if key not in numbered})
+        if any(not _NUMBER.fullmatch(key) for key in numbered):
+            raise InvalidReplyError(_FAULTS["extra_forbidden"])
+        listed = {"answers": list(numbered.values())}
+        answers: Sequence[int | list[int]] = _read(_One, listed).answers if one else _read(_Many, listed).answers
+        found = list(zip(map(int, numbered), answers, strict=True))
+    _check_numbers([feature for feature, _ in found], n_features, "a feature", complete=True)
+    return found
 
 
 def parse_wordings(text: str, n: int) -> list[str]:

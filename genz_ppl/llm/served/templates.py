@@ -30,7 +30,9 @@ MOST_LISTED = 200
 N_TAGS = {"item": 4, "user": 5}
 # The key of a reply that holds descriptions of items; a prompt that names it asks for them.
 _DESCRIBED = "characteristics"
-# The same of thoughts before questions.
+# What a schema calls the answer to one feature, which all of them share.
+_SHARED = "answer"
+# The key of thoughts before questions.
 _THOUGHTS = "thoughts"
 #: Those of wordings for either group, asked for in one call.
 SIDES = ("positive", "negative")
@@ -96,14 +98,11 @@ class Prompts:
             "n_items": str(len(items)),
             "n_features": str(len(features)),
         }
-        entry = {"applies": _integers([0, 1])} if one else {"matched_items": _list(_numbers(len(items)), most=len(items))}
-        n = len(features)
-        entries = _list(_object({"feature": _numbers(n), **entry}), least=n, most=n)
         name = "extract_one" if one else "extract_many"
         shown = name if described else SHORT[name]
         first = {_DESCRIBED: {"type": "string"}} if f'"{_DESCRIBED}"' in self.by_name[shown].user else {}
-        schema = _object({**first, "answers" if one else "features": entries})
-        return self._fill(shown, values, schema, name)
+        answer = _integers([0, 1]) if one else _list(_numbers(len(items)), most=len(items))
+        return self._fill(shown, values, _answers(first, answer, one, len(features), self.by_name[shown].user), name)
 
     def mine(
         self,
@@ -213,6 +212,19 @@ def _some(**groups: Sequence[str]) -> None:
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _answers(first: dict[str, Any], answer: dict[str, Any], one: bool, n: int, prompt: str) -> dict[str, Any]:
+    """The form of answers to n features: each under the feature's number, or, where a prompt says so, as a list of entries.
+
+    What a list of items may hold is said once for all of them: by number, that would be most of the schema.
+    """
+    key = "applies" if one else "matched_items"
+    if f'"{key}"' in prompt:
+        entries = _list(_object({"feature": _numbers(n), key: answer}), least=n, most=n)
+        return _object({**first, "answers" if one else "features": entries})
+    shared = {"$ref": f"#/$defs/{_SHARED}"}
+    return _object({**first, **{str(number): shared for number in range(1, n + 1)}}) | {"$defs": {_SHARED: answer}}
 
 
 def _list(entries: dict[str, Any], least: int = 0, most: int = 10**9) -> dict[str, Any]:
