@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from genz_ppl.cells import widened
 from genz_ppl.data import extract
 from genz_ppl.data.columns import BY_WORDS, Classes, FileRoles, Names, Readings, Roles, Schema, Writing, resolve_schema
 from genz_ppl.data.files import Written
@@ -29,7 +30,7 @@ from genz_ppl.data.values import listing, shorten
 from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
 from genz_ppl.rows import Rows, chosen, ids_of
-from genz_ppl.types import FloatArray, IntArray, Item
+from genz_ppl.types import FloatArray, IntArray, Item, Numbers
 
 # Items whose numbers are copied together.
 _AT_ONCE = 1 << 16
@@ -42,7 +43,8 @@ class Items(Sequence[Item]):
     items: T items, held as columns (`genz_ppl.rows.Rows`) where they were read from a table. schema: the role of each column.
     covariates: (T, P) float64, finite.
     targets: (T, D) float64, NaN where missing; None where the source has no target columns. Where targets are classes they
-    are positions in `class_names`.
+    are positions in `class_names`. Of 16 million numbers or more float32 where a file has them so; results are then those of
+    float64 but for rounding (6e-8).
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
     the split keeps groups together only if the schema names a group. varying_labels: the group of each item that intercept and
     covariate weights vary by, or None. The arrays are read-only.
@@ -53,7 +55,7 @@ class Items(Sequence[Item]):
 
     items: Sequence[Item]
     schema: Schema
-    targets: FloatArray | None
+    targets: Numbers | None
     covariates: FloatArray
     split_labels: tuple[str, ...] | None = None
     group_labels: tuple[str, ...] | None = None
@@ -246,8 +248,9 @@ class Items(Sequence[Item]):
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
             for start in range(0, 0 if values is None else len(values), _AT_ONCE):
-                # One bit pattern for all NaN, one byte order for all machines.
-                part = cast("FloatArray", values)[start : start + _AT_ONCE]
+                # One bit pattern for all NaN, one byte order for all machines, and whatever memory they are held in.
+                part = cast("Numbers", values)[start : start + _AT_ONCE]
+                part = widened(part) if part.dtype == np.float32 else part
                 digest.update(np.where(np.isnan(part), np.nan, part).astype("<f8").tobytes())
         if self.class_names:  # numbers keep the fingerprint they had before there were classes
             digest.update(json.dumps(self.class_names).encode() + b"\n")
@@ -256,15 +259,17 @@ class Items(Sequence[Item]):
         return digest.hexdigest()
 
 
-def _frozen(values: FloatArray) -> FloatArray:
+def _frozen(values: Numbers) -> Numbers:
     """An array that nobody else has, read-only: `Items` takes it as it is."""
     values.flags.writeable = False
     return values
 
 
-def _frozen_array(values: FloatArray, n_items: int, names: Sequence[str], what: str) -> FloatArray:
-    frozen = isinstance(values, np.ndarray) and values.dtype == np.float64 and values.flags.owndata and not values.flags.writeable
-    array = values if frozen else np.array(values, dtype=np.float64)
+def _frozen_array(values: Numbers, n_items: int, names: Sequence[str], what: str) -> Numbers:
+    """float64, or of `extract.LARGE` or more numbers as narrow as they come."""
+    frozen = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
+    kept = frozen and (values.dtype == np.float64 or (values.dtype == np.float32 and values.size >= extract.LARGE))
+    array = values if kept else np.array(values, dtype=np.float64)
     if array.shape != (n_items, len(names)):
         raise InputError(f"{what} must have the shape ({n_items}, {len(names)}), items by named columns, not {array.shape}")
     array.flags.writeable = False

@@ -77,8 +77,9 @@ class Table:
         return self._typed[column]
 
     def forget(self, column: str) -> None:
-        """Let go of what was worked out of a column, which is not asked for again."""
+        """Let go of a column that is not asked for again."""
         self._typed.pop(column, None)
+        self.frame.pop(column)
         if isinstance(self.values, dict):
             self.values.pop(column, None)
 

@@ -43,8 +43,9 @@ def _of_folders(path: Path) -> dict[str, str]:
 
 def _parquet(path: Path, name: str) -> pd.DataFrame:
     try:
-        # Nullable types: an integer column with gaps stays one.
-        return pd.read_parquet(path, partitioning=None, dtype_backend="numpy_nullable")
+        # Nullable types: an integer column with gaps stays one. Each column is there twice only while it is converted.
+        one_by_one = {"split_blocks": True, "self_destruct": True}
+        return pd.read_parquet(path, partitioning=None, dtype_backend="numpy_nullable", to_pandas_kwargs=one_by_one)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{name}: not a readable parquet file ({first_line(error)}); write it again") from None
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genz_ppl.inference.apart import sums_apart
 from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
@@ -70,6 +71,13 @@ class PackedData(Data):
         """See `Data.signs_of`."""
         return self.packed[:, items].to(torch.float64)
 
+    def there_of(self, items: slice) -> Tensor:
+        """See `Data.there_of`."""
+        return self.signs_of(items).abs_()
+
+    def _sums_apart(self, posterior: Tensor) -> Tensor:
+        return self._sum(lambda items: sums_apart(self.signs_of(items), posterior[items].to(torch.float64)))
+
     def observations(self, items: slice) -> Tensor:
         """See `Data.observations`."""
         y, x = (torch.from_numpy(np.array(part[items], dtype=np.float64)) for part in (self.given_targets, self.given_covariates))
@@ -113,7 +121,11 @@ class PackedData(Data):
     def with_features(self, kept: list[int]) -> PackedData:
         """See `Data.with_features`."""
         found = replace(self, answers=self.answers[:, kept], packed=self.packed[kept])
-        found.__dict__["moments"] = self.moments  # the same, and a pass over all items
+        # The same, or a part of it, and a pass over all items each.
+        found.__dict__["moments"] = self.moments
+        if "sign_products" in self.__dict__:
+            both, with_known = self.sign_products
+            found.__dict__["sign_products"] = both[kept][:, kept].contiguous(), with_known[kept]
         return found
 
     def wrong_answers(self, posterior: Tensor) -> Tensor:
@@ -187,8 +199,8 @@ def packed_for(
     """
     link, likelihood = state.model.link, state.model.likelihood
     plain = type(link) is LinearLink and link.pooling is None and isinstance(likelihood, GaussianLikelihood)
-    symmetric = state.error_rates.dim() == 1 and len(state.error_rates) > 0
-    if not (plain and symmetric) or answers.size + len(targets) * targets.shape[1] < LARGE:
+    told = len(state.error_rates) > 0 and not state.model.features.annotators
+    if not (plain and told) or answers.size + len(targets) * targets.shape[1] < LARGE:
         return None
     packed = torch.empty(answers.shape[::-1], dtype=torch.int8)
     for items in blocks_of(len(targets), BLOCK):

@@ -54,10 +54,10 @@ def _table(items: Items, rows: slice, levels: Sequence[str], keep_texts: bool) -
     some = items if len(items) <= _AT_ONCE else items[rows]
     columns: dict[str, Any] = {_ID: list(some.ids)}
     for prefix, names, values in (
-        (_TARGET, items.target_names, some.targets),
-        (_COVARIATE, items.covariate_names, some.covariates),
+        (_TARGET, items.target_names, items.targets),
+        (_COVARIATE, items.covariate_names, items.covariates),
     ):
-        columns |= {f"{prefix}{name}": values[:, column] for column, name in enumerate(names) if values is not None}
+        columns |= {f"{prefix}{name}": values[rows, column] for column, name in enumerate(names) if values is not None}
     if levels and some.varying_labels is not None:
         place = {level: number for number, level in enumerate(levels)}
         columns[_GROUP] = [place.get(name, -1) for name in some.varying_labels]
