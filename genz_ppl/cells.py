@@ -16,6 +16,8 @@ from genz_ppl.types import FieldValue, FloatArray, IntArray
 
 # The most distinct values that are kept as Python objects, where they are texts; further ones cost less side by side.
 MOST_DISTINCT = 4096
+#: From so many numbers on they stay in float32 where a file has them so.
+LARGE = 2**24
 # Whole numbers beyond it are not exact as float64.
 EXACT = 2**53
 _LARGEST = 2**63 - 1
@@ -309,7 +311,9 @@ def widened(narrow: NDArray[np.float32]) -> FloatArray:
 def are_unique(texts: pyarrow.Array) -> bool:
     """Whether no two of the texts are the same, and none is missing or empty."""
     some = texts.null_count == 0 and not pyarrow.compute.any(pyarrow.compute.equal(texts, "")).as_py()
-    return bool(some and pyarrow.compute.count_distinct(texts).as_py() == len(texts))
+    unique = bool(some and pyarrow.compute.count_distinct(texts).as_py() == len(texts))
+    pyarrow.default_memory_pool().release_unused()  # some 100 bytes a text
+    return unique
 
 
 def bytes_of(texts: pyarrow.Array) -> NDArray[np.uint8]:

@@ -21,6 +21,8 @@ Render = Callable[[Mapping[str, Sequence[FieldValue]]], list[str]]
 Made = TypeVar("Made")
 # The most rows whose items are kept once they are made, and how many are made at a time of more.
 MOST_KEPT, AT_A_TIME = 50_000, 4096
+# Names that are fewer than one in so many of those known.
+_FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,20 @@ def ids_of(items: Sequence[Item]) -> Cells:
 def places_of(names: Cells, known: Cells) -> IntArray:
     """(len(names),) where each name is first among those that are known, -1 for one that is not."""
     if isinstance(names, TextCells) and isinstance(known, TextCells):
+        if _FEW * len(names) < len(known):  # the few are looked up by, the many gone through once
+            return _few_places(names.texts, known.texts)
         found = pyarrow.compute.index_in(names.texts, known.texts).fill_null(-1)
         return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
     places = {name: len(known) - place for place, name in enumerate(reversed(known.tolist()), start=1)}
     return np.array([places.get(name, -1) for name in names], dtype=np.int64)
+
+
+def _few_places(names: pyarrow.Array, known: pyarrow.Array) -> IntArray:
+    """`places_of` few names."""
+    alike = pyarrow.compute.index_in(names, names).to_numpy(zero_copy_only=False)
+    which = pyarrow.compute.index_in(known, names)
+    there = np.flatnonzero(which.is_valid().to_numpy(zero_copy_only=False))
+    found = np.full(len(names), -1, dtype=np.int64)
+    found[which.take(pyarrow.array(there)).to_numpy(zero_copy_only=False)[::-1]] = there[::-1]  # the first is written last
+    places: IntArray = found[alike]
+    return places

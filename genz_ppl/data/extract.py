@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from genz_ppl.cells import SPACES, Cells, NarrowCells, TextCells, are_unique, text_cells
+from genz_ppl.cells import LARGE, SPACES, Cells, NarrowCells, TextCells, are_unique, text_cells
 from genz_ppl.data.columns import Schema, render_lines, render_templates
 from genz_ppl.data.split import check_split_labels
 from genz_ppl.data.table import Table
@@ -22,8 +22,6 @@ from genz_ppl.rows import Rows, Store
 from genz_ppl.types import FloatArray, Numbers
 
 MOST_CLASSES = 100
-#: From so many numbers on targets stay in float32 where a file has them so.
-LARGE = 2**24
 _CLASSES_HINT = ", or read classes with --likelihood categorical or bernoulli (in Python likelihood=, for Items classes=True)"
 
 
@@ -198,16 +196,25 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[obje
 
 def _narrow(table: Table, columns: Sequence[str]) -> NDArray[np.float32] | None:
     """The columns as (T, len(columns)) float32, NaN where missing, if all are held so; nobody reads them again."""
-    if not all(isinstance(table.numbers(column), NarrowCells) for column in columns):
+    held = [cells.stored for cells in map(table.numbers, columns) if isinstance(cells, NarrowCells)]
+    if len(held) < len(columns):
         return None
-    result = np.empty((len(table.frame), len(columns)), dtype=np.float32)
-    for index, column in enumerate(columns):
-        typed = table.numbers(column)
-        assert isinstance(typed, NarrowCells)
-        result[:, index] = typed.stored
-        del typed
+    result = held[0].base
+    if result is None or not _is_made_of(result, held):
+        result = np.empty((len(held[0]), len(held)), dtype=np.float32)
+        for index, stored in enumerate(held):
+            result[:, index] = stored
+    for column in columns:
         table.forget(column)
     return result
+
+
+def _is_made_of(whole: NDArray[np.float32], columns: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether an array's columns are these, in this order, and nothing else."""
+    if whole.shape != (len(columns[0]), len(columns)):
+        return False
+    starts = [column.__array_interface__["data"][0] for column in columns]
+    return [whole[:, place].__array_interface__["data"][0] for place in range(len(columns))] == starts
 
 
 def _codes(table: Table, schema: Schema, ids: Sequence[object], *, lenient: bool) -> FloatArray:

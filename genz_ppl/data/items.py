@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from genz_ppl.cells import widened
+from genz_ppl.cells import LARGE, widened
 from genz_ppl.data import extract
 from genz_ppl.data.columns import BY_WORDS, Classes, FileRoles, Names, Readings, Roles, Schema, Writing, resolve_schema
 from genz_ppl.data.files import Written
@@ -266,9 +266,9 @@ def _frozen(values: Numbers) -> Numbers:
 
 
 def _frozen_array(values: Numbers, n_items: int, names: Sequence[str], what: str) -> Numbers:
-    """float64, or of `extract.LARGE` or more numbers as narrow as they come."""
+    """float64, or of `LARGE` or more numbers as narrow as they come."""
     frozen = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
-    kept = frozen and (values.dtype == np.float64 or (values.dtype == np.float32 and values.size >= extract.LARGE))
+    kept = frozen and (values.dtype == np.float64 or (values.dtype == np.float32 and values.size >= LARGE))
     array = values if kept else np.array(values, dtype=np.float64)
     if array.shape != (n_items, len(names)):
         raise InputError(f"{what} must have the shape ({n_items}, {len(names)}), items by named columns, not {array.shape}")

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Discovery, Items, discover
-from genz_ppl.data import extract
+from genz_ppl.data import extract, typed_files
+from genz_ppl.data import items as items_module
 from genz_ppl.diagnostics import measures
 from genz_ppl.discovery.run import narrow
 from genz_ppl.inference import packed
@@ -45,7 +46,7 @@ def wide(folder: Path) -> Items:
 
 @pytest.fixture
 def slim(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Items:
-    for module in (extract, packed):
+    for module in (extract, items_module, typed_files, packed):
         monkeypatch.setattr(module, "LARGE", 1000)
     for module in (measures, narrow):
         monkeypatch.setattr(module, "PART", 300)
