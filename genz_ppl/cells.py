@@ -18,6 +18,8 @@ from genz_ppl.types import FieldValue, FloatArray, IntArray
 MOST_DISTINCT = 4096
 #: From so many numbers on they stay in float32 where a file has them so.
 LARGE = 2**24
+# Texts that are not looked at all at once.
+MANY = 2**18
 # Whole numbers beyond it are not exact as float64.
 EXACT = 2**53
 _LARGEST = 2**63 - 1
@@ -310,10 +312,28 @@ def widened(narrow: NDArray[np.float32]) -> FloatArray:
 
 def are_unique(texts: pyarrow.Array) -> bool:
     """Whether no two of the texts are the same, and none is missing or empty."""
-    some = texts.null_count == 0 and not pyarrow.compute.any(pyarrow.compute.equal(texts, "")).as_py()
-    unique = bool(some and pyarrow.compute.count_distinct(texts).as_py() == len(texts))
-    pyarrow.default_memory_pool().release_unused()  # some 100 bytes a text
-    return unique
+    if texts.null_count or pyarrow.compute.any(pyarrow.compute.equal(texts, "")).as_py():
+        return False
+    return sum(map(_count_distinct, _apart(texts))) == len(texts)
+
+
+def _count_distinct(texts: pyarrow.Array) -> int:
+    """It takes some 100 bytes a text, which are given back."""
+    count: int = pyarrow.compute.count_distinct(texts).as_py()
+    pyarrow.default_memory_pool().release_unused()
+    return count
+
+
+def _apart(texts: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """Texts, none empty, in parts of which no two have the same text, where there are many."""
+    if len(texts) < MANY:
+        yield texts
+        return
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset + 1 : texts.offset + len(texts) + 1]
+    last = np.frombuffer(data, dtype=np.uint8)[ends - 1] % 16  # of digits and of hexadecimal ones each its own
+    for part in range(16):
+        yield texts.filter(pyarrow.array(last == part))
 
 
 def bytes_of(texts: pyarrow.Array) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.cells import LARGE, SPACES, Cells, NarrowCells, TextCells, are_unique, text_cells
 from genz_ppl.data.columns import Schema, render_lines, render_templates
+from genz_ppl.data.room import room
 from genz_ppl.data.split import check_split_labels
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
@@ -170,7 +171,7 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[obje
     """
     if role == "target" and len(ids) * len(columns) >= LARGE and (narrow := _narrow(table, columns)) is not None:
         return narrow
-    result = np.empty((len(ids), len(columns)))
+    result: NDArray[np.float64] = room((len(ids), len(columns)), np.float64, table.room)
     for index, column in enumerate(columns):
         typed = table.numbers(column)
         if typed is not None:
@@ -201,7 +202,7 @@ def _narrow(table: Table, columns: Sequence[str]) -> NDArray[np.float32] | None:
         return None
     result = held[0].base
     if result is None or not _is_made_of(result, held):
-        result = np.empty((len(held[0]), len(held)), dtype=np.float32)
+        result = room((len(held[0]), len(held)), np.float32, table.room)
         for index, stored in enumerate(held):
             result[:, index] = stored
     for column in columns:

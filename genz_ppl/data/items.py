@@ -23,6 +23,7 @@ from genz_ppl.data.frames import as_frame, in_python
 from genz_ppl.data.index import index_ids, index_of
 from genz_ppl.data.reading import read_table
 from genz_ppl.data.readings import read_columns
+from genz_ppl.data.room import is_mapped
 from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
 from genz_ppl.data.table import Table, table_from_frame
@@ -175,7 +176,8 @@ class Items(Sequence[Item]):
         columns, of an address (https://..., s3://..., with the extra `remote`), or of "-", standard input.
 
         Files are .csv, .tsv, .json, .jsonl, .parquet, and .xlsx with the extra `excel`. sep, decimal ("," or ".") and encoding
-        say how a text is written, where that is not found out. Other keywords and errors: see `from_frame`. In text a column
+        say how a text is written, where that is not found out. memory: a size such as "2GB"; targets that would take more than a
+        fourth of it are kept in a temporary file and mapped. Other keywords and errors: see `from_frame`. In text a column
         of numbers gives int and float fields; "01234" and the like stay text; empty cells are missing.
         """
         unknown = sorted(set(roles) - set(FileRoles.__annotations__))
@@ -267,7 +269,7 @@ def _frozen(values: Numbers) -> Numbers:
 
 def _frozen_array(values: Numbers, n_items: int, names: Sequence[str], what: str) -> Numbers:
     """float64, or of `LARGE` or more numbers as narrow as they come."""
-    frozen = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
+    frozen = isinstance(values, np.ndarray) and (values.flags.owndata or is_mapped(values)) and not values.flags.writeable
     kept = frozen and (values.dtype == np.float64 or (values.dtype == np.float32 and values.size >= LARGE))
     array = values if kept else np.array(values, dtype=np.float64)
     if array.shape != (n_items, len(names)):

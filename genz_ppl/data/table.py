@@ -23,6 +23,7 @@ class Table:
     unread: columns that a model does not read unless told to: an index, a column without a name.
     commas: commas before decimals are likely, since they do not separate cells.
     values: columns whose cells were read as a whole (see `readings`). styled: those of them that are numbers written as text.
+    room: the memory there is, in bytes, see `genz_ppl.data.room`; None: as much as it takes.
     """
 
     frame: pd.DataFrame
@@ -33,6 +34,7 @@ class Table:
     commas: bool = False
     values: Mapping[str, Cells] = field(default_factory=dict)
     styled: frozenset[str] = frozenset()
+    room: int | None = None
     _typed: dict[str, Cells] = field(default_factory=dict)
 
     @property

@@ -14,14 +14,15 @@ import pyarrow.parquet
 
 from genz_ppl.cells import LARGE
 from genz_ppl.data.files import SourceFile, first_line
+from genz_ppl.data.room import room
 from genz_ppl.data.table import Table, check_columns, table_from_frame
 from genz_ppl.data.values import listing, plain, shorten
 from genz_ppl.errors import GenzWarning, InputError
 
 
-def read_parquet(file: SourceFile) -> Table:
-    """One parquet file. Raises InputError if it is broken."""
-    return table_from_frame(_parquet(file.path, file.name), file.name, file.folder)
+def read_parquet(file: SourceFile, memory: int | None = None) -> Table:
+    """One parquet file. memory: see `room`. Raises InputError if it is broken."""
+    return table_from_frame(_parquet(file.path, file.name, memory), file.name, file.folder)
 
 
 def read_parts(file: SourceFile) -> Table:
@@ -44,7 +45,7 @@ def _of_folders(path: Path) -> dict[str, str]:
     return {name: value for name, equals, value in named if equals}
 
 
-def _parquet(path: Path, name: str) -> pd.DataFrame:
+def _parquet(path: Path, name: str, memory: int | None = None) -> pd.DataFrame:
     try:
         file = pyarrow.parquet.ParquetFile(path)
         columns, narrow = file.schema_arrow.names, _narrow(file)
@@ -52,10 +53,10 @@ def _parquet(path: Path, name: str) -> pd.DataFrame:
         # Nullable types: an integer column with gaps stays one.
         frame = pd.read_parquet(path, columns=others, partitioning=None, dtype_backend="numpy_nullable")
         if narrow:  # side by side, as `extract` then takes them, and read one by one: Arrow does not hold all of them, too
-            room = np.empty((len(frame), len(narrow)), dtype=np.float32)
+            whole = room((len(frame), len(narrow)), np.float32, memory)
             for place, column in enumerate(narrow):
-                room[:, place] = file.read([column]).column(0).to_numpy()
-            views = {column: room[:, place] for place, column in enumerate(narrow)}
+                whole[:, place] = file.read([column]).column(0).to_numpy()
+            views = {column: whole[:, place] for place, column in enumerate(narrow)}
             frame = pd.concat([frame, pd.DataFrame(views, index=frame.index, copy=False)], axis=1)
             frame = frame[[column for column in columns if column in frame]]
         pyarrow.default_memory_pool().release_unused()
@@ -77,7 +78,7 @@ def _index_columns(schema: pyarrow.Schema) -> list[str]:
     return [each for each in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(each, str)]
 
 
-def read_workbook(file: SourceFile) -> Table:
+def read_workbook(file: SourceFile, memory: int | None = None) -> Table:
     """The first sheet of an .xlsx file, with one header row: cells as a spreadsheet last showed them, formulas by their values.
 
     Raises InputError without openpyxl and for any fault of the file; a GenzWarning names the sheet if there are several.
