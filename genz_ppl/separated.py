@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow
@@ -46,13 +47,35 @@ def separated_parts(content: bytes, separator: str) -> tuple[list[str], Iterator
         or not _has_plain_quotes(content, separator)
     ):
         return None
-    header = _first_row(content, separator)
+    return _parts_of(pyarrow.BufferReader(content), _first_row(content, separator), separator)
+
+
+def bare_parts(path: Path, separator: str) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
+    """The same of a file that has no quotes, returns, zeros nor a mark of byte order, without reading it whole; else None."""
+    if not separator.isascii() or separator in "\r\n":
+        return None
+    with path.open("rb") as file:
+        beginning = part = file.read(_BLOCK)
+        whole = len(beginning) < _BLOCK
+        if beginning.startswith(codecs.BOM_UTF8):
+            return None
+        while part:
+            if b'"' in part or b"\r" in part or b"\0" in part:
+                return None
+            part = file.read(_BLOCK)
+    beginning = beginning if whole else beginning[: 1 << 20] + b" "  # longer than what is looked at
+    return _parts_of(str(path), _first_row(beginning, separator), separator)
+
+
+def _parts_of(
+    source: pyarrow.BufferReader | str, header: list[str] | None, separator: str
+) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
     if header is None:
         return None
     numbered = [str(number) for number in range(len(header))]
     try:
         reader = pyarrow.csv.open_csv(
-            pyarrow.BufferReader(content),
+            source,
             pyarrow.csv.ReadOptions(column_names=numbered, block_size=_BLOCK, use_threads=False),
             pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(numbered, pyarrow.large_string())),

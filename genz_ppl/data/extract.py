@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from genz_ppl.cells import LARGE, SPACES, Cells, NarrowCells, TextCells, are_unique, text_cells
 from genz_ppl.data.columns import Schema, render_lines, render_templates
-from genz_ppl.data.room import room
 from genz_ppl.data.split import check_split_labels
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
 from genz_ppl.data.whole_columns import texts_of
 from genz_ppl.errors import InputError
+from genz_ppl.mapped import room
 from genz_ppl.rows import Rows, Store
 from genz_ppl.types import FloatArray, Numbers
 
@@ -34,7 +34,7 @@ def ids(table: Table, column: str | None) -> Cells:
     if texts is not None:
         bare = pyarrow.compute.utf8_trim(texts, characters=SPACES)
         if are_unique(bare):
-            return TextCells(bare)
+            return TextCells(texts if bare.equals(texts) else bare)  # those of the column are there anyway
     first_row: dict[str, int] = {}
     for row, cell in enumerate(table.cells(column), start=1):
         name = label(cell)

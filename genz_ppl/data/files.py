@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow
 
-from genz_ppl.data.room import bytes_of_size
 from genz_ppl.data.values import listing
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.mapped import bytes_of_size
 
 STANDARD_INPUT = "-"
 PACKED = (".gz", ".bz2", ".zst", ".zip")

@@ -23,13 +23,13 @@ from genz_ppl.data.frames import as_frame, in_python
 from genz_ppl.data.index import index_ids, index_of
 from genz_ppl.data.reading import read_table
 from genz_ppl.data.readings import read_columns
-from genz_ppl.data.room import is_mapped
 from genz_ppl.data.split import Split, column_split, group_split, hold_back, random_split
 from genz_ppl.data.suspects import suspects
 from genz_ppl.data.table import Table, table_from_frame
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
+from genz_ppl.mapped import is_mapped, let_go
 from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item, Numbers
 
@@ -209,10 +209,13 @@ class Items(Sequence[Item]):
     def take(self, indices: Iterable[int]) -> Items:
         """The items at these positions (or where a boolean mask of length T is true), in this order."""
         positions = _positions(indices if isinstance(indices, np.ndarray) else np.asarray(list(indices)), len(self))
+        targets = None if self.targets is None else _frozen(self.targets[positions])
+        if self.targets is not None:
+            let_go(self.targets)
         return Items(
             items=chosen(self.items, positions),
             schema=self.schema,
-            targets=None if self.targets is None else _frozen(self.targets[positions]),
+            targets=targets,
             covariates=_frozen(self.covariates[positions]),
             split_labels=_take_labels(self.split_labels, positions),
             group_labels=_take_labels(self.group_labels, positions),
@@ -254,6 +257,8 @@ class Items(Sequence[Item]):
                 part = cast("Numbers", values)[start : start + _AT_ONCE]
                 part = widened(part) if part.dtype == np.float32 else part
                 digest.update(np.where(np.isnan(part), np.nan, part).astype("<f8").tobytes())
+            if values is not None:
+                let_go(values)
         if self.class_names:  # numbers keep the fingerprint they had before there were classes
             digest.update(json.dumps(self.class_names).encode() + b"\n")
         if self.varying_labels is not None:
@@ -328,4 +333,6 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
     if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
         for suspect in suspects(items.name, schema, items.items, targets, items.covariates):
             warnings.warn(f"{table.name}: {suspect}", GenzWarning, stacklevel=2)
+    if items.targets is not None:
+        let_go(items.targets)
     return items

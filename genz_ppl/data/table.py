@@ -23,7 +23,7 @@ class Table:
     unread: columns that a model does not read unless told to: an index, a column without a name.
     commas: commas before decimals are likely, since they do not separate cells.
     values: columns whose cells were read as a whole (see `readings`). styled: those of them that are numbers written as text.
-    room: the memory there is, in bytes, see `genz_ppl.data.room`; None: as much as it takes.
+    room: the memory there is, in bytes, see `genz_ppl.room`; None: as much as it takes.
     """
 
     frame: pd.DataFrame

@@ -14,10 +14,10 @@ import pyarrow.parquet
 
 from genz_ppl.cells import LARGE
 from genz_ppl.data.files import SourceFile, first_line
-from genz_ppl.data.room import room
 from genz_ppl.data.table import Table, check_columns, table_from_frame
 from genz_ppl.data.values import listing, plain, shorten
 from genz_ppl.errors import GenzWarning, InputError
+from genz_ppl.mapped import let_go, room
 
 
 def read_parquet(file: SourceFile, memory: int | None = None) -> Table:
@@ -56,6 +56,7 @@ def _parquet(path: Path, name: str, memory: int | None = None) -> pd.DataFrame:
             whole = room((len(frame), len(narrow)), np.float32, memory)
             for place, column in enumerate(narrow):
                 whole[:, place] = file.read([column]).column(0).to_numpy()
+            let_go(whole)
             views = {column: whole[:, place] for place, column in enumerate(narrow)}
             frame = pd.concat([frame, pd.DataFrame(views, index=frame.index, copy=False)], axis=1)
             frame = frame[[column for column in columns if column in frame]]

@@ -21,6 +21,7 @@ from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import Data, State
+from genz_ppl.mapped import let_go
 from genz_ppl.models import LIKELIHOODS, GaussianLikelihood, LinearLink
 from genz_ppl.models.features import mean_rates, unanswered_rate
 from genz_ppl.settings import BY_HAND, FitSettings
@@ -187,7 +188,9 @@ class Chosen:
         return len(self.places)
 
     def __getitem__(self, items: slice) -> NDArray[Any]:
-        return self.values[self.places[items]]
+        found = self.values[self.places[items]]
+        let_go(self.values)
+        return found
 
 
 def packed_for(

@@ -9,6 +9,7 @@ from genz_ppl.data import Items, Split
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.mapped import let_go
 from genz_ppl.models import LIKELIHOODS, Likelihood
 from genz_ppl.settings import AUTO, DiscoverSettings
 from genz_ppl.types import FloatArray, Numbers
@@ -53,6 +54,7 @@ def _refused(kind: Likelihood, targets: Numbers) -> tuple[int, int] | None:
         wrong = torch.nonzero(kind.refused(part))
         if len(wrong):
             return start + int(wrong[0, 0]), int(wrong[0, 1])
+    let_go(targets)
     return None
 
 

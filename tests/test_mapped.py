@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from genz_ppl import Items
-from genz_ppl.data import extract, room, typed_files
+from genz_ppl import mapped as mapped_file
+from genz_ppl.data import extract, typed_files
 from genz_ppl.data import items as items_module
-from genz_ppl.data.room import bytes_of_size, is_mapped
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.mapped import bytes_of_size, is_mapped
 
 
 @pytest.mark.parametrize(("text", "expected"), [("2GB", 2e9), ("500 MB", 5e8), ("1.5G", 1.5e9), ("64kB", 64e3), ("1TiB", 1e12)])
@@ -66,7 +67,7 @@ def test_a_full_disk_is_told_before_anything_is_written(file: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(room, "_reserve", full)
+    monkeypatch.setattr(mapped_file, "_reserve", full)
     with pytest.raises(InputError, match=r"targets cannot be kept here \(No space left on device\); free some space"):
         Items.from_file(file, id="id", target="y*", memory="10kB")
 
@@ -74,5 +75,5 @@ def test_a_full_disk_is_told_before_anything_is_written(file: Path, monkeypatch:
 def test_space_is_taken_where_it_cannot_be_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     with (tmp_path / "file").open("w+b") as file:
-        room._reserve(file.fileno(), (1 << 20) + 5)
+        mapped_file._reserve(file.fileno(), (1 << 20) + 5)
         assert os.fstat(file.fileno()).st_size == (1 << 20) + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import tempfile
@@ -51,6 +52,12 @@ def _reserve(file: int, size: int) -> None:
     zeros = bytes(1 << 20)
     while size > 0:
         size -= os.write(file, zeros[:size])
+
+
+def let_go(values: NDArray[Any]) -> None:
+    """Give back the memory that reading a mapped array has taken; it is read again when it is needed. Other arrays stay."""
+    if is_mapped(values) and hasattr(mmap, "MADV_DONTNEED"):
+        values.base.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
 
 
 def is_mapped(values: NDArray[Any]) -> bool:
