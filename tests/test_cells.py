@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.cells import MOST_DISTINCT, Cells, CodedCells, NarrowCells, NumberCells, TextCells, cells_of, coded
+from genz_ppl import cells
+from genz_ppl.cells import MOST_DISTINCT, Cells, CodedCells, NarrowCells, NumberCells, TextCells, are_unique, cells_of, coded
 
 VALUES = (
     st.none()
@@ -117,3 +118,14 @@ def test_narrow_cells_are_the_numbers_that_are_written_the_shortest(values: list
             one.scored(lambda value: -1.0 if value is None else float(value == 0)).tolist()
             == other.scored(lambda value: -1.0 if value is None else float(value == 0)).tolist()
         )
+
+
+@given(st.lists(st.text("ab", max_size=3), max_size=30))
+def test_texts_are_compared_part_by_part_where_they_are_many(texts: list[str]) -> None:
+    expected = len({*texts}) == len(texts) and "" not in texts
+    array = pyarrow.array(["", *texts, ""], pyarrow.large_string()).slice(1, len(texts))
+    with pytest.MonkeyPatch.context() as patch:
+        for many in (cells.MANY, 1):
+            patch.setattr(cells, "MANY", many)
+            assert are_unique(array) == expected
+    assert not are_unique(pyarrow.array(["a", None], pyarrow.large_string()))
