@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genz_ppl.inference.apart import sums_apart
-from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import Data, State
@@ -137,7 +137,9 @@ class PackedData(Data):
     @one_thread()
     def _sum(self, work: Callable[[slice], Tensor]) -> Tensor:
         blocks = blocks_of(self.packed.shape[1], BLOCK)
-        return reduce(torch.add, each_block(lambda items, lane: work(items), blocks, lanes_for(blocks, self.packed)))
+        results = Results(blocks)
+        parts = each_block(lambda items, lane: results.put(items, work(items))[0], blocks, lanes_for(blocks, self.packed))
+        return reduce(torch.add, parts)
 
 
 def packed_data(answers: Any, targets: Any, covariates: Any, settings: FitSettings) -> PackedData | None:

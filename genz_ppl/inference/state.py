@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genz_ppl.inference.apart import Apart, sums_apart
-from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.coefficient_posterior import coefficient_terms
 from genz_ppl.inference.engines.group_posterior import effect_terms
 from genz_ppl.inference.guided.moments import Moments
@@ -346,4 +346,6 @@ def entropy_of(posterior: Tensor) -> float:
         return total
 
     blocks = blocks_of(len(posterior), BLOCK)
-    return float(torch.stack(each_block(of_block, blocks, lanes_for(blocks, posterior))).sum())
+    results = Results(blocks)
+    parts = each_block(lambda items, lane: results.put(items, of_block(items, lane))[0], blocks, lanes_for(blocks, posterior))
+    return float(torch.stack(parts).sum())
