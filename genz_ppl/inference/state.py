@@ -346,6 +346,5 @@ def entropy_of(posterior: Tensor) -> float:
         return total
 
     blocks = blocks_of(len(posterior), BLOCK)
-    results = Results(blocks)
-    parts = each_block(lambda items, lane: results.put(items, of_block(items, lane))[0], blocks, lanes_for(blocks, posterior))
-    return float(torch.stack(parts).sum())
+    results, lanes = Results(blocks), lanes_for(blocks, posterior)
+    return float(torch.stack(each_block(lambda items, lane: results.put(items, of_block(items, lane))[0], blocks, lanes)).sum())
