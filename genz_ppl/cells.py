@@ -303,8 +303,8 @@ def _numbered(values: Sequence[FieldValue], codes: NDArray[np.int32]) -> NumberC
     return NumberCells(numbers[codes], there, None if whole is None else whole[codes])
 
 
-def widened(narrow: NDArray[np.float32]) -> FloatArray:
-    """As float64, each as the number that is written the shortest and rounds to it; of any shape, a copy."""
+def widened(narrow: NDArray[Any]) -> FloatArray:
+    """float32 as float64, each as the number that is written the shortest and rounds to it; of any shape, a copy."""
     short = pyarrow.array(narrow.ravel()).cast(pyarrow.string())
     floats: FloatArray = short.cast(pyarrow.float64()).to_numpy().reshape(narrow.shape).copy()
     return floats

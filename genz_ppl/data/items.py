@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from genz_ppl.mapped import is_mapped, let_go
 from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item, Numbers
 
+Array = TypeVar("Array", bound=NDArray[Any])
 # Items whose numbers are copied together.
 _AT_ONCE = 1 << 16
 
@@ -266,7 +267,7 @@ class Items(Sequence[Item]):
         return digest.hexdigest()
 
 
-def _frozen(values: Numbers) -> Numbers:
+def _frozen(values: Array) -> Array:
     """An array that nobody else has, read-only: `Items` takes it as it is."""
     values.flags.writeable = False
     return values

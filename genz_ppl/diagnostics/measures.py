@@ -45,10 +45,15 @@ def measures(likelihood: Likelihood, targets: Numbers, predicted: Numbers) -> di
     if isinstance(likelihood, NegativeBinomialLikelihood):
         with isolated(0):  # outside, Pyro's global store might put another model's into its place
             concentration = likelihood.concentration.detach().cpu().numpy()
-        found["negative_binomial_deviance"] = negative_binomial_deviance(targets, predicted, concentration)
+        found["negative_binomial_deviance"] = negative_binomial_deviance(*exact(targets, predicted), concentration)
     if kind_of(likelihood) == "classes":
-        found = class_measures(class_targets(likelihood, targets, predicted)) | found
+        found = class_measures(class_targets(likelihood, *exact(targets, predicted))) | found
     return found
+
+
+def exact(one: Numbers, other: Numbers) -> tuple[FloatArray, FloatArray]:
+    """Both as float64."""
+    return one.astype(np.float64, copy=False), other.astype(np.float64, copy=False)
 
 
 def scores(targets: Numbers, predicted: Numbers, metric: str | None = None) -> dict[str, float]:
@@ -75,7 +80,7 @@ def score(targets: Numbers, predicted: Numbers, metric: str) -> float:
         return float(np.sqrt(np.mean((targets - predicted)[there] ** 2)))
     if metric == "median_absolute_error":
         return float(np.median(np.abs(targets - predicted)[there]))
-    return OWN_METRICS[metric](targets[there].astype(np.float64, copy=False), predicted[there].astype(np.float64, copy=False))
+    return OWN_METRICS[metric](*exact(targets[there], predicted[there]))
 
 
 def _error_in_parts(targets: Numbers, predicted: Numbers, metric: str) -> float:
@@ -99,7 +104,7 @@ def r2(targets: Numbers, predicted: Numbers) -> float:
     """Share of variance explained, averaged over targets that vary; NaN if none does."""
     values = []
     for y, fitted in zip(targets.T, predicted.T, strict=True):
-        y, fitted = y.astype(np.float64, copy=False), fitted.astype(np.float64, copy=False)
+        y, fitted = exact(y, fitted)
         there = ~np.isnan(y)
         total = float(((y[there] - y[there].mean()) ** 2).sum()) if there.any() else 0.0
         if total > 0:
@@ -118,7 +123,7 @@ def cosine(targets: Numbers, predicted: Numbers) -> float:
 def _cosines(targets: Numbers, predicted: Numbers) -> FloatArray:
     """Of the items that have one."""
     whole = ~np.isnan(targets).any(axis=1)
-    y, fitted = targets[whole].astype(np.float64, copy=False), predicted[whole].astype(np.float64, copy=False)
+    y, fitted = exact(targets[whole], predicted[whole])
     size = np.linalg.norm(y, axis=1) * np.linalg.norm(fitted, axis=1)
     dot = (y * fitted).sum(axis=1)
     found: FloatArray = dot[size > 0] / size[size > 0]

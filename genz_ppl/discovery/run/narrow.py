@@ -11,6 +11,7 @@ from genz_ppl.inference.engines.blocks import blocks_of
 from genz_ppl.inference.prediction import log_predictive_density, predictive_mean
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
+from genz_ppl.types import Numbers
 
 # Items that are predicted together.
 PART = 1 << 16
@@ -28,9 +29,7 @@ def predicted(state: State, scaling: Scaling, answers: Tensor, covariates: Tenso
     return found
 
 
-def mean_density(
-    state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: NDArray[np.float32], seed: int
-) -> float:
+def mean_density(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, targets: Numbers, seed: int) -> float:
     """The mean of `log_predictive_density` over every n-th item, `MOST_DRAWN` at the most: each takes draws of its features."""
     every = slice(None, None, -(-len(answers) // MOST_DRAWN))
     some = torch.from_numpy(targets[every].astype(np.float64))

@@ -14,7 +14,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Schema, Split
-from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
+from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, exact, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run import narrow
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
@@ -38,7 +38,7 @@ from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.rows import chosen
 from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
-from genz_ppl.types import GOLD, FloatArray, IntArray, Numbers
+from genz_ppl.types import GOLD, IntArray, Numbers
 
 CPU = torch.device("cpu")
 # Targets, or classes of all together, of which metrics.json has tables at the most.
@@ -209,15 +209,13 @@ class Problem:
             results.append(found | self._tables(state, *values, answers, covariates))
         return results[0], results[1] if progress.tested else _unknown(results[1])
 
-    def _tables(
-        self, state: State, targets: FloatArray, predicted: FloatArray, answers: Tensor, covariates: Tensor
-    ) -> dict[str, Any]:
+    def _tables(self, state: State, targets: Numbers, predicted: Numbers, answers: Tensor, covariates: Tensor) -> dict[str, Any]:
         """Confusion and calibration of classes, rootograms of counts, each by target."""
         likelihood, schema = state.model.likelihood, self.items.schema
         if targets.shape[1] > MOST_TABLED:
             return {}
         if kind_of(likelihood) == "classes":
-            return class_tables(class_targets(likelihood, targets, predicted, schema.target, schema.classes))
+            return class_tables(class_targets(likelihood, *exact(targets, predicted), schema.target, schema.classes))
         if not isinstance(likelihood, PoissonLikelihood):
             return {}
         drawn = predictive_draws(state, self.scaling, answers, covariates, self.settings.seed)
