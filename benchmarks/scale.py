@@ -2,6 +2,8 @@
 
     python benchmarks/scale.py                            # 100 000 items
     python benchmarks/scale.py --items 1000000 --only read rules
+    python benchmarks/scale.py --items 10000000 --only known --memory 2GB
+    python benchmarks/scale.py --items 200000 --only same
 
 A file has an id, six columns to read (two numbers, a date, three of names and codes), a text of 30 words and a target. A line of
 the table is a process of its own: seconds of the processor, the most memory it held beyond what it held before, and what it holds
@@ -10,6 +12,7 @@ in the end, both in MB and in bytes an item without the text itself.
 read: `Items.from_csv`. table: `TableModel` with 40 questions reads its file and answers all of them about all items. mentions: 20
 questions about the words of the text. rules: `discover` with one addition and its last fit, from a file to a run directory.
 known: the same of a parquet file with 32 targets and a table of 40 questions, of which 8 move them, with 8 additions.
+same: that run in float32, as with millions of items, and in float64; the largest relative differences.
 """
 
 from __future__ import annotations
@@ -30,12 +33,17 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from genz_ppl import Items, discover
+from genz_ppl import Discovery, Items, discover
+from genz_ppl.data import extract, typed_files
+from genz_ppl.data import items as data_items
+from genz_ppl.inference import packed
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.table import TableModel
 
 N_WORDS, N_QUESTIONS, VOCABULARY = 30, 40, 3000
 N_TARGETS, N_TRUE = 32, 8
+# On the files of `make_known`.
+ALIKE = ("known", "same")
 
 
 def make(folder: Path, n_items: int) -> None:
@@ -112,22 +120,49 @@ def rules(folder: Path) -> object:
     return run
 
 
-def known(folder: Path) -> object:
-    """Eight additions of a run on a table of answers."""
-    items = Items.from_parquet(folder / "known.parquet", id="key", target="y*")
+def known(folder: Path, **more: Any) -> Discovery:
+    """Eight additions of a run on a table of answers. more: settings."""
+    items = Items.from_parquet(folder / "known.parquet", id="key", target="y*", memory=MEMORY)
     with tempfile.TemporaryDirectory() as out:
         options: dict[str, Any] = {"link": "linear", "likelihood": "gaussian", "combine": 1, "add": N_TRUE, "cycles": 1, "cut": 0}
-        run = discover(items, f"table:{folder / 'known.csv'}", out=Path(out) / "run", progress=False, **options)
+        run = discover(items, f"table:{folder / 'known.csv'}", out=Path(out) / "run", progress=False, **options | more)
     print("   ", run.features[["text", "gain", "effect"]].to_string(header=False, index=False), file=sys.stderr)
     return run
 
 
-WHAT: dict[str, Callable[[Path], object]] = {"read": read, "table": table, "mentions": mentions, "rules": rules, "known": known}
+def same(folder: Path) -> object:
+    """The known run in float64 and in float32."""
+    runs = []
+    for large in (sys.maxsize, 0):
+        for module in (data_items, extract, typed_files, packed):
+            module.LARGE = large  # type: ignore[attr-defined]
+        runs.append(known(folder, sample=20_000))
+    usual, narrow = runs
+    assert list(usual.features["text"]) == list(narrow.features["text"])
+    for name in ("gain", "effect", "effect_lower", "effect_upper", "p_e", "prevalence"):
+        print(f"    {name}: {_apart(usual.features[name], narrow.features[name]):.1e}", flush=True)
+    for side in ("test", "r2", "improvement"):
+        print(f"    {side}: {_apart(usual.progress.outcome[side], narrow.progress.outcome[side]):.1e}", flush=True)
+    q = np.abs(usual.posterior.to_numpy() - narrow.posterior.to_numpy()).max()
+    print(f"    posterior, absolute: {q:.1e}", flush=True)
+    return runs
+
+
+def _apart(one: Any, other: Any) -> float:
+    """The largest relative difference."""
+    return float(np.max(np.abs(np.asarray(other) / np.asarray(one) - 1)))
+
+
+WHAT: dict[str, Callable[[Path], object]] = {
+    **{"read": read, "table": table, "mentions": mentions, "rules": rules, "known": known, "same": same}
+}
+# Of `Items.from_parquet`, by --memory.
+MEMORY: str | None = None
 
 
 def measure(what: str, folder: Path, n_items: int) -> None:
     """Print a line of the table."""
-    text = 0 if what == "known" else int(pd.read_csv(folder / "items.csv", usecols=["text"])["text"].str.len().sum())
+    text = 0 if what in ALIKE else int(pd.read_csv(folder / "items.csv", usecols=["text"])["text"].str.len().sum())
     gc.collect()
     pyarrow.default_memory_pool().release_unused()
     held_before = held()
@@ -160,22 +195,26 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000, help="default 100000")
     parser.add_argument("--only", nargs="*", choices=list(WHAT), default=list(WHAT), help="default: all")
     parser.add_argument("--folder", type=Path, help="where the files are, or are made; default: a folder that is thrown away")
+    parser.add_argument("--memory", help="such as 2GB: see Items.from_file")
     parser.add_argument("--alone", choices=list(WHAT), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    global MEMORY
+    MEMORY = options.memory
     if options.alone is not None:
         measure(options.alone, options.folder, options.items)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "table.csv").exists() and {*options.only} != {"known"}:
+        if not (folder / "table.csv").exists() and not {*options.only} <= {*ALIKE}:
             make(folder, options.items)
-        if not (folder / "known.csv").exists() and "known" in options.only:
+        if not (folder / "known.csv").exists() and {*options.only} & {*ALIKE}:
             make_known(folder, options.items)
         print("| what | items | seconds | µs an item | most MB | bytes an item | MB in the end | bytes an item |")
         print("|---|---|---|---|---|---|---|---|")
         for what in options.only:
             command = [sys.executable, __file__, "--items", str(options.items), "--folder", str(folder), "--alone", what]
+            command += ["--memory", options.memory] if options.memory else []
             subprocess.run(command, check=True)
 
 

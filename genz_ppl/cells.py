@@ -16,9 +16,15 @@ from genz_ppl.types import FieldValue, FloatArray, IntArray
 
 # The most distinct values that are kept as Python objects, where they are texts; further ones cost less side by side.
 MOST_DISTINCT = 4096
+#: From so many numbers on they stay in float32 where a file has them so.
+LARGE = 2**24
+# Texts that are not looked at all at once.
+MANY = 2**18
 # Whole numbers beyond it are not exact as float64.
 EXACT = 2**53
 _LARGEST = 2**63 - 1
+# What Python takes for white space.
+SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 
 
 class Cells(Sequence[FieldValue]):
@@ -112,12 +118,17 @@ class NumberCells(Cells):
     def __init__(
         self, numbers: NDArray[Any], there: NDArray[np.bool_] | None = None, whole: NDArray[np.bool_] | None = None
     ) -> None:
-        self.numbers = numbers
+        self._numbers = numbers
         self.there = None if there is None or there.all() else there
         self.whole = whole if whole is not None and whole.any() else None
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self._numbers)
+
+    @property
+    def numbers(self) -> NDArray[Any]:
+        """(T,) int64 or float64."""
+        return self._numbers
 
     def tolist(self) -> list[FieldValue]:
         values: list[FieldValue] = self.numbers.tolist()
@@ -158,6 +169,10 @@ class NumberCells(Cells):
     def present(self) -> NDArray[np.bool_]:
         return np.ones(len(self), dtype=np.bool_) if self.there is None else self.there
 
+    def infinite(self) -> int:
+        """How many are infinite."""
+        return int(np.isinf(self._numbers).sum())
+
     def floats(self) -> FloatArray:
         """(T,) float64, NaN where missing."""
         floats = self.numbers.astype(np.float64)
@@ -171,6 +186,30 @@ class NumberCells(Cells):
         values, where = np.unique(self.numbers, return_inverse=True)
         found = np.array([score(value) for value in values.tolist()], dtype=np.float64)[where]
         return found if self.there is None else np.where(self.there, found, score(None))
+
+
+class NarrowCells(NumberCells):
+    """Numbers of a file in float32. stored: (T,) float32, NaN where missing; each stands for the number that is written the
+    shortest and rounds to it, so that 0.1 stays 0.1, which is made when it is asked for."""
+
+    def __init__(self, stored: NDArray[np.float32]) -> None:
+        self.stored = stored
+        super().__init__(stored, ~np.isnan(stored))
+
+    @property
+    def numbers(self) -> FloatArray:
+        """(T,) float64, 0 where missing."""
+        found = widened(self.stored)
+        return found if self.there is None else np.where(self.there, found, 0.0)
+
+    def take(self, positions: IntArray | slice) -> NarrowCells:
+        return NarrowCells(self.stored[positions])
+
+    def kinds(self) -> set[type]:
+        return {float} if self.present.any() else set()
+
+    def floats(self) -> FloatArray:
+        return widened(self.stored)
 
 
 class TextCells(Cells):
@@ -262,6 +301,39 @@ def _numbered(values: Sequence[FieldValue], codes: NDArray[np.int32]) -> NumberC
     numbers = np.array([*values, 0], dtype=np.int64 if kinds == {int} else np.float64)
     whole = np.array([*(type(value) is int for value in values), False]) if len(kinds) == 2 else None
     return NumberCells(numbers[codes], there, None if whole is None else whole[codes])
+
+
+def widened(narrow: NDArray[Any]) -> FloatArray:
+    """float32 as float64, each as the number that is written the shortest and rounds to it; of any shape, a copy."""
+    short = pyarrow.array(narrow.ravel()).cast(pyarrow.string())
+    floats: FloatArray = short.cast(pyarrow.float64()).to_numpy().reshape(narrow.shape).copy()
+    return floats
+
+
+def are_unique(texts: pyarrow.Array) -> bool:
+    """Whether no two of the texts are the same, and none is missing or empty."""
+    if texts.null_count or pyarrow.compute.any(pyarrow.compute.equal(texts, "")).as_py():
+        return False
+    return sum(map(_count_distinct, _apart(texts))) == len(texts)
+
+
+def _count_distinct(texts: pyarrow.Array) -> int:
+    """It takes some 100 bytes a text, which are given back."""
+    count: int = pyarrow.compute.count_distinct(texts).as_py()
+    pyarrow.default_memory_pool().release_unused()
+    return count
+
+
+def _apart(texts: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """Texts, none empty, in parts of which no two have the same text, where there are many."""
+    if len(texts) < MANY:
+        yield texts
+        return
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset + 1 : texts.offset + len(texts) + 1]
+    last = np.frombuffer(data, dtype=np.uint8)[ends - 1] % 16  # of digits and of hexadecimal ones each its own
+    for part in range(16):
+        yield texts.filter(pyarrow.array(last == part))
 
 
 def bytes_of(texts: pyarrow.Array) -> NDArray[np.uint8]:

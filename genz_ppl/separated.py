@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 
 # Bytes that are read at once; a longer row is left to more care.
 _BLOCK = 1 << 22
+# What is raised on the way.
+UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError)
 _QUOTE, _LINE_FEED, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
@@ -22,6 +26,19 @@ def read_separated(content: bytes, separator: str) -> tuple[list[str], list[pyar
     Blank lines are passed over, as by `csv`. None for a file that has to be read with more care: single quotes inside of cells,
     rows of different lengths, other ends of lines, a separator beyond ASCII, a mark of byte order, no row at all.
     """
+    found = separated_parts(content, separator)
+    if found is None:
+        return None
+    try:
+        table = pyarrow.Table.from_batches(list(found[1]))
+    except UNREADABLE:
+        return None
+    return None if table.num_rows == 0 else (found[0], list(table.columns))
+
+
+def separated_parts(content: bytes, separator: str) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
+    """The same part by part, for those who keep little of each; going on to the next raises one of `UNREADABLE` where the file
+    turns out to be one that has to be read with more care. The parts may be without rows."""
     if (
         not separator.isascii()
         or content.startswith(codecs.BOM_UTF8)
@@ -30,22 +47,53 @@ def read_separated(content: bytes, separator: str) -> tuple[list[str], list[pyar
         or not _has_plain_quotes(content, separator)
     ):
         return None
-    header = _first_row(content, separator)
+    return _parts_of(pyarrow.BufferReader(content), _first_row(content, separator), separator)
+
+
+def bare_parts(path: Path, separator: str) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
+    """The same of a file that has no quotes, returns, zeros nor a mark of byte order, without reading it whole; else None."""
+    if not separator.isascii() or separator in "\r\n":
+        return None
+    with path.open("rb") as file:
+        beginning = part = file.read(_BLOCK)
+        whole = len(beginning) < _BLOCK
+        if beginning.startswith(codecs.BOM_UTF8):
+            return None
+        while part:
+            if b'"' in part or b"\r" in part or b"\0" in part:
+                return None
+            part = file.read(_BLOCK)
+    beginning = beginning if whole else beginning[: 1 << 20] + b" "  # longer than what is looked at
+    return _parts_of(str(path), _first_row(beginning, separator), separator)
+
+
+def _parts_of(
+    source: pyarrow.BufferReader | str, header: list[str] | None, separator: str
+) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
     if header is None:
         return None
     numbered = [str(number) for number in range(len(header))]
     try:
-        table = pyarrow.csv.read_csv(
-            pyarrow.BufferReader(content),
+        reader = pyarrow.csv.open_csv(
+            source,
             pyarrow.csv.ReadOptions(column_names=numbered, block_size=_BLOCK, use_threads=False),
             pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(numbered, pyarrow.large_string())),
         )
-    except (pyarrow.ArrowException, ValueError, OverflowError):
+    except UNREADABLE:
         return None
-    if table.num_rows < 2 or [column[0].as_py() for column in table.columns] != header:
-        return None
-    return header, [column.slice(1) for column in table.columns]
+    return header, _after(header, reader)
+
+
+def _after(header: list[str], reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pyarrow.RecordBatch]:
+    """What comes after the header. Raises ValueError where the first row is another."""
+    first = True
+    for batch in reader:
+        if first and batch.num_rows:
+            if [column[0].as_py() for column in batch.columns] != header:
+                raise ValueError("the first row is not the header")
+            batch, first = batch.slice(1), False
+        yield batch
 
 
 def _first_row(content: bytes, separator: str) -> list[str] | None:

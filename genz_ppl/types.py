@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 FieldValue = str | int | float | bool | date | None  # a datetime is a date, too; times are without a zone
 FloatArray = NDArray[np.float64]
+#: Very many numbers may be as narrow as a file has them.
+Numbers = NDArray[np.float64] | NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 

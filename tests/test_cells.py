@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genz_ppl.cells import MOST_DISTINCT, Cells, CodedCells, NumberCells, TextCells, cells_of, coded
+from genz_ppl import cells
+from genz_ppl.cells import MOST_DISTINCT, Cells, CodedCells, NarrowCells, NumberCells, TextCells, are_unique, cells_of, coded
 
 VALUES = (
     st.none()
@@ -86,3 +87,45 @@ def test_texts_side_by_side_may_have_gaps() -> None:
     assert cells.counted()[0] == ["x", "y"]
     assert cells.counted()[1].tolist() == [2, 1]
     assert list(cells.take(np.array([3, 1]))) == ["x", None]
+
+
+NARROW = st.lists(st.none() | st.floats(width=32, allow_nan=False) | st.sampled_from([0.1, 1 / 3, 16777217.0, -0.0]))
+
+
+@given(NARROW)
+def test_narrow_cells_are_the_numbers_that_are_written_the_shortest(values: list[float | None]) -> None:
+    stored = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    written = [None if np.isnan(value) else float(str(value)) for value in stored]
+    cells, wide = (
+        NarrowCells(stored),
+        NumberCells(
+            np.array([value or 0.0 for value in written], dtype=np.float64),
+            np.array([value is not None for value in written], dtype=bool),
+        ),
+    )
+    assert exactly(cells) == exactly(cells.tolist()) == exactly(written)
+    np.testing.assert_array_equal(
+        cells.floats(), np.array([np.nan if value is None else value for value in written], dtype=np.float64)
+    )
+    for one, other in ((cells, wide), (cells[1:4], wide[1:4]), (cells.take(np.arange(len(values))[::-2]), wide[::-2])):
+        assert isinstance(one, NumberCells)
+        assert isinstance(other, NumberCells)
+        assert list(one) == list(other)
+        assert (one.kinds(), one.infinite()) == (other.kinds(), other.infinite())
+        assert one.present.tolist() == other.present.tolist()
+        assert one.counted()[1].tolist() == other.counted()[1].tolist()
+        assert (
+            one.scored(lambda value: -1.0 if value is None else float(value == 0)).tolist()
+            == other.scored(lambda value: -1.0 if value is None else float(value == 0)).tolist()
+        )
+
+
+@given(st.lists(st.text("ab", max_size=3), max_size=30))
+def test_texts_are_compared_part_by_part_where_they_are_many(texts: list[str]) -> None:
+    expected = len({*texts}) == len(texts) and "" not in texts
+    array = pyarrow.array(["", *texts, ""], pyarrow.large_string()).slice(1, len(texts))
+    with pytest.MonkeyPatch.context() as patch:
+        for many in (cells.MANY, 1):
+            patch.setattr(cells, "MANY", many)
+            assert are_unique(array) == expected
+    assert not are_unique(pyarrow.array(["a", None], pyarrow.large_string()))

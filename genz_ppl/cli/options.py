@@ -163,6 +163,9 @@ WRITTEN = [
     given("sep", str, "What separates the cells of a text file, such as ';'; mostly found out.", "Columns", "CHARACTER"),
     given("decimal", str, "What stands before decimals in a text file: , or the usual point.", "Columns", "MARK"),
     given("encoding", str, "Of a text file, such as latin-1; UTF-8 if not given.", "Columns", "NAME"),
+    given(
+        "memory", str, "Such as 2GB: targets that take more than a fourth of it are kept in a file meanwhile.", "Columns", "SIZE"
+    ),
 ]
 COLUMNS += WRITTEN
 _VECTORS = "Vectors of a file of profiles, by id: as covariates, or FILE,as=targets, or FILE,as=similarity for that model."

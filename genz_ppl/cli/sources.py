@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from genz_ppl.cli import vectors
 from genz_ppl.errors import GenzWarning, RunDirectoryError
 
-# How a file is written, behind SOURCE in a run's record.
-_WRITTEN = re.compile(r' --(sep|decimal|encoding) ("(?:[^"\\]|\\.)*")\Z')
+# How a file is written and read, behind SOURCE in a run's record.
+_WAYS = ("sep", "decimal", "encoding", "memory")
+_WRITTEN = re.compile(rf' --({"|".join(_WAYS)}) ("(?:[^"\\]|\\.)*")\Z')
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,8 +56,8 @@ def open_items(source: str, given: Mapping[str, Any]) -> Items:
 
 
 def written(given: Mapping[str, Any]) -> Writing:
-    """Those of --sep, --decimal and --encoding that were given."""
-    return {name: given[name] for name in ("sep", "decimal", "encoding") if given.get(name) is not None}  # type: ignore[return-value]
+    """Those of --sep, --decimal, --encoding and --memory that were given."""
+    return {name: given[name] for name in _WAYS if given.get(name) is not None}  # type: ignore[return-value]
 
 
 def noted(source: str, given: Mapping[str, Any]) -> str:

@@ -41,11 +41,12 @@ class Roles(TypedDict, total=False):
 
 
 class Writing(TypedDict, total=False):
-    """How a text file is written: see `genz_ppl.data.files.Written`."""
+    """How a file is written and read: see `genz_ppl.data.files.Written`."""
 
     sep: str | None
     decimal: str | None
     encoding: str | None
+    memory: str | None
 
 
 class FileRoles(Roles, Writing, total=False):

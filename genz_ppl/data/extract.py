@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.compute
+from numpy.typing import NDArray
 
-from genz_ppl.cells import Cells, TextCells, text_cells
+from genz_ppl.cells import LARGE, SPACES, Cells, NarrowCells, TextCells, are_unique, text_cells
 from genz_ppl.data.columns import Schema, render_lines, render_templates
 from genz_ppl.data.split import check_split_labels
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import class_label, is_number, label, listing, number, shorten, sort_labels
-from genz_ppl.data.whole_columns import SPACES, are_unique, texts_of
+from genz_ppl.data.whole_columns import texts_of
 from genz_ppl.errors import InputError
+from genz_ppl.mapped import room
 from genz_ppl.rows import Rows, Store
-from genz_ppl.types import FloatArray
+from genz_ppl.types import FloatArray, Numbers
 
 MOST_CLASSES = 100
 _CLASSES_HINT = ", or read classes with --likelihood categorical or bernoulli (in Python likelihood=, for Items classes=True)"
@@ -32,7 +34,7 @@ def ids(table: Table, column: str | None) -> Cells:
     if texts is not None:
         bare = pyarrow.compute.utf8_trim(texts, characters=SPACES)
         if are_unique(bare):
-            return TextCells(bare)
+            return TextCells(texts if bare.equals(texts) else bare)  # those of the column are there anyway
     first_row: dict[str, int] = {}
     for row, cell in enumerate(table.cells(column), start=1):
         name = label(cell)
@@ -46,7 +48,7 @@ def ids(table: Table, column: str | None) -> Cells:
 
 def covariates(table: Table, columns: Sequence[str], ids: Sequence[object]) -> FloatArray:
     """The columns as (T, P) float64. Raises InputError for a value that is missing or no finite number."""
-    values = _numbers(table, columns, "covariate", ids)
+    values = np.asarray(_numbers(table, columns, "covariate", ids), dtype=np.float64)
     for row, index in np.argwhere(np.isnan(values))[:1]:
         place = _place(table, "covariate", columns[index], row, ids)
         raise InputError(f"{place}: the value is missing; fill it in, drop the row or leave the covariate out")
@@ -89,13 +91,15 @@ def classes(
     return tuple(every)
 
 
-def targets(table: Table, schema: Schema, ids: Sequence[object], required: bool) -> FloatArray:
-    """The target columns as (T, D) float64, NaN where missing: numbers, or the positions of labels in `schema.classes`.
+def targets(table: Table, schema: Schema, ids: Sequence[object], required: bool) -> Numbers:
+    """The target columns as (T, D), NaN where missing: numbers, or the positions of labels in `schema.classes`. float64, but see
+    `_numbers`.
 
     required: raises InputError for a cell that is no finite number or no known label and for a column without variation
     or values; otherwise such cells count as missing.
     """
     columns = schema.target
+    values: Numbers
     if schema.classes:
         values = _codes(table, schema, ids, lenient=not required)
     else:
@@ -160,9 +164,14 @@ def _images(table: Table, columns: Sequence[str], ids: Sequence[object]) -> list
     return [tuple(paths) for paths in found]
 
 
-def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[object], *, lenient: bool = False) -> FloatArray:
-    """The columns as (T, len(columns)) float64, NaN where missing; lenient: also where a cell is no finite number."""
-    result = np.empty((len(ids), len(columns)))
+def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[object], *, lenient: bool = False) -> Numbers:
+    """The columns as (T, len(columns)) float64, NaN where missing; lenient: also where a cell is no finite number.
+
+    Targets of `LARGE` or more numbers that a file has in float32 stay as they are.
+    """
+    if role == "target" and len(ids) * len(columns) >= LARGE and (narrow := _narrow(table, columns)) is not None:
+        return narrow
+    result: NDArray[np.float64] = room((len(ids), len(columns)), np.float64, table.room)
     for index, column in enumerate(columns):
         typed = table.numbers(column)
         if typed is not None:
@@ -184,6 +193,29 @@ def _numbers(table: Table, columns: Sequence[str], role: str, ids: Sequence[obje
                 values.append(np.nan)
         result[:, index] = values
     return result
+
+
+def _narrow(table: Table, columns: Sequence[str]) -> NDArray[np.float32] | None:
+    """The columns as (T, len(columns)) float32, NaN where missing, if all are held so; nobody reads them again."""
+    held = [cells.stored for cells in map(table.numbers, columns) if isinstance(cells, NarrowCells)]
+    if len(held) < len(columns):
+        return None
+    result = held[0].base
+    if result is None or not _is_made_of(result, held):
+        result = room((len(held[0]), len(held)), np.float32, table.room)
+        for index, stored in enumerate(held):
+            result[:, index] = stored
+    for column in columns:
+        table.forget(column)
+    return result
+
+
+def _is_made_of(whole: NDArray[np.float32], columns: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether an array's columns are these, in this order, and nothing else."""
+    if whole.shape != (len(columns[0]), len(columns)):
+        return False
+    starts = [column.__array_interface__["data"][0] for column in columns]
+    return [whole[:, place].__array_interface__["data"][0] for place in range(len(columns))] == starts
 
 
 def _codes(table: Table, schema: Schema, ids: Sequence[object], *, lenient: bool) -> FloatArray:

@@ -19,6 +19,7 @@ import pyarrow
 
 from genz_ppl.data.values import listing
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.mapped import bytes_of_size
 
 STANDARD_INPUT = "-"
 PACKED = (".gz", ".bz2", ".zst", ".zip")
@@ -30,12 +31,14 @@ _BEGINNINGS = {b"PAR1": ".parquet", b"PK\x03\x04": ".xlsx", b"{": ".jsonl", b"["
 @dataclass(frozen=True)
 class Written:
     """How a text file is written, where that is not to be found out. sep: what separates cells, one character; decimal: the mark
-    before decimals, "," or "."; encoding: of its characters, None for UTF-8. Raises OptionError for anything else.
+    before decimals, "," or "."; encoding: of its characters, None for UTF-8. memory: a size such as "2GB": where the targets of
+    any file would take more than a fourth of it, they are kept in a temporary file. Raises OptionError for anything else.
     """
 
     sep: str | None = None
     decimal: str | None = None
     encoding: str | None = None
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         if self.sep == "\\t":  # as shells have it
@@ -46,11 +49,18 @@ class Written:
             raise OptionError(f"decimal: expected ',' or '.', got {self.decimal!r}")
         if self.decimal == self.sep == ",":
             raise OptionError("decimal: a comma before decimals cannot separate cells, too; give sep, such as ';'")
+        if self.memory is not None:
+            bytes_of_size(self.memory)
         try:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
             known = "such as latin-1, cp1252 or utf-16"
             raise OptionError(f"encoding: expected the name of an encoding, {known}, got {self.encoding!r}") from None
+
+    @property
+    def room(self) -> int | None:
+        """`memory` in bytes."""
+        return None if self.memory is None else bytes_of_size(self.memory)
 
 
 @dataclass(frozen=True)

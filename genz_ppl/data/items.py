@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from genz_ppl.cells import LARGE, widened
 from genz_ppl.data import extract
 from genz_ppl.data.columns import BY_WORDS, Classes, FileRoles, Names, Readings, Roles, Schema, Writing, resolve_schema
 from genz_ppl.data.files import Written
@@ -28,9 +29,11 @@ from genz_ppl.data.table import Table, table_from_frame
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
+from genz_ppl.mapped import is_mapped, let_go
 from genz_ppl.rows import Rows, chosen, ids_of
-from genz_ppl.types import FloatArray, IntArray, Item
+from genz_ppl.types import FloatArray, IntArray, Item, Numbers
 
+Array = TypeVar("Array", bound=NDArray[Any])
 # Items whose numbers are copied together.
 _AT_ONCE = 1 << 16
 
@@ -42,7 +45,8 @@ class Items(Sequence[Item]):
     items: T items, held as columns (`genz_ppl.rows.Rows`) where they were read from a table. schema: the role of each column.
     covariates: (T, P) float64, finite.
     targets: (T, D) float64, NaN where missing; None where the source has no target columns. Where targets are classes they
-    are positions in `class_names`.
+    are positions in `class_names`. Of 16 million numbers or more float32 where a file has them so; results are then those of
+    float64 but for rounding (6e-8).
     split_labels: "train" or "test" for each item, or None. group_labels: the group of each item, or None;
     the split keeps groups together only if the schema names a group. varying_labels: the group of each item that intercept and
     covariate weights vary by, or None. The arrays are read-only.
@@ -53,7 +57,7 @@ class Items(Sequence[Item]):
 
     items: Sequence[Item]
     schema: Schema
-    targets: FloatArray | None
+    targets: Numbers | None
     covariates: FloatArray
     split_labels: tuple[str, ...] | None = None
     group_labels: tuple[str, ...] | None = None
@@ -173,7 +177,8 @@ class Items(Sequence[Item]):
         columns, of an address (https://..., s3://..., with the extra `remote`), or of "-", standard input.
 
         Files are .csv, .tsv, .json, .jsonl, .parquet, and .xlsx with the extra `excel`. sep, decimal ("," or ".") and encoding
-        say how a text is written, where that is not found out. Other keywords and errors: see `from_frame`. In text a column
+        say how a text is written, where that is not found out. memory: a size such as "2GB"; targets that would take more than a
+        fourth of it are kept in a temporary file and mapped. Other keywords and errors: see `from_frame`. In text a column
         of numbers gives int and float fields; "01234" and the like stay text; empty cells are missing.
         """
         unknown = sorted(set(roles) - set(FileRoles.__annotations__))
@@ -205,10 +210,13 @@ class Items(Sequence[Item]):
     def take(self, indices: Iterable[int]) -> Items:
         """The items at these positions (or where a boolean mask of length T is true), in this order."""
         positions = _positions(indices if isinstance(indices, np.ndarray) else np.asarray(list(indices)), len(self))
+        targets = None if self.targets is None else _frozen(self.targets[positions])
+        if self.targets is not None:
+            let_go(self.targets)
         return Items(
             items=chosen(self.items, positions),
             schema=self.schema,
-            targets=None if self.targets is None else _frozen(self.targets[positions]),
+            targets=targets,
             covariates=_frozen(self.covariates[positions]),
             split_labels=_take_labels(self.split_labels, positions),
             group_labels=_take_labels(self.group_labels, positions),
@@ -246,9 +254,12 @@ class Items(Sequence[Item]):
         for names, values in ((self.target_names, self.targets), (self.covariate_names, self.covariates)):
             digest.update(json.dumps([names, None if values is None else values.shape]).encode() + b"\n")
             for start in range(0, 0 if values is None else len(values), _AT_ONCE):
-                # One bit pattern for all NaN, one byte order for all machines.
-                part = cast("FloatArray", values)[start : start + _AT_ONCE]
+                # One bit pattern for all NaN, one byte order for all machines, and whatever memory they are held in.
+                part = cast("Numbers", values)[start : start + _AT_ONCE]
+                part = widened(part) if part.dtype == np.float32 else part
                 digest.update(np.where(np.isnan(part), np.nan, part).astype("<f8").tobytes())
+            if values is not None:
+                let_go(values)
         if self.class_names:  # numbers keep the fingerprint they had before there were classes
             digest.update(json.dumps(self.class_names).encode() + b"\n")
         if self.varying_labels is not None:
@@ -256,15 +267,17 @@ class Items(Sequence[Item]):
         return digest.hexdigest()
 
 
-def _frozen(values: FloatArray) -> FloatArray:
+def _frozen(values: Array) -> Array:
     """An array that nobody else has, read-only: `Items` takes it as it is."""
     values.flags.writeable = False
     return values
 
 
-def _frozen_array(values: FloatArray, n_items: int, names: Sequence[str], what: str) -> FloatArray:
-    frozen = isinstance(values, np.ndarray) and values.dtype == np.float64 and values.flags.owndata and not values.flags.writeable
-    array = values if frozen else np.array(values, dtype=np.float64)
+def _frozen_array(values: Numbers, n_items: int, names: Sequence[str], what: str) -> Numbers:
+    """float64, or of `LARGE` or more numbers as narrow as they come."""
+    frozen = isinstance(values, np.ndarray) and (values.flags.owndata or is_mapped(values)) and not values.flags.writeable
+    kept = frozen and (values.dtype == np.float64 or (values.dtype == np.float32 and values.size >= LARGE))
+    array = values if kept else np.array(values, dtype=np.float64)
     if array.shape != (n_items, len(names)):
         raise InputError(f"{what} must have the shape ({n_items}, {len(names)}), items by named columns, not {array.shape}")
     array.flags.writeable = False
@@ -321,4 +334,6 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
     if required and not roles.get("readings") and table.name != "binary":  # there the number read is the target, by design
         for suspect in suspects(items.name, schema, items.items, targets, items.covariates):
             warnings.warn(f"{table.name}: {suspect}", GenzWarning, stacklevel=2)
+    if items.targets is not None:
+        let_go(items.targets)
     return items

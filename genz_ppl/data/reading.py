@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_table(source: str | Path, written: Written | None = None, kind: str = "
     written = written or Written()
     with located(source) as file:
         if file.path.is_dir():
-            return read_parts(file)
+            return replace(read_parts(file), room=written.room)
         form = kind or file.suffix
         reader, typed = READERS.get(form), TYPED.get(form)
         if reader is None and (typed is None or file.packed):
@@ -51,7 +52,8 @@ def read_table(source: str | Path, written: Written | None = None, kind: str = "
         for name, of in (("sep", (".csv", ".tsv")), ("decimal", (".csv", ".tsv")), ("encoding", tuple(READERS))):
             if getattr(written, name) is not None and form not in of:
                 raise OptionError(f"{name}: only for {', '.join(of)}, and {file} is {form}; leave it out")
-        return typed(file) if typed is not None else READERS[form](file, written)
+        table = typed(file, written.room) if typed is not None else READERS[form](file, written)
+        return replace(table, room=written.room)
 
 
 def read_csv(file: SourceFile, written: Written) -> Table:
@@ -100,7 +102,7 @@ READERS: dict[str, Callable[[SourceFile, Written], Table]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
 }
-TYPED: dict[str, Callable[[SourceFile], Table]] = {".parquet": read_parquet, ".xlsx": read_workbook}
+TYPED: dict[str, Callable[[SourceFile, int | None], Table]] = {".parquet": read_parquet, ".xlsx": read_workbook}
 
 
 def _read_separated(file: SourceFile, separators: str, written: Written) -> Table:

@@ -8,17 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 
-import numpy as np
 import pyarrow
 import pyarrow.compute
 
-from genz_ppl.cells import Cells, NumberCells, TextCells, bytes_of, cells_of, is_dated
+from genz_ppl.cells import SPACES, Cells, NumberCells, TextCells, bytes_of, cells_of, is_dated
 from genz_ppl.data.columns import BY_WORDS, Roles, Schema, as_names
 from genz_ppl.data.dates import ISO, ISO_TIME, format_of, read_date, readings_of
 from genz_ppl.data.styles import LONGEST_NUMBER, PLAIN, NumberStyle, is_gap, likeliest_style, rivals
 from genz_ppl.data.table import Table
 from genz_ppl.data.values import MISSING_NUMBER, PLAIN_NUMBER, is_number, label, readable, shorten, text_cell, typed_column
-from genz_ppl.data.whole_columns import SPACES, numbers_of
+from genz_ppl.data.whole_columns import numbers_of
 from genz_ppl.errors import GenzWarning, InputError
 from genz_ppl.types import FieldValue
 
@@ -117,7 +116,7 @@ def _found(table: Table, column: str, computed: bool) -> Found:
         dates = _days(values) if kinds == {int} else None
         if dates is not None:
             return dates
-        infinite = int(np.isinf(values.numbers).sum())
+        infinite = values.infinite()
         finite = values if not infinite else values.changed(lambda value: None if math.isinf(value) else value)
         return Found(PLAIN.written, finite, f"has infinite values ({infinite}), read as missing" if infinite else "")
     if kinds and kinds <= {int, float}:  # beyond what arrays hold

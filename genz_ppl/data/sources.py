@@ -171,7 +171,7 @@ def open_source(source: str, **roles: Unpack[FileRoles]) -> Items:
 def open_like(source: str, schema: Schema, **written: Unpack[Writing]) -> Items:
     """Items of a source with the roles of a known schema, for prediction: targets may be absent, no split is made.
 
-    written: sep, decimal and encoding of a file, as in `Items.from_file`.
+    written: sep, decimal, encoding and memory of a file, as in `Items.from_file`.
 
     Classes are coded by the schema's labels; a label that is not among them counts as missing.
     Raises InputError naming the first column that the schema has and the source has not.

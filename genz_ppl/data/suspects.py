@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 import numpy as np
@@ -14,7 +14,7 @@ from genz_ppl.cells import Cells, NumberCells, cells_of
 from genz_ppl.data.columns import Schema
 from genz_ppl.data.values import shorten
 from genz_ppl.rows import Rows
-from genz_ppl.types import FieldValue, FloatArray, Item
+from genz_ppl.types import FieldValue, FloatArray, Item, Numbers
 
 # Shares of a target that a column explains: of a likely copy, and of one that is also called alike, so likely a prediction.
 COPY, NAMESAKE = 0.95, 0.64
@@ -27,9 +27,7 @@ MOST_LOOKED_AT = 20_000
 _FEWEST = 10  # items; below, anything may happen by chance
 
 
-def suspects(
-    name: str, schema: Schema, items: Sequence[Item], targets: FloatArray | None, covariates: FloatArray
-) -> Iterator[str]:
+def suspects(name: str, schema: Schema, items: Sequence[Item], targets: Numbers | None, covariates: FloatArray) -> Iterator[str]:
     """What is suspicious, a line each. The arguments are the parts of `Items`; of many items shares are taken of a part."""
     if targets is None or len(items) < _FEWEST or name.partition(":")[0].partition("-")[0] in _KNOWN:
         return
@@ -66,7 +64,7 @@ def _are_ids(values: Sequence[FieldValue]) -> bool:
     return not several and len(set(words)) >= _ID_SHARE * len(words)
 
 
-def _repeated(items: Sequence[Item], schema: Schema, targets: FloatArray) -> int:
+def _repeated(items: Sequence[Item], schema: Schema, targets: Numbers) -> int:
     """How many rows say what an earlier one says, with the same target."""
     if isinstance(items, Rows) and len(items) > MOST_LOOKED_AT:  # of many only those are read whose numbers and names repeat
         numbers = [cells.floats() for cells in map(items.column, schema.readable) if isinstance(cells, NumberCells)]
@@ -76,14 +74,18 @@ def _repeated(items: Sequence[Item], schema: Schema, targets: FloatArray) -> int
     return len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, targets.tolist()), strict=True)})
 
 
-def _distinct(targets: FloatArray) -> int:
+def _distinct(targets: Numbers) -> int:
     """How many different rows there are."""
-    return len(np.unique(targets, axis=0)) if len(targets) <= MOST_LOOKED_AT else len(pd.unique(_hashed(list(targets.T))))
+    if len(targets) <= MOST_LOOKED_AT:
+        return len(np.unique(targets, axis=0))
+    key = _hashed(targets.T)
+    key.sort()
+    return 1 + int(np.count_nonzero(key[1:] != key[:-1]))
 
 
-def _hashed(columns: Sequence[FloatArray]) -> NDArray[np.uint64]:
+def _hashed(columns: Iterable[Numbers]) -> NDArray[np.uint64]:
     """The same number for rows of the same numbers."""
-    key = np.zeros(len(columns[0]), dtype=np.uint64)
+    key = np.zeros(1, dtype=np.uint64)
     for values in columns:
         key = key * np.uint64(31) + pd.util.hash_array(np.ascontiguousarray(values))
     return key

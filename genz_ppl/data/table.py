@@ -23,6 +23,7 @@ class Table:
     unread: columns that a model does not read unless told to: an index, a column without a name.
     commas: commas before decimals are likely, since they do not separate cells.
     values: columns whose cells were read as a whole (see `readings`). styled: those of them that are numbers written as text.
+    room: the memory there is, in bytes, see `genz_ppl.room`; None: as much as it takes.
     """
 
     frame: pd.DataFrame
@@ -33,6 +34,7 @@ class Table:
     commas: bool = False
     values: Mapping[str, Cells] = field(default_factory=dict)
     styled: frozenset[str] = frozenset()
+    room: int | None = None
     _typed: dict[str, Cells] = field(default_factory=dict)
 
     @property
@@ -77,8 +79,9 @@ class Table:
         return self._typed[column]
 
     def forget(self, column: str) -> None:
-        """Let go of what was worked out of a column, which is not asked for again."""
+        """Let go of a column that is not asked for again."""
         self._typed.pop(column, None)
+        self.frame.pop(column)
         if isinstance(self.values, dict):
             self.values.pop(column, None)
 

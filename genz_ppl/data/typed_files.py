@@ -7,18 +7,22 @@ import zipfile
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 
+from genz_ppl.cells import LARGE
 from genz_ppl.data.files import SourceFile, first_line
 from genz_ppl.data.table import Table, check_columns, table_from_frame
 from genz_ppl.data.values import listing, plain, shorten
 from genz_ppl.errors import GenzWarning, InputError
+from genz_ppl.mapped import let_go, room
 
 
-def read_parquet(file: SourceFile) -> Table:
-    """One parquet file. Raises InputError if it is broken."""
-    return table_from_frame(_parquet(file.path, file.name), file.name, file.folder)
+def read_parquet(file: SourceFile, memory: int | None = None) -> Table:
+    """One parquet file. memory: see `room`. Raises InputError if it is broken."""
+    return table_from_frame(_parquet(file.path, file.name, memory), file.name, file.folder)
 
 
 def read_parts(file: SourceFile) -> Table:
@@ -41,15 +45,41 @@ def _of_folders(path: Path) -> dict[str, str]:
     return {name: value for name, equals, value in named if equals}
 
 
-def _parquet(path: Path, name: str) -> pd.DataFrame:
+def _parquet(path: Path, name: str, memory: int | None = None) -> pd.DataFrame:
     try:
+        file = pyarrow.parquet.ParquetFile(path)
+        columns, narrow = file.schema_arrow.names, _narrow(file)
+        others = None if not narrow else [column for column in columns if column not in narrow]
         # Nullable types: an integer column with gaps stays one.
-        return pd.read_parquet(path, partitioning=None, dtype_backend="numpy_nullable")
+        frame = pd.read_parquet(path, columns=others, partitioning=None, dtype_backend="numpy_nullable")
+        if narrow:  # side by side, as `extract` then takes them, and read one by one: Arrow does not hold all of them, too
+            whole = room((len(frame), len(narrow)), np.float32, memory)
+            for place, column in enumerate(narrow):
+                whole[:, place] = file.read([column]).column(0).to_numpy()
+            let_go(whole)
+            views = {column: whole[:, place] for place, column in enumerate(narrow)}
+            frame = pd.concat([frame, pd.DataFrame(views, index=frame.index, copy=False)], axis=1)
+            frame = frame[[column for column in columns if column in frame]]
+        pyarrow.default_memory_pool().release_unused()
+        return frame
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{name}: not a readable parquet file ({first_line(error)}); write it again") from None
 
 
-def read_workbook(file: SourceFile) -> Table:
+def _narrow(file: pyarrow.parquet.ParquetFile) -> list[str]:
+    """The columns in float32, where they hold very many numbers together and are no part of an index."""
+    schema = file.schema_arrow
+    found = [column.name for column in schema if column.type == pyarrow.float32()]
+    plain = len(set(schema.names)) == len(schema.names) and not {*found} & {*_index_columns(schema)}
+    return found if plain and len(found) * file.metadata.num_rows >= LARGE and len(found) < len(schema) else []
+
+
+def _index_columns(schema: pyarrow.Schema) -> list[str]:
+    """Those that a DataFrame's index was written to."""
+    return [each for each in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(each, str)]
+
+
+def read_workbook(file: SourceFile, memory: int | None = None) -> Table:
     """The first sheet of an .xlsx file, with one header row: cells as a spreadsheet last showed them, formulas by their values.
 
     Raises InputError without openpyxl and for any fault of the file; a GenzWarning names the sheet if there are several.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.compute
+from numpy.typing import NDArray
 
-from genz_ppl.cells import EXACT, MOST_DISTINCT, Cells, CodedCells, NumberCells, TextCells, cells_of
+from genz_ppl.cells import EXACT, MOST_DISTINCT, SPACES, Cells, CodedCells, NarrowCells, NumberCells, TextCells, cells_of, widened
 from genz_ppl.data.values import MISSING_NUMBER, MISSING_WORD, PLAIN_NUMBER, is_truth, plain_column, typed_column
 
-# What Python takes for white space.
-SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _SPACE = "[" + "".join(r"\x{" + format(ord(space), "x") + "}" for space in SPACES) + "]*"
 _BLANK = f"^{_SPACE}$"
 _MISSING = f"^{_SPACE}(?:{'|'.join(sorted(MISSING_WORD))}){_SPACE}$"
@@ -102,32 +103,40 @@ def frame_cells(column: pd.Series) -> Cells:
         return NumberCells(column.to_numpy().astype(np.int64))
     if column.dtype == pd.Int64Dtype():
         return NumberCells(column.to_numpy(dtype=np.int64, na_value=0), column.notna().to_numpy())
-    if column.dtype in (np.float64, np.float32, pd.Float64Dtype(), pd.Float32Dtype()):
-        if column.dtype in (np.float64, pd.Float64Dtype()):
-            floats = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        else:  # the number that is written the shortest, as `plain` has it
-            short = pyarrow.array(column.to_numpy(dtype=np.float32, na_value=np.nan))
-            floats = short.cast(pyarrow.string()).cast(pyarrow.float64()).to_numpy().copy()
+    if column.dtype in (np.float32, pd.Float32Dtype()):
+        narrow = column.to_numpy(dtype=np.float32, na_value=np.nan)
+        return _once_whole(column, narrow) or NarrowCells(narrow)
+    if column.dtype in (np.float64, pd.Float64Dtype()):
+        floats = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+        whole = _once_whole(column, floats)
+        if whole is not None:
+            return whole
         there = ~np.isnan(floats)
         floats[~there] = 0.0
-        # With gaps and whole numbers only it was a column of integers once.
-        if not there.all() and there.any() and np.isfinite(floats).all() and (floats == np.floor(floats)).all():
-            if np.abs(floats).max() > EXACT:
-                return cells_of(plain_column(column))
-            return NumberCells(floats.astype(np.int64), there)
         return NumberCells(floats, there)
     return cells_of(plain_column(column))
 
 
+def _once_whole(column: pd.Series, floats: NDArray[Any]) -> Cells | None:
+    """Whole numbers, where there are gaps and whole numbers only: it was a column of integers once. None for any other.
+
+    floats: what the column holds, NaN where it is missing.
+    """
+    there = ~np.isnan(floats)
+    if there.all() or not there.any() or not np.isfinite(floats[there]).all():
+        return None
+    whole = np.where(there, floats, 0)
+    if not (whole == np.floor(whole)).all():
+        return None
+    whole = widened(whole) if whole.dtype == np.float32 else whole
+    if np.abs(whole).max() > EXACT:
+        return cells_of(plain_column(column))
+    return NumberCells(whole.astype(np.int64), there)
+
+
 def numbers_of(cells: Cells) -> NumberCells | None:
     """The cells if they are numbers, finite ones."""
-    return cells if isinstance(cells, NumberCells) and bool(np.isfinite(cells.numbers).all()) else None
-
-
-def are_unique(texts: pyarrow.Array) -> bool:
-    """Whether no two of the texts are the same, and none is missing or empty."""
-    some = texts.null_count == 0 and not _compute.any(_compute.equal(texts, "")).as_py()
-    return bool(some and _compute.count_distinct(texts).as_py() == len(texts))
+    return cells if isinstance(cells, NumberCells) and not cells.infinite() else None
 
 
 def _few(texts: pyarrow.Array) -> tuple[list[str], np.ndarray] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.models import Likelihood, NegativeBinomialLikelihood
 from genz_ppl.settings import CLASS_LIKELIHOODS
-from genz_ppl.types import FloatArray, IntArray
+from genz_ppl.types import FloatArray, IntArray, Numbers
 
 #: What is measured of classes, beside the own metric of a likelihood.
 CLASS_MEASURES = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
@@ -23,6 +23,8 @@ CLASS_MEASURES = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
 BINS, MOST_BARS = 10, 24
 # So many different values at most, each on so many items in the mean, are few. Of more items the first ones tell.
 FEW_VALUES, ITEMS_A_VALUE, MANY_VALUES = 20, 5, 10_000
+# Items of very many that are looked at together.
+PART = 1 << 16
 # Predictions of 0 for what then happens must not be infinitely bad.
 SMALLEST = 1e-12
 
@@ -47,19 +49,24 @@ def kind_of(likelihood: Likelihood) -> str:
     return "classes" if likelihood.is_of_classes or likelihood.name in CLASS_LIKELIHOODS else "counts"
 
 
-def measures(likelihood: Likelihood, targets: FloatArray, predicted: FloatArray) -> dict[str, float]:
+def measures(likelihood: Likelihood, targets: Numbers, predicted: Numbers) -> dict[str, float]:
     """`scores`, of classes also `class_measures`, and with a negative binomial its own deviance beside Poisson's."""
     found = scores(targets, predicted, likelihood.metric)
     if isinstance(likelihood, NegativeBinomialLikelihood):
         with isolated(0):  # outside, Pyro's global store might put another model's into its place
             concentration = likelihood.concentration.detach().cpu().numpy()
-        found["negative_binomial_deviance"] = negative_binomial_deviance(targets, predicted, concentration)
+        found["negative_binomial_deviance"] = negative_binomial_deviance(*exact(targets, predicted), concentration)
     if kind_of(likelihood) == "classes":
-        found = class_measures(class_targets(likelihood, targets, predicted)) | found
+        found = class_measures(class_targets(likelihood, *exact(targets, predicted))) | found
     return found
 
 
-def scores(targets: FloatArray, predicted: FloatArray, metric: str | None = None) -> dict[str, float]:
+def exact(one: Numbers, other: Numbers) -> tuple[FloatArray, FloatArray]:
+    """Both as float64."""
+    return one.astype(np.float64, copy=False), other.astype(np.float64, copy=False)
+
+
+def scores(targets: Numbers, predicted: Numbers, metric: str | None = None) -> dict[str, float]:
     """r2, median_absolute_error, rmse, where y is a vector cosine, and the likelihood's own metric.
 
     r2 is averaged over targets; the others are over all entries.
@@ -70,8 +77,10 @@ def scores(targets: FloatArray, predicted: FloatArray, metric: str | None = None
     return {name: score(targets, predicted, name) for name in [*names, *([metric] if metric else [])]}
 
 
-def score(targets: FloatArray, predicted: FloatArray, metric: str) -> float:
-    """One metric of `scores`; NaN where nothing can be computed."""
+def score(targets: Numbers, predicted: Numbers, metric: str) -> float:
+    """One metric of `scores`; NaN where nothing can be computed. Of float32 both are looked at part by part."""
+    if targets.dtype == np.float32 and metric in ("rmse", "median_absolute_error"):
+        return _error_in_parts(targets, predicted, metric)
     there = ~np.isnan(targets)
     if not there.any():
         return float("nan")
@@ -81,13 +90,31 @@ def score(targets: FloatArray, predicted: FloatArray, metric: str) -> float:
         return float(np.sqrt(np.mean((targets - predicted)[there] ** 2)))
     if metric == "median_absolute_error":
         return float(np.median(np.abs(targets - predicted)[there]))
-    return OWN_METRICS[metric](targets[there], predicted[there])
+    return OWN_METRICS[metric](*exact(targets[there], predicted[there]))
 
 
-def r2(targets: FloatArray, predicted: FloatArray) -> float:
+def _error_in_parts(targets: Numbers, predicted: Numbers, metric: str) -> float:
+    """rmse or median_absolute_error with little beside the arrays; NaN where nothing can be computed."""
+    errors, known, total = np.empty(targets.size if metric != "rmse" else 0, dtype=np.float32), 0, 0.0
+    for start in range(0, len(targets), PART):
+        rows = slice(start, start + PART)
+        error = targets[rows].astype(np.float64) - predicted[rows]
+        error = np.abs(error[~np.isnan(error)])
+        if metric == "rmse":
+            total += float(error @ error)
+        else:
+            errors[known : known + len(error)] = error
+        known += len(error)
+    if known == 0:
+        return float("nan")
+    return float(np.sqrt(total / known)) if metric == "rmse" else float(np.median(errors[:known], overwrite_input=True))
+
+
+def r2(targets: Numbers, predicted: Numbers) -> float:
     """Share of variance explained, averaged over targets that vary; NaN if none does."""
     values = []
     for y, fitted in zip(targets.T, predicted.T, strict=True):
+        y, fitted = exact(y, fitted)
         there = ~np.isnan(y)
         total = float(((y[there] - y[there].mean()) ** 2).sum()) if there.any() else 0.0
         if total > 0:
@@ -95,13 +122,22 @@ def r2(targets: FloatArray, predicted: FloatArray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def cosine(targets: FloatArray, predicted: FloatArray) -> float:
+def cosine(targets: Numbers, predicted: Numbers) -> float:
     """Mean cosine similarity between predicted and true vectors; items with a missing entry or a zero vector left out."""
+    size = PART if targets.dtype == np.float32 else max(1, len(targets))
+    parts = [_cosines(targets[start : start + size], predicted[start : start + size]) for start in range(0, len(targets), size)]
+    found = np.concatenate(parts) if parts else np.zeros(0)
+    return float(np.mean(found)) if len(found) else float("nan")
+
+
+def _cosines(targets: Numbers, predicted: Numbers) -> FloatArray:
+    """Of the items that have one."""
     whole = ~np.isnan(targets).any(axis=1)
-    y, fitted = targets[whole], predicted[whole]
+    y, fitted = exact(targets[whole], predicted[whole])
     size = np.linalg.norm(y, axis=1) * np.linalg.norm(fitted, axis=1)
     dot = (y * fitted).sum(axis=1)
-    return float(np.mean(dot[size > 0] / size[size > 0])) if (size > 0).any() else float("nan")
+    found: FloatArray = dot[size > 0] / size[size > 0]
+    return found
 
 
 def mean_absolute_error(targets: FloatArray, predicted: FloatArray) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from genz_ppl.diagnostics.measures import class_measures, class_targets, kind_of, r2, score
+from genz_ppl.diagnostics.measures import class_measures, class_targets, exact, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.inference.engines.choose import steps_of
@@ -18,14 +18,14 @@ from genz_ppl.inference.worth.judge import judge_of
 from genz_ppl.inference.worth.optimism import optimism
 from genz_ppl.inference.worth.prune import removals
 from genz_ppl.models import Likelihood
-from genz_ppl.types import FloatArray
+from genz_ppl.types import Numbers
 
 # Resamples of the test items behind the interval of the improvement; fewer where they are many.
 RESAMPLES, FEWEST_RESAMPLES, MANY_ITEMS = 1000, 200, 5000
 # Of so many test items fewer are drawn, and the interval is narrower by the root of their share; of so many training items models
 # without one feature are fitted one by one.
 LARGE, DRAWN = 200_000, 20_000
-Sides = list[tuple[FloatArray, FloatArray]]
+Sides = list[tuple[Numbers, Numbers]]
 
 
 def note_gains(progress: Progress, state: State, data: Data, steps: int) -> None:
@@ -58,8 +58,8 @@ def widen_noise(progress: Progress, data: Data, seed: int, state: State | None =
 def note_effects(
     progress: Progress,
     fitted: FittedItems,
-    targets: FloatArray,
-    predicted: FloatArray,
+    targets: Numbers,
+    predicted: Numbers,
     whole: tuple[State, Data] | None = None,
 ) -> None:
     """Effects and their intervals; over several columns the size in standard deviations, and the column that moves most.
@@ -95,13 +95,11 @@ def summarise(
     kind = "numbers" if likelihood is None else kind_of(likelihood)
     if likelihood is None or kind != "classes":
         return replace(outcome, r2_without=score(y, without, "r2")) if kind == "numbers" else outcome
-    own, guessed = (class_measures(class_targets(likelihood, y, values)) for values in (test, guess))
+    own, guessed = (class_measures(class_targets(likelihood, *exact(y, values))) for values in (test, guess))
     return replace(outcome, accuracy=own["accuracy"], guess_accuracy=guessed["accuracy"], auc=own["auc"])
 
 
-def improvement(
-    targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str, seed: int
-) -> tuple[float, float, float]:
+def improvement(targets: Numbers, predicted: Numbers, without: Numbers, metric: str, seed: int) -> tuple[float, float, float]:
     """By how much predictions, (T, L), are better than others for the same targets, and a 90 % interval of it.
 
     A share of the other error; of a cosine similarity the difference. The same items are drawn for both.
@@ -122,7 +120,7 @@ def improvement(
     return found, float(lower), float(upper)
 
 
-def _better(targets: FloatArray, predicted: FloatArray, without: FloatArray, metric: str) -> float:
+def _better(targets: Numbers, predicted: Numbers, without: Numbers, metric: str) -> float:
     one, other = score(targets, predicted, metric), score(targets, without, metric)
     if metric == "cosine":
         return one - other

@@ -22,13 +22,12 @@ class Apart:
     unknown: Tensor
 
     @classmethod
-    def of(cls, signs: Tensor, posterior: Tensor) -> Apart:
-        """signs: (K, T), 1 for the answer yes, -1 for no, 0 for none; posterior: (T, K), q(z = 1)."""
-        there = signs.abs()
-        count, true_yes, true = there.sum(1), (signs * posterior.T).sum(1), (there * posterior.T).sum(1)
-        yes, all_true = 0.5 * (count + signs.sum(1)), posterior.sum(0)
+    def of(cls, n_items: int, sums: Tensor) -> Apart:
+        """sums: of `sums_apart`, over all T items."""
+        count, balance, true_yes, true, all_true = sums
+        yes = 0.5 * (count + balance)
         wrong = torch.stack([yes - 0.5 * (true + true_yes), 0.5 * (true - true_yes)], dim=1)
-        unknown = torch.stack([len(posterior) - count - (all_true - true), all_true - true], dim=1)
+        unknown = torch.stack([n_items - count - (all_true - true), all_true - true], dim=1)
         return cls(torch.stack([yes, count - yes], dim=1), wrong.clamp(min=0.0), unknown.clamp(min=0.0))
 
     def log_density(self, rates: Tensor) -> Tensor:
@@ -50,3 +49,13 @@ class Apart:
         right_yes, right_no = true * yes_if_true, false * (1 - yes_though_false)
         more = torch.stack([wrong_yes, wrong_no], dim=1)
         return self.wrong + more, self.answered + more + torch.stack([right_yes, right_no], dim=1)
+
+
+def sums_apart(signs: Tensor, posterior: Tensor) -> Tensor:
+    """What an `Apart` is made of, summed over items, (5, K): answers, their signs, and of z = 1 the signs, answers and items.
+
+    signs: (K, T), 1 for the answer yes, -1 for no, 0 for none; posterior: (T, K), q(z = 1).
+    """
+    there = signs.abs()
+    true_yes, true = (signs * posterior.T).sum(1), (there * posterior.T).sum(1)
+    return torch.stack([there.sum(1), signs.sum(1), true_yes, true, posterior.sum(0)])

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.apart import sums_apart
+from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, lanes_for
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import Data, State
+from genz_ppl.mapped import let_go
 from genz_ppl.models import LIKELIHOODS, GaussianLikelihood, LinearLink
 from genz_ppl.models.features import mean_rates, unanswered_rate
 from genz_ppl.settings import BY_HAND, FitSettings
@@ -70,6 +72,13 @@ class PackedData(Data):
         """See `Data.signs_of`."""
         return self.packed[:, items].to(torch.float64)
 
+    def there_of(self, items: slice) -> Tensor:
+        """See `Data.there_of`."""
+        return self.signs_of(items).abs_()
+
+    def _sums_apart(self, posterior: Tensor) -> Tensor:
+        return self._sum(lambda items: sums_apart(self.signs_of(items), posterior[items].to(torch.float64)))
+
     def observations(self, items: slice) -> Tensor:
         """See `Data.observations`."""
         y, x = (torch.from_numpy(np.array(part[items], dtype=np.float64)) for part in (self.given_targets, self.given_covariates))
@@ -113,7 +122,11 @@ class PackedData(Data):
     def with_features(self, kept: list[int]) -> PackedData:
         """See `Data.with_features`."""
         found = replace(self, answers=self.answers[:, kept], packed=self.packed[kept])
-        found.__dict__["moments"] = self.moments  # the same, and a pass over all items
+        # The same, or a part of it, and a pass over all items each.
+        found.__dict__["moments"] = self.moments
+        if "sign_products" in self.__dict__:
+            both, with_known = self.sign_products
+            found.__dict__["sign_products"] = both[kept][:, kept].contiguous(), with_known[kept]
         return found
 
     def wrong_answers(self, posterior: Tensor) -> Tensor:
@@ -124,7 +137,9 @@ class PackedData(Data):
     @one_thread()
     def _sum(self, work: Callable[[slice], Tensor]) -> Tensor:
         blocks = blocks_of(self.packed.shape[1], BLOCK)
-        return reduce(torch.add, each_block(lambda items, lane: work(items), blocks, lanes_for(blocks, self.packed)))
+        results = Results(blocks)
+        parts = each_block(lambda items, lane: results.put(items, work(items))[0], blocks, lanes_for(blocks, self.packed))
+        return reduce(torch.add, parts)
 
 
 def packed_data(answers: Any, targets: Any, covariates: Any, settings: FitSettings) -> PackedData | None:
@@ -175,7 +190,9 @@ class Chosen:
         return len(self.places)
 
     def __getitem__(self, items: slice) -> NDArray[Any]:
-        return self.values[self.places[items]]
+        found = self.values[self.places[items]]
+        let_go(self.values)
+        return found
 
 
 def packed_for(
@@ -187,8 +204,8 @@ def packed_for(
     """
     link, likelihood = state.model.link, state.model.likelihood
     plain = type(link) is LinearLink and link.pooling is None and isinstance(likelihood, GaussianLikelihood)
-    symmetric = state.error_rates.dim() == 1 and len(state.error_rates) > 0
-    if not (plain and symmetric) or answers.size + len(targets) * targets.shape[1] < LARGE:
+    told = len(state.error_rates) > 0 and not state.model.features.annotators
+    if not (plain and told) or answers.size + len(targets) * targets.shape[1] < LARGE:
         return None
     packed = torch.empty(answers.shape[::-1], dtype=torch.int8)
     for items in blocks_of(len(targets), BLOCK):

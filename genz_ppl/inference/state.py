@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.apart import Apart
-from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.apart import Apart, sums_apart
+from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.coefficient_posterior import coefficient_terms
 from genz_ppl.inference.engines.group_posterior import effect_terms
 from genz_ppl.inference.guided.moments import Moments
@@ -117,24 +118,39 @@ class Data:
         """(K, T), rows contiguous: 1 where there is an answer, else 0."""
         return self.signs.abs()
 
+    def there_of(self, items: slice) -> Tensor:
+        """The same of some items, (K, B)."""
+        return self.there[:, items]
+
     def counts(self, error_rates: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
         """Expected wrong answers, and answers, that each of the rates is about: (K,), or of answers yes and no, (K, 2)."""
         if error_rates.dim() == 1:
             return self.wrong_answers(posterior), self.answered
-        return Apart.of(self.signs, posterior).completed(error_rates)
+        return self.apart(posterior).completed(error_rates)
+
+    def apart(self, posterior: Tensor) -> Apart:
+        """What a posterior, (T, K), says of answers yes and no; kept until it changes."""
+        known: tuple[weakref.ref[Tensor], int, Apart] | None = self.__dict__.get("_apart")
+        if known is None or known[0]() is not posterior or known[1] != posterior._version:
+            found = Apart.of(len(posterior), self._sums_apart(posterior))
+            known = self.__dict__["_apart"] = (weakref.ref(posterior), posterior._version, found)
+        return known[2]
+
+    def _sums_apart(self, posterior: Tensor) -> Tensor:
+        return sums_apart(self.signs, posterior)
 
     def add_prior(self, logits: Tensor, error_rates: Tensor, items: slice) -> Tensor:
         """log P(z = 1 | h) - log P(z = 0 | h) of some items, added to these, (K, B), in place."""
         log_odds = prior_log_odds(error_rates)
         logits.addcmul_(self.signs_of(items), log_odds.slope.unsqueeze(1))
         if log_odds.bend is not None:
-            logits.addcmul_(self.there[:, items], log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
+            logits.addcmul_(self.there_of(items), log_odds.bend.unsqueeze(1)).add_(log_odds.level.unsqueeze(1))
         return logits
 
     def feature_terms(self, error_rates: Tensor, posterior: Tensor) -> Tensor:
         """E_q log p(z | h) of every feature, summed over items, (K,)."""
         if error_rates.dim() == 2:
-            return Apart.of(self.signs, posterior).log_density(error_rates)
+            return self.apart(posterior).log_density(error_rates)
         wrong, unanswered = self.wrong_answers(posterior), len(self.answers) - self.answered
         known = wrong * torch.log(error_rates) + (self.answered - wrong) * torch.log1p(-error_rates)
         return known - math.log(2) * unanswered
@@ -236,10 +252,12 @@ class State:
         link = self.model.link.with_columns(kept, n_added).to(self.posterior.device)
         model = self.model.resized(features, link)
         rates = features.rates(n_added).to(self.error_rates)
-        posterior = self.posterior[:, kept] if added is None else torch.cat([self.posterior[:, kept], added], dim=1)
+        # By columns: as rows, which indexing makes of them, a packed posterior would be copied once more by each step.
+        posterior = self.posterior.T[kept].T if self.posterior.dtype == torch.float32 else self.posterior[:, kept]
+        posterior = posterior if added is None else torch.cat([posterior, added], dim=1)
         moments = None if self.moments is None else self.moments.with_columns(self.model.link, kept, n_added)
         rates = torch.cat([self.error_rates[kept], rates])
-        return State(model, rates, posterior.clone(), None, moments, self.group_covariance, self._covariance_of(kept, n_added))
+        return State(model, rates, posterior, None, moments, self.group_covariance, self._covariance_of(kept, n_added))
 
     def _covariance_of(self, kept: list[int], n_added: int) -> Tensor | None:
         """That of the coefficients of the features `kept`; those of new ones are known to be 0, until the next M-step."""
@@ -328,4 +346,5 @@ def entropy_of(posterior: Tensor) -> float:
         return total
 
     blocks = blocks_of(len(posterior), BLOCK)
-    return float(torch.stack(each_block(of_block, blocks, lanes_for(blocks, posterior))).sum())
+    results, lanes = Results(blocks), lanes_for(blocks, posterior)
+    return float(torch.stack(each_block(lambda items, lane: results.put(items, of_block(items, lane))[0], blocks, lanes)).sum())

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,17 @@ import pyarrow
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from genz_ppl.cells import Cells, TextCells, text_cells
+from genz_ppl.cells import SPACES, Cells, TextCells, are_unique, text_cells
 from genz_ppl.errors import InputError
-from genz_ppl.separated import read_separated
+from genz_ppl.separated import UNREADABLE, bare_parts, separated_parts
 from genz_ppl.types import FloatArray
 
 _ANSWERS = {"yes": 1.0, "true": 1.0, "1": 1.0, "1.0": 1.0, "no": 0.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "": math.nan}
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINES = (".jsonl", ".ndjson")
 _SHOWN = 40
+# Bytes of a file that are read together.
+_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,14 @@ def read_attributes(path: str | Path, id_column: str | None = None) -> KnownAttr
     not yes or no.
     """
     file = Path(path).expanduser()
+    delimiter = _DELIMITERS.get(file.suffix.lower())
+    bare = _bare(file, delimiter, id_column) if delimiter is not None else None
+    if bare is not None:
+        return bare
     content = _content(file)
     digest = hashlib.sha256(content).hexdigest()
-    delimiter = _DELIMITERS.get(file.suffix.lower())
-    whole = None if delimiter is None else _whole(content, delimiter, id_column)
+    found = None if delimiter is None else separated_parts(content.removeprefix(codecs.BOM_UTF8), delimiter)
+    whole = None if found is None else _whole(*found, content.count(b"\n") + 1, id_column)
     if whole is not None:
         return KnownAttributes(*whole, digest)
     text = _text(file, content)
@@ -90,27 +96,53 @@ def _text(file: Path, content: bytes) -> str:
     return text
 
 
-def _whole(content: bytes, delimiter: str, id_column: str | None) -> Parts | None:
-    """A table read column by column; None where it has to be read row by row, or to be told what is wrong with it."""
-    found = read_separated(content.removeprefix(codecs.BOM_UTF8), delimiter)
-    if found is None:
+def _bare(file: Path, delimiter: str, id_column: str | None) -> KnownAttributes | None:
+    """A table that is written plainly, whatever its size; None where it has to be read otherwise, or to be told what is wrong."""
+    try:
+        found, digest, n_lines = bare_parts(file, delimiter), hashlib.sha256(), 1
+        if found is None:
+            return None
+        with file.open("rb") as content:
+            while part := content.read(_AT_ONCE):
+                digest.update(part)
+                n_lines += part.count(b"\n")
+    except OSError:
         return None
-    header, columns = [name.strip() for name in found[0]], found[1]
+    whole = _whole(*found, n_lines, id_column)
+    return None if whole is None else KnownAttributes(*whole, digest.hexdigest())
+
+
+def _whole(header: list[str], parts: Iterator[pyarrow.RecordBatch], n_lines: int, id_column: str | None) -> Parts | None:
+    """A table read part by part; None where it has to be read row by row, or to be told what is wrong with it."""
+    header = [name.strip() for name in header]
     key = id_column or ("id" if "id" in header else header[0])
     texts = [name for name in header if name != key]
     if key not in header or not texts or len({folded(name) for name in header}) < len(header) or not all(map(str.strip, texts)):
         return None
-    ids = pyarrow.array([name.strip() for name in columns[header.index(key)].to_pylist()], pyarrow.large_string())
-    if len(ids.unique()) < len(ids) or pyarrow.compute.any(pyarrow.compute.equal(ids, "")).as_py():
+    # A row takes a line at least; what is beyond the last one is never touched.
+    values = np.empty((len(texts), n_lines), dtype=np.int8)
+    names, n_rows = [pyarrow.array([], pyarrow.large_string())], 0
+    places = [header.index(name) for name in texts]
+    try:
+        for part in parts:
+            for row, place in enumerate(places):
+                if (coded := _coded(part.column(place))) is None:
+                    return None
+                values[row, n_rows : n_rows + len(part)] = coded
+            names.append(pyarrow.compute.utf8_trim(part.column(header.index(key)), characters=SPACES))
+            n_rows += len(part)
+    except UNREADABLE:
         return None
-    values = np.empty((len(texts), len(ids)), dtype=np.int8)
-    for row, name in enumerate(texts):
-        coded = columns[header.index(name)].combine_chunks().dictionary_encode()
-        known = [_ANSWERS.get(written.strip().casefold()) for written in coded.dictionary.to_pylist()]
-        if None in known:
-            return None
-        values[row] = _packed(np.array(known))[coded.indices.to_numpy()]
-    return TextCells(ids), tuple(texts), values
+    ids = pyarrow.concat_arrays(names)
+    del names
+    return (TextCells(ids), tuple(texts), values[:, :n_rows]) if n_rows and are_unique(ids) else None
+
+
+def _coded(column: pyarrow.Array) -> NDArray[np.int8] | None:
+    """Answers as they are written, as `KnownAttributes` has them; None where one is none."""
+    coded = column.dictionary_encode()
+    known = [_ANSWERS.get(written.strip().casefold()) for written in coded.dictionary.to_pylist()]
+    return None if None in known else _packed(np.array(known, dtype=np.float64))[coded.indices.to_numpy()]
 
 
 def _packed(answers: FloatArray) -> NDArray[np.int8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.attributes import folded, read_attributes
 from genz_ppl.llm.rules.ranking import Statement, choose, log_bayes_factor, rate_difference
-from genz_ppl.rows import ids_of, places_of
+from genz_ppl.rows import ids_of, places_of, rows_of
 from genz_ppl.types import Contrast, FloatArray, IntArray, Item
 
 _OPPOSITE = "not ({})"
@@ -107,7 +107,10 @@ class TableModel:
 
     def _rows_of(self, items: Sequence[Item]) -> IntArray:
         """The row of each item in the file, -1 for an item that is not there."""
-        return places_of(ids_of(items), self._ids)
+        rows = rows_of(items)
+        if rows is None:
+            return places_of(ids_of(items), self._ids)
+        return rows.kept_here((TableModel, self._ids), lambda: places_of(rows.id_cells, self._ids))
 
     def _column(self, rows: IntArray, column: int) -> FloatArray:
         answers = np.append(self._values[column], np.int8(-1))[rows]  # the last one, -1, is that of unknown items

@@ -41,10 +41,10 @@ def test_a_pipe_from_fit_to_resume_and_predict(
 
 def test_how_a_file_is_written_is_noted_and_asked_anew_for_another(genz: Any, fit: Any, frame: pd.DataFrame) -> None:
     frame.to_csv("a.csv", index=False, sep="|", decimal=",", encoding="utf-16")
-    how = ("--sep", "|", "--decimal", ",", "--encoding", "utf-16")
+    how = ("--sep", "|", "--decimal", ",", "--encoding", "utf-16", "--memory", "2GB")
     assert fit("a.csv", "run", *how).code == 0
     source = json.loads(Path("run/run.json").read_text())["source"]
-    assert source == f'{Path("a.csv").absolute()} --sep "|" --decimal "," --encoding "utf-16"'
+    assert source == f'{Path("a.csv").absolute()} --sep "|" --decimal "," --encoding "utf-16" --memory "2GB"'
     directory = RunDirectory(Path("run"))
     (Path("run") / "state.safetensors").unlink()
     directory.set_status("interrupted")

@@ -16,7 +16,7 @@ from pyro import poutine
 from torch import Tensor
 
 from genz_ppl.inference import FitResult, fit, isolated
-from genz_ppl.inference.apart import Apart
+from genz_ppl.inference.apart import Apart, sums_apart
 from genz_ppl.inference.engines.calibration import move_error_rates
 from genz_ppl.inference.engines.choose import engine_for
 from genz_ppl.inference.engines.coordinate import coordinate, em_step, measured
@@ -207,7 +207,7 @@ def test_missing_answers_are_counted_as_what_they_are_likely_to_be() -> None:
     """One step of EM for the missing ones never lowers the density."""
     random = np.random.default_rng(0)
     signs = torch.from_numpy(random.choice([-1.0, 0.0, 1.0], size=(3, 50), p=[0.3, 0.5, 0.2]))
-    counted = Apart.of(signs, torch.from_numpy(random.random((50, 3))))
+    counted = Apart.of(50, sums_apart(signs, torch.from_numpy(random.random((50, 3)))))
     rates = torch.full((3, 2), 0.2).double()
     values = [float(counted.log_density(rates).sum())]
     for _ in range(20):

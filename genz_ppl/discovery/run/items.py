@@ -19,6 +19,7 @@ from genz_ppl.data import Items
 from genz_ppl.discovery.run.folder import ITEMS_FILE, RunDirectory
 from genz_ppl.discovery.run.record import RunRecord
 from genz_ppl.errors import RunDirectoryError
+from genz_ppl.mapped import let_go
 from genz_ppl.types import Item
 
 _ID, _TEXT, _GROUP, _TARGET, _COVARIATE = "item.id", "item.text", "item.varying", "target.", "covariate."
@@ -54,16 +55,19 @@ def _table(items: Items, rows: slice, levels: Sequence[str], keep_texts: bool) -
     some = items if len(items) <= _AT_ONCE else items[rows]
     columns: dict[str, Any] = {_ID: list(some.ids)}
     for prefix, names, values in (
-        (_TARGET, items.target_names, some.targets),
-        (_COVARIATE, items.covariate_names, some.covariates),
+        (_TARGET, items.target_names, items.targets),
+        (_COVARIATE, items.covariate_names, items.covariates),
     ):
-        columns |= {f"{prefix}{name}": values[:, column] for column, name in enumerate(names) if values is not None}
+        columns |= {f"{prefix}{name}": values[rows, column] for column, name in enumerate(names) if values is not None}
     if levels and some.varying_labels is not None:
         place = {level: number for number, level in enumerate(levels)}
         columns[_GROUP] = [place.get(name, -1) for name in some.varying_labels]
     if keep_texts:
         columns[_TEXT] = [item.text.encode("utf-8", "replace").decode() for item in some]
-    return pd.DataFrame(columns, index=some.index)
+    table = pd.DataFrame(columns, index=some.index)
+    if items.targets is not None:
+        let_go(items.targets)
+    return table
 
 
 def read_items(directory: RunDirectory, record: RunRecord) -> Items | None:

@@ -10,7 +10,7 @@ import numpy as np
 from genz_ppl.data import Items
 from genz_ppl.inference.worth.counts import density_gains
 from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
-from genz_ppl.types import FloatArray
+from genz_ppl.types import FloatArray, Numbers
 
 GAUSSIAN, STUDENT_T = "gaussian", "student_t"
 # Of counts the largest value is rare; of a scale that ends, such as one to five stars, it is not: it has more than this share.
@@ -46,7 +46,7 @@ def likelihood_for(items: Items, train: Items, settings: DiscoverSettings) -> Ch
         return Choice("bernoulli", _classes(("0", "1")))
     if items.targets.shape[1] > MOST_COUNTS or not all(map(looks_like_counts, train.targets.T)) or not _whole(items.targets):
         return Choice(GAUSSIAN)
-    return _of_counts(train.targets)
+    return _of_counts(np.asarray(train.targets, dtype=np.float64))
 
 
 def may_turn_robust(settings: DiscoverSettings, choice: Choice, n_targets: int) -> bool:
@@ -60,7 +60,7 @@ def may_turn_robust(settings: DiscoverSettings, choice: Choice, n_targets: int) 
     return open_still and closed and n_targets == 1 and not settings.calibration
 
 
-def looks_like_counts(values: FloatArray) -> bool:
+def looks_like_counts(values: Numbers) -> bool:
     """Whether the numbers of a column, (T,) with NaN where missing, are spread as counts are.
 
     Whole, from 0 on; every whole number from 0 to the median occurs, which ids, years and prices do not have; and the largest
@@ -87,12 +87,12 @@ def _of_counts(targets: FloatArray) -> Choice:
     return Choice("negative_binomial" if varies else "poisson", f"a count that varies {more} ({beside})")
 
 
-def _is_truth(values: FloatArray) -> bool:
+def _is_truth(values: Numbers) -> bool:
     """Whether all that are there are 0 or 1."""
     return bool(((values == 0) | (values == 1) | np.isnan(values)).all())
 
 
-def _whole(values: FloatArray) -> bool:
+def _whole(values: Numbers) -> bool:
     """Whether all that are there are 0, 1, 2, ..."""
     known = values[~np.isnan(values)]
     return bool(((known >= 0) & (known == np.round(known))).all())

@@ -15,8 +15,9 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Schema, Split
-from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, kind_of, measures, rootogram, scores
+from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, exact, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
+from genz_ppl.discovery.run import narrow
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
 from genz_ppl.discovery.run.link_choice import may_choose_link
 from genz_ppl.discovery.run.progress import Progress, unpack
@@ -38,7 +39,7 @@ from genz_ppl.models import LIKELIHOODS, PoissonLikelihood
 from genz_ppl.models.effects import indicators, levels_of
 from genz_ppl.rows import chosen
 from genz_ppl.settings import AUTO, BY_HAND, DiscoverSettings
-from genz_ppl.types import GOLD, FloatArray, IntArray
+from genz_ppl.types import GOLD, IntArray, Numbers
 
 CPU = torch.device("cpu")
 # Targets, or classes of all together, of which metrics.json has tables at the most.
@@ -81,7 +82,7 @@ class Problem:
         if settings.direction:
             check_direction(items, settings.likelihood)
         self.n_classes = count_classes(items, settings.likelihood)
-        targets, covariates = torch.tensor(explained(self.train, settings.direction)), torch.tensor(self.train.covariates)
+        targets, covariates = self._targets(self.train), torch.tensor(self.train.covariates)
         self.scaling = self._scaling(targets, covariates)
         check_targets(items, settings.likelihood, self.n_classes)
         self.levels: tuple[str, ...] = ()
@@ -108,7 +109,7 @@ class Problem:
                 return found
         if len(split.rest):
             rest = items.take(split.rest)
-            targets = torch.cat([targets, torch.tensor(explained(rest, self.settings.direction))])
+            targets = torch.cat([targets, self._targets(rest)])
             covariates = torch.cat([covariates, torch.tensor(rest.covariates)])
         return Scaling.of(targets, covariates, kind)
 
@@ -171,7 +172,7 @@ class Problem:
             if (packed := packed_for(state, answers, *given, self.scaling)) is not None:
                 return packed
         some = items.take(places)
-        targets = torch.tensor(explained(some, self.settings.direction))
+        targets = self._targets(some)
         return self.scaling.data(torch.from_numpy(unpack(answers)), covariates_of(some, self.levels), targets).to(self.device)
 
     def metric(self, progress: Progress) -> str:
@@ -199,52 +200,66 @@ class Problem:
         once and for all, and "measured_items" says so.
         """
         state, results = on_cpu(progress), []
-        for values, (answers, covariates, targets), part in zip(
+        for values, (answers, covariates, some), part in zip(
             self.predictions(progress), self._sides(progress), (self.train, self.test), strict=True
         ):
-            density = log_predictive_density(state, self.scaling, answers, covariates, targets, self.settings.seed)
-            found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": float(density.mean())}
+            given = (state, self.scaling, answers, covariates)
+            if self._is_narrow(some):
+                density = narrow.mean_density(*given, values[0], self.settings.seed)
+            else:
+                density = float(log_predictive_density(*given, self._targets(some), self.settings.seed).mean())
+            found: dict[str, Any] = {**measures(state.model.likelihood, *values), "log_likelihood": density}
             if len(answers) < len(part):
                 found["measured_items"] = len(answers)
             results.append(found | self._tables(state, *values, answers, covariates))
         return results[0], results[1] if progress.tested else _unknown(results[1])
 
-    def _tables(
-        self, state: State, targets: FloatArray, predicted: FloatArray, answers: Tensor, covariates: Tensor
-    ) -> dict[str, Any]:
+    def _tables(self, state: State, targets: Numbers, predicted: Numbers, answers: Tensor, covariates: Tensor) -> dict[str, Any]:
         """Confusion and calibration of classes, rootograms of counts, each by target."""
         likelihood, schema = state.model.likelihood, self.items.schema
         if targets.shape[1] > MOST_TABLED:
             return {}
         if kind_of(likelihood) == "classes":
-            return class_tables(class_targets(likelihood, targets, predicted, schema.target, schema.classes))
+            return class_tables(class_targets(likelihood, *exact(targets, predicted), schema.target, schema.classes))
         if not isinstance(likelihood, PoissonLikelihood):
             return {}
         drawn = predictive_draws(state, self.scaling, answers, covariates, self.settings.seed)
         return {"rootogram": {name: rootogram(targets[:, d], drawn[:, :, d]) for d, name in enumerate(schema.target)}}
 
-    def predictions(self, progress: Progress, whole: bool = False) -> list[tuple[FloatArray, FloatArray]]:
+    def predictions(self, progress: Progress, whole: bool = False) -> list[tuple[Numbers, Numbers]]:
         """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items: as in `measured`, or
-        of the whole sides though the run goes on."""
-        state, found = on_cpu(progress), []
-        for answers, covariates, targets in self._sides(progress, whole):
-            predicted = predictive_mean(state, self.scaling, answers, covariates, self.settings.seed)
-            found.append((state.model.likelihood.comparable(targets).numpy(), predicted))
+        of the whole sides though the run goes on. Both are float32 where the targets are, see `Items`."""
+        state, seed, found = on_cpu(progress), self.settings.seed, list[tuple[Numbers, Numbers]]()
+        for answers, covariates, part in self._sides(progress, whole):
+            given = (state, self.scaling, answers, covariates, seed)
+            if part.targets is not None and self._is_narrow(part):
+                found.append((part.targets, narrow.predicted(*given)))
+            else:
+                found.append((state.model.likelihood.comparable(self._targets(part)).numpy(), predictive_mean(*given)))
         return found
 
     def fitted(self, progress: Progress) -> FittedItems:
         """The fit to the training items, as diagnostics see it."""
         return fitted_items(progress, on_cpu(progress), self.scaling, self.train, self.settings, self.levels, raters=self.raters)
 
-    def _sides(self, progress: Progress, whole: bool = False) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """What is known of either side; while the run goes on of a sample of many items."""
+    def _targets(self, part: Items) -> Tensor:
+        """(T, D), what the run explains of some items, float64."""
+        values = explained(part, self.settings.direction)
+        return torch.from_numpy(values) if values.flags.writeable else torch.tensor(values)
+
+    def _is_narrow(self, part: Items) -> bool:
+        """Whether the targets of some items are float32, and themselves what is predicted."""
+        plain = LIKELIHOODS[self.settings.likelihood].standardised and not self.settings.direction
+        return plain and part.targets is not None and part.targets.dtype == np.float32
+
+    def _sides(self, progress: Progress, whole: bool = False) -> list[tuple[Tensor, Tensor, Items]]:
+        """Answers and covariates of either side, and its items; while the run goes on of a sample of many items."""
         found = []
         for name, part in (("train", self.train), ("test", self.test)):
             some = None if whole or progress.status == "done" else sample_of(len(part), self.settings.seed)
             answers = progress.given(name) if some is None else progress.given(name, some)
             part = part if some is None else part.take(some)
-            targets = torch.tensor(explained(part, self.settings.direction))
-            found.append((torch.from_numpy(answers), covariates_of(part, self.levels), targets))
+            found.append((torch.from_numpy(answers), covariates_of(part, self.levels), part))
         return found
 
 

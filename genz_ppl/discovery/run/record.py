@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from genz_ppl.cells import text_cells
 from genz_ppl.data import Items, Schema, Split
 from genz_ppl.data.written import written
 from genz_ppl.discovery.run.forms import Edit, Made, Part, Positive, given_settings, part, read_as, settings_form
@@ -27,6 +28,7 @@ from genz_ppl.discovery.run.progress import Progress, asked
 from genz_ppl.discovery.run.raters import MOST_ANNOTATORS, raters_of
 from genz_ppl.errors import InputError, OptionError, RunDirectoryError
 from genz_ppl.llm.served.settings import ModelSettings, is_served
+from genz_ppl.rows import ids_of, places_of
 from genz_ppl.setting_fields import check_number
 from genz_ppl.settings import DiscoverSettings, PairSettings
 from genz_ppl.types import FloatArray, Item
@@ -268,9 +270,8 @@ class RunRecord(AnyRecord):
 
     def split_of(self, items: Items) -> Split:
         """The split of the run, for the same items."""
-        position = {name: index for index, name in enumerate(items.ids)}
-        sides = {side: [position[name] for name in getattr(self.split, side)] for side in AllSides.model_fields}
-        split = Split(**{side: np.array(places, dtype=np.int64) for side, places in sides.items()})
+        known = ids_of(items)
+        split = Split(**{side: places_of(text_cells(getattr(self.split, side)), known) for side in AllSides.model_fields})
         if not self.rest:
             return split
         left = np.ones(len(items), dtype=np.bool_)

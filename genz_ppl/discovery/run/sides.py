@@ -13,6 +13,8 @@ import pyarrow.parquet
 from genz_ppl.discovery.run.record import AllSides, RunRecord, SideSizes
 from genz_ppl.errors import RunDirectoryError
 
+# Texts that are hashed together.
+_AT_ONCE = 1 << 16
 _ID, _SIDE, _CONTENT = "id", "side", "content"
 
 
@@ -59,5 +61,7 @@ def sizes_of(record: RunRecord) -> SideSizes:
         names, hashes = getattr(record.split, side), getattr(record.contents, side)
         counts[side] = len(names)
         for texts in (names, hashes):
-            digest.update("".join(f"{len(text)}:{text}" for text in texts).encode() + b"\n")
+            for start in range(0, len(texts), _AT_ONCE):
+                digest.update("".join(f"{len(text)}:{text}" for text in texts[start : start + _AT_ONCE]).encode())
+            digest.update(b"\n")
     return SideSizes(**counts, sha256=digest.hexdigest())

@@ -9,9 +9,10 @@ from genz_ppl.data import Items, Split
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference.fit import class_count
 from genz_ppl.inference.isolation import isolated
+from genz_ppl.mapped import let_go
 from genz_ppl.models import LIKELIHOODS, Likelihood
 from genz_ppl.settings import AUTO, DiscoverSettings
-from genz_ppl.types import FloatArray
+from genz_ppl.types import FloatArray, Numbers
 
 # Items whose targets are looked at together.
 _AT_ONCE = 1 << 16
@@ -46,12 +47,14 @@ def check_targets(items: Items, likelihood: str, n_classes: int) -> None:
         raise InputError(f"{items.name}: target {name!r}: expected {expected}, got {shown} for item {items.ids[row]!r}; {remedy}")
 
 
-def _refused(kind: Likelihood, targets: FloatArray) -> tuple[int, int] | None:
+def _refused(kind: Likelihood, targets: Numbers) -> tuple[int, int] | None:
     """The row and column of the first target that a likelihood refuses, None where it takes all; a part of them at a time."""
     for start in range(0, len(targets), _AT_ONCE):
-        wrong = torch.nonzero(kind.refused(torch.tensor(targets[start : start + _AT_ONCE])))
+        part = torch.tensor(targets[start : start + _AT_ONCE], dtype=torch.float64)
+        wrong = torch.nonzero(kind.refused(part))
         if len(wrong):
             return start + int(wrong[0, 0]), int(wrong[0, 1])
+    let_go(targets)
     return None
 
 
@@ -70,22 +73,24 @@ def explains_direction(items: Items, settings: DiscoverSettings) -> bool:
     """The setting `direction`; where it is left open, whether the targets are an embedding with a direction at every item."""
     if settings.direction is not None or items.targets is None:
         return bool(settings.direction)
+    if not items.schema.embedding or items.targets.shape[1] < 2:
+        return False
     fits = settings.likelihood == AUTO or LIKELIHOODS[settings.likelihood].standardised
-    whole = items.targets.shape[1] > 1 and bool((items.targets != 0).any(1).all()) and not np.isnan(items.targets).any()
-    return items.schema.embedding and fits and whole
+    return fits and bool((items.targets != 0).any(1).all()) and not np.isnan(items.targets).any()
 
 
 def explained(items: Items, direction: bool | None) -> FloatArray:
-    """The targets that a run explains, (T, D): those of the items, or with `direction` each item's vector over its length.
+    """The targets that a run explains, (T, D) float64: those of the items, or with `direction` each vector over its length.
 
     An item without targets stays one.
     """
     if items.targets is None:
         raise ValueError("discovery needs targets")
+    targets = np.asarray(items.targets, dtype=np.float64)
     if not direction:
-        return items.targets
-    length = np.linalg.norm(items.targets, axis=1, keepdims=True)
-    divided: FloatArray = items.targets / np.where(length > 0, length, 1.0)
+        return targets
+    length = np.linalg.norm(targets, axis=1, keepdims=True)
+    divided: FloatArray = targets / np.where(length > 0, length, 1.0)
     return divided
 
 

@@ -58,6 +58,27 @@ def each_block(work: Callable[[slice, int], Result], blocks: Sequence[slice], la
     return [found[number % lanes][number // lanes] for number in range(len(blocks))]
 
 
+class Results:
+    """Small results of blocks, side by side in arrays of their own.
+
+    Each by itself would lie where a block has just given back its working set, which then no longer has room for the next
+    block's: with thousands of blocks a process would hold as many working sets.
+    """
+
+    def __init__(self, blocks: Sequence[slice]) -> None:
+        self._number = {items.start: number for number, items in enumerate(blocks)}
+        self._rooms: dict[int, Tensor] = {}
+
+    def put(self, items: slice, *values: Tensor) -> list[Tensor]:
+        """What a block has found, of the same shapes as all others, as it is kept."""
+        kept = []
+        for place, value in enumerate(values):
+            if place not in self._rooms:
+                self._rooms.setdefault(place, value.new_empty(len(self._number), *value.shape))
+            kept.append(self._rooms[place][self._number[items.start]].copy_(value))
+        return kept
+
+
 @lru_cache(maxsize=1)
 def _helpers(process: int) -> ThreadPoolExecutor:
     """Threads that wait for work; a forked process has none of its parent's and needs its own."""

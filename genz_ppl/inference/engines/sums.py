@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genz_ppl.inference.engines.blocks import blocks_of, each_block, lanes_for
+from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, lanes_for
 from genz_ppl.inference.engines.closed_form import ClosedForm
 from genz_ppl.inference.engines.coefficient_posterior import centred
 from genz_ppl.inference.engines.in_turn import update_in_turn
@@ -100,7 +100,7 @@ class LinearGaussian(ClosedForm):
             gram += uncertain
             constant += 0.5 * (uncertain.diagonal() - uncertain.sum(1))
         pulls = torch.cat([precise, -constant.unsqueeze(1), -precise @ link.covariate_weights.detach().T], dim=1)
-        others = without_diagonal(gram)
+        others, results = without_diagonal(gram), Results(self.blocks)
 
         def update(items: slice, lane: int) -> Counted:
             stored = columns[:, items]
@@ -112,12 +112,14 @@ class LinearGaussian(ClosedForm):
                 q.copy_(escape(q, field, gram) if moves else q)
             else:
                 update_in_turn(q, field, others)
-            together = None
+            shared: tuple[Tensor, ...] = ()
             if self.size is not None:
-                together = Together.of(near_exact(q, field, gram, self.size), len(q), q)
+                found = Together.of(near_exact(q, field, gram, self.size), len(q), q)
+                shared = found.covariance, found.entropy
             if stored.dtype != q.dtype:
                 stored.copy_(q)
-            return *_products(q, observations), together
+            products, crossed, *shared_kept = results.put(items, *_products(q, observations), *shared)
+            return products, crossed, Together(*shared_kept) if shared_kept else None
 
         parts = each_block(update, self.blocks, self.lanes)
         state.posterior = columns.T
@@ -134,10 +136,12 @@ class LinearGaussian(ClosedForm):
     def sums(self, posterior: Tensor) -> Sums:
         """The sums for this posterior, (T, K); kept until it changes."""
         if self._counted is None or self._counted[0] is not posterior or self._counted[1] != posterior._version:
-            columns = posterior.T.contiguous()
+            columns, results = posterior.T.contiguous(), Results(self.blocks)
 
             def count(items: slice, lane: int) -> Counted:
-                return *_products(columns[:, items].to(self.moments.dtype), self.data.observations(items)), None
+                found = _products(columns[:, items].to(self.moments.dtype), self.data.observations(items))
+                products, crossed = results.put(items, *found)
+                return products, crossed, None
 
             self._keep(posterior, each_block(count, self.blocks, self.lanes))
         assert self._counted is not None
