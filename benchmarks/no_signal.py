@@ -1,9 +1,9 @@
 """Small tables without a signal, asked about by `rules`: in how many runs is a question kept?
 
-    python benchmarks/no_signal.py --kinds plain auto interaction --seeds 100
+    python benchmarks/no_signal.py --kinds plain yes-no classes auto interaction --seeds 100
 
-200 rows: two columns of names, two of whole numbers, a text of three words, a number. y is noise (`plain`), or noise and half of
-the number, which is a covariate (`auto`, and with that link `interaction`); all else defaults.
+200 rows: two columns of names, two of whole numbers, a text of three words, a number. y is noise (`plain`; `yes-no`, 40 % yes;
+`classes`, three), or noise and half of the number, which is a covariate (`auto`, and with that link `interaction`); else defaults.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import pandas as pd
 
 from genz_ppl import discover
 
-KINDS = ("plain", "auto", "interaction")
+KINDS = ("plain", "yes-no", "classes", "auto", "interaction")
+COVARIATE = ("auto", "interaction")
 WORDS = ("old", "new", "oak", "pine", "tall", "dark", "soft")
 
 
-def table(seed: int, effect: float, rows: int = 200) -> pd.DataFrame:
-    """One table; effect: of the number on y."""
+def table(kind: str, seed: int, rows: int) -> pd.DataFrame:
+    """One table."""
     random = np.random.default_rng([seed, 77])
     frame = pd.DataFrame(
         {
@@ -35,12 +36,16 @@ def table(seed: int, effect: float, rows: int = 200) -> pd.DataFrame:
             "area": random.normal(size=rows),
         }
     )
-    return frame.assign(y=random.normal(size=rows) + effect * frame["area"])
+    if kind == "yes-no":
+        return frame.assign(y=random.choice(["no", "yes"], rows, p=[0.6, 0.4]))
+    if kind == "classes":
+        return frame.assign(y=random.choice(["low", "middle", "top"], rows))
+    return frame.assign(y=random.normal(size=rows) + (0.5 * frame["area"] if kind in COVARIATE else 0.0))
 
 
-def kept(kind: str, seed: int) -> list[str]:
+def kept(kind: str, seed: int, rows: int) -> list[str]:
     """The questions of one run."""
-    frame, covariates = table(seed, 0.0 if kind == "plain" else 0.5), None if kind == "plain" else ["area"]
+    frame, covariates = table(kind, seed, rows), ["area"] if kind in COVARIATE else None
     link = "interaction" if kind == "interaction" else "auto"
     found = discover(frame, id="key", target="y", covariates=covariates, link=link, seed=seed, progress=False).features
     return list(found.loc[found["active"], "text"]) if len(found) else []
@@ -52,12 +57,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rows", type=int, default=200)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")
     for kind in options.kinds:
         seeds = range(options.first_seed, options.first_seed + options.seeds)
-        found = {seed: texts for seed in seeds if (texts := kept(kind, seed))}
+        found = {seed: texts for seed in seeds if (texts := kept(kind, seed, options.rows))}
         print(f"{kind}: questions kept in {len(found)} of {options.seeds} runs", *found.items(), sep="\n  ", flush=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,12 @@ class JoinedModel:
         told = [getattr(owner, "searched", None) for owner in owners]
         counts = [ask(items, [text])[0] if callable(ask) else 1.0 for ask, text in zip(told, features, strict=True)]
         return np.array(counts, dtype=np.float64)
+
+    def kinds(self, features: Sequence[str]) -> list[Hashable]:
+        """The kind of each, as its model tells, else the wording itself."""
+        owners = [self._by_certainty[self._owner(text) or 0] for text in features]
+        told = [getattr(owner, "kinds", None) for owner in owners]
+        return [ask([text])[0] if callable(ask) else text for ask, text in zip(told, features, strict=True)]
 
     def _owner(self, text: str) -> int | None:
         return next((place for place, model in enumerate(self._by_certainty) if _knows(model, text)), None)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genz_ppl import Items
+from genz_ppl.llm.rules.choices import choices
 from genz_ppl.llm.rules.columns import field_value
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.rules.predicates import parse
-from genz_ppl.llm.rules.sets import choices
 from genz_ppl.rows import MOST_KEPT
 
 WORDS = (

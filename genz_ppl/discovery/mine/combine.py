@@ -46,7 +46,8 @@ def combinations(
     texts, answers = [texts[index] for index in chosen], answers[:, chosen]
     columns = torch.from_numpy(answers).to(data.targets.device)
     tried = counts(texts).tolist()
-    products = best_products(judge, data, columns, FINALISTS, settings.combine, settings.smallest_share, tried)
+    share, n_tried = settings.smallest_share, progress.n_tried
+    products = best_products(judge, data, columns, FINALISTS, settings.combine, share, tried, n_tried)
     found = {}
     for product in products:
         combination = _worded(product, texts)
@@ -66,12 +67,12 @@ def complete(pool: dict[str, NDArray[np.int8]], texts: Sequence[str], ask: Calla
             pool[text] = pack(columns[:, 0])
 
 
-def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_pool: int) -> FloatArray:
-    """How many wordings each was chosen from for every one in the pool: combinations as many as all of their parts make."""
+def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_tried: int) -> FloatArray:
+    """How many wordings each was chosen from for every one tried: combinations as many as all of their parts make."""
     parts = {text: [text] if (found := parse(text)) is None else [part.text for part in found.parts] for text in texts}
     asked = list(dict.fromkeys(part for some in parts.values() for part in some))
     known = dict(zip(asked, oracle.searched(items, asked).tolist(), strict=True))
-    beside = 2 * min(FACTORS, n_pool)  # each question and its opposite
+    beside = 2 * min(FACTORS, n_tried)  # each question and its opposite
     return np.array([prod(known[part] for part in some) * beside ** (len(some) - 1) for some in parts.values()])
 
 

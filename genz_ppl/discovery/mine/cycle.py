@@ -218,7 +218,8 @@ class Cycle:
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
         found = rank_candidates(judge, data, texts, answers, steps, partial(self.oracle.error_rates, self.items), given, base)
-        counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
+        progress.n_kinds = self.oracle.n_kinds(list(progress.pool))
+        counts = searched(self.oracle, self.items, [one.text for one in found], progress.n_tried)
         return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> Event:

@@ -10,7 +10,7 @@ import numpy as np
 from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.combined import answers_by_parts, parts_of
+from genz_ppl.llm.combined import answers_by_parts, parse, parts_of
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, FloatArray, Item
 
@@ -97,6 +97,12 @@ class Oracle:
         """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1."""
         known = getattr(self.model, "searched", None)
         return np.asarray(known(items, features), dtype=np.float64) if callable(known) else np.ones(len(features))
+
+    def n_kinds(self, texts: Sequence[str]) -> int:
+        """How many kinds of wordings these are, as a model that counts what it searched by kinds knows; else all of them."""
+        known = getattr(self.model, "kinds", None)
+        simple = [text for text in texts if parse(text) is None]
+        return len(texts) - len(simple) + len(set(known(simple))) if callable(known) else len(texts)
 
     def _wordings(self, method: str, *arguments: Any) -> list[str]:
         self.counters.proposals_asked += 1

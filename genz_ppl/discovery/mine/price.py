@@ -16,7 +16,7 @@ def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, 
     own: the freedoms of the feature's coefficients, if they are known and not all whole; searched: how many wordings the model
     had looked at by the targets to find this one.
     """
-    number = len(progress.pool) * searched
+    number = progress.n_tried * searched
     if own is not None:
         return shrunk_chance_gain(number, own, first)
     model = progress.state.model

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules import search, whole
+from genz_ppl.llm.rules.choices import kind_of
 from genz_ppl.llm.rules.predicates import parse
 from genz_ppl.types import Contrast, Item
 
@@ -35,8 +36,12 @@ class RulesModel:
         return answers
 
     def searched(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
-        """How many statements of its kind about its field each was chosen from, (len(features),): see `sets.choices`."""
+        """How many statements of its kind about its field each was chosen from, (len(features),): see `choices`."""
         return np.array([whole.searched(parse(feature), items) for feature in features], dtype=np.float64)
+
+    def kinds(self, features: Sequence[str]) -> list[Hashable]:
+        """The kind of each, among the statements of which `searched` takes it to be chosen."""
+        return [kind_of(parse(feature)) for feature in features]
 
     def knows(self, text: str) -> bool:
         """Whether a text is a statement of the language."""
