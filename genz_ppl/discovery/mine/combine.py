@@ -46,8 +46,7 @@ def combinations(
     texts, answers = [texts[index] for index in chosen], answers[:, chosen]
     columns = torch.from_numpy(answers).to(data.targets.device)
     tried = counts(texts).tolist()
-    share, n_tried = settings.smallest_share, progress.n_tried
-    products = best_products(judge, data, columns, FINALISTS, settings.combine, share, tried, n_tried)
+    products = best_products(judge, data, columns, FINALISTS, settings.combine, settings.smallest_share, tried)
     found = {}
     for product in products:
         combination = _worded(product, texts)

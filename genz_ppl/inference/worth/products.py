@@ -39,14 +39,13 @@ def best_products(
     length: int,
     smallest_share: float,
     searched: Sequence[float] | None = None,
-    n_tried: int | None = None,
 ) -> list[Product]:
     """The products of up to `length` of these columns, (T, N), or their opposites, that explain most: so many, best first.
 
     Each is held against what the model misses as `quick_gains` does; all pairs at once, by one product of matrices for every
     column of the model and target. What a product adds to its factors side by side must be more than the best of all pairs would
     add by chance. smallest_share: of the items that must and must not have it. searched: how many questions each column was
-    chosen from, (N,), of so many kinds, n_tried; a set of values that was picked from thousands fits by chance beside much else.
+    chosen from, (N,); a set of values that was picked from thousands fits by chance beside much else.
     """
     if length < 2 or answers.shape[1] < 2:
         return []
@@ -59,7 +58,6 @@ def best_products(
     columns, before, names = literals, alone, factors
     pairs, n_values = literals.shape[1] ** 2 / 2, field.residual.shape[1]
     margin = chance_gain(pairs, n_values)
-    of_kinds = pairs if n_tried is None else min(pairs, 2 * n_tried**2)
     for _ in range(length - 1):
         gains = field.gains(columns, literals, smallest_share)
         gains = torch.where(gains > torch.maximum(before.unsqueeze(1), alone.unsqueeze(0)) + margin, gains, 0.0)
@@ -67,7 +65,7 @@ def best_products(
         for product in best:
             choices = 1.0 if searched is None else prod(searched[column] for column, _ in product.factors)
             beside = field.gain_together(_factors(product, literals))
-            if product.gain > beside + chance_gain(of_kinds * choices, n_values):
+            if product.gain > beside + chance_gain(pairs * choices, n_values):
                 found.append(product)
         if not best:
             break
