@@ -3,7 +3,7 @@
     python benchmarks/no_signal.py --kinds plain yes-no classes auto interaction --seeds 100
 
 200 rows: two columns of names, two of whole numbers, a text of three words, a number. y is noise (`plain`; `yes-no`, 40 % yes;
-`classes`, three), or noise and half of the number, which is a covariate (`auto`, and with that link `interaction`); else defaults.
+`classes`, three), or noise and half of the number, a covariate (`auto`, and with that link `interaction`); all else defaults.
 """
 
 from __future__ import annotations

@@ -99,10 +99,10 @@ class Oracle:
         return np.asarray(known(items, features), dtype=np.float64) if callable(known) else np.ones(len(features))
 
     def n_kinds(self, texts: Sequence[str]) -> int:
-        """How many kinds of wordings these are, as a model that counts what it searched by kinds knows; else all of them."""
+        """How many kinds of wordings these are, as a model that counts what it searched by kinds knows; else 0."""
         known = getattr(self.model, "kinds", None)
         simple = [text for text in texts if parse(text) is None]
-        return len(texts) - len(simple) + len(set(known(simple))) if callable(known) else len(texts)
+        return len(texts) - len(simple) + len(set(known(simple))) if callable(known) else 0
 
     def _wordings(self, method: str, *arguments: Any) -> list[str]:
         self.counters.proposals_asked += 1

@@ -103,12 +103,12 @@ class Progress:
     bills: what each annotator was asked and cost.
     splits: those last shown, (T,) each, from 0 to 255. cycle_start: the places in the pool of the features that the cycle began
     with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
-    added_in_cycle: where in its cycle the run is. n_kinds: of the pool's wordings, see `Oracle.n_kinds`, 0 until then.
-    failures: additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most failures
-    so far. settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the whole as a
-    dictionary; likelihood: the present one of a run that chooses it by the tails of the noise, "" of others; link: of one that
-    chooses it by held-out folds the present one, or "auto" until it has looked at them, "" of others; link_scores: what they
-    said, a `LinkScore` a link as dictionaries; unit: what effects are in, see `Discovery.unit`.
+    added_in_cycle: where in its cycle the run is. n_kinds: of the pool's wordings, see `Oracle.n_kinds`, 0 where that is not
+    known. failures: additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most
+    failures so far. settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the
+    whole as a dictionary; likelihood: the present one of a run that chooses it by the tails of the noise, "" of others; link:
+    of one that chooses it by held-out folds the present one, or "auto" until it has looked at them, "" of others; link_scores:
+    what they said, a `LinkScore` a link as dictionaries; unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
