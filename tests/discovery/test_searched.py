@@ -79,7 +79,11 @@ def test_how_many_there_were_to_choose_from() -> None:
     texts = ["a is v1", "a is one of v1, v2", "b is u1", "c mentions 'red'", "n is at least 3", "a starts with v"]
     counts = [10, 45, 1, 3, 13.1, 1]  # of the twenty cuts of "n" the best fits noise as the best of thirteen statements
     assert RulesModel().searched(items, texts) == pytest.approx(counts, abs=0.1)
-    assert JoinedModel([RulesModel(), RulesModel()]).searched(items, texts) == pytest.approx(counts, abs=0.1)
+    joined = JoinedModel([RulesModel(), Plain()])
+    assert joined.searched(items, texts) == pytest.approx(counts, abs=0.1)
+    beside = [10, 45, 1, 3, 1, 1]  # where each cut that is proposed counts for itself
+    assert RulesModel().searched_beside(items, texts).tolist() == joined.searched_beside(items, texts).tolist() == beside
+    assert Oracle(joined, Counters()).searched(items, texts, beside=True).tolist() == beside
 
 
 def test_wordings_of_one_kind_are_one_that_was_tried() -> None:
@@ -89,12 +93,18 @@ def test_wordings_of_one_kind_are_one_that_was_tried() -> None:
     alike = ("n is at least 3", "n is less than 5", "n is 3", "n is 5", "a is one of v1, v2", "(a is v1) AND (n is at least 3)")
     assert tried(RulesModel(), *alike) == 4
     assert tried(JoinedModel([RulesModel(), Plain()]), *alike, "has a garden", "has a pool") == 6
-    assert tried(AnnotatorsModel({"one": Plain()}, ("rules", RulesModel())), *alike) == 4  # type: ignore[dict-item]
+    assert tried(AnnotatorsModel({"one": Plain()}, ("rules", RulesModel())), *alike) == 4
     assert tried(Plain(), *alike) == 0
+
+
+def test_of_classes_kinds_are_counted_of_numbers_wordings() -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"n": random.integers(0, 90, size=120), "y": random.normal(size=120)})
-    progress = discover(Items.from_frame(frame, target="y"), cycles=1).progress
-    assert 0 < progress.n_tried == progress.n_kinds < len(progress.pool)
+    frame["c"] = np.where(random.random(120) < 0.5, "yes", "no")
+    numbers = discover(Items.from_frame(frame[["n", "y"]], target="y"), cycles=1).progress
+    assert 0 < numbers.n_kinds < numbers.n_tried == len(numbers.pool)
+    classes = discover(Items.from_frame(frame[["n", "c"]], target="c", classes="auto"), cycles=1).progress
+    assert 0 < classes.n_tried == classes.n_kinds < len(classes.pool)
 
 
 @pytest.mark.slow

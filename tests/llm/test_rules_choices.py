@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from genz_ppl.llm.rules.choices import amounts_chosen, choices, independent_cuts, kind_of
+from genz_ppl.llm.rules.choices import Amounts, amounts_chosen, choices, independent_cuts, kind_of
 from genz_ppl.llm.rules.predicates import parse
 from genz_ppl.types import FieldValue, FloatArray
 
@@ -58,11 +58,12 @@ def test_ranges_of_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.unique(COLUMNS[name])
     ends = [(values[i], values[j]) for i in range(1, len(values) - 1) for j in range(i, len(values) - 1)]
     inside = np.array([(COLUMNS[name] >= low) & (COLUMNS[name] <= high) for low, high in ends], dtype=np.float64)
-    assert amounts_chosen(parse("n is between 2 and 3"), number, 0.0) == pytest.approx(often(inside, 4.0), rel=0.33)
+    assert amounts_chosen(parse("n is between 2 and 3"), Amounts(number, 0.0, 0)) == pytest.approx(often(inside, 4.0), rel=0.33)
 
 
 def test_a_cut_counts_more_the_more_there_are() -> None:
-    numbers = [independent_cuts(*map(np.float64, np.unique(column, return_counts=True))) for column in COLUMNS.values()]
+    counted = [np.unique(column, return_counts=True) for column in COLUMNS.values()]
+    numbers = [independent_cuts(values.astype(np.float64), counts.astype(np.float64)) for values, counts in counted]
     assert numbers[0] == 1.0
     assert numbers[1] == pytest.approx(7.5, abs=0.5)
     assert numbers[2] < numbers[1] < numbers[3] < numbers[4] < 45
@@ -78,6 +79,14 @@ def test_remainders_count_as_they_are() -> None:
     assert found[0] == found[1] <= halves
     assert found[2] == found[3] <= runs
     assert 20 * found[0] < found[2]
+
+
+def test_beside_others_a_cut_counts_once() -> None:
+    few: list[FieldValue] = [str(n % 10) for n in range(40)]
+    many: list[FieldValue] = list(range(40))
+    texts = ["n is at least 4", "n is between 3 and 5", "n modulo 3 is at least 1", "n is 4"]
+    assert [choices(parse(text), few, beside=True) for text in texts] == [1, 4, 4, 10]
+    assert [choices(parse(text), many, beside=True) for text in texts[:3]] == [1, 12, 12]
 
 
 def test_kinds() -> None:

@@ -93,9 +93,13 @@ class Oracle:
         known = getattr(self.model, "error_rates", None)
         return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
 
-    def searched(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
-        """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1."""
+    def searched(self, items: Sequence[Item], features: Sequence[str], beside: bool = False) -> FloatArray:
+        """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1.
+
+        beside: where the wordings of the pool are counted one by one.
+        """
         known = getattr(self.model, "searched", None)
+        known = getattr(self.model, "searched_beside", known) if beside else known
         return np.asarray(known(items, features), dtype=np.float64) if callable(known) else np.ones(len(features))
 
     def n_kinds(self, texts: Sequence[str]) -> int:

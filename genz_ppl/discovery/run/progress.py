@@ -37,9 +37,9 @@ CURVE: dict[str, type] = {
 class FeatureRecord:
     """One feature of a run. gain_when_added: nats by which the bound rose with it. removed_at: None while active.
 
-    searched: how many wordings the model chose it from, see `Oracle.searched`. Known at the end of a run, NaN before: gain, nats
-    that the bound would lose without it now; effect with its interval, see `FeatureEffects`; strongest: of several
-    targets (or classes) the one it moves most, strongest_effect: by how much.
+    searched: how many wordings the model chose it from, see `Oracle.searched`; searched_alone: as the only feature. Known at
+    the end of a run, NaN before: gain, nats that the bound would lose without it now; effect with its interval, see
+    `FeatureEffects`; strongest: of several targets (or classes) the one it moves most, strongest_effect: by how much.
     """
 
     id: str
@@ -49,6 +49,7 @@ class FeatureRecord:
     added_at: int
     removed_at: int | None = None
     searched: float = 1.0
+    searched_alone: float = 1.0
     gain: float = NAN
     effect: float = NAN
     effect_lower: float = NAN
@@ -163,9 +164,14 @@ class Progress:
         return self._columns(self.pool, len(self.state.posterior))
 
     @property
+    def one_by_one(self) -> bool:
+        """Whether the wordings of the pool are counted one by one, of numbers, or by kinds, of counts and classes."""
+        return self.state.model.likelihood.standardised
+
+    @property
     def n_tried(self) -> int:
-        """How many wordings were tried; of those whose like `FeatureRecord.searched` counts, how many kinds."""
-        return self.n_kinds or len(self.pool)
+        """How many wordings, or kinds of wordings, were tried."""
+        return len(self.pool) if self.one_by_one else self.n_kinds or len(self.pool)
 
     @property
     def tested(self) -> bool:

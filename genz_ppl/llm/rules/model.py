@@ -39,6 +39,10 @@ class RulesModel:
         """How many statements of its kind about its field each was chosen from, (len(features),): see `choices`."""
         return np.array([whole.searched(parse(feature), items) for feature in features], dtype=np.float64)
 
+    def searched_beside(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """The same where all wordings proposed are counted one by one: a cut of a number once, see `amounts_chosen`."""
+        return np.array([whole.searched(parse(feature), items, beside=True) for feature in features], dtype=np.float64)
+
     def kinds(self, features: Sequence[str]) -> list[Hashable]:
         """The kind of each, among the statements of which `searched` takes it to be chosen."""
         return [kind_of(parse(feature)) for feature in features]

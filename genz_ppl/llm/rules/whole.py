@@ -37,14 +37,14 @@ def answers(predicate: Predicate, items: Sequence[Item]) -> FloatArray:
     return in_cells(predicate, rows.here(cells))
 
 
-def searched(predicate: Predicate, items: Sequence[Item]) -> float:
+def searched(predicate: Predicate, items: Sequence[Item], beside: bool = False) -> float:
     """`choices` given the values of all items, which are counted once for all statements alike."""
     rows = rows_of(items)
     if rows is None or not rows.names:
-        return choices(predicate, [field_value(item, predicate.field) for item in items])
+        return choices(predicate, [field_value(item, predicate.field) for item in items], beside=beside)
     if isinstance(predicate, Comparison | Before):
         key = ("amounts", predicate.field, isinstance(predicate, Before))
-        return amounts_chosen(predicate, *rows.kept_here(key, lambda: amounts(predicate, *_counted(predicate, rows))))
+        return amounts_chosen(predicate, rows.kept_here(key, lambda: amounts(predicate, *_counted(predicate, rows))), beside)
     if isinstance(predicate, DatePart) and predicate.part != "year":
         return choices(predicate, ())
     length = len(predicate.words) if isinstance(predicate, Mentions) else 0
