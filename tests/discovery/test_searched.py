@@ -14,7 +14,7 @@ import pytest
 from genz_ppl import Items, discover
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.run.progress import Counters
-from genz_ppl.errors import GenzWarning
+from genz_ppl.errors import GenzWarning, OptionError
 from genz_ppl.llm.annotators import AnnotatorsModel
 from genz_ppl.llm.joined import JoinedModel
 from genz_ppl.llm.rules.model import RulesModel
@@ -95,6 +95,22 @@ def test_wordings_of_one_kind_are_one_that_was_tried() -> None:
     assert tried(JoinedModel([RulesModel(), Plain()]), *alike, "has a garden", "has a pool") == 6
     assert tried(AnnotatorsModel({"one": Plain()}, ("rules", RulesModel())), *alike) == 4
     assert tried(Plain(), *alike) == 0
+
+
+class Marked(RulesModel):
+    """Words statements in a way of its own."""
+
+    def searched(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
+        return super().searched(items, [text.removeprefix("=") for text in features])
+
+
+def test_a_subclass_with_texts_of_its_own_is_counted_by_what_it_says() -> None:
+    items = [Item(str(row), "", {"n": row, "a": f"v{row // 2}"}) for row in range(20)]
+    texts = ["=n is at least 3", "=a is v1", "n is at least 3"]
+    assert Marked().searched_beside(items, texts) == pytest.approx([13.1, 10, 1], abs=0.1)
+    assert Marked().kinds(texts)[:2] == texts[:2]
+    with pytest.raises(OptionError, match="cannot read the feature '=a is v1'"):
+        RulesModel().searched_beside(items, texts[1:])
 
 
 def test_of_classes_kinds_are_counted_of_numbers_wordings() -> None:
