@@ -5,7 +5,8 @@
 Each set has its own split. Accuracy and log loss on test items; questions kept; answers asked; of the conditions of the true
 rules (admission sets) that change at least 3 % of the labels, how many are among the questions (the same field, answers that
 agree on 97 % of the items). Labels are read as classes, everything else is as it comes. Boosting, where scikit-learn is there,
-is its histogram gradient boosting on one-hot columns, or on counts of words for texts.
+is its histogram gradient boosting on one-hot columns, or on counts of words for texts. --inverted: every item has the label of
+the next class, of two the other one, against what anybody would expect; the figures are to be the same.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -47,7 +50,15 @@ class Row:
     seconds: float
 
 
-def run(name: str, folder: str, options: tuple[tuple[str, Any], ...]) -> Row:
+def read(name: str, folder: str, inverted: bool) -> pd.DataFrame:
+    """The items of a set, with the labels as they are or with those of the next class."""
+    frame = pd.read_csv(Path(folder) / name / "items.csv", dtype=str, keep_default_na=False)
+    names = sorted(frame["label"].unique())
+    following = dict(zip(names, [*names[1:], names[0]], strict=True))
+    return frame.assign(label=frame["label"].map(following)) if inverted else frame
+
+
+def run(name: str, folder: str, options: tuple[tuple[str, Any], ...], inverted: bool = False) -> Row:
     """One set by `genz_ppl.discover`."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")  # that a column tells all of the label is meant here
@@ -59,11 +70,14 @@ def run(name: str, folder: str, options: tuple[tuple[str, Any], ...]) -> Row:
     frame = pd.read_csv(Path(folder) / name / "items.csv", dtype={"label": str})
     names = sorted(frame["label"].unique())
     settings: dict[str, Any] = {"likelihood": "bernoulli" if len(names) == 2 else "categorical", **dict(options)}
-    items = Items.from_csv(Path(folder) / name / "items.csv", id="id", target="label", split="split", classes=[names])
+    with TemporaryDirectory() as place:
+        path = Path(place) / "items.csv"
+        read(name, folder, inverted).to_csv(path, index=False)
+        items = Items.from_csv(path, id="id", target="label", split="split", classes=[names])
     found = discover(items, progress=False, **settings)
     test = np.flatnonzero((frame["split"] == "test").to_numpy())
     probability = probabilities(found.predict(items.take(test)), names)
-    truth = np.array([names.index(label) for label in frame["label"].iloc[test]])
+    truth = np.array([names.index(label) for label in read(name, folder, inverted)["label"].iloc[test]])
     given = np.clip(probability[np.arange(len(test)), truth], 1e-12, 1)
     questions = found.features.loc[found.features["active"], "text"].tolist()
     last = found.curve.iloc[-1]
@@ -153,6 +167,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=None, help="names of sets, or how they begin; all if not given")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--questions", action="store_true", help="print the questions of each set")
+    parser.add_argument("--inverted", action="store_true", help="each item with the label of the next class")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another setting")
     arguments = parser.parse_args()
     if not arguments.directory.is_dir():
@@ -167,7 +182,8 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers) as pool:
         folder = str(arguments.directory)
         others = pool.map(boosting, names, [folder] * len(names))
-        for row, other in zip(pool.map(run, names, [folder] * len(names), [options] * len(names)), others, strict=True):
+        one = partial(run, folder=folder, options=options, inverted=arguments.inverted)
+        for row, other in zip(pool.map(one, names), others, strict=True):
             rows.append((row, other))
             conditions = "" if np.isnan(row.found) else f"{row.found:.0f} of {row.conditions:.0f}"
             print(

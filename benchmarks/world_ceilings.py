@@ -4,8 +4,9 @@
 
 The shares of the deviance that fits to the training answers take off the test items, each over that of the true features:
 forward selection among the answers to all features of the library by the very likelihood that made y, as long as the best one
-gains more than the best of so many would by chance (`--level`, in one of twenty data sets), or to the size whose deviance in five
-folds of the training items is least; and the rule of Bayes, which knows effects and error rates and chooses nothing.
+gains more than the best of so many would by chance (in one of twenty data sets, or so that one in twenty of those selected is
+there by chance), or to the size whose deviance in five folds of the training items is least; and the rule of Bayes, which knows
+effects and error rates and chooses nothing.
 """
 
 from __future__ import annotations
@@ -139,11 +140,15 @@ def shares(kind: str, seed: int, n_items: int) -> dict[str, tuple[float, float, 
     y, names = items.targets[split.train, 0], items.class_names[0] if items.class_names else CLASS_NAMES
     answers = oracle.answer(items.items, [text_of(j) for j in range(world.library)])
     steps = path(kind, answers[split.train], y)
-    least = chance_gain(world.library, CLASSES - 1 if kind == "categorical" else 1)
+    width = CLASSES - 1 if kind == "categorical" else 1
+    least = chance_gain(world.library, width)
     paid = next((size for size, (_, gain) in enumerate(steps) if gain < least), len(steps))
+    # Benjamini and Hochberg's step-up: the last of so many features is held against so many fewer of the library.
+    fair = [size for size, (_, gain) in enumerate(steps, start=1) if gain >= chance_gain(world.library / size, width)]
     ways = {
         "true features": true,
         "selected, at the level of chance": [j for j, _ in steps[:paid]],
+        "selected, one in twenty of them by chance": [j for j, _ in steps[: max(fair, default=0)]],
         "selected, by folds": [j for j, _ in steps[: by_folds(kind, answers[split.train], y, seed)]],
     }
     found: dict[str, tuple[float, float, float]] = {}

@@ -32,7 +32,7 @@ class AnnotatorsModel:
         known = [spent for model in self._all.values() if (spent := _spent(model)) is not None]
         self._sum = _largest(known) if known else None
         # A model that has such methods only for some is to lack them for others.
-        for name in ("propose_both", "searched"):
+        for name in ("propose_both", "searched", "searched_beside", "kinds"):
             if callable(method := getattr(proposer[1], name, None)):
                 setattr(self, name, self._billed_as(proposer[0], method))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +50,23 @@ class JoinedModel:
 
     def searched(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
         """How many wordings like it each was chosen from, where its model tells, else 1."""
+        return self._searched(("searched",), items, features)
+
+    def searched_beside(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """The same where wordings are counted one by one, where its model tells it apart."""
+        return self._searched(("searched_beside", "searched"), items, features)
+
+    def _searched(self, names: Sequence[str], items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
         owners = [self._by_certainty[self._owner(text) or 0] for text in features]
-        told = [getattr(owner, "searched", None) for owner in owners]
-        counts = [ask(items, [text])[0] if callable(ask) else 1.0 for ask, text in zip(told, features, strict=True)]
+        told = [next((ask for name in names if callable(ask := getattr(owner, name, None))), None) for owner in owners]
+        counts = [1.0 if ask is None else ask(items, [text])[0] for ask, text in zip(told, features, strict=True)]
         return np.array(counts, dtype=np.float64)
+
+    def kinds(self, features: Sequence[str]) -> list[Hashable]:
+        """The kind of each, as its model tells, else the wording itself."""
+        owners = [self._by_certainty[self._owner(text) or 0] for text in features]
+        told = [getattr(owner, "kinds", None) for owner in owners]
+        return [ask([text])[0] if callable(ask) else text for ask, text in zip(told, features, strict=True)]
 
     def _owner(self, text: str) -> int | None:
         return next((place for place, model in enumerate(self._by_certainty) if _knows(model, text)), None)

@@ -25,11 +25,11 @@ from genz_ppl.settings import DiscoverSettings
 RARE, FREE = (1.0, 0.1), (1.0, 0.9)
 
 
-def progress_of(link: str, n_active: int) -> Progress:
+def progress_of(link: str, n_active: int, likelihood: str = "gaussian") -> Progress:
     """A run on one target and one covariate that has tried 30 wordings."""
-    data = Data(torch.zeros(9, n_active), torch.randn(9, 1).double(), torch.randn(9, 1).double())
+    data = Data(torch.zeros(9, n_active), torch.randn(9, 1).double(), (torch.randn(9, 1) > 0).double())
     with isolated(0):
-        state = start_state(build_model(n_active, 1, 1, link), data)
+        state = start_state(build_model(n_active, 1, 1, link, likelihood), data)
     records = [FeatureRecord(f"f{k}", f"wording {k}", "mined", 1.0, k) for k in range(n_active)]
     return Progress(state, 0.0, 3, records, pool={f"wording {k}": np.zeros(9, dtype=np.int8) for k in range(30)})
 
@@ -41,7 +41,7 @@ def candidate(gain: float, freedoms: tuple[float, ...] | None) -> Candidate:
 def test_each_feature_has_its_own_price() -> None:
     progress, settings = progress_of("interaction", 2), DiscoverSettings()
     rare, free = (shrunk_chance_gain(30, own) for own in (RARE, FREE))
-    assert chance_gain(30, 1) < rare < free < chance_gain(30, 2) == chance(progress, False)
+    assert chance_gain(30, 1) < rare < free < chance_gain(30, 2) == chance(progress, 2)
     assert prices(settings, progress, [list(RARE), list(FREE)]) == [rare, free]
     assert least_gain(settings, progress, candidate(1.0, RARE)) == rare
     model = Snapshot(1, ["f0", "f1"], progress.state, 0.0, 0.0, [list(RARE), list(FREE)])
@@ -52,13 +52,35 @@ def test_each_feature_has_its_own_price() -> None:
     assert least_gain(fixed, progress, candidate(1.0, RARE)) == 1.5
 
 
+def test_as_the_only_one_a_question_pays_for_all_that_were_like_it() -> None:
+    progress, settings = progress_of("linear", 2), DiscoverSettings()
+    progress.features[0].searched_alone = 25.0
+    assert prices(settings, progress, None) == [chance_gain(30, 1)] * 2
+    costs = chance_gain(30 * 25, 1, first=True) + chance_gain(30, 1)
+    assert cost(settings, progress, Snapshot(1, ["f0", "f1"], progress.state, 0.0, 0.0)) == pytest.approx(costs)
+    nothing = progress_of("linear", 0)
+    assert least_gain(settings, nothing, replace(candidate(1.0, None), searched_alone=25.0)) == chance_gain(750, 1, first=True)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_of_classes_and_counts_one_in_twenty_features_may_be_chance(likelihood: str) -> None:
+    progress, settings = progress_of("linear", 3, likelihood), DiscoverSettings()
+    assert prices(settings, progress, None) == [chance_gain(30 / 3, 1)] * 3
+    assert least_gain(settings, progress, candidate(1.0, None)) == chance_gain(30 / 4, 1)
+    steps = chance_gain(30, 1, first=True) + chance_gain(30 / 2, 1) + chance_gain(30 / 3, 1)
+    assert cost(settings, progress, Snapshot(1, ["f0", "f1", "f2"], progress.state, 0.0, 0.0)) == pytest.approx(steps)
+    alone = progress_of("linear", 1, likelihood)
+    assert prices(settings, alone, None) == [chance_gain(30, 1, first=True)]
+
+
 def test_without_priors_a_feature_is_charged_whole_parameters() -> None:
     progress, settings = progress_of("linear", 2), DiscoverSettings()
     later, first = chance_gain(30, 1), chance_gain(30, 1, first=True)
     assert prices(settings, progress, None) == [later, later]
     assert prices(settings, progress_of("linear", 1), None) == [first]
     assert cost(settings, progress, Snapshot(1, ["f0", "f1"], progress.state, 0.0, 0.0)) == first + later
-    assert price(settings, progress, False, None, 1.0) == later == least_gain(settings, progress, candidate(1.0, None))
+    assert price(settings, progress, 2, None, progress.active[0]) == later
+    assert least_gain(settings, progress, candidate(1.0, None)) == later
 
 
 def test_a_wording_pays_for_those_it_was_chosen_from() -> None:

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genz_ppl import Items
+from genz_ppl.llm.rules.choices import choices
 from genz_ppl.llm.rules.columns import field_value
 from genz_ppl.llm.rules.model import RulesModel
 from genz_ppl.llm.rules.predicates import parse
-from genz_ppl.llm.rules.sets import choices
 from genz_ppl.rows import MOST_KEPT
 
 WORDS = (
@@ -84,6 +84,7 @@ def check(items: Items, features: list[str]) -> None:
     np.testing.assert_array_equal(model.answer(items, features), model.answer(alone, features))
     wanted = [choices(one, [field_value(item, one.field) for item in alone]) for one in map(parse, features)]
     assert model.searched(items, features).tolist() == wanted
+    assert model.searched_beside(items, features).tolist() == model.searched_beside(alone, features).tolist()
     part = items.take(np.arange(len(items))[::2])
     np.testing.assert_array_equal(model.answer(part, features), model.answer(alone[::2], features))
     np.testing.assert_array_equal(model.searched(part, features), model.searched(alone[::2], features))

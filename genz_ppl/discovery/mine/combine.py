@@ -66,13 +66,16 @@ def complete(pool: dict[str, NDArray[np.int8]], texts: Sequence[str], ask: Calla
             pool[text] = pack(columns[:, 0])
 
 
-def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_pool: int) -> FloatArray:
-    """How many wordings each was chosen from for every one in the pool: combinations as many as all of their parts make."""
+def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_tried: int, beside: bool) -> FloatArray:
+    """How many wordings each was chosen from for every one tried: combinations as many as all of their parts make.
+
+    beside: see `Oracle.searched`.
+    """
     parts = {text: [text] if (found := parse(text)) is None else [part.text for part in found.parts] for text in texts}
     asked = list(dict.fromkeys(part for some in parts.values() for part in some))
-    known = dict(zip(asked, oracle.searched(items, asked).tolist(), strict=True))
-    beside = 2 * min(FACTORS, n_pool)  # each question and its opposite
-    return np.array([prod(known[part] for part in some) * beside ** (len(some) - 1) for some in parts.values()])
+    known = dict(zip(asked, oracle.searched(items, asked, beside).tolist(), strict=True))
+    partners = 2 * min(FACTORS, n_tried)  # each question and its opposite
+    return np.array([prod(known[part] for part in some) * partners ** (len(some) - 1) for some in parts.values()])
 
 
 def _positive(text: str, answers: FloatArray) -> tuple[str, FloatArray]:

@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.combine import combinations, complete, searched
+from genz_ppl.discovery.mine.combine import Counts, combinations, complete, searched
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cuts, prices
@@ -132,7 +132,7 @@ class Cycle:
         depth, sharpness = normal_scores(posterior), float(np.mean((2 * posterior - 1) ** 2))
         # Weak effects show on all items only.
         order = telling_items(depth, np.arange(len(depth)) if progress.care else compared)
-        price = chance(progress, not used, (1.0,))
+        price = chance(progress, len(used) + 1, (1.0,))
         return Race(progress.pool, depth, order, ask, most, price, used, progress.care, sharpness)
 
     def unused(self, progress: Progress) -> list[str]:
@@ -192,7 +192,7 @@ class Cycle:
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
         base = cache(lambda: better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1])
         found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts}, base)
-        put = combinations(self.settings, progress, judge, judged, lambda texts: self.oracle.searched(self.items, texts))
+        put = combinations(self.settings, progress, judge, judged, self.counts(progress))
         found += self.ranked(progress, judge, judged, put, base)
         excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
@@ -218,8 +218,17 @@ class Cycle:
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
         found = rank_candidates(judge, data, texts, answers, steps, partial(self.oracle.error_rates, self.items), given, base)
-        counts = searched(self.oracle, self.items, [one.text for one in found], len(progress.pool))
-        return [replace(one, searched=float(count)) for one, count in zip(found, counts, strict=True)]
+        progress.n_kinds = self.oracle.n_kinds(list(progress.pool))
+        texts = [one.text for one in found]
+        alone, counts = (
+            searched(self.oracle, self.items, texts, progress.n_tried, beside) for beside in (False, progress.one_by_one)
+        )
+        each = zip(found, counts.tolist(), alone.tolist(), strict=True)
+        return [replace(one, searched=count, searched_alone=whole) for one, count, whole in each]
+
+    def counts(self, progress: Progress) -> Counts:
+        """How many wordings each of some texts was chosen from beside others."""
+        return lambda texts: self.oracle.searched(self.items, texts, progress.one_by_one)
 
     def keep(self, progress: Progress, candidate: Candidate, origin: str = "mined") -> Event:
         """Make a candidate part of the model, ask about parts only asked the other way round, and about it on the test items."""
@@ -235,6 +244,7 @@ class Cycle:
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
         number = len(progress.features) + 1
         record = FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step, searched=candidate.searched)
+        record.searched_alone = candidate.searched_alone
         progress.features.append(record)
         self.refit(progress)
         return "add", candidate.text

@@ -31,7 +31,7 @@ def join(cycle: Cycle, progress: Progress) -> list[Event]:
         return []
     data = cycle.training_data(progress)
     judge, judged = judge_of(progress.state, data, settings.refit_steps)
-    known = combinations(settings, progress, judge, judged, lambda texts: cycle.oracle.searched(cycle.items, texts))
+    known = combinations(settings, progress, judge, judged, cycle.counts(progress))
     simple = {text: unpack(progress.pool[text]) for text in cycle.usable(progress, progress.pool)}
     if simple:
         gains = quick_gains(judge, judged, np.stack(list(simple.values()), axis=1))
@@ -60,7 +60,7 @@ def _joined(
     directions = np.linalg.qr(np.concatenate([base, filled(progress.train_answers[:, others])], axis=1))[0]
     left = targets - directions @ (directions.T @ targets)
     whole = _left_over(directions, left, present)
-    counts = searched(cycle.oracle, cycle.items, list(known), len(progress.pool))
+    counts = searched(cycle.oracle, cycle.items, list(known), progress.n_tried, progress.one_by_one)
     found = []
     for (text, answers), count in zip(known.items(), counts.tolist(), strict=True):
         combination = Combination((*own, *rules_of(text)))
@@ -69,7 +69,7 @@ def _joined(
         if not right or not combination.is_readable or combination.text in progress.pool or np.array_equal(joined, present):
             continue
         gain = 0.5 * len(left) * float(np.log(whole / _left_over(directions, left, joined)).sum())
-        tried = len(progress.active) * len(progress.pool) * count
+        tried = len(progress.active) * progress.n_tried * count
         found.append((gain - chance_gain(tried, targets.shape[1]), number, combination.text, joined, tried))
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from genz_ppl.discovery.run.progress import Counters
 from genz_ppl.errors import GenzError, ModelError
 from genz_ppl.llm.base import FoundationModel
-from genz_ppl.llm.combined import answers_by_parts, parts_of
+from genz_ppl.llm.combined import answers_by_parts, parse, parts_of
 from genz_ppl.llm.served.spending import Spending
 from genz_ppl.types import Contrast, FloatArray, Item
 
@@ -93,10 +93,20 @@ class Oracle:
         known = getattr(self.model, "error_rates", None)
         return np.full(len(features), np.nan) if not callable(known) else np.asarray(known(items, features), dtype=np.float64)
 
-    def searched(self, items: Sequence[Item], features: Sequence[str]) -> FloatArray:
-        """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1."""
+    def searched(self, items: Sequence[Item], features: Sequence[str], beside: bool = False) -> FloatArray:
+        """(len(features),) how many wordings each was chosen from, as a model that searches among these items knows; else 1.
+
+        beside: where the wordings of the pool are counted one by one.
+        """
         known = getattr(self.model, "searched", None)
+        known = getattr(self.model, "searched_beside", known) if beside else known
         return np.asarray(known(items, features), dtype=np.float64) if callable(known) else np.ones(len(features))
+
+    def n_kinds(self, texts: Sequence[str]) -> int:
+        """How many kinds of wordings these are, as a model that counts what it searched by kinds knows; else 0."""
+        known = getattr(self.model, "kinds", None)
+        simple = [text for text in texts if parse(text) is None]
+        return len(texts) - len(simple) + len(set(known(simple))) if callable(known) else 0
 
     def _wordings(self, method: str, *arguments: Any) -> list[str]:
         self.counters.proposals_asked += 1

@@ -4,54 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genz_ppl.discovery.run.progress import Progress, Snapshot
+from genz_ppl.discovery.run.progress import FeatureRecord, Progress, Snapshot
 from genz_ppl.inference.worth.candidates import Candidate
 from genz_ppl.inference.worth.chance import chance_gain, shrunk_chance_gain
 from genz_ppl.settings import DiscoverSettings
 
 
-def chance(progress: Progress, first: bool, own: Sequence[float] | None = None, searched: float = 1.0) -> float:
+def chance(
+    progress: Progress, kept: int, own: Sequence[float] | None = None, found: Candidate | FeatureRecord | None = None
+) -> float:
     """What the best of all wordings tried gains by chance, as the first feature or a later one. See `chance_gain`.
 
-    own: the freedoms of the feature's coefficients, if they are known and not all whole; searched: how many wordings the model
-    had looked at by the targets to find this one.
+    kept: how many features there are with it. own: the freedoms of the feature's coefficients, if they are known and not all
+    whole; found: the wording, which the model found among others. Of counts and classes one in twenty of the features kept may
+    be there by chance (Benjamini and Hochberg 1995), so that each is held against so many fewer wordings. Of numbers one in one
+    of twenty data sets, and beside others a cut of a number counts once: by either rule of classes houses were predicted worse.
     """
-    number = len(progress.pool) * searched
+    model, first = progress.state.model, kept < 2
+    counted = 1.0 if found is None else max(found.searched, found.searched_alone) if first else found.searched
+    number = progress.n_tried * counted / (1 if progress.one_by_one else max(1, kept))
     if own is not None:
         return shrunk_chance_gain(number, own, first)
-    model = progress.state.model
     return chance_gain(number, model.link.n_modifiers * model.likelihood.n_free, first)
 
 
 def least_gain(settings: DiscoverSettings, progress: Progress, candidate: Candidate) -> float:
     """Nats by which a wording must raise the bound: as the settings say, or the level of chance."""
     least = settings.smallest_gain
-    if least is not None:
-        return least
-    return chance(progress, not progress.active, candidate.freedoms, searched=candidate.searched)
+    return chance(progress, len(progress.active) + 1, candidate.freedoms, candidate) if least is None else least
 
 
 def price(
-    settings: DiscoverSettings, progress: Progress, first: bool, own: Sequence[float] | None = None, searched: float = 1.0
+    settings: DiscoverSettings, progress: Progress, kept: int, own: Sequence[float] | None, found: Candidate | FeatureRecord
 ) -> float:
     """Nats that a feature must be worth in the end, alone or beside others: as the settings say, or the level of chance."""
     worth = settings.smallest_worth
-    return chance(progress, first, own, searched=searched) if worth is None else worth
+    return chance(progress, kept, own, found) if worth is None else worth
 
 
 def prices(settings: DiscoverSettings, progress: Progress, own: Sequence[Sequence[float]] | None) -> list[float]:
     """What each active feature must be worth beside the others, in nats. own: their freedoms."""
-    alone, records = len(progress.active) == 1, progress.active
+    records = progress.active
     each = zip(records, [None] * len(records) if own is None else own, strict=True)
-    return [price(settings, progress, alone, freedoms, record.searched) for record, freedoms in each]
+    return [price(settings, progress, len(records), freedoms, record) for record, freedoms in each]
 
 
 def cost(settings: DiscoverSettings, progress: Progress, model: Snapshot) -> float:
     """The price of a model's features together, in nats."""
     own: Sequence[Sequence[float] | None] = [None] * len(model.ids) if model.freedoms is None else model.freedoms
-    searched = {record.id: record.searched for record in progress.features}
-    each = enumerate(zip(model.ids, own, strict=True))
-    return sum(price(settings, progress, number == 0, freedoms, searched[id]) for number, (id, freedoms) in each)
+    records = {record.id: record for record in progress.features}
+    each = enumerate(zip(model.ids, own, strict=True), start=1)
+    return sum(price(settings, progress, number, freedoms, records[id]) for number, (id, freedoms) in each)
 
 
 def limits_of_cuts(settings: DiscoverSettings, progress: Progress) -> list[float]:

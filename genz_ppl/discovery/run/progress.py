@@ -37,9 +37,9 @@ CURVE: dict[str, type] = {
 class FeatureRecord:
     """One feature of a run. gain_when_added: nats by which the bound rose with it. removed_at: None while active.
 
-    searched: how many wordings the model chose it from, see `Oracle.searched`. Known at the end of a run, NaN before: gain, nats
-    that the bound would lose without it now; effect with its interval, see `FeatureEffects`; strongest: of several
-    targets (or classes) the one it moves most, strongest_effect: by how much.
+    searched: how many wordings the model chose it from, see `Oracle.searched`; searched_alone: as the only feature. Known at
+    the end of a run, NaN before: gain, nats that the bound would lose without it now; effect with its interval, see
+    `FeatureEffects`; strongest: of several targets (or classes) the one it moves most, strongest_effect: by how much.
     """
 
     id: str
@@ -49,6 +49,7 @@ class FeatureRecord:
     added_at: int
     removed_at: int | None = None
     searched: float = 1.0
+    searched_alone: float = 1.0
     gain: float = NAN
     effect: float = NAN
     effect_lower: float = NAN
@@ -103,11 +104,12 @@ class Progress:
     bills: what each annotator was asked and cost.
     splits: those last shown, (T,) each, from 0 to 255. cycle_start: the places in the pool of the features that the cycle began
     with. best: the step with the highest bound, less the price of its features, so far. The counts that end in _done, and
-    added_in_cycle: where in its cycle the run is. failures: additions in a row that found nothing. care: with which wordings are
-    screened (see `Race`), from the most failures so far. settled: its cycles are over and it is back at the best model. outcome:
-    at the end, a `Summary` of the whole as a dictionary; likelihood: the present one of a run that chooses it by the tails of the
-    noise, "" of others; link: of one that chooses it by held-out folds the present one, or "auto" until it has looked at them, ""
-    of others; link_scores: what they said, a `LinkScore` a link as dictionaries; unit: what effects are in, see `Discovery.unit`.
+    added_in_cycle: where in its cycle the run is. n_kinds: of the pool's wordings, see `Oracle.n_kinds`, 0 where that is not
+    known. failures: additions in a row that found nothing. care: with which wordings are screened (see `Race`), from the most
+    failures so far. settled: its cycles are over and it is back at the best model. outcome: at the end, a `Summary` of the
+    whole as a dictionary; likelihood: the present one of a run that chooses it by the tails of the noise, "" of others; link:
+    of one that chooses it by held-out folds the present one, or "auto" until it has looked at them, "" of others; link_scores:
+    what they said, a `LinkScore` a link as dictionaries; unit: what effects are in, see `Discovery.unit`.
     While a run is under way its states are on the run's device.
     """
 
@@ -136,6 +138,7 @@ class Progress:
     status: str = "running"
     unit: str = ""
     n_held: int = 0
+    n_kinds: int = 0
     likelihood: str = ""
     link: str = ""
     cycle_start: str = ""
@@ -159,6 +162,16 @@ class Progress:
     def train_answers(self) -> NDArray[np.float64]:
         """Answers to the active features on the training items, (T, K)."""
         return self._columns(self.pool, len(self.state.posterior))
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the wordings of the pool are counted one by one, of numbers, or by kinds, of counts and classes."""
+        return self.state.model.likelihood.standardised
+
+    @property
+    def n_tried(self) -> int:
+        """How many wordings, or kinds of wordings, were tried."""
+        return len(self.pool) if self.one_by_one else self.n_kinds or len(self.pool)
 
     @property
     def tested(self) -> bool:

@@ -25,7 +25,16 @@ Arrays = dict[str, NDArray[Any]]
 # What reading a file that is no state of this kind of run may raise.
 UNREADABLE = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError)
 _CHECKSUM = "sha256"
-_FEATURE_NUMBERS = ("gain", "gain_when_added", "searched", "effect", "effect_lower", "effect_upper", "strongest_effect")
+_FEATURE_NUMBERS = (
+    "gain",
+    "gain_when_added",
+    "searched",
+    "searched_alone",
+    "effect",
+    "effect_lower",
+    "effect_upper",
+    "strongest_effect",
+)
 # Of an earlier version features have one gain, and no effects.
 _FEATURE = part(
     id=str,

@@ -33,7 +33,8 @@ OwnBound = Callable[[], float] | None
 class Candidate:
     """A wording with its answers on the training items, (T,), and the nats it adds to the bound.
 
-    freedoms: of its coefficients, see `freedoms`; None where all are whole. searched: how many wordings it was chosen from.
+    freedoms: of its coefficients, see `freedoms`; None where all are whole. searched: how many wordings it was chosen from,
+    beside others and as the only one.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Candidate:
     state: State
     freedoms: tuple[float, ...] | None = None
     searched: float = 1.0
+    searched_alone: float = 1.0
 
 
 def is_balanced(answers: FloatArray, smallest_share: float) -> bool:

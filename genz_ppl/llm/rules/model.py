@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from genz_ppl.errors import OptionError
 from genz_ppl.llm.rules import search, whole
-from genz_ppl.llm.rules.predicates import parse
+from genz_ppl.llm.rules.choices import kind_of
+from genz_ppl.llm.rules.predicates import Predicate, parse
 from genz_ppl.types import Contrast, Item
 
 
@@ -35,16 +36,27 @@ class RulesModel:
         return answers
 
     def searched(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
-        """How many statements of its kind about its field each was chosen from, (len(features),): see `sets.choices`."""
+        """How many statements of its kind about its field each was chosen from, (len(features),): see `choices`."""
         return np.array([whole.searched(parse(feature), items) for feature in features], dtype=np.float64)
+
+    def searched_beside(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
+        """The same where all wordings proposed are counted one by one: a cut of a number once, see `amounts_chosen`.
+
+        Of the texts of a subclass that are no statements, what its `searched` says.
+        """
+        read = [(feature, _read(feature)) for feature in features]
+        counts = [
+            self.searched(items, [text])[0] if one is None else whole.searched(one, items, beside=True) for text, one in read
+        ]
+        return np.array(counts, dtype=np.float64)
+
+    def kinds(self, features: Sequence[str]) -> list[Hashable]:
+        """The kind of each, among the statements of which `searched` takes it to be chosen; of other texts the text."""
+        return [feature if (one := _read(feature)) is None else kind_of(one) for feature in features]
 
     def knows(self, text: str) -> bool:
         """Whether a text is a statement of the language."""
-        try:
-            parse(text)
-        except OptionError:
-            return False
-        return True
+        return _read(text) is not None
 
     def propose(self, contrast: Contrast, n: int) -> list[str]:
         """Up to n statements that hold for the positive items more often than for the negative ones, best first.
@@ -63,10 +75,12 @@ class RulesModel:
 
 def _keys(texts: Sequence[str]) -> set[Hashable]:
     """What must not be proposed again; texts of other models are no statements and cannot come up here."""
-    keys: set[Hashable] = set()
-    for text in texts:
-        try:
-            keys.add(parse(text).key)
-        except OptionError:
-            continue
-    return keys
+    return {one.key for one in map(_read, texts) if one is not None}
+
+
+def _read(text: str) -> Predicate | None:
+    """The statement that a text is, None if it is none."""
+    try:
+        return parse(text)
+    except OptionError:
+        return None

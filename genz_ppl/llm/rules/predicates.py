@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from unicodedata import normalize
 
@@ -220,6 +221,7 @@ def mentions(field: str, phrase: str) -> Mentions | None:
     return Mentions(field, words) if words else None
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Predicate:
     """Read a statement. Keywords may have any letter case; spaces around it and a final period do not matter.
 

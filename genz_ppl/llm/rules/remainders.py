@@ -25,7 +25,9 @@ def remainder_statements(column: Column) -> Iterator[Statements]:
         return
     if integers.min() < 0 or len(np.unique(integers[column.present])) < _DISTINCT_NEEDED:
         return
-    for kind, spans in _spans(int(integers.max())).items():
+    for kind, spans in zip((Kind.REMAINDER_HALF, Kind.REMAINDER), spans_of(int(integers.max())), strict=True):
+        if not spans:
+            continue
         modulus, first, last = (np.array(part, dtype=np.int64)[:, None] for part in zip(*spans, strict=True))
         remainder = integers[None, :] % modulus
         truth = (remainder >= first) & (remainder <= last)
@@ -60,7 +62,15 @@ def remainder_statement(field: str, span: Span, opposite: bool) -> Predicate | N
     return Comparison(field, relation, numbers, modulus)
 
 
-def _spans(largest: int) -> dict[Kind, list[Span]]:
+def is_half(predicate: Comparison) -> bool:
+    """Whether a statement about a remainder, or its opposite, is that of the upper half of its modulus."""
+    modulus = predicate.modulus or 1
+    half = remainder_statement(predicate.field, (modulus, modulus // 2, modulus - 1), False)
+    return modulus % 2 == 0 and half is not None and predicate.key == half.key
+
+
+def spans_of(largest: int) -> tuple[list[Span], list[Span]]:
+    """The halves of moduli, and the other runs of remainders of small ones, that are looked at in numbers up to the largest."""
     powers = [2**exponent for exponent in range(1, max(largest.bit_length(), 1) + 1)]
     moduli = sorted({*powers, *(modulus for modulus in _OTHER_MODULI if modulus < largest)})
     halves = [(modulus, modulus // 2, modulus - 1) for modulus in moduli if modulus % 2 == 0]
@@ -73,4 +83,4 @@ def _spans(largest: int) -> dict[Kind, list[Span]]:
         # Runs from 0 are the opposite of runs to the end, but for a single remainder, which has a wording of its own.
         if (first > 0 or last == 0) and (modulus, first, last) not in halves and modulus > 2
     ]
-    return {kind: spans for kind, spans in ((Kind.REMAINDER_HALF, halves), (Kind.REMAINDER, runs)) if spans}
+    return halves, runs

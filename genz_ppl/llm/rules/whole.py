@@ -11,15 +11,15 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from genz_ppl.cells import EXACT, Cells, CodedCells, NumberCells, TextCells, cells_of, text_cells
+from genz_ppl.llm.rules.choices import amounts, amounts_chosen, choices, common_names, possible
 from genz_ppl.llm.rules.columns import field_value
 from genz_ppl.llm.rules.dates import Before, DatePart
 from genz_ppl.llm.rules.index import WordIndex
 from genz_ppl.llm.rules.lines import lines_of
-from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, OneOf, Predicate, StartsWith, is_missing
+from genz_ppl.llm.rules.predicates import Comparison, Equals, Mentions, OneOf, Predicate, StartsWith
 from genz_ppl.llm.rules.quantities import Quantity, read_quantity
-from genz_ppl.llm.rules.sets import choices, common_names, has_second_cut, is_chosen_by_name, possible, second_cuts
 from genz_ppl.rows import Rows, rows_of
-from genz_ppl.types import FieldValue, FloatArray, Item
+from genz_ppl.types import FieldValue, FloatArray, IntArray, Item
 
 # Items of a table are answered one by one where they are fewer than one in so many of it.
 _FEW = 8
@@ -37,23 +37,23 @@ def answers(predicate: Predicate, items: Sequence[Item]) -> FloatArray:
     return in_cells(predicate, rows.here(cells))
 
 
-def searched(predicate: Predicate, items: Sequence[Item]) -> float:
-    """`choices` given the values of all items, the names among which were counted once for all statements alike."""
+def searched(predicate: Predicate, items: Sequence[Item], beside: bool = False) -> float:
+    """`choices` given the values of all items, which are counted once for all statements alike."""
     rows = rows_of(items)
     if rows is None or not rows.names:
-        return choices(predicate, [field_value(item, predicate.field) for item in items])
-    if has_second_cut(predicate):
-        return second_cuts(rows.kept_here(("amounts", predicate.field), lambda: _amounts(predicate, rows)))
-    if not is_chosen_by_name(predicate):
+        return choices(predicate, [field_value(item, predicate.field) for item in items], beside=beside)
+    if isinstance(predicate, Comparison | Before):
+        key = ("amounts", predicate.field, isinstance(predicate, Before))
+        return amounts_chosen(predicate, rows.kept_here(key, lambda: amounts(predicate, *_counted(predicate, rows))), beside)
+    if isinstance(predicate, DatePart) and predicate.part != "year":
         return choices(predicate, ())
     length = len(predicate.words) if isinstance(predicate, Mentions) else 0
-    key = ("names", predicate.field, type(predicate).__name__, length)
-    return possible(predicate, rows.kept_here(key, lambda: _named(predicate, rows)))
+    names = ("names", predicate.field, type(predicate).__name__, length)
+    return possible(predicate, rows.kept_here(names, lambda: _named(predicate, rows)))
 
 
-def _amounts(predicate: Predicate, rows: Rows) -> int:
-    values, _ = rows.here(_cells(rows, predicate.field)).counted()
-    return len({value for value in values if not is_missing(value)})
+def _counted(predicate: Predicate, rows: Rows) -> tuple[list[FieldValue], IntArray]:
+    return rows.here(_cells(rows, predicate.field)).counted()
 
 
 def _named(predicate: Predicate, rows: Rows) -> int:
@@ -62,7 +62,7 @@ def _named(predicate: Predicate, rows: Rows) -> int:
         found = index.common(len(predicate.words), rows.mask())
         if found is not None:
             return found
-    return common_names(predicate, *rows.here(cells).counted())
+    return common_names(predicate, *_counted(predicate, rows))
 
 
 def _cells(rows: Rows, name: str) -> Cells:
