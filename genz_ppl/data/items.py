@@ -57,7 +57,7 @@ class Items(Sequence[Item]):
 
     items: Sequence[Item]
     schema: Schema
-    targets: Numbers | None
+    targets: FloatArray | None
     covariates: FloatArray
     split_labels: tuple[str, ...] | None = None
     group_labels: tuple[str, ...] | None = None
@@ -319,7 +319,8 @@ def _assemble(table: Table, roles: Roles, index: pd.Index | None = None) -> Item
     wanted = roles.get("classes")
     if has_targets and (wanted is True or (wanted == BY_WORDS and extract.are_words(table, schema.target))):
         schema = replace(schema, classes=extract.classes(table, schema.target, ids, required, found=wanted == BY_WORDS))
-    targets = _frozen(extract.targets(table, schema, ids, required)) if has_targets else None
+    # float32 of large files only: no type for everybody to handle
+    targets = cast("FloatArray", _frozen(extract.targets(table, schema, ids, required))) if has_targets else None
     items = Items(
         items=extract.items(table, schema, ids),
         schema=schema,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from genz_ppl.discovery.run import alone as locks
 from genz_ppl.discovery.run.alone import alone, is_held
 from genz_ppl.errors import RunDirectoryError
 
+HAS_LOCKS = importlib.util.find_spec("fcntl") is not None
+needs_locks = pytest.mark.skipif(not HAS_LOCKS, reason="this system has no locks of folders")
 HOLDING = """
 import sys
 from pathlib import Path
@@ -49,17 +52,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+@needs_locks
 def test_what_would_write_is_refused_until_the_other_process_is_gone(tmp_path: Path, held: Any) -> None:
     folder = tmp_path / "run"
     run = discover(homes(), out=folder, **ROLES, **QUICK)
     before, other = contents(folder), held(folder)
     refused = "under way in another process; wait for its end, or stop it"
-    for write in (
+    writers: tuple[Callable[[], object], ...] = (
         lambda: resume(folder, homes()),
         lambda: run.edit(lock=["f1"], items=homes()),
         lambda: Discovery.load(folder).undo(),
-    ):
+    )
+    for write in writers:
         with pytest.raises(RunDirectoryError, match=refused):
             write()
     assert contents(folder) == before
@@ -71,7 +75,7 @@ def test_what_would_write_is_refused_until_the_other_process_is_gone(tmp_path: P
     assert contents(folder) == before
 
 
-@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+@needs_locks
 def test_two_runs_that_are_begun_in_one_folder(tmp_path: Path, held: Any, capsys: pytest.CaptureFixture[str]) -> None:
     homes().to_csv(tmp_path / "homes.csv", index=False)
     held(tmp_path / "run")  # before it has written anything
@@ -80,7 +84,7 @@ def test_two_runs_that_are_begun_in_one_folder(tmp_path: Path, held: Any, capsys
     assert contents(tmp_path / "run") == {}
 
 
-@pytest.mark.skipif(locks.fcntl is None, reason="this system has no locks of folders")
+@needs_locks
 def test_one_holder_at_a_time_in_one_process_too(tmp_path: Path) -> None:
     with alone(tmp_path):
         assert is_held(tmp_path)
@@ -104,12 +108,12 @@ def test_where_there_are_no_locks_runs_go_as_ever(system: str, tmp_path: Path, m
     if system == "without locks":
         monkeypatch.setattr(locks, "fcntl", None)
     else:
-        if locks.fcntl is None:
+        if not HAS_LOCKS:
             pytest.skip("this system has no locks of folders")
 
         def refuses(*_: Any) -> None:
             raise OSError(9, "Bad file descriptor")
 
-        monkeypatch.setattr(locks.fcntl, "flock", refuses)
+        monkeypatch.setattr("fcntl.flock", refuses)
     assert discover(homes(), out=tmp_path / "run", **ROLES, **QUICK).status == "done"
     assert is_held(tmp_path / "run") is None

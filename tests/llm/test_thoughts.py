@@ -206,7 +206,7 @@ def test_the_probability_is_that_of_the_answer() -> None:
     """Not of the draft: the tokens of thoughts are among those of the reply."""
 
     def said(starts: list[str], sure: float) -> list[tuple[str, dict[str, float]]]:
-        start = [(token, {}) for token in starts]
+        start: list[tuple[str, dict[str, float]]] = [(token, {}) for token in starts]
         return [*start, ("1", {"1": sure, "0": 0.0}), ("}", {})]
 
     for starts in (['{"', "1", '":'], ['{"feature": 1, "applies": ']):  # as earlier prompts ask

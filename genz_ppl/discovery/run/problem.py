@@ -223,8 +223,9 @@ class Problem:
             return class_tables(class_targets(likelihood, *exact(targets, predicted), schema.target, schema.classes))
         if not isinstance(likelihood, PoissonLikelihood):
             return {}
+        counts, _ = exact(targets, predicted)
         drawn = predictive_draws(state, self.scaling, answers, covariates, self.settings.seed)
-        return {"rootogram": {name: rootogram(targets[:, d], drawn[:, :, d]) for d, name in enumerate(schema.target)}}
+        return {"rootogram": {name: rootogram(counts[:, d], drawn[:, :, d]) for d, name in enumerate(schema.target)}}
 
     def predictions(self, progress: Progress, whole: bool = False) -> list[tuple[Numbers, Numbers]]:
         """Targets in the form of predictions, and predictions, (T, L) each, of training and of test items: as in `measured`, or
