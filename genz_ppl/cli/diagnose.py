@@ -114,16 +114,17 @@ def _predictions(run: Discovery, items: Items | None, sure: dict[str, FittedItem
     """
     import pandas as pd
 
-    from genz_ppl.diagnostics import checks, measures
+    from genz_ppl.diagnostics import checks, class_measures
+    from genz_ppl.diagnostics.measures import kind_of
 
     sides = {side: run.fitted(items, side) for side in sure}
     table = pd.DataFrame({side: checks.measured(part) for side, part in sides.items()})
     test, confused = sides["test"], {}
-    if classes := measures.kind_of(test.state.model.likelihood) == "classes":
-        table = table.loc[list(measures.CLASS_MEASURES)]  # the others are about numbers
+    if classes := kind_of(test.state.model.likelihood) == "classes":
+        table = table.loc[list(class_measures.CLASS_MEASURES)]  # the others are about numbers
         values = checks.predicted_targets(test)
-        targets = measures.class_targets(test.state.model.likelihood, *values, test.target_names, test.class_names)
-        confused = measures.class_tables(targets)["confusion"]
+        targets = class_measures.class_targets(test.state.model.likelihood, *values, test.target_names, test.class_names)
+        confused = class_measures.class_tables(targets)["confusion"]
     covered = {} if classes else {side: checks.coverage(part) for side, part in sure.items()}
     return {
         "measures": _rows(table.reset_index(names="measure")),

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 
 from genz_ppl.diagnostics.checks import held_out_log_likelihood, measured
+from genz_ppl.diagnostics.class_measures import CLASS_MEASURES
 from genz_ppl.diagnostics.inference_data import LARGEST_SHAPE, leave_one_out, to_inference_data
-from genz_ppl.diagnostics.measures import CLASS_MEASURES, kind_of
+from genz_ppl.diagnostics.measures import kind_of
 from genz_ppl.errors import InputError
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from genz_ppl.diagnostics.measures import class_measures, class_targets, exact, kind_of, r2, score
+from genz_ppl.diagnostics.class_measures import class_measures, class_targets
+from genz_ppl.diagnostics.measures import exact, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
 from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.inference.engines.choose import steps_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz_ppl.diagnostics.checks import coverage
-from genz_ppl.diagnostics.measures import calibration
+from genz_ppl.diagnostics.class_measures import calibration
 from genz_ppl.diagnostics.report.facts import ReportData
 from genz_ppl.diagnostics.report.page import needed
 from genz_ppl.diagnostics.report.steps import steps_of

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from genz_ppl.data import Schema
-from genz_ppl.diagnostics.measures import class_chances, kind_of
+from genz_ppl.diagnostics.class_measures import class_chances
+from genz_ppl.diagnostics.measures import kind_of
 from genz_ppl.discovery.run.states import scaling_of
 from genz_ppl.discovery.view import RunView
 from genz_ppl.inference.contributions import contributions

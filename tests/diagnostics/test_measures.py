@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from genz_ppl.diagnostics.measures import (
+from genz_ppl.diagnostics.class_measures import (
     CLASS_MEASURES,
     ClassTarget,
     auc,
@@ -23,12 +23,8 @@ from genz_ppl.diagnostics.measures import (
     class_tables,
     class_targets,
     confusion,
-    deviance,
-    error_metric,
-    measures,
-    negative_binomial_deviance,
-    rootogram,
 )
+from genz_ppl.diagnostics.measures import deviance, error_metric, measures, negative_binomial_deviance, rootogram
 from genz_ppl.inference.isolation import isolated
 from genz_ppl.models import BernoulliLikelihood, CategoricalLikelihood, NegativeBinomialLikelihood, PoissonLikelihood
 

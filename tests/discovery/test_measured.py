@@ -12,7 +12,7 @@ import pytest
 
 from genz_ppl import Discovery, Items, discover
 from genz_ppl.data import Schema
-from genz_ppl.diagnostics.measures import CLASS_MEASURES
+from genz_ppl.diagnostics.class_measures import CLASS_MEASURES
 from genz_ppl.diagnostics.summary import Summary
 from genz_ppl.discovery.prediction_table import prediction_table
 from genz_ppl.discovery.run import problem

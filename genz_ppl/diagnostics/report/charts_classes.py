@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from genz_ppl.diagnostics.measures import ClassTarget, calibration, confusion
+from genz_ppl.diagnostics.class_measures import ClassTarget, calibration, confusion
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.report.facts import Column, ReportData
 from genz_ppl.diagnostics.report.words import number, percent, shortened

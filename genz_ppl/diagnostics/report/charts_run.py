@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz_ppl.diagnostics.measures import CLASS_MEASURES
+from genz_ppl.diagnostics.class_measures import CLASS_MEASURES
 from genz_ppl.diagnostics.report.chart import Chart, chart, escaped, line, numbers, table_of
 from genz_ppl.diagnostics.report.charts_classes import calibration_chart, confusion_chart
 from genz_ppl.diagnostics.report.charts_fit import check_chart, dimension_chart, effect_chart, fit_chart, residual_chart

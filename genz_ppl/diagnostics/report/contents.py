@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from genz_ppl.diagnostics.checks import LOOSE, contradicted_answers, coverage, predicted_targets, predictive_check
-from genz_ppl.diagnostics.measures import ClassTarget, class_targets, kind_of
+from genz_ppl.diagnostics.class_measures import ClassTarget, class_targets
+from genz_ppl.diagnostics.measures import kind_of
 from genz_ppl.diagnostics.report.draws import report_draws, shown_items
 from genz_ppl.diagnostics.report.facts import Column, Contradiction, Example, FeatureFacts, GroupLevels, ReportData, RunFacts
 from genz_ppl.diagnostics.report.steps import steps_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz_ppl.diagnostics.measures import ClassTarget
+from genz_ppl.diagnostics.class_measures import ClassTarget
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.summary import Ceiling, Summary
 from genz_ppl.types import FloatArray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.run.progress import Progress, asked, pack, unpack
 from genz_ppl.inference.state import Data, State
-from genz_ppl.inference.worth.candidates import finalists, is_balanced, quick_gains
+from genz_ppl.inference.worth.candidates import Candidate, finalists, is_balanced, quick_gains
 from genz_ppl.inference.worth.products import Product, best_products
 from genz_ppl.llm.combined import Combination, answers_by_parts, conjunction, parse, parts_of, stated
 from genz_ppl.settings import DiscoverSettings
@@ -86,3 +87,11 @@ def _positive(text: str, answers: FloatArray) -> tuple[str, FloatArray]:
 
 def _worded(product: Product, texts: Sequence[str]) -> Combination:
     return conjunction([(texts[column], negated) for column, negated in product.factors])
+
+
+def counted(progress: Progress, oracle: Oracle, items: Sequence[Item], found: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates with how many wordings each was chosen from, beside others and alone; notes how many kinds the pool has."""
+    progress.n_kinds, texts = oracle.n_kinds(list(progress.pool)), [one.text for one in found]
+    alone, beside = (searched(oracle, items, texts, progress.n_tried, others) for others in (False, progress.one_by_one))
+    each = zip(found, beside.tolist(), alone.tolist(), strict=True)
+    return [replace(one, searched=count, searched_alone=whole) for one, count, whole in each]

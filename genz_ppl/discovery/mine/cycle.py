@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from genz_ppl.discovery.mine.combine import Counts, combinations, complete, searched
+from genz_ppl.discovery.mine.combine import Counts, combinations, complete, counted
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
 from genz_ppl.discovery.mine.oracle import Oracle
 from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cuts, prices
@@ -218,13 +218,7 @@ class Cycle:
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
         found = rank_candidates(judge, data, texts, answers, steps, partial(self.oracle.error_rates, self.items), given, base)
-        progress.n_kinds = self.oracle.n_kinds(list(progress.pool))
-        texts = [one.text for one in found]
-        alone, counts = (
-            searched(self.oracle, self.items, texts, progress.n_tried, beside) for beside in (False, progress.one_by_one)
-        )
-        each = zip(found, counts.tolist(), alone.tolist(), strict=True)
-        return [replace(one, searched=count, searched_alone=whole) for one, count, whole in each]
+        return counted(progress, self.oracle, self.items, found)
 
     def counts(self, progress: Progress) -> Counts:
         """How many wordings each of some texts was chosen from beside others."""
@@ -242,10 +236,8 @@ class Cycle:
             kept = list(range(progress.state.posterior.shape[1]))
             progress.state = progress.state.with_columns(kept, candidate.state.posterior[:, -1:])
             progress.state.error_rates[-1] = candidate.state.error_rates[-1]
-        number = len(progress.features) + 1
-        record = FeatureRecord(f"f{number}", candidate.text, origin, candidate.gain, progress.step, searched=candidate.searched)
-        record.searched_alone = candidate.searched_alone
-        progress.features.append(record)
+        name, tries = f"f{len(progress.features) + 1}", (candidate.searched, candidate.searched_alone)
+        progress.features.append(FeatureRecord(name, candidate.text, origin, candidate.gain, progress.step, None, *tries))
         self.refit(progress)
         return "add", candidate.text
 
@@ -264,8 +256,7 @@ class Cycle:
         steps = steps_of(judge.model, steps)
         own = prices(self.settings, progress, freedoms(judge, data)) if priced else limits_of_cuts(self.settings, progress)
         least = [float("-inf") if one.text in self.locked else each for one, each in zip(progress.active, own, strict=True)]
-        free = [each for each in least if each > float("-inf")]
-        if not free:
+        if not (free := [each for each in least if each > float("-inf")]):
             return []
         # Where all prices are equal, they make no difference, and none by rounding either.
         saved = data.targets.new_tensor([each - min(free) if priced else min(each, 0.0) for each in least])

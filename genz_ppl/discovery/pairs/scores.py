@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from genz_ppl.diagnostics.measures import OWN_METRICS, auc, r2
+from genz_ppl.diagnostics.class_measures import auc
+from genz_ppl.diagnostics.measures import OWN_METRICS, r2
 from genz_ppl.discovery.pairs.problem import PairProblem
 from genz_ppl.inference.pairs.embedding import Embedding
 from genz_ppl.inference.pairs.prediction import pair_densities, pair_means

@@ -15,7 +15,8 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from genz_ppl.data import Items, Schema, Split
-from genz_ppl.diagnostics.measures import class_tables, class_targets, error_metric, exact, kind_of, measures, rootogram, scores
+from genz_ppl.diagnostics.class_measures import class_tables, class_targets
+from genz_ppl.diagnostics.measures import error_metric, exact, kind_of, measures, rootogram, scores
 from genz_ppl.discovery.covariates import covariates_of
 from genz_ppl.discovery.run import narrow
 from genz_ppl.discovery.run.likelihood_choice import likelihood_for, may_turn_robust
