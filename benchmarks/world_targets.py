@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from genz_ppl import Discovery, Items
-from genz_ppl.diagnostics.measures import SMALLEST, deviance
+from genz_ppl.diagnostics.class_measures import SMALLEST
+from genz_ppl.diagnostics.measures import deviance
 from genz_ppl.inference import fit
 from genz_ppl.types import FloatArray
 
