@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -117,3 +118,13 @@ def test_where_there_are_no_locks_runs_go_as_ever(system: str, tmp_path: Path, m
         monkeypatch.setattr("fcntl.flock", refuses)
     assert discover(homes(), out=tmp_path / "run", **ROLES, **QUICK).status == "done"
     assert is_held(tmp_path / "run") is None
+
+
+@needs_locks
+def test_who_only_asks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    asking = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_EX)
+    monkeypatch.setattr("time.sleep", lambda seconds: os.close(asking))  # the answer is there before the moment is over
+    with alone(tmp_path):
+        assert is_held(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
+
+# Instead of a descriptor; and seconds, far more than a question takes.
+_ELSEWHERE, _A_MOMENT = -1, 0.1
 
 
 @contextmanager
@@ -27,6 +31,9 @@ def alone(path: Path | None) -> Iterator[None]:
         with suppress(OSError):  # whoever writes there first says so
             path.mkdir(parents=True, exist_ok=True)
     taken = None if path is None else _taken(path)
+    if path is not None and taken == _ELSEWHERE:  # perhaps by somebody who only asks `is_held`
+        time.sleep(_A_MOMENT)
+        taken = _taken(path)
     if taken == _ELSEWHERE:
         raise RunDirectoryError(f"{path}: the run is under way in another process; wait for its end, or stop it")
     try:
@@ -43,9 +50,6 @@ def is_held(path: Path) -> bool | None:
         return None if taken is None else True
     os.close(taken)
     return False
-
-
-_ELSEWHERE = -1
 
 
 def _taken(path: Path) -> int | None:
