@@ -98,10 +98,11 @@ def test_a_server_that_refuses_everything(serving: Any, world: Any, name: str) -
 @pytest.mark.parametrize("name", ["empty_content", "null_content", "finish_error", "refusal", "prose", "422_policy", "500"])
 def test_a_bad_time_is_no_items_fault(serving: Any, world: Any, name: str, workers: int) -> None:
     """However long: answers that it cost are asked again, in this run or when it is resumed."""
-    for length in (5, 15, 30, 116):
+    # With many at work up to 124 calls were seen to fail before it is believed, so the last one never ends by itself.
+    for length in (5, 15, 30, 10_000):
         with FaultServer(TRUE, lambda number, _, end=2 + length: name if 2 < number <= end else None) as server:  # type: ignore[misc]
             model = serving(server.base_url, items_per_call=5, workers=workers)
-            with pytest.raises(ModelError, match="what was answered is stored") if length == 116 else suppress(ModelError):
+            with pytest.raises(ModelError, match="what was answered is stored") if length == 10_000 else suppress(ModelError):
                 model.answer(world.items, world.features)
             values, known = serving.stored(model, world)
             assert not np.isnan(values[known == 1]).any()
