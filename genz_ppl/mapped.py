@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genz_ppl.errors import InputError, OptionError
+from genz_ppl.types import IntArray
 
 # Of the memory that is given targets have so large a share; where they need more, they have a file.
 SHARE = 0.25
+# Rows of a mapped array that are read before they are given back: each may bring the sixteen pages around it into memory.
+_AT_ONCE = 1024
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT])i?B?")
 _UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
@@ -58,6 +61,17 @@ def let_go(values: NDArray[Any]) -> None:
     """Give back the memory that reading a mapped array has taken; it is read again when it is needed. Other arrays stay."""
     if is_mapped(values) and hasattr(mmap, "MADV_DONTNEED"):
         values.base.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
+
+
+def rows_at(values: NDArray[Any], places: IntArray) -> NDArray[Any]:
+    """Rows of an array, (T, D), at some places, (U,), as a copy in memory; of a mapped one no more is kept there than these."""
+    if not is_mapped(values):
+        return values[places]
+    found = np.empty((len(places), *values.shape[1:]), dtype=values.dtype)
+    for start in range(0, len(places), _AT_ONCE):
+        found[start : start + _AT_ONCE] = values[places[start : start + _AT_ONCE]]
+        let_go(values)
+    return found
 
 
 def is_mapped(values: NDArray[Any]) -> bool:

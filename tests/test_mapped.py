@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from genz_ppl import Items
 from genz_ppl import mapped as mapped_file
 from genz_ppl.data import extract, typed_files
 from genz_ppl.data import items as items_module
 from genz_ppl.errors import InputError, OptionError
-from genz_ppl.mapped import bytes_of_size, is_mapped
+from genz_ppl.mapped import bytes_of_size, is_mapped, room, rows_at
 
 
 @pytest.mark.parametrize(("text", "expected"), [("2GB", 2e9), ("500 MB", 5e8), ("1.5G", 1.5e9), ("64kB", 64e3), ("1TiB", 1e12)])
@@ -57,6 +58,44 @@ def test_targets_are_the_same_from_a_file(file: Path) -> None:
     assert some.targets is not None
     assert not is_mapped(some.targets)
     np.testing.assert_array_equal(some.targets, usual.targets[::2])
+
+
+@pytest.mark.parametrize("n", [0, 1, 1024, 1025, 5000])
+def test_rows_come_whole_however_many(n: int) -> None:
+    """They are read a few at a time: of pages all over a file many would be held at once."""
+    values = room((3000, 4), np.float32, 100)
+    values[:] = np.random.default_rng(0).normal(size=(3000, 4))
+    places = np.random.default_rng(1).integers(0, 3000, n)
+    assert is_mapped(values)
+    np.testing.assert_array_equal(rows_at(values, places), np.array(values)[places])
+    assert values.flags.writeable
+
+
+def test_little_of_a_file_is_held_while_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = room((1 << 18, 32), np.float32, 100)  # 33 MB
+    values[:] = 1.0
+    if not Path("/proc/self/status").exists():
+        pytest.skip("what a process holds of files is not told here")
+    held: list[int] = []
+    really = mapped_file.let_go
+
+    def noted(array: NDArray[np.float32]) -> None:
+        held.append(shared_kilobytes())
+        really(array)
+
+    really(values)
+    before = shared_kilobytes()
+    monkeypatch.setattr(mapped_file, "_AT_ONCE", 16)
+    monkeypatch.setattr(mapped_file, "let_go", noted)
+    assert rows_at(values, np.random.default_rng(0).permutation(1 << 18)[:2048]).sum() == 2048 * 32
+    assert len(held) == 128
+    assert max(held) < before + 16 * 64 + 2000  # all of it would be 33 000
+
+
+def shared_kilobytes() -> int:
+    """Of files, in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssFile", "RssShmem")))
 
 
 def is_narrow(file: Path) -> bool:

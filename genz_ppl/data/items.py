@@ -29,7 +29,7 @@ from genz_ppl.data.table import Table, table_from_frame
 from genz_ppl.data.values import listing, shorten
 from genz_ppl.data.written import written
 from genz_ppl.errors import GenzWarning, InputError, OptionError
-from genz_ppl.mapped import is_mapped, let_go
+from genz_ppl.mapped import is_mapped, let_go, rows_at
 from genz_ppl.rows import Rows, chosen, ids_of
 from genz_ppl.types import FloatArray, IntArray, Item, Numbers
 
@@ -210,9 +210,7 @@ class Items(Sequence[Item]):
     def take(self, indices: Iterable[int]) -> Items:
         """The items at these positions (or where a boolean mask of length T is true), in this order."""
         positions = _positions(indices if isinstance(indices, np.ndarray) else np.asarray(list(indices)), len(self))
-        targets = None if self.targets is None else _frozen(self.targets[positions])
-        if self.targets is not None:
-            let_go(self.targets)
+        targets = None if self.targets is None else _frozen(rows_at(self.targets, positions))
         return Items(
             items=chosen(self.items, positions),
             schema=self.schema,

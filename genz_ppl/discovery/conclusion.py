@@ -40,9 +40,14 @@ def note_gains(progress: Progress, state: State, data: Data, steps: int) -> None
     whole = refit(judge.copy(), judged, steps).total
     # Of many items one after the other: each state is as large as the model's.
     groups = [[k] for k in range(len(active))] if len(data.targets) > LARGE else [None]
-    removed = (removal for group in groups for removal in removals(judge, judged, steps, features=group))
-    for record, removal in zip(active, removed, strict=True):
-        record.gain = whole - removal.bound
+    bounds = (bound for group in groups for bound in _bounds_without(judge, judged, steps, group))
+    for record, bound in zip(active, bounds, strict=True):
+        record.gain = whole - bound
+
+
+def _bounds_without(state: State, data: Data, steps: int, features: list[int] | None) -> list[float]:
+    """The bounds alone: what was fitted to them is let go."""
+    return [removal.bound for removal in removals(state, data, steps, features=features)]
 
 
 def widen_noise(progress: Progress, data: Data, seed: int, state: State | None = None) -> float:

@@ -21,7 +21,7 @@ from genz_ppl.inference.engines.blocks import Results, blocks_of, each_block, la
 from genz_ppl.inference.isolation import one_thread
 from genz_ppl.inference.start import Scaling, build_model
 from genz_ppl.inference.state import Data, State
-from genz_ppl.mapped import let_go
+from genz_ppl.mapped import rows_at
 from genz_ppl.models import LIKELIHOODS, GaussianLikelihood, LinearLink
 from genz_ppl.models.features import mean_rates, unanswered_rate
 from genz_ppl.settings import BY_HAND, FitSettings
@@ -190,9 +190,7 @@ class Chosen:
         return len(self.places)
 
     def __getitem__(self, items: slice) -> NDArray[Any]:
-        found = self.values[self.places[items]]
-        let_go(self.values)
-        return found
+        return rows_at(self.values, self.places[items])
 
 
 def packed_for(
