@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import re
@@ -16,8 +17,8 @@ from genz_ppl.types import IntArray
 
 # Of the memory that is given targets have so large a share; where they need more, they have a file.
 SHARE = 0.25
-# Rows of a mapped array that are read before they are given back: each may bring the sixteen pages around it into memory.
-_AT_ONCE = 1024
+# Bytes of a mapped file that are held at once while rows all over it are read: around each the system maps up to megabytes.
+_AT_ONCE = 1 << 25
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT])i?B?")
 _UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
@@ -64,12 +65,16 @@ def let_go(values: NDArray[Any]) -> None:
 
 
 def rows_at(values: NDArray[Any], places: IntArray) -> NDArray[Any]:
-    """Rows of an array, (T, D), at some places, (U,), as a copy in memory; of a mapped one no more is kept there than these."""
-    if not is_mapped(values):
+    """Rows of an array, (T, D), at some places, (U,), as a copy in memory. A mapped one is gone through from its first row on,
+    and what was read of it is given back, a part after the other."""
+    if not is_mapped(values) or not len(places):
         return values[places]
-    found = np.empty((len(places), *values.shape[1:]), dtype=values.dtype)
-    for start in range(0, len(places), _AT_ONCE):
-        found[start : start + _AT_ONCE] = values[places[start : start + _AT_ONCE]]
+    order = np.argsort(places, kind="stable")
+    rising, found = places[order], np.empty((len(places), *values.shape[1:]), dtype=values.dtype)
+    step = max(1, _AT_ONCE // max(1, values[:1].nbytes))
+    ends = np.searchsorted(rising, np.arange(rising[0] + step, rising[-1] + step, step))
+    for start, end in itertools.pairwise(np.unique([0, *ends, len(places)]).tolist()):
+        found[order[start:end]] = values[rising[start:end]]
         let_go(values)
     return found
 

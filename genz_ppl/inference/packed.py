@@ -176,10 +176,11 @@ def packed_start(data: PackedData, settings: FitSettings, options: dict[str, Any
 
 @dataclass(frozen=True)
 class Chosen:
-    """Rows of an array, (T, D), at some places, (U,), that are taken when they are asked for."""
+    """Rows of an array, (T, D), at some places, (U,), taken when they are asked for. first: the first of them, (V, D)."""
 
     values: NDArray[Any]
     places: IntArray
+    first: NDArray[Any]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -190,7 +191,8 @@ class Chosen:
         return len(self.places)
 
     def __getitem__(self, items: slice) -> NDArray[Any]:
-        return rows_at(self.values, self.places[items])
+        found = rows_at(self.values, self.places[items][max(0, len(self.first) - items.start) :])
+        return np.concatenate([self.first[items], found]) if items.start < len(self.first) else found
 
 
 def packed_for(

@@ -105,7 +105,7 @@ class Problem:
         kind, items, split = LIKELIHOODS[self.settings.likelihood], self.items, self.split
         if len(split.rest) and kind.standardised and not self.settings.direction and items.targets is not None:
             places = np.concatenate([split.train, split.rest])
-            found = scaling_of(Chosen(items.targets, places), Chosen(items.covariates, places), kind.shared_scale)
+            found = scaling_of(*self._chosen(places), kind.shared_scale)
             if found is not None:
                 return found
         if len(split.rest):
@@ -167,14 +167,19 @@ class Problem:
         places, split, items = np.empty(len(answers), dtype=np.int64), self.split, self.items
         n_own = len(split.train)
         places[:n_own], places[n_own:] = split.train, split.rest[: len(answers) - n_own]
-        assert items.targets is not None
-        if self.device == CPU and not self.settings.direction:
-            given = Chosen(items.targets, places), Chosen(items.covariates, places)
-            if (packed := packed_for(state, answers, *given, self.scaling)) is not None:
-                return packed
+        by_blocks = self.device == CPU and not self.settings.direction
+        if by_blocks and (packed := packed_for(state, answers, *self._chosen(places), self.scaling)) is not None:
+            return packed
         some = items.take(places)
         targets = self._targets(some)
         return self.scaling.data(torch.from_numpy(unpack(answers)), covariates_of(some, self.levels), targets).to(self.device)
+
+    def _chosen(self, places: IntArray) -> tuple[Chosen, Chosen]:
+        """Targets and covariates of items, those of the training side first: these, in any order, are in memory already."""
+        items, train = self.items, self.train
+        assert items.targets is not None
+        assert train.targets is not None
+        return Chosen(items.targets, places, train.targets), Chosen(items.covariates, places, train.covariates)
 
     def metric(self, progress: Progress) -> str:
         """The metric of the learning curve."""
