@@ -167,19 +167,30 @@ class ClosedForm(Engine):
         normals, rights = self.equations(state)
         return normals, solve_each(normals, rights)
 
-    def equations(self, state: State) -> tuple[Tensor, Tensor]:
+    def equations(self, state: State, of_density: bool = False) -> tuple[Tensor, Tensor]:
         """Both sides of each target's normal equations with its noise, (D, N, N) and (D, N); the left is minus the second
-        derivative of the bound."""
+        derivative of the bound, or that of the density (see `Engine.information`)."""
         link, share = state.model.link, state.model.share
         fixed = (link.modifiers(self.data.covariates), self.data.covariates, self.targets)
         priors = {"ridge": link.ridge(), "pooling": link.pooling}
-        weights = share * self.precision(state).expand_as(self.targets)
+        precision = self.precision(state)
+        if of_density and state.model.likelihood.robust:
+            precision = self._squared_scores(precision, self.squared_error(state))
+        weights = share * precision.expand_as(self.targets)
         pairs = list(normal_equations(state.posterior, *fixed, weights, self.variance(state.posterior), **priors))
         if state.model.marginal is not None:
-            weights = (1 - share) * self.marginal_precision(state).expand_as(self.targets)
+            precision = self.marginal_precision(state)
+            if of_density and state.model.marginal.robust:
+                precision = self._squared_scores(precision, self.marginal_error(state))
+            weights = (1 - share) * precision.expand_as(self.targets)
             more = normal_equations(state.prior(self.data.answers), *fixed, weights, certain=True)
             pairs = [(left + other, right + its) for (left, right), (other, its) in zip(pairs, more, strict=True)]
         return torch.stack([left for left, _ in pairs]), torch.cat([right for _, right in pairs], dim=1).T
+
+    def _squared_scores(self, precision: Tensor, squared_error: Tensor) -> Tensor:
+        """The mean over entries of (d log p / df)^2, which in expectation is -d^2 log p / df^2: (T, D), 0 where y is missing."""
+        squared = precision**2 * squared_error
+        return self.observed * (squared.sum(0) / self.observed.sum(0).clamp(min=1))
 
     def _precise(self, state: State) -> Tensor:
         """The precision of every entry that counts for weights and effects, (T, D): of both errors, by their shares."""
@@ -244,9 +255,9 @@ class ClosedForm(Engine):
         """Errors are of parameters and posteriors that change."""
         self._squared_error = self._marginal_error = None
 
-    def information(self, state: State) -> Iterator[Tensor]:
+    def information(self, state: State, of_density: bool = False) -> Iterator[Tensor]:
         """See `Engine.information`: left sides of the normal equations of each target, with its noise."""
-        yield from self.equations(state)[0]
+        yield from self.equations(state, of_density)[0]
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""
