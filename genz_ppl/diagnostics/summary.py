@@ -51,8 +51,8 @@ class Summary:
     @property
     def helps(self) -> bool:
         """Whether predictions for test items are better with the questions than without, by the metric or by their variance: a
-        median may get worse where most items are predicted better."""
-        return not self.improvement <= 0 or self.r2 > self.r2_without
+        median may get worse where most items are predicted better. An R2 below 0 says that they are predicted worse."""
+        return not self.improvement <= 0 or (self.r2 > self.r2_without and self.r2 > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, None where not known; without what is known of classes only, where y is none."""

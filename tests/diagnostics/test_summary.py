@@ -37,6 +37,7 @@ def test_a_median_that_gets_worse_says_little_where_most_predictions_get_better(
     ratings = replace(FOUND, r2=0.16, r2_without=0.0, improvement=-0.27)
     assert ratings.helps
     assert not replace(ratings, r2=-0.01).helps
+    assert not replace(ratings, r2=-0.08, r2_without=-0.1).helps  # both worse than the mean of these items
     assert not replace(ratings, r2_without=math.nan).helps
 
 
