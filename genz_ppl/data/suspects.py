@@ -53,7 +53,8 @@ def suspects(name: str, schema: Schema, items: Sequence[Item], targets: Numbers 
                 "leave it out with --drop (drop=) or --id (id=)"
             )
     if twice.any():
-        yield f"rows repeat the text and target of others ({twice.sum()}): they may be learned from and tested on; keep one of each"
+        count = int(twice.sum())
+        yield f"rows repeat the text and target of others ({count}): they may be learned from and tested on; keep one of each"
 
 
 def _column(items: Sequence[Item], name: str) -> Cells:

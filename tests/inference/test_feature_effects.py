@@ -54,8 +54,8 @@ def test_numbers_have_the_effects_of_least_squares(linear: tuple[FittedItems, Fi
 
 @pytest.mark.parametrize(("likelihood", "told"), [("student_t", lambda df: (df + 1) / (df + 3)), ("laplace", lambda _: 1.0)])
 def test_noise_with_tails_tells_of_effects_what_its_density_does(likelihood: str, told: Callable[[float], float]) -> None:
-    """Fisher's information of an entry: of Student-t noise (df + 1) / (df + 3) over its squared scale, of Laplace noise one over it;
-    the bound's Gaussians have 1 and a multiple."""
+    """Fisher's information of an entry: of Student-t noise (df + 1) / (df + 3) over its squared scale, of Laplace noise one over
+    it; the bound's Gaussians have 1 and a multiple."""
     answers, missing = world()[0], np.arange(COUNT) % 12 == 0
     random = np.random.default_rng(3)
     noise = random.standard_t(3, (COUNT, 1)) if likelihood == "student_t" else random.laplace(size=(COUNT, 1))
