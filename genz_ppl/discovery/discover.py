@@ -12,12 +12,12 @@ import pandas as pd
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
+from genz_ppl.alone import alone
 from genz_ppl.data import Items
 from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.gold import gold_pool
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
