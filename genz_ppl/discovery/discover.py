@@ -33,6 +33,7 @@ from genz_ppl.errors import InputError
 from genz_ppl.inference.blockwise.last_fit import check_fit_in_blocks
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.table import TableModel
 from genz_ppl.settings import DiscoverSettings
 
 __all__ = ["Discovery", "begin", "discover", "finished"]
@@ -116,6 +117,9 @@ def begin(
         directory.check_free()
     record = run.problem.record(**noted, **service.noted)
     run.model = service.open(record, directory, items=items)
+    for one in getattr(run.model, "models", (run.model,)):  # several joined are looked at one by one
+        if isinstance(one, TableModel):
+            one.check_items(items.items)
     with alone(None if directory is None else directory.path):
         if directory is not None:
             directory.create(record)
