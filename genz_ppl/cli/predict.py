@@ -104,7 +104,7 @@ def predict(
         _put(predicted_lists(folder, source, top, why, new), output, raw)
         return
     opening = model_options.opening(given, kind == PAIRS)
-    with resumable_answers(), model_options.flags():
+    with resumable_answers(), model_options.flags(predict_with="--predict-with"):
         if kind == PAIRS:
             _put(_predict_pairs(folder, source, level, rows, columns, opening), output, raw)
         elif Path(source).is_dir():
