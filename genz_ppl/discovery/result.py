@@ -176,7 +176,7 @@ class Discovery:
         and so on.
         """
         with isolated(0):
-            effects = group_effects(self.progress.state, self._scaling)
+            effects = group_effects(self.progress.state, self._scaling, lambda: None if self.record.rest else self.fitted())
         return group_table(effects, self._levels, self.schema)
 
     def predict(

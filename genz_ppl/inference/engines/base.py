@@ -54,6 +54,10 @@ class Engine(Protocol):
         """
         return None
 
+    def group_covariance(self, state: State) -> Tensor | None:
+        """That of the effects of groups, (G, D, 1 + P, 1 + P), by the density's own information; None where these are points."""
+        return state.group_covariance
+
     def coefficient_roots(self, state: State, of_density: bool = False) -> Iterator[Tensor] | None:
         """Of each target R, (K, M, N), whose R_k R_k' is the covariance of feature k's coefficients, all else unknown, too.
 
