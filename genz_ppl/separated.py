@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 
 # Bytes that are read at once; a longer row is left to more care.
 _BLOCK = 1 << 22
+# Seconds, far more than it takes.
+_PATIENCE = 0.5
 # What is raised on the way.
 UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError)
 _QUOTE, _LINE_FEED, _RETURN = ord('"'), ord("\n"), ord("\r")
@@ -47,7 +51,16 @@ def separated_parts(content: bytes, separator: str) -> tuple[list[str], Iterator
         or not _has_plain_quotes(content, separator)
     ):
         return None
-    return _parts_of(pyarrow.BufferReader(content), _first_row(content, separator), separator)
+    header = _first_row(content, separator)
+    if header is None:
+        return None
+    lent = np.frombuffer(content, dtype=np.uint8)
+    lease, reader = weakref.ref(lent), _reader_of(pyarrow.BufferReader(lent), header, separator)
+    del lent
+    if reader is None:
+        _wait_for(lease)
+        return None
+    return header, _after(header, reader, lease)
 
 
 def bare_parts(path: Path, separator: str) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
@@ -64,17 +77,15 @@ def bare_parts(path: Path, separator: str) -> tuple[list[str], Iterator[pyarrow.
                 return None
             part = file.read(_BLOCK)
     beginning = beginning if whole else beginning[: 1 << 20] + b" "  # longer than what is looked at
-    return _parts_of(str(path), _first_row(beginning, separator), separator)
+    header = _first_row(beginning, separator)
+    reader = None if header is None else _reader_of(str(path), header, separator)
+    return None if header is None or reader is None else (header, _after(header, reader))
 
 
-def _parts_of(
-    source: pyarrow.BufferReader | str, header: list[str] | None, separator: str
-) -> tuple[list[str], Iterator[pyarrow.RecordBatch]] | None:
-    if header is None:
-        return None
+def _reader_of(source: pyarrow.BufferReader | str, header: list[str], separator: str) -> pyarrow.csv.CSVStreamingReader | None:
     numbered = [str(number) for number in range(len(header))]
     try:
-        reader = pyarrow.csv.open_csv(
+        return pyarrow.csv.open_csv(
             source,
             pyarrow.csv.ReadOptions(column_names=numbered, block_size=_BLOCK, use_threads=False),
             pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
@@ -82,18 +93,31 @@ def _parts_of(
         )
     except UNREADABLE:
         return None
-    return header, _after(header, reader)
 
 
-def _after(header: list[str], reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pyarrow.RecordBatch]:
-    """What comes after the header. Raises ValueError where the first row is another."""
+def _after(
+    header: list[str], reader: pyarrow.csv.CSVStreamingReader, lease: weakref.ref[NDArray[np.uint8]] | None = None
+) -> Iterator[pyarrow.RecordBatch]:
+    """What comes after the header. Raises ValueError where the first row is another. lease: what is lent to pyarrow's threads."""
     first = True
-    for batch in reader:
-        if first and batch.num_rows:
-            if [column[0].as_py() for column in batch.columns] != header:
-                raise ValueError("the first row is not the header")
-            batch, first = batch.slice(1), False
-        yield batch
+    try:
+        for batch in reader:
+            if first and batch.num_rows:
+                if [column[0].as_py() for column in batch.columns] != header:
+                    raise ValueError("the first row is not the header")
+                batch, first = batch.slice(1), False
+            yield batch
+    finally:
+        reader.close()
+        del reader
+        _wait_for(lease)
+
+
+def _wait_for(lease: weakref.ref[NDArray[np.uint8]] | None) -> None:
+    """Until pyarrow's threads have given back what they read from. One that does so while the interpreter ends aborts it."""
+    last = time.monotonic() + _PATIENCE
+    while lease is not None and lease() is not None and time.monotonic() < last:
+        time.sleep(0.001)  # they need the interpreter's lock for it
 
 
 def _first_row(content: bytes, separator: str) -> list[str] | None:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "genz_ppl"
 
-GROUND = {"errors", "types", "setting_fields", "settings", "output", "cells", "rows", "separated", "mapped"}
+GROUND = {"alone", "errors", "types", "setting_fields", "settings", "output", "cells", "rows", "separated", "mapped"}
 BELOW_DISCOVERY = GROUND | {"data", "llm", "models", "inference"}
 MAY_IMPORT = {
     **dict.fromkeys(sorted(GROUND), GROUND),
@@ -201,5 +201,5 @@ def test_message_names_the_line_and_what_is_allowed() -> None:
     source = "import torch\n\nfrom genz_ppl.llm.base import FoundationModel"
     assert floor_offences("inference/fit.py", source) == [
         "inference/fit.py:3: imports genz_ppl.llm.base.FoundationModel: "
-        "inference may use only cells, errors, mapped, models, output, rows, separated, setting_fields, settings, types"
+        "inference may use only alone, cells, errors, mapped, models, output, rows, separated, setting_fields, settings, types"
     ]

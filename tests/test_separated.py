@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
+import weakref
+from typing import Any
 
+import numpy as np
+import pyarrow
+import pyarrow.csv
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -60,3 +66,28 @@ def test_usual_files_are_read_fast(text: str) -> None:
 def test_others_are_left_to_a_careful_reader(text: str) -> None:
     assert read_separated(text.encode(), ",") is None
     assert read_separated(b"a\n\xff\n", ",") is None
+
+
+def test_nothing_is_left_with_pyarrows_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They give back what they read from a moment later, and abort the program where that is at its end."""
+    lent: list[weakref.ref[np.ndarray]] = []
+    kept: list[threading.Timer] = []
+    open_csv, frombuffer = pyarrow.csv.open_csv, np.frombuffer
+
+    def slow(source: pyarrow.BufferReader, *options: object) -> pyarrow.csv.CSVStreamingReader:
+        held = [source]
+        kept.append(threading.Timer(0.05, held.clear))
+        kept[-1].start()
+        return open_csv(source, *options)
+
+    def noted(*given: Any, **named: Any) -> np.ndarray:
+        made = frombuffer(*given, **named)
+        lent.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(pyarrow.csv, "open_csv", slow)
+    monkeypatch.setattr(np, "frombuffer", noted)
+    for text in ("a,b\n", "a,b\n1,2\n", "a,b\n1\n"):
+        read_separated(text.encode(), ",")
+        assert lent
+        assert all(one() is None for one in lent)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from genz_ppl.alone import alone
 from genz_ppl.cli.messages import RunStoppedError, echo, say
 from genz_ppl.errors import InputError, OptionError
 
@@ -46,8 +47,12 @@ def pipeline(
     answers are the features that it is proved with, on the pairs that neither has seen. Each step is a command that is shown.
     """
     own, folder = _read(config)
-    if not plan:
-        folder.mkdir(exist_ok=True)
+    with alone(None if plan else folder):
+        _carry_out(own, folder, config, plan)
+
+
+def _carry_out(own: dict[str, Any], folder: Path, config: Path, plan: bool) -> None:
+    """Show every step, and do those that are not done, or none."""
     for at, (name, *_) in enumerate(_steps(own, folder, config)):
         _, finished, command = _steps(own, folder, config)[at]  # what is done says what comes next
         if finished:
@@ -115,7 +120,7 @@ def _steps(own: dict[str, Any], folder: Path, config: Path) -> list[tuple[str, b
     return [
         ("factors", table.exists() and split.exists(), lambda: _write_factors(own, table, split)),
         ("fit", _is_done(run), fit),
-        ("profile", made.exists(), profile),
+        ("profile", (made / "recommend.json").exists(), profile),
         ("recommend", (made / "recommend.json").exists(), shown),
         ("report", (made / "report.html").exists(), ["report", str(made)]),
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genz_ppl.alone import alone
 from genz_ppl.cli import model_options, options
 from genz_ppl.cli.messages import echo, resumable_answers, say
 from genz_ppl.cli.pair_sources import holds_pairs, holds_recommender, open_side
@@ -103,7 +104,7 @@ def predict(
         _put(predicted_lists(folder, source, top, why, new), output, raw)
         return
     opening = model_options.opening(given, kind == PAIRS)
-    with resumable_answers(), model_options.flags():
+    with resumable_answers(), model_options.flags(predict_with="--predict-with"):
         if kind == PAIRS:
             _put(_predict_pairs(folder, source, level, rows, columns, opening), output, raw)
         elif Path(source).is_dir():
@@ -166,8 +167,8 @@ def _predict_parts(given: Mapping[str, Any], *where: Any) -> None:
     if engine != "here" and is_served(RunDirectory(folder).record().settings.model):
         raise OptionError("--engine dask: a served model is asked from here, so that its caps hold; leave --engine out")
     job = predicting.PartsJob(str(folder.absolute()), str(out.absolute()), level, predict_with, vectors, opening)
-    left = [part for part in parts if not predicting.written(part, job).exists()]
-    with open_runner(engine, given["scheduler"]) as runner:
+    with alone(out), open_runner(engine, given["scheduler"]) as runner:
+        left = [part for part in parts if not predicting.written(part, job).exists()]
         counts = runner.each(predicting.predict_part, [str(Path(part).absolute()) for part in left], job)
     done = len(parts) - len(left)
     echo(f"{sum(counts)} predictions of {len(left)} parts written to {out}" + (f"; {done} were there" if done else ""))

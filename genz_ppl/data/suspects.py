@@ -32,12 +32,15 @@ def suspects(name: str, schema: Schema, items: Sequence[Item], targets: Numbers 
     if targets is None or len(items) < _FEWEST or name.partition(":")[0].partition("-")[0] in _KNOWN:
         return
     some = slice(None, None, 1 + (len(items) - 1) // MOST_LOOKED_AT)
+    twice = _repeated(items, schema, targets) if 2 * _distinct(targets) > len(items) else np.zeros(len(items), dtype=bool)
+    once = ~twice[some]  # a row that is there again tells its target by any of its names
     columns = {name: _column(items, name) for name in schema.readable}
     columns |= {name: NumberCells(covariates[:, index]) for index, name in enumerate(schema.covariates)}
     for column, cells in columns.items():
         values = cells[some].tolist()
+        first = [value for value, used in zip(values, once, strict=True) if used]
         for name, target, labels in zip(schema.target, targets[some].T, schema.classes or [()] * len(targets.T), strict=True):
-            share = _explained(values, target, len(labels))
+            share = _explained(first, target[once], len(labels))
             if share >= COPY or (share >= NAMESAKE and _alike(column, name)):
                 yield (
                     f"column {shorten(column)} tells {'almost all' if share >= COPY else 'much'} of target {shorten(name)} "
@@ -49,8 +52,9 @@ def suspects(name: str, schema: Schema, items: Sequence[Item], targets: Numbers 
                 f"column {shorten(column)} has another value in almost every row, like an id, and can explain little; "
                 "leave it out with --drop (drop=) or --id (id=)"
             )
-    if 2 * _distinct(targets) > len(items) and (twice := _repeated(items, schema, targets)):
-        yield f"rows repeat the text and target of others ({twice}): they may be learned from and tested on; keep one of each"
+    if twice.any():
+        count = int(twice.sum())
+        yield f"rows repeat the text and target of others ({count}): they may be learned from and tested on; keep one of each"
 
 
 def _column(items: Sequence[Item], name: str) -> Cells:
@@ -64,14 +68,19 @@ def _are_ids(values: Sequence[FieldValue]) -> bool:
     return not several and len(set(words)) >= _ID_SHARE * len(words)
 
 
-def _repeated(items: Sequence[Item], schema: Schema, targets: Numbers) -> int:
-    """How many rows say what an earlier one says, with the same target."""
+def _repeated(items: Sequence[Item], schema: Schema, targets: Numbers) -> NDArray[np.bool_]:
+    """Which rows say what an earlier one says, with the same target, (T,)."""
+    twice, places = np.zeros(len(items), dtype=bool), np.arange(len(items))
     if isinstance(items, Rows) and len(items) > MOST_LOOKED_AT:  # of many only those are read whose numbers and names repeat
         numbers = [cells.floats() for cells in map(items.column, schema.readable) if isinstance(cells, NumberCells)]
         key = _hashed([*targets.T, *numbers])
-        alike = np.flatnonzero(pd.Series(key).duplicated(keep=False))
-        items, targets = items.take(alike), targets[alike]
-    return len(items) - len({(item.text, row) for item, row in zip(items, map(tuple, targets.tolist()), strict=True)})
+        places = np.flatnonzero(pd.Series(key).duplicated(keep=False))
+        items, targets = items.take(places), targets[places]
+    seen: set[tuple[str, tuple[float, ...]]] = set()
+    for place, item, row in zip(places.tolist(), items, map(tuple, targets.tolist()), strict=True):
+        twice[place] = (item.text, row) in seen
+        seen.add((item.text, row))
+    return twice
 
 
 def _distinct(targets: Numbers) -> int:
@@ -111,13 +120,18 @@ def _explained(values: Sequence[FieldValue], target: FloatArray, n_classes: int)
 
 
 def _by_names(names: Sequence[str], y: FloatArray) -> float:
-    """The share that the means of the names explain, less what as many names explain by chance."""
-    levels, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
-    free = len(names) - len(levels)
+    """The share that the means of the names explain, less what as many names explain by chance.
+
+    Of items whose name another one has: where those are few, of a rare class there may be none among them.
+    """
+    codes = np.unique(names, return_inverse=True)[1]
+    shared = np.bincount(codes)[codes] > 1
+    levels, codes, counts = np.unique(codes[shared], return_inverse=True, return_counts=True)
+    y, free = y[shared], len(codes) - len(levels)
     if free < _FEWEST or len(levels) < 2:
         return 0.0
     means = np.stack([np.bincount(codes, column) / counts for column in y.T], axis=1)
-    within, total = ((y - means[codes]) ** 2).sum() / free, ((y - y.mean(axis=0)) ** 2).sum() / (len(names) - 1)
+    within, total = ((y - means[codes]) ** 2).sum() / free, ((y - y.mean(axis=0)) ** 2).sum() / (len(y) - 1)
     return float(1 - within / total) if total > 0 else 0.0
 
 

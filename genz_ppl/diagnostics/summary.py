@@ -21,8 +21,8 @@ class Summary:
 
     without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
     classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
-    bounds of a 90 % bootstrap interval over test items. r2: of the test items, over targets; r2_without: of numbers, that of the
-    model without questions. accuracy, guess_accuracy, auc: of
+    bounds of a 90 % bootstrap interval over test items (of few there is none). r2: of the test items, over targets; r2_without:
+    of numbers, that of the model without questions. accuracy, guess_accuracy, auc: of
     the test items where y is a class, see `genz_ppl.diagnostics.measures`. noise_ratio: the scale of the noise on new items over
     that on the items which the questions were chosen on, see `genz_ppl.inference.worth.optimism`; the model has it in.
     """
@@ -51,8 +51,8 @@ class Summary:
     @property
     def helps(self) -> bool:
         """Whether predictions for test items are better with the questions than without, by the metric or by their variance: a
-        median may get worse where most items are predicted better."""
-        return not self.improvement <= 0 or self.r2 > self.r2_without
+        median may get worse where most items are predicted better. An R2 below 0 says that they are predicted worse."""
+        return not self.improvement <= 0 or (self.r2 > self.r2_without and self.r2 > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, None where not known; without what is known of classes only, where y is none."""
@@ -89,12 +89,15 @@ class Summary:
         """ " (62 % less, 90 % interval 54 to 69 %)": what the questions change; empty where it is not known."""
         if not math.isfinite(self.improvement):
             return ""
+        between = math.isfinite(self.lower)
         if self.metric == "cosine":
-            return f" ({self.improvement:+.3f}, 90 % interval {self.lower:+.3f} to {self.upper:+.3f})"
+            ends = f", 90 % interval {self.lower:+.3f} to {self.upper:+.3f}" if between else ""
+            return f" ({self.improvement:+.3f}{ends})"
         word = "less" if self.improvement >= 0 else "more"
         sign = 1 if self.improvement >= 0 else -1
         low, high = sorted((sign * self.lower, sign * self.upper))
-        return f" ({100 * abs(self.improvement):.0f} % {word}, 90 % interval {100 * low:z.0f} to {100 * high:z.0f} %)"
+        ends = f", 90 % interval {100 * low:z.0f} to {100 * high:z.0f} %" if between else ""
+        return f" ({100 * abs(self.improvement):.0f} % {word}{ends})"
 
 
 def shown(value: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from genz_ppl.alone import alone
 from genz_ppl.data.columns import as_names, expanded
 from genz_ppl.discovery.run.folder import METRICS_FILE, json_of
 from genz_ppl.discovery.run.tables import csv_of
@@ -79,7 +80,8 @@ def search_answered(
     source: a .parquet file, or a folder of them; test: another, of items to test on. out: gets features.csv, curve.csv,
     metrics.json and parameters.npz; beside them, while it works, blocks of what it reads and 16 bytes an item and question for q.
     A search that was stopped goes on when it is called again. The others: see `search_blocks`.
-    Raises InputError and OptionError for columns and numbers that cannot be used, and for a folder that holds something else.
+    Raises InputError and OptionError for columns and numbers that cannot be used, and for a folder that holds something else,
+    RunDirectoryError while another process works there.
     """
     folder, rules, started = Path(out), rules or SearchRules(), time.monotonic()
     parts = parts_in(source)
@@ -87,27 +89,30 @@ def search_answered(
     asked = {"columns": asdict(columns), "rules": asdict(rules), "sample": sample, "seed": seed, "prior": error_rate_prior}
     tested = [] if test is None else parts_in(test)
     mark = digest_of([asked, marks_of(parts), marks_of(tested)])
-    fresh = _begun(folder, mark)
-    try:
-        sides = {"train": _blocks(source, folder / "working" / "train", columns)}
-        if test is not None:
-            sides["test"] = _blocks(test, folder / "working" / "test", columns)
-    except InputError:
-        if fresh:  # nothing was done: the same folder may be named again
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    found = search_blocks(sides["train"], rules, runner, folder / "working" / "search", sample, error_rate_prior, on_event, seed)
-    measured = {side: measure_blocks(found.fit, blocks, runner, seed) for side, blocks in sides.items()}
-    features = feature_table(found, column_names(sides["train"]))
-    metrics = _metrics(found, measured, time.monotonic() - started)
-    curve = pd.DataFrame([asdict(event) for event in found.events], columns=["event", "column", "bound", "gain"])
-    curve["question"] = [columns.questions[number] for number in curve.pop("column")]
-    written = {"features.csv": csv_of(features).encode(), "curve.csv": csv_of(curve).encode(), METRICS_FILE: json_of(metrics)}
-    for name, content in written.items():
-        (folder / name).write_bytes(content)
-    found.fit.parameters.save(folder / PARAMETERS_FILE)
-    _note(folder, mark, "done", asked)
-    shutil.rmtree(folder / "working", ignore_errors=True)
+    with alone(folder):
+        fresh = _begun(folder, mark)
+        try:
+            sides = {"train": _blocks(source, folder / "working" / "train", columns)}
+            if test is not None:
+                sides["test"] = _blocks(test, folder / "working" / "test", columns)
+        except InputError:
+            if fresh:  # nothing was done: the same folder may be named again
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        found = search_blocks(
+            sides["train"], rules, runner, folder / "working" / "search", sample, error_rate_prior, on_event, seed
+        )
+        measured = {side: measure_blocks(found.fit, blocks, runner, seed) for side, blocks in sides.items()}
+        features = feature_table(found, column_names(sides["train"]))
+        metrics = _metrics(found, measured, time.monotonic() - started)
+        curve = pd.DataFrame([asdict(event) for event in found.events], columns=["event", "column", "bound", "gain"])
+        curve["question"] = [columns.questions[number] for number in curve.pop("column")]
+        written = {"features.csv": csv_of(features).encode(), "curve.csv": csv_of(curve).encode(), METRICS_FILE: json_of(metrics)}
+        for name, content in written.items():
+            (folder / name).write_bytes(content)
+        found.fit.parameters.save(folder / PARAMETERS_FILE)
+        _note(folder, mark, "done", asked)
+        shutil.rmtree(folder / "working", ignore_errors=True)
     return AnsweredSearch(features, metrics, found)
 
 
@@ -170,6 +175,8 @@ def _begun(folder: Path, mark: str) -> bool:
         if status == "done":
             raise OptionError(f"--out {folder}: holds this search, done; name a new folder to do it again")
         return False
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"--out {folder}: is a file; name a new folder")
     if folder.exists() and any(folder.iterdir()):
         raise OptionError(f"--out {folder}: is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def card_of(run: RunView) -> str:
         "",
         "## Questions",
         "",
-        f"| question | effect{f' ({unit})' if unit else ''} | 90 % interval | wrong answers | true of |",
+        f"| question | effect{f' ({_plain(unit)})' if unit else ''} | 90 % interval | wrong answers | true of |",
         "|---|---|---|---|---|",
         *rows,
         "",

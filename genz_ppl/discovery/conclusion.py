@@ -9,6 +9,7 @@ import numpy as np
 from genz_ppl.diagnostics.class_measures import class_measures, class_targets
 from genz_ppl.diagnostics.measures import exact, kind_of, r2, score
 from genz_ppl.diagnostics.summary import NAN, Summary
+from genz_ppl.discovery.prediction_table import unit_of
 from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
@@ -23,6 +24,8 @@ from genz_ppl.types import Numbers
 
 # Resamples of the test items behind the interval of the improvement; fewer where they are many.
 RESAMPLES, FEWEST_RESAMPLES, MANY_ITEMS = 1000, 200, 5000
+# Test items below which there is no interval.
+FEWEST_ITEMS = 5
 # Of so many test items fewer are drawn, and the interval is narrower by the root of their share; of so many training items models
 # without one feature are fitted one by one.
 LARGE, DRAWN = 200_000, 20_000
@@ -74,7 +77,7 @@ def note_effects(
     `feature_effects`.
     """
     found, names = feature_effects(fitted, whole), fitted.column_names
-    progress.unit = fitted.state.model.effect_unit
+    progress.unit = unit_of(fitted.state.model, fitted.class_names)
     several = range(len(names) if len(names) > 1 else 0)
     explained = [column for column in several if r2(targets[:, [column]], predicted[:, [column]]) > 0]
     for k, (record, *values) in enumerate(zip(progress.active, *found.table, strict=True)):
@@ -108,12 +111,15 @@ def summarise(
 def improvement(targets: Numbers, predicted: Numbers, without: Numbers, metric: str, seed: int) -> tuple[float, float, float]:
     """By how much predictions, (T, L), are better than others for the same targets, and a 90 % interval of it.
 
-    A share of the other error; of a cosine similarity the difference. The same items are drawn for both.
+    A share of the other error; of a cosine similarity the difference. The same items are drawn for both. No interval of fewer
+    than `FEWEST_ITEMS`, whose draws are all much the same.
     """
     n_items = len(targets)
     if n_items == 0:
         return NAN, NAN, NAN
     found = _better(targets, predicted, without, metric)
+    if n_items < FEWEST_ITEMS:
+        return found, NAN, NAN
     random = np.random.default_rng([seed, n_items])
     times = RESAMPLES if n_items <= MANY_ITEMS else FEWEST_RESAMPLES
     size = n_items if n_items < LARGE else DRAWN

@@ -12,12 +12,12 @@ import pandas as pd
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
+from genz_ppl.alone import alone
 from genz_ppl.data import Items
 from genz_ppl.data.frames import in_python
 from genz_ppl.discovery.gold import gold_pool
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
@@ -33,6 +33,7 @@ from genz_ppl.errors import InputError
 from genz_ppl.inference.blockwise.last_fit import check_fit_in_blocks
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.served.settings import ModelSettings
+from genz_ppl.llm.table import TableModel
 from genz_ppl.settings import DiscoverSettings
 
 __all__ = ["Discovery", "begin", "discover", "finished"]
@@ -116,6 +117,9 @@ def begin(
         directory.check_free()
     record = run.problem.record(**noted, **service.noted)
     run.model = service.open(record, directory, items=items)
+    for one in getattr(run.model, "models", (run.model,)):  # several joined are looked at one by one
+        if isinstance(one, TableModel):
+            one.check_items(items.items)
     with alone(None if directory is None else directory.path):
         if directory is not None:
             directory.create(record)

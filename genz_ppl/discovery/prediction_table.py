@@ -17,7 +17,7 @@ from genz_ppl.inference.contributions import contributions
 from genz_ppl.inference.group_table import GroupEffects
 from genz_ppl.inference.posterior import column_names
 from genz_ppl.inference.prediction import Prediction
-from genz_ppl.models import Likelihood
+from genz_ppl.models import GenZ, Likelihood
 
 PARTS = ("mean", "sd", "lower", "upper")
 
@@ -59,6 +59,13 @@ def explained_table(run: RunView, table: pd.DataFrame, answers: Tensor, covariat
         "network as the link they need not add up"
     )
     return explained
+
+
+def unit_of(model: GenZ, labels: Sequence[Sequence[str]]) -> str:
+    """What effects are in, see `Discovery.unit`. labels: of each target's classes, none where these have no names."""
+    if model.likelihood.name != "bernoulli" or len(labels) != 1 or not model.effect_unit:
+        return str(model.effect_unit)
+    return f"{model.effect_unit} of {' '.join(labels[0][1].split())}"
 
 
 def _of_classes(outcome: Prediction, position: int, schema: Schema, likelihood: Likelihood) -> dict[str, object]:

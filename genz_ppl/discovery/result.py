@@ -22,7 +22,7 @@ from genz_ppl.discovery.estimates import run_effects
 from genz_ppl.discovery.matching import matched, needed_schema
 from genz_ppl.discovery.plotting import Plots
 from genz_ppl.discovery.pool import Pool, pool_of
-from genz_ppl.discovery.prediction_table import explained_table, group_table, prediction_table
+from genz_ppl.discovery.prediction_table import explained_table, group_table, prediction_table, unit_of
 from genz_ppl.discovery.ratings.rated_run import RatedRun
 from genz_ppl.discovery.reporting import gather, noted_ceiling
 from genz_ppl.discovery.run.folder import RunDirectory
@@ -121,8 +121,8 @@ class Discovery:
 
     @property
     def unit(self) -> str:
-        """What `effect` in `features` is in: "log-odds", "log rate", "sd" of several targets; "" for the target's own unit."""
-        return str(self.progress.state.model.effect_unit)
+        """What `effect` is in: "log-odds" ("log-odds of NAME", of two the second), "log rate", "sd" of several; "" as targets."""
+        return unit_of(self.progress.state.model, self.schema.classes)
 
     def effects(
         self, gold: pd.DataFrame | None = None, level: float = 0.95, error_rate_prior: Any = AUTO, items: Any = None
@@ -176,7 +176,7 @@ class Discovery:
         and so on.
         """
         with isolated(0):
-            effects = group_effects(self.progress.state, self._scaling)
+            effects = group_effects(self.progress.state, self._scaling, lambda: None if self.record.rest else self.fitted())
         return group_table(effects, self._levels, self.schema)
 
     def predict(

@@ -10,11 +10,11 @@ from typing import Any
 from pyro.infer.elbo import ELBO
 from pyro.optim import PyroOptim
 
+from genz_ppl.alone import alone
 from genz_ppl.discovery.baseline import BaselineRun
 from genz_ppl.discovery.discover import finished
 from genz_ppl.discovery.edit.edited_run import EditedRun
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.mining import MiningRun
 from genz_ppl.discovery.run.problem import Problem

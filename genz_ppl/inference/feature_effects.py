@@ -98,7 +98,7 @@ def centred(fitted: FittedItems, weights: FloatArray) -> FloatArray:
 
 def _sd(state: State, data: Data) -> FloatArray | None:
     """(K, L) from the engine's information: the precision of a target's weights, all others unknown, too; None without it."""
-    roots = engine_for(state.model, data).coefficient_roots(state)
+    roots = engine_for(state.model, data).coefficient_roots(state, of_density=True)
     return None if roots is None else torch.stack([root[:, 0].square().sum(-1).sqrt() for root in roots], dim=1).numpy()
 
 

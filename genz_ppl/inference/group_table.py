@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from genz_ppl.inference.engines.choose import engine_for
+from genz_ppl.inference.posterior import FittedItems
 from genz_ppl.inference.start import Scaling
 from genz_ppl.inference.state import State
 from genz_ppl.inference.user_units import user_parameters
@@ -26,15 +29,22 @@ class GroupEffects:
     slopes_sd: FloatArray
 
 
-def group_effects(state: State, scaling: Scaling) -> GroupEffects | None:
-    """The effects of a fitted state; None where nothing varies by group."""
+def group_effects(state: State, scaling: Scaling, fitted: Callable[[], FittedItems | None]) -> GroupEffects | None:
+    """The effects of a fitted state; None where nothing varies by group.
+
+    fitted: gives the items, which are asked for where noise has tails: there the bound's covariance, which the state holds, is
+    that of Gaussians of known precision and too small (see `Engine.information`). None: it is taken all the same.
+    """
     link = state.model.link
     if link.pooling is None:
         return None
     spread = scaling.spread_of(link.n_targets)
     variance = torch.full((scaling.n_groups, link.n_targets, 1 + link.columns.n_own), float("nan"), dtype=torch.float64)
-    if state.group_covariance is not None:
-        variance = state.group_covariance.diagonal(dim1=2, dim2=3)
+    covariance = state.group_covariance
+    if covariance is not None and getattr(state.model.likelihood, "robust", False) and (train := fitted()) is not None:
+        covariance = engine_for(train.state.model, train.data).group_covariance(train.state)
+    if covariance is not None:
+        variance = covariance.diagonal(dim1=2, dim2=3)
     sd = variance.sqrt().transpose(1, 2) * spread
     per_covariate = scaling.covariate_spread[:, None]
     return GroupEffects(

@@ -18,6 +18,7 @@ from genz_ppl.inference.state import State
 from genz_ppl.inference.uncertainty import drawn_models
 from genz_ppl.models import GenZ
 from genz_ppl.models.genz import log_density_at
+from genz_ppl.settings import CLASS_LIKELIHOODS
 from genz_ppl.types import FloatArray
 
 DRAWS = 400
@@ -102,7 +103,9 @@ def predict(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor,
             bounds.append(np.quantile(drawn, [tail, 1 - tail], axis=0))
     lower, upper = np.concatenate(bounds, axis=1)
     mean = predictive_mean(state, scaling, answers, covariates, seed)
-    return Prediction(mean, np.concatenate(spread), lower, upper)
+    # Draws of a rare class would all be the other one, and it as good as certain.
+    sd = np.sqrt(mean * (1 - mean)) if state.model.likelihood.name in CLASS_LIKELIHOODS else np.concatenate(spread)
+    return Prediction(mean, sd, lower, upper)
 
 
 def predictive_draws(state: State, scaling: Scaling, answers: Tensor, covariates: Tensor, seed: int) -> FloatArray:

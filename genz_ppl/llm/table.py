@@ -39,6 +39,15 @@ class TableModel:
         """The known attributes, in the file's order."""
         return self._texts
 
+    def check_items(self, items: Sequence[Item]) -> None:
+        """Raise OptionError unless the file knows one of the items at least: by other ids it has no answer at all."""
+        if len(items) and (self._rows_of(items) < 0).all():
+            theirs, own = items[0].id, next(iter(self._ids), "none")
+            raise OptionError(
+                f"{self._file}: knows none of the items by id: theirs are such as {theirs!r}, its own such as {own!r}; name the "
+                "items' column with --id (id=), or check the file"
+            )
+
     def answer(self, items: Sequence[Item], features: Sequence[str]) -> NDArray[np.float64]:
         """Look the answers up: (len(items), len(features)) float64 of 1., 0. and NaN.
 

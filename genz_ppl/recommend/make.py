@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from genz_ppl.alone import alone
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.profiles import Profiles, read_profiles
 from genz_ppl.profiles.users import open_histories
@@ -46,7 +47,8 @@ def recommend(
     questions, else vectors. out: a new folder. on_model: called with (seed, model) before each training of the proof.
     settings: see `RecommendSettings`.
 
-    Raises InputError and OptionError for what cannot be used, RunDirectoryError for `out`.
+    Raises InputError and OptionError for what cannot be used, RunDirectoryError for `out`, also where another process
+    makes one there.
     """
     if items is None:
         settings = {"fuse": "none", **settings}
@@ -62,10 +64,13 @@ def recommend(
     known = read_interactions(pairs, chosen.at_least, chosen.core)
     held = None if profiles is None else item_features(profiles, _kinds(features, profiles), known.items)
     described = None if users is None else _user_features(users, pairs, known, chosen)
-    proof = prove(known, chosen, held, described, on_model)
-    made = _served(known, chosen, profiles, features, described, proof)
-    if out is not None:
-        made.save(out)
+    with alone(None if out is None else Path(out)):
+        if out is not None:
+            folders.check_free(Path(out))  # still
+        proof = prove(known, chosen, held, described, on_model)
+        made = _served(known, chosen, profiles, features, described, proof)
+        if out is not None:
+            made.save(out)
     return made
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz_ppl.alone import is_held
 from genz_ppl.data import Items
 from genz_ppl.discovery.edit.edited_run import locked_texts
 from genz_ppl.discovery.edit.editing import HISTORY, find, put_back
 from genz_ppl.discovery.result import Discovery
-from genz_ppl.discovery.run.alone import is_held
 from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.discovery.run.progress import unpack
 from genz_ppl.discovery.run.record import RunRecord

@@ -105,6 +105,7 @@ def test_a_search_that_was_stopped_goes_on(genz: Any, parts: Path, monkeypatch: 
         (("bad.parquet", "--out", "out", *COLUMNS), "bad.parquet: row 2, column 'q3 is it?': expected 1, 0 or nothing, found 3"),
         (("none", "--out", "out", *COLUMNS), "expected a .parquet file, or a folder of them, found none"),
         (("parts", "--out", "parts", *COLUMNS), "--out parts: is not empty"),
+        (("parts", "--out", "test.parquet", *COLUMNS), "--out test.parquet: is a file; name a new folder"),
         (("parts", "--out", "out", *COLUMNS, "--add", 0), "--add: expected a whole number of at least 1"),
         (("parts", "--out", "out", *COLUMNS, "--scheduler", "tcp://127.0.0.1:1"), "goes with engine dask"),
     ],

@@ -88,6 +88,17 @@ def test_many_names_of_few_items_are_no_copy() -> None:
     Items.from_frame(frame, target="y")
 
 
+def test_texts_that_few_rows_share_are_no_copy() -> None:
+    """Not of a rare class, which none of those rows has; and not where the rows are the same."""
+    random = np.random.default_rng(4)
+    text = [f"note {row // 2}" if row < 30 else f"remark {row}" for row in range(400)]
+    rare = np.isin(np.arange(400), [100, 200, 300]).astype(float)
+    Items.from_frame(pd.DataFrame({"note": text, "size": random.normal(size=400), "y": rare}), target="y")
+    once = pd.DataFrame({"note": [f"the card {n} of hearts" for n in range(90)], "size": 1.0, "y": random.normal(size=90)})
+    lines = suspected(pd.concat([once, once.head(40)], ignore_index=True))
+    assert [line.partition(" (")[0] for line in lines] == ["rows repeat the text and target of others"]
+
+
 def test_ids() -> None:
     random = np.random.default_rng(5)
     frame = pd.DataFrame(

@@ -37,6 +37,7 @@ def test_a_median_that_gets_worse_says_little_where_most_predictions_get_better(
     ratings = replace(FOUND, r2=0.16, r2_without=0.0, improvement=-0.27)
     assert ratings.helps
     assert not replace(ratings, r2=-0.01).helps
+    assert not replace(ratings, r2=-0.08, r2_without=-0.1).helps  # both worse than the mean of these items
     assert not replace(ratings, r2_without=math.nan).helps
 
 
@@ -76,3 +77,11 @@ def test_what_is_moved_most_is_a_target_that_is_explained(explained: Any) -> Non
         feature = replace(data.features[0], changes=tuple(sign * change for change in changes))
         assert worth(data, feature).startswith(verb)
         assert name not in worth(data, feature)
+
+
+def test_of_0_and_1_the_probability_is_that_of_1(explained: Any) -> None:
+    run, items = explained("bernoulli", add=1, cut=0)
+    named = gather(run, items)
+    assert "the probability that y is yes by" in worth(named, named.features[0])
+    data = replace(named, columns=(replace(named.columns[0], name="y"),))
+    assert "the probability that y is 1 by" in worth(data, data.features[0])

@@ -11,8 +11,11 @@ import pytest
 from plain import PLAIN
 
 from genz_ppl import Discovery, Items, discover
+from genz_ppl.diagnostics.summary import Summary
+from genz_ppl.discovery.card import card_of
 from genz_ppl.discovery.conclusion import improvement, summarise
 from genz_ppl.discovery.mine.splits import alike
+from genz_ppl.discovery.run.folder import RunDirectory
 from genz_ppl.errors import GenzWarning
 from genz_ppl.inference import fit
 
@@ -34,9 +37,29 @@ def test_the_improvement_is_a_share_of_the_other_error() -> None:
     assert np.isnan(improvement(y[:0], y[:0], y[:0], "rmse", 0)).all()
 
 
+def test_of_few_items_there_is_no_interval() -> None:
+    """Draws of one item are all that item, and an interval of them would be as narrow as can be."""
+    found = improvement(column(3.0), column(2.0), column(1.0), "median_absolute_error", 0)
+    assert found[0] == 0.5
+    assert np.isnan(found[1:]).all()
+    said = Summary(1, "median_absolute_error", 1.0, 1.0, 2.0, improvement=found[0], lower=found[1], upper=found[2]).line()
+    assert said.endswith("2 without questions (50 % less)")
+    assert Summary(1, "cosine", 0.5, 0.5, 0.25, improvement=0.25).line().endswith("0.25 without questions (+0.250)")
+
+
+def test_of_two_named_classes_it_is_said_which_one_effects_are_of(frame: pd.DataFrame, tmp_path: Path) -> None:
+    red = (frame["colour"] == "red") ^ (np.arange(len(frame)) % 10 == 0)
+    frame["y"] = np.where(red, "bought", "left it")
+    run = discover(frame, id="key", target="y", cycles=1, add=1, cut=0, max_features=1, out=tmp_path / "run")
+    assert run.unit == RunDirectory(tmp_path / "run").unit() == "log-odds of left it"
+    effect, text = run.features.query("active")[["effect", "text"]].iloc[0]
+    assert (effect < 0) == (text == "colour is red")
+    assert "| effect (log-odds of left it) |" in card_of(run)
+
+
 def test_of_a_cosine_it_is_the_difference() -> None:
-    y = np.array([[1.0, 0.0], [0.0, 2.0]])
-    assert improvement(y, 3 * y, np.ones((2, 2)), "cosine", 0) == pytest.approx((1 - 0.5**0.5,) * 3)
+    y = np.array([[1.0, 0.0], [0.0, 2.0]] * 3)
+    assert improvement(y, 3 * y, np.ones((6, 2)), "cosine", 0) == pytest.approx((1 - 0.5**0.5,) * 3)
 
 
 def test_the_interval_is_as_wide_as_theory_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_numbers_have_the_effects_of_least_squares(linear: tuple[FittedItems, Fi
     np.testing.assert_allclose(found.sd, by_hand, rtol=1e-6)
     np.testing.assert_allclose(found.spread, targets.std(axis=0), rtol=1e-9)
     assert fitted.state.model.effect_unit == "sd"
+
+
+@pytest.mark.parametrize(("likelihood", "told"), [("student_t", lambda df: (df + 1) / (df + 3)), ("laplace", lambda _: 1.0)])
+def test_noise_with_tails_tells_of_effects_what_its_density_does(likelihood: str, told: Callable[[float], float]) -> None:
+    """Fisher's information of an entry: of Student-t noise (df + 1) / (df + 3) over its squared scale, of Laplace noise one over
+    it; the bound's Gaussians have 1 and a multiple."""
+    answers, missing = world()[0], np.arange(COUNT) % 12 == 0
+    random = np.random.default_rng(3)
+    noise = random.standard_t(3, (COUNT, 1)) if likelihood == "student_t" else random.laplace(size=(COUNT, 1))
+    targets = np.where(missing[:, None], np.nan, 20 * answers[:, :1] - 12 * answers[:, 1:] + noise)
+    fitted, result = fitted_to(answers, targets, likelihood=likelihood, steps=300, error_rate_prior=(1.0, 1e6))
+    design = np.column_stack([answers, np.ones(COUNT)])[~missing]
+    degrees = float(result.parameters.get("degrees_of_freedom", [np.nan])[0])
+    by_hand = result.parameters["scale"][0] * np.sqrt(np.diag(np.linalg.inv(told(degrees) * design.T @ design)))[:2]
+    np.testing.assert_allclose(feature_effects(fitted).sd[:, 0], by_hand, rtol=0.05)
 
 
 def test_the_table_over_several_targets_is_of_the_norm(linear: tuple[FittedItems, FitResult, Array]) -> None:

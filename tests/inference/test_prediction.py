@@ -48,6 +48,16 @@ def test_mean_is_the_average_over_all_assignments(fitted: tuple[Any, FitResult],
     assert np.abs(plugged_in - expected).max() > 0.1
 
 
+def test_a_rare_class_is_not_certain() -> None:
+    """Of 400 draws of a class that one item in 500 has most have none of it."""
+    answers = np.tile([1.0, 0.0], 500)[:, None]
+    targets = np.zeros(1000)
+    targets[[0, 500]] = 1.0
+    found = fit(answers, targets, likelihood="bernoulli", steps=2).predict_interval(answers)
+    assert (found.mean < 0.01).all()
+    np.testing.assert_allclose(found.sd, np.sqrt(found.mean * (1 - found.mean)), rtol=1e-9)
+
+
 @pytest.mark.parametrize("n_features", [2, 10])
 def test_items_of_which_the_same_is_known_are_predicted_alike(n_features: int, simulate: Any) -> None:
     """Also where the mean is one of draws: their noise would put the items in an order, and AUC would be its."""

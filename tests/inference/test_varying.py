@@ -14,6 +14,7 @@ from plain import PLAIN
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.inference import FitResult, fit
 from genz_ppl.inference.group_spread import effect_spread
+from genz_ppl.inference.group_table import group_effects
 from genz_ppl.models.effects import indicators, levels_of, pooling_of, with_effects
 from genz_ppl.types import FloatArray
 
@@ -255,3 +256,20 @@ def test_what_is_wrong_with_groups_is_said(world: World) -> None:
         result.predict(world.h, world.x)
     with pytest.raises(InputError, match="varying: expected no groups, as in the fit"):
         fit(world.h, world.y).predict(world.h, varying=world.labels)
+
+
+def test_levels_under_noise_with_tails_are_as_uncertain_as_its_density_says() -> None:
+    """(R + n I)^-1/2 of a group with n items, R the prior's precision and I Fisher's information of an entry, (df + 1) / (df + 3)
+    over the squared scale; the Gaussians of the bound have more."""
+    random = np.random.default_rng(5)
+    labels = np.repeat(["a", "b", "c", "d"], [200, 100, 60, 40])
+    answers = (random.random((400, 1)) < 0.5).astype(float)
+    y = 4 * answers[:, 0] + random.normal(size=4)[np.repeat(range(4), [200, 100, 60, 40])] + random.standard_t(3, 400)
+    result = fit(answers, y, varying=labels, likelihood="student_t", steps=200, error_rate_prior=(1.0, 1e6))
+    train = result.fitted(answers, y, varying=labels)
+    found = group_effects(train.state, train.scaling, lambda: train)
+    assert found is not None
+    degrees, spread = result.parameters["degrees_of_freedom"][0], float(train.scaling.spread_of(1)[0])
+    told = (degrees + 1) / (degrees + 3) * (spread / result.parameters["scale"][0]) ** 2
+    by_hand = spread * (train.state.model.link.group_precision[0].item() + np.array([200, 100, 60, 40]) * told) ** -0.5
+    np.testing.assert_allclose(found.level_sd[:, 0], by_hand, rtol=0.06)

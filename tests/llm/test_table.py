@@ -4,8 +4,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from genz_ppl import discover
 from genz_ppl.errors import InputError, OptionError
 from genz_ppl.llm.base import FoundationModel
 from genz_ppl.llm.table import TableModel
@@ -125,3 +127,14 @@ def test_proposals_for_both_groups_are_attributes_and_no_opposites(tmp_path: Pat
     assert model.propose_both(contrast.reversed(), 3) == (["old", "new"], ["red"])
     taken = Contrast(items("ab"), items("cd"), (), ("not (old)", "red"))
     assert model.propose_both(taken, 3) == ([], ["new"])
+
+
+def test_a_table_of_other_items_is_refused_before_the_run(tmp_path: Path) -> None:
+    """Else all answers would be missing, and the run end with no question and no word about it."""
+    path = written(tmp_path, CSV)
+    TableModel(path).check_items(items("xyc"))
+    table = pd.DataFrame({"colour": ["red", "blue"] * 10, "y": np.arange(20.0)})
+    for model in (f"table:{path}", f"rules+table:{path}"):
+        with pytest.raises(OptionError, match="knows none of the items by id: theirs are such as '0', its own such as 'a'"):
+            discover(table, model, target="y", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

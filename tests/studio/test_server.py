@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from genz_ppl.alone import alone
 from genz_ppl.cli.app import run as genz
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.folder import RunDirectory
 
 

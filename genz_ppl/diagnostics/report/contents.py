@@ -67,7 +67,7 @@ def report_contents(train: FittedItems, test: FittedItems, facts: RunFacts) -> R
 
 def _groups(train: FittedItems) -> GroupLevels | None:
     with isolated(train.seed):
-        effects = group_effects(train.state, train.scaling)
+        effects = group_effects(train.state, train.scaling, lambda: train)
     return None if effects is None else GroupLevels(train.levels, effects.level, effects.level_sd)
 
 

@@ -272,7 +272,7 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
         return _largest_moves(data, feature)
     value = feature.changes[0]
     verb, known = "raises" if value > 0 else "lowers", data.kind == "numbers" and math.isfinite(feature.lower)
-    what = f"the probability that {shortened(data.columns[0].name, 60)}" if data.kind == "classes" else data.columns[0].name
+    what = _moved(data, 0, 60)
     ends = sorted((feature.lower, feature.upper)) if value > 0 else sorted((-feature.lower, -feature.upper))
     between = f" (90\u202f% interval {number(ends[0])} to {number(ends[1])})" if known else ""
     if known and feature.text in data.facts.fresh:
@@ -283,7 +283,6 @@ def worth(data: ReportData, feature: FeatureFacts) -> str:
 
 def _largest_moves(data: ReportData, feature: FeatureFacts) -> str:
     """The columns that it raises and lowers most, of those that are explained at all."""
-    of = "the probability that " if data.kind == "classes" else ""
     explained = [position for position, column in enumerate(data.columns) if column.r2("test") > 0]
     if not explained:
         return "moves no target that is explained"
@@ -293,5 +292,13 @@ def _largest_moves(data: ReportData, feature: FeatureFacts) -> str:
         value = feature.changes[position]
         if (value > 0) == (verb == "raises") and value:
             size = change(data, abs(value)).lstrip("+")
-            said.append(f"{verb} {of}{shortened(data.columns[position].name, 70)} by {size}")
+            said.append(f"{verb} {_moved(data, position, 70)} by {size}")
     return ", and ".join(said) or "changes nothing"
+
+
+def _moved(data: ReportData, position: int, length: int) -> str:
+    """What a question raises or lowers: a target, or the probability of a class; of 0 and 1, which have no names, that of 1."""
+    name = data.columns[position].name
+    if data.kind != "classes":
+        return shortened(name, length)
+    return f"the probability that {shortened(name, length)}{' is 1' if name in data.target_names else ''}"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from genz_ppl.alone import alone
 from genz_ppl.data import Items
 from genz_ppl.discovery.edit.edited_run import EditedRun, locked_texts
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.carry import carried_out
 from genz_ppl.discovery.run.folder import METRICS_FILE, RUN_FILE, STATE_FILE, RunDirectory
 from genz_ppl.discovery.run.forms import Edit

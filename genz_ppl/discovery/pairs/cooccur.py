@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from genz_ppl.alone import alone
 from genz_ppl.data import Items
 from genz_ppl.data.pair_files import OPENERS
 from genz_ppl.data.pairs import pairs_from_frame, read_pairs
@@ -19,7 +20,6 @@ from genz_ppl.discovery.pairs.search import Searcher
 from genz_ppl.discovery.pairs.stages import PairRun, load_searches
 from genz_ppl.discovery.pairs.watch import PairDisplay, PairWatchers
 from genz_ppl.discovery.run import trust
-from genz_ppl.discovery.run.alone import alone
 from genz_ppl.discovery.run.drive import drive
 from genz_ppl.discovery.run.record import PairRecord
 from genz_ppl.discovery.run.service import make_settings, model_of, name_of

@@ -45,16 +45,25 @@ class Engine(Protocol):
         """log p(y | f(E[z | h])) of a calibrated model, summed over items; 0 of others: only models with closed forms are."""
         return 0.0
 
-    def information(self, state: State) -> Iterator[Tensor] | None:
+    def information(self, state: State, of_density: bool = False) -> Iterator[Tensor] | None:
         """Minus the second derivative of the bound by coefficients, intercept and slopes of each target, (N, N).
 
+        of_density: the density's own in place of the bound's. They differ where noise is a mixture of Gaussians: the bound takes
+        the precision of every entry for known, and promises more than the data tell (of Laplace noise several times as much).
         None where that is not known, so that only refits and draws tell what these quantities are worth.
         """
         return None
 
-    def coefficient_roots(self, state: State) -> Iterator[Tensor] | None:
-        """Of each target R, (K, M, N), whose R_k R_k' is the covariance of feature k's coefficients, all else unknown, too."""
-        information, size = self.information(state), (state.posterior.shape[1], state.model.link.n_modifiers)
+    def group_covariance(self, state: State) -> Tensor | None:
+        """That of the effects of groups, (G, D, 1 + P, 1 + P), by the density's own information; None where these are points."""
+        return state.group_covariance
+
+    def coefficient_roots(self, state: State, of_density: bool = False) -> Iterator[Tensor] | None:
+        """Of each target R, (K, M, N), whose R_k R_k' is the covariance of feature k's coefficients, all else unknown, too.
+
+        of_density: see `information`.
+        """
+        information, size = self.information(state, of_density), (state.posterior.shape[1], state.model.link.n_modifiers)
         if information is None:
             return None
         return (root_of_inverse(one)[: size[0] * size[1]].view(*size, len(one)) for one in information)

@@ -167,26 +167,49 @@ class ClosedForm(Engine):
         normals, rights = self.equations(state)
         return normals, solve_each(normals, rights)
 
-    def equations(self, state: State) -> tuple[Tensor, Tensor]:
+    def equations(self, state: State, of_density: bool = False) -> tuple[Tensor, Tensor]:
         """Both sides of each target's normal equations with its noise, (D, N, N) and (D, N); the left is minus the second
-        derivative of the bound."""
+        derivative of the bound, or that of the density (see `Engine.information`)."""
         link, share = state.model.link, state.model.share
         fixed = (link.modifiers(self.data.covariates), self.data.covariates, self.targets)
         priors = {"ridge": link.ridge(), "pooling": link.pooling}
-        weights = share * self.precision(state).expand_as(self.targets)
+        precision, marginal = self._precisions(state, of_density)
+        weights = share * precision.expand_as(self.targets)
         pairs = list(normal_equations(state.posterior, *fixed, weights, self.variance(state.posterior), **priors))
-        if state.model.marginal is not None:
-            weights = (1 - share) * self.marginal_precision(state).expand_as(self.targets)
+        if marginal is not None:
+            weights = (1 - share) * marginal.expand_as(self.targets)
             more = normal_equations(state.prior(self.data.answers), *fixed, weights, certain=True)
             pairs = [(left + other, right + its) for (left, right), (other, its) in zip(pairs, more, strict=True)]
         return torch.stack([left for left, _ in pairs]), torch.cat([right for _, right in pairs], dim=1).T
 
-    def _precise(self, state: State) -> Tensor:
+    def _precisions(self, state: State, of_density: bool) -> tuple[Tensor, Tensor | None]:
+        """Of both errors, (D,) or (T, D), the second where the model is calibrated; of_density: see `Engine.information`."""
+        model, own = state.model, self.precision(state)
+        if of_density and model.likelihood.robust:
+            own = self._squared_scores(own, self.squared_error(state))
+        if model.marginal is None:
+            return own, None
+        marginal = self.marginal_precision(state)
+        if of_density and model.marginal.robust:
+            marginal = self._squared_scores(marginal, self.marginal_error(state))
+        return own, marginal
+
+    def _squared_scores(self, precision: Tensor, squared_error: Tensor) -> Tensor:
+        """The mean over entries of (d log p / df)^2, which in expectation is -d^2 log p / df^2: (T, D), 0 where y is missing."""
+        squared = precision**2 * squared_error
+        return self.observed * (squared.sum(0) / self.observed.sum(0).clamp(min=1))
+
+    def _precise(self, state: State, of_density: bool = False) -> Tensor:
         """The precision of every entry that counts for weights and effects, (T, D): of both errors, by their shares."""
-        precision, share = self.precision(state).expand_as(self.targets), state.model.share
-        if state.model.marginal is None:
-            return precision
-        return share * precision + (1 - share) * self.marginal_precision(state).expand_as(self.targets)
+        share, (own, marginal) = state.model.share, self._precisions(state, of_density)
+        own = own.expand_as(self.targets)
+        return own if marginal is None else share * own + (1 - share) * marginal.expand_as(self.targets)
+
+    def group_covariance(self, state: State) -> Tensor | None:
+        """See `Engine.group_covariance`."""
+        if state.group_covariance is None or not state.model.likelihood.robust:
+            return state.group_covariance
+        return effect_covariance(state.model.link, self.data.covariates, self._precise(state, of_density=True))
 
     def precision(self, state: State) -> Tensor:
         """Precision of every target, (D,), or of every entry, (T, D) with 0 where y is missing."""
@@ -244,9 +267,9 @@ class ClosedForm(Engine):
         """Errors are of parameters and posteriors that change."""
         self._squared_error = self._marginal_error = None
 
-    def information(self, state: State) -> Iterator[Tensor]:
+    def information(self, state: State, of_density: bool = False) -> Iterator[Tensor]:
         """See `Engine.information`: left sides of the normal equations of each target, with its noise."""
-        yield from self.equations(state)[0]
+        yield from self.equations(state, of_density)[0]
 
     def observation(self, state: State) -> float:
         """E_q log p(y | z), summed over items (eq. 22); a lower bound of it with noise that is not Gaussian."""

@@ -211,8 +211,8 @@ class LinearGaussian(ClosedForm):
         normals, rights = self.equations(state)
         return normals, solve_each(normals, rights)
 
-    def equations(self, state: State) -> tuple[Tensor, Tensor]:
-        """See `ClosedForm.equations`."""
+    def equations(self, state: State, of_density: bool = False) -> tuple[Tensor, Tensor]:
+        """See `ClosedForm.equations`; of Gaussian noise the density is its own bound."""
         model, sums = state.model, self.sums(state.posterior)
         precision = model.share * self.precision(state)
         normals, rights = precision[:, None, None] * sums.normal, precision.unsqueeze(1) * sums.right.T

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from homes import QUICK, ROLES, homes
+from liked_pairs import liked_pairs
 
 from genz_ppl import Discovery, discover, resume
+from genz_ppl import alone as locks
+from genz_ppl.alone import alone, is_held
 from genz_ppl.cli.app import run as genz
-from genz_ppl.discovery.run import alone as locks
-from genz_ppl.discovery.run.alone import alone, is_held
 from genz_ppl.errors import RunDirectoryError
 
 HAS_LOCKS = importlib.util.find_spec("fcntl") is not None
@@ -24,7 +26,7 @@ needs_locks = pytest.mark.skipif(not HAS_LOCKS, reason="this system has no locks
 HOLDING = """
 import sys
 from pathlib import Path
-from genz_ppl.discovery.run.alone import alone
+from genz_ppl.alone import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -86,6 +88,33 @@ def test_two_runs_that_are_begun_in_one_folder(tmp_path: Path, held: Any, capsys
 
 
 @needs_locks
+def test_folders_that_other_commands_write_over_time(tmp_path: Path, held: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, profiles = liked_pairs()
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    pd.DataFrame({"name": list(profiles.ids)}).to_csv(tmp_path / "things.csv", index=False)
+    config = '[pipeline]\nitems = "things.csv"\nid = "name"\npairs = "pairs.csv"\nout = "pipeline"\n'
+    (tmp_path / "pipeline.toml").write_text(config)
+    (tmp_path / "parts").mkdir()
+    homes().assign(answer=homes().index % 2).to_parquet(tmp_path / "parts" / "part.parquet")
+    discover(homes(), out=tmp_path / "run", **ROLES, **QUICK)
+    commands: dict[str, list[object]] = {
+        "search": ["search", tmp_path / "parts", "--question", "answer", "--target", "price", "--out", tmp_path / "search"],
+        "recommend": ["recommend", tmp_path / "pairs.csv", "--fuse", "none", "--out", tmp_path / "recommend"],
+        "predictions": ["predict", tmp_path / "run", tmp_path / "parts", "--output", tmp_path / "predictions"],
+        "pipeline": ["pipeline", tmp_path / "pipeline.toml"],
+    }
+    for name, command in commands.items():
+        other = held(tmp_path / name)
+        assert genz([str(one) for one in command]) == 2, name
+        assert capsys.readouterr().err.endswith(
+            f"{tmp_path / name}: the run is under way in another process; wait for its end, or stop it\n"
+        )
+        assert contents(tmp_path / name) == {}
+        other.kill()
+        other.wait()
+
+
+@needs_locks
 def test_one_holder_at_a_time_in_one_process_too(tmp_path: Path) -> None:
     with alone(tmp_path):
         assert is_held(tmp_path)
@@ -94,6 +123,15 @@ def test_one_holder_at_a_time_in_one_process_too(tmp_path: Path) -> None:
     with alone(tmp_path), alone(None):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_made_for_nothing_is_taken_away_again(tmp_path: Path) -> None:
+    with alone(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
+    with alone(tmp_path / "new"):
+        (tmp_path / "new" / "file").touch()
+    assert contents(tmp_path / "new") == {"file": b""}
 
 
 def test_an_edit_of_a_run_that_was_changed_since_it_was_read(tmp_path: Path) -> None:

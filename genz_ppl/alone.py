@@ -1,4 +1,4 @@
-"""One writer at a time: a run directory is held by whoever begins, goes on with, edits or takes back a run in it."""
+"""One writer at a time: a folder is held by whoever writes to it over time, such as a run from its begin to its end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ _ELSEWHERE, _A_MOMENT = -1, 0.1
 def alone(path: Path | None) -> Iterator[None]:
     """Hold the folder, which is made where there is none, so that nobody else writes to it. None: nothing to hold.
 
+    One that was made is taken away again where nothing was written.
     The lock is of the folder itself: it leaves no file, and ends with the process, however that ends. Where a system knows no
     such locks nothing is held. Readers are not kept out. It is not to be asked for twice, by one thread either.
     Raises RunDirectoryError while another process or thread holds it.
     """
-    if path is not None and not path.exists():
+    made = path is not None and not path.exists()
+    if path is not None and made:
         with suppress(OSError):  # whoever writes there first says so
             path.mkdir(parents=True, exist_ok=True)
     taken = None if path is None else _taken(path)
@@ -39,6 +41,9 @@ def alone(path: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
+        if path is not None and made:
+            with suppress(OSError):  # as a rule it is not empty
+                path.rmdir()
         if taken is not None:
             os.close(taken)
 
