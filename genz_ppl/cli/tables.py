@@ -178,8 +178,8 @@ def write_table(table: pd.DataFrame, path: Path, raw: bool = False, float_format
 
 
 def readable_metric(name: str) -> str:
-    """A metric's name as words: "cosine" is a similarity, the others say what they are."""
-    return "cosine similarity" if name == "cosine" else name.replace("_", " ")
+    """A metric's name as words."""
+    return {"cosine": "cosine similarity", "r2": "R2"}.get(name, name.replace("_", " "))
 
 
 def number(value: float, digits: int = 4) -> str:

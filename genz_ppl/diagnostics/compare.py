@@ -12,6 +12,7 @@ from genz_ppl.diagnostics.checks import held_out_log_likelihood, measured
 from genz_ppl.diagnostics.class_measures import CLASS_MEASURES
 from genz_ppl.diagnostics.inference_data import LARGEST_SHAPE, leave_one_out, to_inference_data
 from genz_ppl.diagnostics.measures import kind_of
+from genz_ppl.diagnostics.summary import LARGER_IS_BETTER
 from genz_ppl.errors import InputError
 from genz_ppl.inference.posterior import FittedItems, posterior_draws
 
@@ -94,7 +95,7 @@ def _check_same(runs: dict[str, Contestant]) -> None:
 
 def better(metric: str) -> str:
     """ "max" where a larger value of the metric is better."""
-    return "max" if metric == "cosine" else "min"
+    return "max" if metric in LARGER_IS_BETTER else "min"
 
 
 def _advice(table: pd.DataFrame) -> str:

@@ -20,21 +20,35 @@ from genz_ppl.types import FloatArray, Numbers
 MOST_BARS = 24
 # So many different values at most, each on so many items in the mean, are few. Of more items the first ones tell.
 FEW_VALUES, ITEMS_A_VALUE, MANY_VALUES = 20, 5, 10_000
+# Standard deviations of the numbers of one vector are within such a factor, and its mean is less like it than that.
+MOST_APART, ALIKE = 10.0, 0.9
 # Items of very many that are looked at together.
 PART = 1 << 16
 
 
-def error_metric(targets: FloatArray) -> str:
+def error_metric(targets: FloatArray, is_embedding: bool = False) -> str:
     """The metric of the learning curve for targets, (T, D): cosine similarity of vectors, of a number the median absolute error.
 
-    Of a number with few values, a rating, the root mean squared error: the median of so few different errors is about the most
-    common value only, and gets worse where a prediction leaves it for a better mean.
+    Of several numbers that are not one vector, a price and a rating, R2, the mean of theirs: the angle between such rows is that
+    of the number with the largest unit, and hardly changes where all are far from 0. Of a number with few values, a rating, the
+    root mean squared error: the median of so few different errors is about the most common value only, and gets worse where a
+    prediction leaves it for a better mean.
     """
     if targets.shape[1] > 1:
-        return "cosine"
+        return "cosine" if is_embedding or _is_vector(targets) else "r2"
     known = targets[:MANY_VALUES][~np.isnan(targets[:MANY_VALUES])]
     few = len(np.unique(known)) <= min(FEW_VALUES, len(known) / ITEMS_A_VALUE)
     return "rmse" if few else "median_absolute_error"
+
+
+def _is_vector(targets: FloatArray) -> bool:
+    """Whether targets, (T, D), are of one size and point in more than one direction."""
+    rows = targets[~np.isnan(targets).any(axis=1)]
+    spread, centre = rows.std(axis=0) if len(rows) else np.zeros(0), rows.mean(axis=0, keepdims=True) if len(rows) else rows
+    varying = spread[spread > 0]
+    if not len(varying):
+        return True
+    return bool(varying.max() < MOST_APART * varying.min() and cosine(rows, np.repeat(centre, len(rows), axis=0)) < ALIKE)
 
 
 def kind_of(likelihood: Likelihood) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from genz_ppl.output import plural
 
 NAN = float("nan")
-_IN_WORDS = {"cosine": "cosine similarity", "rmse": "root mean squared error"}
+#: Metrics of which more is better; of them improvements are differences, of the others shares.
+LARGER_IS_BETTER = frozenset({"cosine", "r2"})
+_IN_WORDS = {"cosine": "cosine similarity", "r2": "R2", "rmse": "root mean squared error"}
 _OF_CLASSES = ("accuracy", "guess_accuracy", "auc")
 # A ceiling below this is none.
 SMALLEST_CEILING = 0.02
@@ -20,10 +22,10 @@ class Summary:
     """Errors by the metric of the learning curve on test items, training items beside them; NaN where not known.
 
     without: of the model with covariates and groups but no question; guess: of always predicting the training mean (shares of
-    classes). improvement: the share of the error without questions that they take away (cosine: the difference), with the
-    bounds of a 90 % bootstrap interval over test items (of few there is none). r2: of the test items, over targets; r2_without:
-    of numbers, that of the model without questions. accuracy, guess_accuracy, auc: of
-    the test items where y is a class, see `genz_ppl.diagnostics.measures`. noise_ratio: the scale of the noise on new items over
+    classes). improvement: the share of the error without questions that they take away (of a metric of which more is better the
+    difference), with the bounds of a 90 % bootstrap interval over test items (of few there is none). r2: of the test items, over
+    targets; r2_without: of numbers, that of the model without questions. accuracy, guess_accuracy, auc: of the test items where
+    y is a class, see `genz_ppl.diagnostics.measures`. noise_ratio: the scale of the noise on new items over
     that on the items which the questions were chosen on, see `genz_ppl.inference.worth.optimism`; the model has it in.
     """
 
@@ -81,7 +83,7 @@ class Summary:
             right, guessed = (f"{100 * share:.3g} %" for share in (self.accuracy, self.guess_accuracy))
             parts.append(f"accuracy {right}, {guessed} by guessing")
             parts += [f"AUC {self.auc:.3g}"] if math.isfinite(self.auc) else []
-        elif math.isfinite(self.r2):
+        elif math.isfinite(self.r2) and self.metric != "r2":
             parts.append(f"R2 {self.r2:.3g}")
         return "; ".join(parts)
 
@@ -90,7 +92,7 @@ class Summary:
         if not math.isfinite(self.improvement):
             return ""
         between = math.isfinite(self.lower)
-        if self.metric == "cosine":
+        if self.metric in LARGER_IS_BETTER:
             ends = f", 90 % interval {self.lower:+.3f} to {self.upper:+.3f}" if between else ""
             return f" ({self.improvement:+.3f}{ends})"
         word = "less" if self.improvement >= 0 else "more"

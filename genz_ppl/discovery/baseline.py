@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from genz_ppl.data import Items
+from genz_ppl.diagnostics.summary import LARGER_IS_BETTER
 from genz_ppl.discovery.discover import begin
 from genz_ppl.discovery.matching import with_roles
 from genz_ppl.discovery.mine.cycle import Cycle
@@ -127,7 +128,7 @@ def pruning_path(curve: pd.DataFrame) -> list[Point]:
 def readings(curve: pd.DataFrame) -> Readings:
     """How a baseline's learning curve (`Discovery.curve`, curve.csv) reads."""
     metric = str(curve["metric"].iloc[-1])
-    sign = -1.0 if metric == "cosine" else 1.0  # a similarity is best where it is largest
+    sign = -1.0 if metric in LARGER_IS_BETTER else 1.0
     final = curve[curve["event"] == "final"]
     usable = int((curve["event"] == "add").sum())
     return Readings(

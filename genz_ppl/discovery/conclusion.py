@@ -8,7 +8,7 @@ import numpy as np
 
 from genz_ppl.diagnostics.class_measures import class_measures, class_targets
 from genz_ppl.diagnostics.measures import exact, kind_of, r2, score
-from genz_ppl.diagnostics.summary import NAN, Summary
+from genz_ppl.diagnostics.summary import LARGER_IS_BETTER, NAN, Summary
 from genz_ppl.discovery.prediction_table import unit_of
 from genz_ppl.discovery.run.progress import Progress, unpack
 from genz_ppl.inference.engines.choose import steps_of
@@ -111,8 +111,8 @@ def summarise(
 def improvement(targets: Numbers, predicted: Numbers, without: Numbers, metric: str, seed: int) -> tuple[float, float, float]:
     """By how much predictions, (T, L), are better than others for the same targets, and a 90 % interval of it.
 
-    A share of the other error; of a cosine similarity the difference. The same items are drawn for both. No interval of fewer
-    than `FEWEST_ITEMS`, whose draws are all much the same.
+    A share of the other error; of a cosine similarity or R2 the difference. The same items are drawn for both. No interval of
+    fewer than `FEWEST_ITEMS`, whose draws are all much the same.
     """
     n_items = len(targets)
     if n_items == 0:
@@ -134,6 +134,6 @@ def improvement(targets: Numbers, predicted: Numbers, without: Numbers, metric: 
 
 def _better(targets: Numbers, predicted: Numbers, without: Numbers, metric: str) -> float:
     one, other = score(targets, predicted, metric), score(targets, without, metric)
-    if metric == "cosine":
+    if metric in LARGER_IS_BETTER:
         return one - other
     return 1 - one / other if other > 0 else 0.0 if one == other else NAN

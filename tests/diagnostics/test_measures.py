@@ -156,7 +156,18 @@ def test_the_metric_of_a_number_is_by_how_many_values_it_has() -> None:
     assert error_metric(ratings[:, None]) == "rmse"
     assert error_metric(random.normal(size=(300, 1))) == "median_absolute_error"
     assert error_metric(np.arange(12.0)[:, None]) == "median_absolute_error"  # few items, not few values
-    assert error_metric(ratings[:, None].repeat(2, axis=1)) == "cosine"
+
+
+def test_the_metric_of_several_numbers_is_by_whether_they_are_one_vector() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(300, 3))
+    assert error_metric(vectors) == "cosine"
+    assert error_metric(np.where(random.random((300, 3)) < 0.1, np.nan, vectors)) == "cosine"
+    assert error_metric(vectors * [1, 2, 5]) == "cosine"
+    assert error_metric(vectors * [1, 2, 50]) == "r2"  # an angle is that of the largest alone
+    assert error_metric(np.add(vectors, [0, 3, 3])) == "r2"  # all point the same way
+    assert error_metric(vectors * [1, 2, 50], is_embedding=True) == "cosine"
+    assert error_metric(np.ones((5, 2))) == error_metric(np.full((5, 2), np.nan)) == "cosine"
 
 
 def test_missing_targets_count_nowhere() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from genz_ppl.diagnostics.class_measures import ClassTarget
 from genz_ppl.diagnostics.report.steps import Step
-from genz_ppl.diagnostics.summary import Ceiling, Summary
+from genz_ppl.diagnostics.summary import LARGER_IS_BETTER, Ceiling, Summary
 from genz_ppl.types import FloatArray
 
 
@@ -159,7 +159,7 @@ class ReportData:
     @property
     def higher_is_better(self) -> bool:
         """Of the learning curve's metric."""
-        return self.metric == "cosine"
+        return self.metric in LARGER_IS_BETTER
 
     @property
     def n_items(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from genz_ppl.diagnostics.report.facts import FeatureFacts, ReportData
 from genz_ppl.diagnostics.report.steps import Step
 from genz_ppl.diagnostics.report.words import metric_words, shortened
+from genz_ppl.diagnostics.summary import LARGER_IS_BETTER
 from genz_ppl.inference.feature_effects import NINE_IN_TEN
 
 BLUE, RED, TEAL, INK, GREY, PURPLE = "#1d5fc4", "#b3261e", "#0b7268", "#1b2330", "#8a919e", "#6d3bd1"
@@ -79,7 +80,7 @@ def learning_curve(axes: Any, steps: Sequence[Step], metric: str, baseline: Sequ
     axes.plot(removed, known[removed], linestyle="", marker="v", color=RED, markersize=4.5, label="removed")
     if baseline:
         errors = [error for _, error in baseline]
-        best = max(errors) if metric == "cosine" else min(errors)
+        best = max(errors) if metric in LARGER_IS_BETTER else min(errors)
         axes.axhline(best, color=PURPLE, linestyle="--", label="0-shot baseline, best")
     for axis in (axes.xaxis, right.yaxis):
         axis.get_major_locator().set_params(integer=True)

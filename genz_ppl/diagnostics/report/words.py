@@ -223,7 +223,13 @@ def _quality(data: ReportData) -> str:
             f"{unseen}, the most probable class is right for {_accuracy(data, 'test')}; always taking the most frequent class "
             f"is right for {_accuracy(data, 'guess_test')}{no_better}."
         )
-    if data.higher_is_better:
+    if data.metric == "r2":
+        explained = percent(test) if test > 0 else "none"
+        return (
+            f"{unseen}, the predictions account for {explained} of the differences between items, in the mean over the targets "
+            f"(R² {number(test)}; always guessing the mean has {number(guess)})."
+        )
+    if data.metric == "cosine":
         return (
             f"{unseen}, predictions and truth agree with a cosine similarity of {number(test)} (1 is perfect); always guessing "
             f"the mean gives {number(guess)}."

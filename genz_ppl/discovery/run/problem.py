@@ -187,7 +187,8 @@ class Problem:
 
     @cached_property
     def _error_metric(self) -> str:
-        return error_metric(self.data.targets.numpy(force=True))
+        vectors = bool(self.items.schema.embedding or self.settings.direction)
+        return error_metric(self._targets(self.train).numpy(), vectors)
 
     def evaluate(self, progress: Progress) -> tuple[dict[str, float], dict[str, float]]:
         """Scores on the training and the test items; the test targets are used here and below and nowhere else.
