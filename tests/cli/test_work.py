@@ -43,7 +43,7 @@ def test_a_run_whose_calls_others_make(genz: Any, address: str, monkeypatch: pyt
         run = started("fit", "binary", "--out", "out", *where, "--workers", 0, "--price", "1,2", "--max-cost", 5, *short)
         time.sleep(6)
         workers[2].send_signal(signal.SIGKILL)  # in the middle, or so
-        out, err = run.communicate(timeout=240)
+        out, err = run.communicate(timeout=900)
         assert (run.returncode, err) == (0, "")
         assert "features; median absolute error" in out
         found = genz("store", "status", "--store", address, "--json")
@@ -55,7 +55,7 @@ def test_a_run_whose_calls_others_make(genz: Any, address: str, monkeypatch: pyt
         assert said.code == 0
         assert f"{counted['answers']} answers, {metrics['calls']} calls" in said.out
         for worker in workers[:2]:
-            lines, error = worker.communicate(timeout=60)
+            lines, error = worker.communicate(timeout=300)
             assert (worker.returncode, error) == (0, "")
             assert lines.startswith(f"at work for m at {server.base_url}/")
         workers[2].communicate()
