@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from genz_ppl.discovery.mine.oracle import Oracle
-from genz_ppl.discovery.run.progress import Progress, asked, pack, unpack
+from genz_ppl.discovery.run.progress import Progress, asked, pack, unpack, unpacked
 from genz_ppl.inference.state import Data, State
 from genz_ppl.inference.worth.candidates import Candidate, finalists, is_balanced, quick_gains
 from genz_ppl.inference.worth.products import Product, best_products
@@ -38,11 +38,14 @@ def combinations(
     simple = [text for text, entry in progress.pool.items() if asked(entry).all() and parse(text) is None]
     balanced = [text for text in simple if text in used or is_balanced(unpack(progress.pool[text]), settings.smallest_share)]
     # One of a question and its opposite is enough: products try both ways round.
-    known = dict(_positive(text, unpack(progress.pool[text])) for text in balanced)
+    known = {plain: (text, negated) for text in balanced for plain, negated in [stated(text)]}
     texts = list(known)
     if len(texts) < 2:
         return {}
-    answers = np.stack(list(known.values()), axis=1)
+    answers = unpacked([progress.pool[text] for text, _ in known.values()])
+    for column, (_, negated) in enumerate(known.values()):
+        if negated:
+            answers[:, column] = 1 - answers[:, column]
     chosen = finalists(quick_gains(judge, data, answers), answers, answers[:, :0], FACTORS)
     texts, answers = [texts[index] for index in chosen], answers[:, chosen]
     columns = torch.from_numpy(answers).to(data.targets.device)
@@ -77,12 +80,6 @@ def searched(oracle: Oracle, items: Sequence[Item], texts: Sequence[str], n_trie
     known = dict(zip(asked, oracle.searched(items, asked, beside).tolist(), strict=True))
     partners = 2 * min(FACTORS, n_tried)  # each question and its opposite
     return np.array([prod(known[part] for part in some) * partners ** (len(some) - 1) for some in parts.values()])
-
-
-def _positive(text: str, answers: FloatArray) -> tuple[str, FloatArray]:
-    """A question that is not worded as the opposite of another one, and its answers."""
-    plain, negated = stated(text)
-    return plain, 1 - answers if negated else answers
 
 
 def _worded(product: Product, texts: Sequence[str]) -> Combination:

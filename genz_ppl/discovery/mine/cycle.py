@@ -8,6 +8,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genz_ppl.discovery.mine.combine import Counts, combinations, complete, counted
 from genz_ppl.discovery.mine.contrast import build_contrast, exemplars, targeted_items, weighted_errors
@@ -16,7 +17,7 @@ from genz_ppl.discovery.mine.price import chance, cost, least_gain, limits_of_cu
 from genz_ppl.discovery.mine.screening import Race, normal_scores, telling_items, unfinished
 from genz_ppl.discovery.mine.splits import Split, find_split, packed_split
 from genz_ppl.discovery.mine.wordings import proposed, suggested
-from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack
+from genz_ppl.discovery.run.progress import Event, FeatureRecord, Progress, Snapshot, asked, pack, unpack, unpacked
 from genz_ppl.inference.engines.choose import steps_of
 from genz_ppl.inference.engines.coordinate import refit
 from genz_ppl.inference.engines.rates import clearly_better
@@ -191,9 +192,9 @@ class Cycle:
             return None
         judge, judged = judge_of(progress.state, data, self.settings.refit_steps)
         base = cache(lambda: better_start(judge, judged, steps_of(judge.model, self.settings.refit_steps))[1])
-        found = self.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in texts}, base)
+        found = self.ranked(progress, judge, judged, {text: progress.pool[text] for text in texts}, base)
         put = combinations(self.settings, progress, judge, judged, self.counts(progress))
-        found += self.ranked(progress, judge, judged, put, base)
+        found += self.ranked(progress, judge, judged, {text: pack(answers) for text, answers in put.items()}, base)
         excess = [(one.gain - least_gain(self.settings, progress, one), one) for one in found]
         most, best = max(excess, key=lambda pair: pair[0], default=(0.0, None))
         return best if best is not None and most > 0 and best.gain >= least else None
@@ -206,15 +207,13 @@ class Cycle:
         return [text for text in whole if is_balanced(unpack(progress.pool[text]), share)]
 
     def ranked(
-        self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, FloatArray], base: OwnBound = None
+        self, progress: Progress, judge: State, data: Data, wordings: Mapping[str, NDArray[np.int8]], base: OwnBound = None
     ) -> list[Candidate]:
-        """Wordings by what each would bring to a model of `judge_of`, the best first; none like one in it.
-
-        wordings: with their answers on the training items, (T,). base: see `rank_candidates`.
-        """
+        """Wordings, with their answers on the training items as in a pool, (T,), by what each would bring to a model of
+        `judge_of`, the best first; none like one in it. base: see `rank_candidates`."""
         if not wordings:
             return []
-        texts, answers = list(wordings), np.stack(list(wordings.values()), axis=1)
+        texts, answers = list(wordings), unpacked(list(wordings.values()))
         steps = steps_of(judge.model, self.settings.refit_steps)
         given = torch.from_numpy(progress.layers_of(texts)) if progress.state.model.features.annotators else None
         found = rank_candidates(judge, data, texts, answers, steps, partial(self.oracle.error_rates, self.items), given, base)

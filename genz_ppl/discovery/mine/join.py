@@ -6,7 +6,7 @@ import numpy as np
 
 from genz_ppl.discovery.mine.combine import combinations, searched
 from genz_ppl.discovery.mine.cycle import Cycle
-from genz_ppl.discovery.run.progress import Event, Progress, unpack
+from genz_ppl.discovery.run.progress import Event, Progress, pack, unpack, unpacked
 from genz_ppl.inference.worth.candidates import is_balanced, quick_gains
 from genz_ppl.inference.worth.chance import chance_gain
 from genz_ppl.inference.worth.judge import judge_of
@@ -32,11 +32,11 @@ def join(cycle: Cycle, progress: Progress) -> list[Event]:
     data = cycle.training_data(progress)
     judge, judged = judge_of(progress.state, data, settings.refit_steps)
     known = combinations(settings, progress, judge, judged, cycle.counts(progress))
-    simple = {text: unpack(progress.pool[text]) for text in cycle.usable(progress, progress.pool)}
+    simple = cycle.usable(progress, progress.pool)
     if simple:
-        gains = quick_gains(judge, judged, np.stack(list(simple.values()), axis=1))
-        best = [list(simple)[place] for place in np.argsort(-gains, kind="stable")[:SIMPLE]]
-        known |= {text: simple[text] for text in best}
+        gains = quick_gains(judge, judged, unpacked([progress.pool[text] for text in simple]))
+        best = [simple[place] for place in np.argsort(-gains, kind="stable")[:SIMPLE]]
+        known |= {text: unpack(progress.pool[text]) for text in best}
     working = data.with_targets(progress.state.model.likelihood.working(data.targets))
     base, targets = base_of(progress.state, working)
     found = [one for number in range(len(progress.active)) for one in _joined(cycle, progress, number, known, base, targets)]
@@ -88,8 +88,8 @@ def _replaced(cycle: Cycle, progress: Progress, number: int, text: str, answers:
     data = cycle.training_data(progress)
     without = progress.state.with_columns(others)
     judge, judged = judge_of(without, data.with_answers(data.answers[:, others]), cycle.settings.refit_steps)
-    present = cycle.ranked(progress, judge, judged, {record.text: unpack(progress.pool[record.text])})
-    joined = cycle.ranked(progress, judge, judged, {text: answers})
+    present = cycle.ranked(progress, judge, judged, {record.text: progress.pool[record.text]})
+    joined = cycle.ranked(progress, judge, judged, {text: pack(answers)})
     least = cycle.settings.smallest_gain
     least = chance_gain(tried, judge.model.likelihood.n_free) if least is None else least
     if not present or not joined or joined[0].gain - present[0].gain <= least:

@@ -46,8 +46,7 @@ def refine(cycle: Cycle, progress: Progress) -> list[Event]:
     without = progress.state.with_columns(others)
     judge, judged = judge_of(without, data.with_answers(data.answers[:, others]), cycle.settings.refit_steps)
     current, found = (
-        cycle.ranked(progress, judge, judged, {text: unpack(progress.pool[text]) for text in some})
-        for some in ([record.text], rivals)
+        cycle.ranked(progress, judge, judged, {text: progress.pool[text] for text in some}) for some in ([record.text], rivals)
     )
     worth = current[0].gain if current else 0.0
     if not found or found[0].gain - worth <= least_gain(cycle.settings, progress, found[0]):

@@ -272,3 +272,11 @@ def pack(answers: FloatArray) -> NDArray[np.int8]:
 def unpack(packed: NDArray[np.int8]) -> FloatArray:
     """The reverse of `pack`."""
     return np.where(packed < 0, np.nan, packed.astype(np.float64))
+
+
+def unpacked(columns: Sequence[NDArray[np.int8]]) -> FloatArray:
+    """Entries of a pool side by side, (T, N), each as `unpack` has it."""
+    found = np.empty((len(columns[0]), len(columns)))
+    for place, column in enumerate(columns):  # one by one: of many items all of them would be held twice
+        found[:, place] = unpack(column)
+    return found

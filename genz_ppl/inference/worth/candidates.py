@@ -22,6 +22,8 @@ from genz_ppl.types import FloatArray
 FINALISTS = 6
 # Wordings whose answers differ on a smaller share of the items are one feature.
 SAME = 0.01
+# Answers, 8 bytes each, that are looked at together.
+AT_ONCE = 2**23
 STARTING_RATE, HIGHEST_RATE = 0.01, 0.4
 #: The error rates of some wordings, (N,), NaN where nothing is known.
 Rates = Callable[[Sequence[str]], FloatArray]
@@ -61,13 +63,20 @@ def quick_gains(state: State, data: Data, answers: FloatArray) -> FloatArray:
     the model misses, as its likelihood sees it: an outlier counts no more than it would in the fit. Where features act
     through products with covariates, the best of the products counts.
     """
-    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers)).to(data.targets.device)
     with torch.no_grad():
         residual = torch.nan_to_num(missed(state, data))
-        modifiers = state.model.link.modifiers(data.covariates)
         error = data.targets - state.model.link(state.posterior, data.covariates)
         ridge = ridge_of(state.model.link, float(error.square().nanmean()))
-    gains = []
+    size = max(1, AT_ONCE // max(1, len(answers)))
+    parts = (answers[:, start : start + size] for start in range(0, max(1, answers.shape[1]), size))
+    return np.concatenate([_quick_gains(state, data, part, residual, ridge) for part in parts])
+
+
+def _quick_gains(state: State, data: Data, answers: FloatArray, residual: Tensor, ridge: Tensor | None) -> FloatArray:
+    """Of some columns. residual: what the model misses; ridge: see `ridge_of`."""
+    filled = torch.from_numpy(np.where(np.isnan(answers), np.nanmean(answers, axis=0), answers)).to(data.targets.device)
+    with torch.no_grad():
+        modifiers, gains = state.model.link.modifiers(data.covariates), []
     for modifier in modifiers.T:
         columns = linear_residual(state.posterior, data, filled * modifier.unsqueeze(1), ridge)
         size = (columns**2).sum(0)[:, None] * (residual**2).sum(0)
@@ -110,7 +119,7 @@ def rank_candidates(
     for index, (trial, bound), its in zip(order, fitted, enlarged, strict=True):
         shares = freedoms(trial, its)
         own = None if shares is None else tuple(shares[-1])
-        candidates.append(Candidate(texts[index], answers[:, index], bound - own_bound, trial, own))
+        candidates.append(Candidate(texts[index], answers[:, index].copy(), bound - own_bound, trial, own))
     return sorted(candidates, key=lambda candidate: -candidate.gain)
 
 
@@ -146,12 +155,13 @@ def finalists(gains: FloatArray, answers: FloatArray, used: FloatArray, most: in
 
     gains: (N,); answers: (T, N); used: (T, K). The opposite of a wording counts as the same.
     """
-    signs, kept = _signs(answers), [_signs(used)]
+    kept = [_signs(used)]
 
     def is_new(index: int) -> bool:
-        if not _differs(signs[:, index], np.concatenate(kept, axis=1)):
+        signs = _signs(answers[:, index : index + 1])
+        if not _differs(signs[:, 0], np.concatenate(kept, axis=1)):
             return False
-        kept.append(signs[:, index : index + 1])
+        kept.append(signs)
         return True
 
     return distinct(gains, is_new, most)
