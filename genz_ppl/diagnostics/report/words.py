@@ -224,9 +224,9 @@ def _quality(data: ReportData) -> str:
             f"is right for {_accuracy(data, 'guess_test')}{no_better}."
         )
     if data.metric == "r2":
-        explained = percent(test) if test > 0 else "none"
+        accounted = percent(test) if test > 0 else "none"
         return (
-            f"{unseen}, the predictions account for {explained} of the differences between items, in the mean over the targets "
+            f"{unseen}, the predictions account for {accounted} of the differences between items, in the mean over the targets "
             f"(R² {number(test)}; always guessing the mean has {number(guess)})."
         )
     if data.metric == "cosine":
