@@ -117,7 +117,8 @@ def compare_annotators(
             return found
 
         _, answers["train"][last] = cascade(answers["train"][panel.names[0]], ask, targets, share, **options)
-    return _compared(answers, sides, targets, options, panel, texts)
+    metric = sides["train"].state.model.likelihood.metric or error_metric(targets, items.schema.embedding)
+    return _compared(answers, sides, targets, options, panel, texts, metric)
 
 
 def _compared(
@@ -127,10 +128,11 @@ def _compared(
     options: Mapping[str, Any],
     panel: Panel,
     texts: Sequence[str],
+    metric: str,
 ) -> Annotators:
     train, test, names = answers["train"], sides["test"], list(panel.names)
     likelihood = sides["train"].state.model.likelihood
-    metric, truth = likelihood.metric or error_metric(targets), likelihood.comparable(test.targets).numpy()
+    truth = likelihood.comparable(test.targets).numpy()
     rows, whole = [], None
     for left_out in (None, *(names if len(names) > 1 else [])):
         kept = [name for name in names if name != left_out]
